@@ -1,0 +1,503 @@
+//! One process: opens what it keeps, starts the supervision tree, serves,
+//! and stops in reverse.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::backend::actor::{self as backend, Backend};
+use crate::backend::api::BackendState;
+use crate::backend::tts_client::TtsClient;
+use crate::backend::watchdog::{self, TimeoutWatchdog};
+use crate::clock::{Anchor, Clock};
+use crate::config::Config;
+use crate::contract::create::Rules;
+use crate::contract::signature::Secret;
+use crate::contract::{Catalog, Service};
+use crate::db::{self, Db};
+use crate::delivery::api::DeliveryState;
+use crate::delivery::attempt::Sender;
+use crate::delivery::check::CheckCache;
+use crate::delivery::dispatcher::{self, CallbackDispatcher, InDelivery};
+use crate::edge::auth::{Gate, gate};
+use crate::edge::health::{self, Health};
+use crate::edge::links::Links;
+use crate::edge::streams::Streams;
+use crate::edge::{metrics, problem, system};
+use crate::files::Files;
+use crate::outbound::client::{Client, Timeouts};
+use crate::outbound::guard::Policy;
+use crate::outbound::tls;
+use crate::progress::ProgressBoard;
+use crate::supervision::{self, StatusBoard, Tree};
+use crate::synthesizer::parent::{Options, Synthesizer};
+use crate::synthesizer::stats::Stats;
+use crate::tts::api::TtsState;
+use crate::tts::voices::Voices;
+use crate::tts::worker::{self, ChildBoard, TtsWorker};
+use crate::tts::workers::Workers;
+use crate::{backend as backend_service, tts};
+
+/// The exit status after the supervision tree has given up, as sysexits.h
+/// names an internal software error.
+pub const EXIT_GAVE_UP: i32 = 70;
+/// Longer than our own client keeps a connection, so that it is never the
+/// server that closes one just as a request is sent.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long the first child may take before the listener opens without it.
+const FIRST_CHILD: Duration = Duration::from_secs(10);
+/// Of the grace, what is kept for the HTTP server after the actors.
+const HTTP_GRACE_S: u64 = 3;
+
+/// Why the service did not start.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+fn failed(what: &str) -> impl Fn(&dyn std::fmt::Display) -> StartError {
+    let what = what.to_owned();
+    move |error| StartError(format!("{what}: {error}"))
+}
+
+/// What everything in the process shares.
+struct Common {
+    config: Config,
+    clock: Clock,
+    secrets: Arc<[Secret]>,
+    links: Links,
+    policy: Policy,
+    client: Client,
+    trusted: Client,
+    stopping: watch::Receiver<bool>,
+}
+
+/// One service's part of the edge.
+type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
+
+/// What a service has started.
+struct Started {
+    db: Db,
+    routes: Routes,
+    checks: Vec<health::Check>,
+}
+
+/// Runs the service until it is told to stop.
+///
+/// # Errors
+/// [`StartError`] when it could not start; once it has, it ends in order, or
+/// the process exits with [`EXIT_GAVE_UP`].
+pub async fn run(config: Config) -> Result<(), StartError> {
+    let listener = TcpListener::bind(config.server.listen)
+        .map_err(|error| failed(&format!("{} cannot be listened on", config.server.listen))(&error))?;
+    let address = listener.local_addr().map_err(|error| failed("the listener")(&error))?;
+    let config = config.bound(address);
+    let stop = watch::Sender::new(false);
+
+    let (tts_db, backend_db, clock) = open_databases(&config)?;
+    let common = common(config, clock, stop.subscribe())?;
+    let children = ChildBoard::default();
+
+    // The supervision tree: started in this order, stopped in reverse.
+    let mut tree = Tree::new(supervision::Policy::default(), give_up);
+    let mut services = Vec::new();
+    if let Some(db) = tts_db {
+        services.push(start_tts(&mut tree, &common, db, &children).await?);
+    }
+    if let Some(db) = backend_db {
+        services.push(start_backend(&mut tree, &common, db).await?);
+    }
+
+    let server = serve(&common, listener, &services, tree.status(), &children)?;
+    let handle = server.handle();
+    let serving = actix_rt::spawn(server);
+    announce(&common.config);
+    wait_for_signal().await;
+
+    log::info!("stopping: no new work is claimed; a second signal ends the process at once");
+    actix_rt::spawn(exit_on_second_signal());
+    stop.send_replace(true);
+    let grace = Duration::from_secs(common.config.server.shutdown_grace_s);
+    tree.stop(grace.saturating_sub(Duration::from_secs(HTTP_GRACE_S)).max(grace / 2)).await;
+    handle.stop(true).await;
+    let _ = serving.await;
+    for service in &services {
+        service.db.close().await;
+    }
+    log::info!("stopped");
+    Ok(())
+}
+
+fn give_up(reason: String) {
+    log::error!("giving up: {reason}; the service manager is to start the process anew");
+    // State is in the databases, and the children die with their parent.
+    std::process::exit(EXIT_GAVE_UP);
+}
+
+fn open_databases(config: &Config) -> Result<(Option<Db>, Option<Db>, Clock), StartError> {
+    let make = failed("the data folder cannot be made");
+    std::fs::create_dir_all(&config.data_dir).map_err(|error| make(&error))?;
+    let open = |wanted: bool, service: Service| {
+        let path = config.data_dir.join(format!("{service}.db"));
+        wanted.then(|| db::open(&path)).transpose().map_err(|error| StartError(error.to_string()))
+    };
+    let tts = open(config.role.runs_tts(), Service::Tts)?;
+    let backend = open(config.role.runs_backend(), Service::Backend)?;
+    let anchors = [tts.as_ref(), backend.as_ref()].into_iter().flatten().filter_map(db::Opened::anchor);
+    let anchor: Option<Anchor> = anchors.max_by_key(|anchor| anchor.now_ms);
+    let clock = Clock::resume(anchor);
+    let start = |opened: Option<db::Opened>, service| {
+        opened.map(|db| db.start(service, clock.clone())).transpose().map_err(|error| StartError(error.to_string()))
+    };
+    Ok((start(tts, Service::Tts)?, start(backend, Service::Backend)?, clock))
+}
+
+fn common(config: Config, clock: Clock, stopping: watch::Receiver<bool>) -> Result<Common, StartError> {
+    let secrets = config.callback_secrets().map_err(|error| StartError(error.to_string()))?;
+    let secrets: Arc<[Secret]> = secrets.into();
+    let ttl_s = i64::try_from(config.links.ttl_s).unwrap_or(i64::MAX);
+    let links = Links::new(config.server.public_url.clone(), Arc::clone(&secrets), ttl_s, clock.clone());
+    // A service for this machine alone may report to this machine.
+    let loopback_allowed = config.server.api_keys.is_empty();
+    let always = config.role.runs_backend().then_some(&config.backend.callback_base_url);
+    let policy = Policy::callbacks(config.callback.allow_cidrs.clone(), loopback_allowed, always);
+    let roots = tls::system_roots().map_err(|error| failed("the TLS roots")(&error))?;
+    let timeouts = Timeouts {
+        connect: Duration::from_secs(config.callback.connect_timeout_s),
+        total: Duration::from_secs(config.callback.total_timeout_s),
+    };
+    let client = Client::new(policy.clone(), timeouts, Arc::clone(&roots));
+    let trusted = Client::new(Policy::trusted(), timeouts, roots);
+    Ok(Common { config, clock, secrets, links, policy, client, trusted, stopping })
+}
+
+fn sender(common: &Common) -> Sender {
+    Sender {
+        client: common.client.clone(),
+        secrets: Arc::clone(&common.secrets),
+        origin: common.config.server.public_url.host_str().unwrap_or("localhost").to_owned(),
+        clock: common.clock.clone(),
+    }
+}
+
+fn body_rules(common: &Common, service: Service) -> Rules {
+    let default_timeout_s = match service {
+        Service::Tts => common.config.tts.default_timeout_s,
+        Service::Backend => common.config.backend.task_timeout_s,
+    };
+    Rules {
+        takes_callback_check: service == Service::Tts,
+        max_characters: common.config.tts.max_characters,
+        default_timeout_s,
+    }
+}
+
+fn max_load(config: &Config) -> (i64, i64) {
+    let bound = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    (bound(config.queue.max_jobs), bound(config.queue.max_bytes))
+}
+
+async fn start_tts(
+    tree: &mut Tree,
+    common: &Common,
+    db: Db,
+    children: &ChildBoard,
+) -> Result<Started, StartError> {
+    let config = &common.config;
+    let store = failed("the TTS service's database");
+    let owner = Uuid::now_v7();
+    let freed = db.write(move |tx| tts::store::recover(tx, owner)).await.map_err(|error| store(&error))?;
+    if freed > 0 {
+        log::info!("{freed} jobs that were being spoken when the process ended are queued again");
+    }
+    let (jobs, bytes) = db.read(tts::store::open_load).await.map_err(|error| store(&error))?;
+    db.load().add(jobs, bytes);
+    let files = Files::open(&config.data_dir.join("files"), Service::Tts)
+        .map_err(|error| failed("the TTS service's files")(&error))?;
+    let voices = Voices::new(config.tts.aliases.clone(), config.tts.default_voices.clone());
+    let checks = CheckCache::new(common.clock.clone());
+    let workers = Workers::default();
+    let in_delivery = InDelivery::default();
+    let progress = ProgressBoard::new(db.clone());
+    let view = tts::view::View {
+        links: common.links.clone(),
+        progress: progress.clone(),
+        in_delivery: in_delivery.clone(),
+    };
+    let check_timeout = Duration::from_secs(config.callback.check_timeout_s);
+
+    tree.watch("tts.writer", ended(&db));
+    let dispatcher = tree.start(
+        "tts.dispatcher",
+        CallbackDispatcher::new(dispatcher::Parts {
+            db: db.clone(),
+            sender: sender(common),
+            schedule: config.callback.schedule.clone(),
+            subject: Arc::new(view.clone()),
+            in_delivery: in_delivery.clone(),
+            checks: Some(dispatcher::CheckParts {
+                queue: Arc::new(workers.clone()),
+                cache: checks.clone(),
+                timeout: check_timeout,
+                hold_ms: i64::try_from(config.callback.hold_s * 1000).unwrap_or(i64::MAX),
+            }),
+        }),
+    );
+    let settings = worker::Settings {
+        max_attempts: i32::try_from(config.tts.max_attempts).unwrap_or(i32::MAX),
+        synthesis_base: Duration::from_secs(config.tts.synthesis_base_s),
+        synthesis_per_character: Duration::from_millis(config.tts.synthesis_ms_per_char),
+        owner,
+    };
+    let test_voices = config.tts.test_voices;
+    let addresses = (0..config.tts.workers)
+        .map(|number| {
+            let parts = worker::Parts {
+                number,
+                db: db.clone(),
+                files: files.clone(),
+                voices: voices.clone(),
+                progress: progress.clone(),
+                dispatcher: dispatcher.clone(),
+                settings: settings.clone(),
+                children: Arc::clone(children),
+                make_synthesizer: Box::new(move || {
+                    Synthesizer::new(Options { test_voices, ..Options::default() })
+                }),
+            };
+            tree.start(worker_name(number), TtsWorker::new(parts))
+        })
+        .collect();
+    workers.fill(addresses);
+    // A service that answers "voices unknown" in its first half second would
+    // be true and useless.
+    let _ = tokio::time::timeout(FIRST_CHILD, voices.known()).await;
+
+    let state = TtsState {
+        db: db.clone(),
+        files,
+        view,
+        voices: voices.clone(),
+        checks,
+        policy: common.policy.clone(),
+        rules: body_rules(common, Service::Tts),
+        body_limit: config.limits.body_bytes,
+        max_load: max_load(config),
+        check_timeout,
+        workers,
+        dispatcher: dispatcher.clone(),
+    };
+    let delivery = DeliveryState { db: db.clone(), in_delivery, dispatcher };
+    let routes: Routes = Arc::new(move |config: &mut web::ServiceConfig| {
+        config.app_data(web::Data::new(state.clone()));
+        tts::api::routes(config, delivery.clone());
+    });
+    Ok(Started { db, routes, checks: vec![engines_are_there(voices)] })
+}
+
+fn worker_name(number: usize) -> String {
+    format!("tts.worker.{number}")
+}
+
+/// Not ready while nothing at all can be spoken.
+fn engines_are_there(voices: Voices) -> health::Check {
+    Arc::new(move || {
+        let offered = voices.offered();
+        let mut reasons: Vec<String> = offered.problem.into_iter().collect();
+        if offered.catalog.items.is_empty() {
+            reasons.extend(offered.unavailable.into_iter().map(|(engine, detail)| format!("{engine}: {detail}")));
+            if reasons.is_empty() {
+                reasons.push("no voice is known yet".into());
+            }
+        }
+        reasons
+    })
+}
+
+async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Started, StartError> {
+    let config = &common.config;
+    let (jobs, bytes) = db
+        .read(backend_service::store::open_load)
+        .await
+        .map_err(|error| failed("the Backend service's database")(&error))?;
+    db.load().add(jobs, bytes);
+    let files = Files::open(&config.data_dir.join("files"), Service::Backend)
+        .map_err(|error| failed("the Backend service's files")(&error))?;
+    let api_key = config.backend.tts_api_key.as_ref().map(|key| key.reveal().to_owned());
+    let tts = TtsClient::new(common.trusted.clone(), config.backend.tts_url.clone(), api_key);
+    let voices = watch::Sender::new(Catalog::default());
+    let voices_known = voices.subscribe();
+    let in_delivery = InDelivery::default();
+    let progress = ProgressBoard::new(db.clone());
+    let view = backend_service::view::View {
+        links: common.links.clone(),
+        progress: progress.clone(),
+        in_delivery: in_delivery.clone(),
+    };
+
+    tree.watch("backend.writer", ended(&db));
+    let dispatcher = tree.start(
+        "backend.dispatcher",
+        CallbackDispatcher::new(dispatcher::Parts {
+            db: db.clone(),
+            sender: sender(common),
+            schedule: config.callback.schedule.clone(),
+            subject: Arc::new(view.clone()),
+            in_delivery: in_delivery.clone(),
+            checks: None,
+        }),
+    );
+    let backend = tree.start(
+        "backend",
+        Backend::new(backend::Parts {
+            db: db.clone(),
+            files: files.clone(),
+            tts: tts.clone(),
+            dispatcher: dispatcher.clone(),
+            progress,
+            voices,
+        }),
+    );
+    let watchdog = tree.start(
+        "backend.watchdog",
+        TimeoutWatchdog::new(watchdog::Parts {
+            db: db.clone(),
+            tts,
+            backend: backend.clone(),
+            dispatcher: dispatcher.clone(),
+        }),
+    );
+
+    let report_to = format!("{}/v1/callbacks", config.backend.callback_base_url.as_str().trim_end_matches('/'));
+    let state = BackendState {
+        db: db.clone(),
+        files,
+        view,
+        voices: voices_known,
+        policy: common.policy.clone(),
+        rules: body_rules(common, Service::Backend),
+        body_limit: config.limits.body_bytes,
+        max_load: max_load(config),
+        report_to,
+        secrets: Arc::clone(&common.secrets),
+        hints: backend::Hints { backend, watchdog, dispatcher: dispatcher.clone() },
+    };
+    let delivery = DeliveryState { db: db.clone(), in_delivery, dispatcher };
+    let routes: Routes = Arc::new(move |config: &mut web::ServiceConfig| {
+        config.app_data(web::Data::new(state.clone()));
+        backend_service::api::routes(config, delivery.clone());
+    });
+    Ok(Started { db, routes, checks: Vec::new() })
+}
+
+fn ended(db: &Db) -> impl Future<Output = ()> + 'static {
+    let db = db.clone();
+    async move { db.writer_ended().await }
+}
+
+fn serve(
+    common: &Common,
+    listener: TcpListener,
+    services: &[Started],
+    board: StatusBoard,
+    children: &ChildBoard,
+) -> Result<actix_web::dev::Server, StartError> {
+    let config = &common.config;
+    let keys: Vec<String> = config.server.api_keys.iter().map(|key| key.reveal().to_owned()).collect();
+    let gate_data = web::Data::new(Gate::new(&keys, loopback_names(config), common.links.clone()));
+    let checks = services.iter().flat_map(|service| service.checks.clone()).collect();
+    let health = web::Data::new(Health::new(checks, common.stopping.clone()));
+    let children = Arc::clone(children);
+    let system = web::Data::new(system::System {
+        role: config.role.as_str(),
+        started_at: common.clock.now(),
+        board,
+        dbs: services.iter().map(|service| service.db.clone()).collect(),
+        children: Arc::new(move || stats_of(&children)),
+    });
+    let streams = web::Data::new(Streams::new(common.stopping.clone()));
+    let routes: Vec<Routes> = services.iter().map(|service| Arc::clone(&service.routes)).collect();
+    let server = HttpServer::new(move || {
+        let routes = routes.clone();
+        App::new()
+            .app_data(gate_data.clone())
+            .app_data(health.clone())
+            .app_data(system.clone())
+            .app_data(streams.clone())
+            .wrap(from_fn(gate))
+            .wrap(from_fn(problem::finish))
+            .route("/", web::get().to(system::index))
+            .route("/health/live", web::get().to(health::live))
+            .route("/health/ready", web::get().to(health::ready))
+            .route("/metrics", web::get().to(metrics::metrics))
+            .route("/problems/{code}", web::get().to(problem::explain))
+            .route("/v1/system", web::get().to(system::system))
+            .configure(move |config| routes.iter().for_each(|routes| routes(config)))
+    })
+    .workers(config.server.workers)
+    .keep_alive(KEEP_ALIVE)
+    .shutdown_timeout(HTTP_GRACE_S)
+    .disable_signals()
+    .listen(listener)
+    .map_err(|error| failed("the listener")(&error))?;
+    Ok(server.run())
+}
+
+fn stats_of(children: &ChildBoard) -> BTreeMap<String, Stats> {
+    let children = children.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    children.iter().enumerate().map(|(number, monitor)| (worker_name(number), monitor.stats())).collect()
+}
+
+/// The names that an unauthenticated loopback listener answers to; `None`
+/// where the Host header need not be checked.
+fn loopback_names(config: &Config) -> Option<Vec<String>> {
+    if !config.server.api_keys.is_empty() || !config.server.listen.ip().is_loopback() {
+        return None;
+    }
+    let mut names: Vec<String> = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec();
+    let urls = [&config.server.public_url, &config.backend.callback_base_url];
+    names.extend(urls.into_iter().filter_map(|url| url.host_str().map(str::to_owned)));
+    let ip = config.server.listen.ip();
+    names.push(if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() });
+    Some(names)
+}
+
+fn announce(config: &Config) {
+    let folder = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
+    log::info!("hoiam {} ({}) listens on http://{}", env!("CARGO_PKG_VERSION"), config.role.as_str(), config.server.listen);
+    log::info!("data is kept in {}", folder.display());
+    // For people and scripts that started it with port 0.
+    println!("listening on http://{}", config.server.listen);
+}
+
+async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        log::error!("signals cannot be received; only a kill will end the process");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+async fn exit_on_second_signal() {
+    wait_for_signal().await;
+    log::warn!("second signal: ending at once; what was under way goes on after the next start");
+    std::process::exit(1);
+}

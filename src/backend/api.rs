@@ -1,0 +1,305 @@
+//! The Backend service's routes.
+
+use std::sync::Arc;
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::actor::{Hints, TaskEnded, TaskSubmitted, Watch};
+use super::callback;
+use super::progress::Watcher;
+use super::store::{self, Accepted, Ended, New};
+use super::view::View;
+use super::watchdog::DeadlineAdded;
+use crate::contract::create::Rules;
+use crate::contract::signature::Secret;
+use crate::contract::{Catalog, Code, Create, Faults, Page, Problem, Service, Task, TaskStatus};
+use crate::db::Db;
+use crate::db::list::Cursor;
+use crate::delivery::DeliveryOwed;
+use crate::delivery::api::{self as deliveries, DeliveryState};
+use crate::edge::files::{Kept, Wanted, serve};
+use crate::edge::problem::Answer;
+use crate::edge::query::Query;
+use crate::edge::request;
+use crate::edge::streams::{Streams, all_events, until_ended};
+use crate::files::Files;
+use crate::outbound::guard::Policy;
+use crate::supervision::spawn_unit;
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub struct BackendState {
+    /// The Backend service's database.
+    pub db: Db,
+    /// The Backend service's files.
+    pub files: Files,
+    /// Makes the answers.
+    pub view: View,
+    /// The voices of the TTS service, as last heard.
+    pub voices: watch::Receiver<Catalog>,
+    /// What callback URLs may lead to.
+    pub policy: Policy,
+    /// Bounds of a request.
+    pub rules: Rules,
+    /// `limits.body_bytes`.
+    pub body_limit: usize,
+    /// `queue.max_jobs` and `queue.max_bytes`.
+    pub max_load: (i64, i64),
+    /// Where the TTS service is to report.
+    pub report_to: String,
+    /// All verify.
+    pub secrets: Arc<[Secret]>,
+    /// The actors.
+    pub hints: Hints,
+}
+
+/// The routes of the Backend service.
+pub fn routes(config: &mut web::ServiceConfig, delivery: DeliveryState) {
+    config
+        .service(
+            web::resource("/v1/callbacks")
+                .route(web::post().to(callback::callbacks))
+                .route(web::method(actix_web::http::Method::OPTIONS).to(callback::handshake)),
+        )
+        .service(
+            web::resource("/v1/events")
+                .app_data(web::Data::new(delivery.db.clone()))
+                .route(web::get().to(all_events)),
+        )
+        .service(
+            web::scope("/v1/tasks")
+                .app_data(web::Data::new(delivery))
+                .configure(deliveries::routes)
+                .route("", web::post().to(create))
+                .route("", web::get().to(list))
+                .route("/{id}", web::put().to(create_with_id))
+                .route("/{id}", web::get().to(get))
+                .route("/{id}", web::delete().to(erase))
+                .route("/{id}/cancel", web::post().to(cancel))
+                .route("/{id}/retry", web::post().to(retry))
+                .route("/{id}/events", web::get().to(events))
+                .route("/{id}/{file}", web::get().to(file)),
+        );
+}
+
+type State = web::Data<BackendState>;
+
+async fn create(state: State, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Answer> {
+    let key = request::idempotency_key(&request)?;
+    accept(&state, &request, payload, Uuid::now_v7(), key).await
+}
+
+async fn create_with_id(
+    state: State,
+    request: HttpRequest,
+    id: web::Path<String>,
+    payload: web::Payload,
+) -> Result<HttpResponse, Answer> {
+    accept(&state, &request, payload, request::id(&id)?, None).await
+}
+
+async fn accept(
+    state: &BackendState,
+    request: &HttpRequest,
+    payload: web::Payload,
+    id: Uuid,
+    idempotency_key: Option<String>,
+) -> Result<HttpResponse, Answer> {
+    let body = request::json_body(request, payload, state.body_limit).await?;
+    let create = read(state, &body)?;
+    submit(state, request, New { id, idempotency_key, create, report_to: state.report_to.clone(), retry_of: None })
+        .await
+}
+
+/// Reads and checks everything that can be refused, before anything is
+/// stored.
+fn read(state: &BackendState, body: &[u8]) -> Result<Create, Problem> {
+    let mut faults = Faults::default();
+    let create = Create::parse(body, &state.rules, &mut faults)?;
+    request::check_callback_url(&state.policy, create.callback_url.as_deref(), &mut faults);
+    if let Some(voice) = &create.voice {
+        state.voices.borrow().check(voice, &mut faults);
+    }
+    faults.into_result()?;
+    Ok(create)
+}
+
+/// The commit behind the 202, and the hints after it.
+async fn submit(state: &BackendState, request: &HttpRequest, new: New) -> Result<HttpResponse, Answer> {
+    let (max_jobs, max_bytes) = state.max_load;
+    let text_bytes = i64::try_from(new.create.text.len()).unwrap_or(i64::MAX);
+    if state.db.load().jobs() >= max_jobs || state.db.load().bytes().saturating_add(text_bytes) > max_bytes {
+        return Err(Problem::new(Code::QueueFull, "The queue is full (queue.max_jobs, queue.max_bytes).").into());
+    }
+    let wait = request::preferred_wait(request);
+    let live = wait.map(|_| state.db.subscribe());
+    let db = state.db.clone();
+    // A client that hangs up cannot undo the commit.
+    let accepted = spawn_unit(async move { db.write(move |tx| store::submit(tx, &new)).await })
+        .await
+        .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))??;
+    let (row, is_new) = match accepted {
+        Accepted::New(row) => (row, true),
+        Accepted::Repeated(row) => (row, false),
+        Accepted::Conflict => {
+            let detail = "This id or Idempotency-Key was used with another request; use a new one.";
+            return Err(Problem::new(Code::IdempotencyConflict, detail).into());
+        }
+    };
+    if is_new {
+        let _ = state.hints.backend.try_send(TaskSubmitted);
+        // This hint carries an instant, so a full mailbox must not lose it.
+        state.hints.watchdog.do_send(DeadlineAdded { pull_at: row.pull_at, deadline_at: row.deadline_at });
+    }
+    let id = row.id.0;
+    if let (Some(wait), Some(live)) = (wait, live)
+        && !row.status().is_ended()
+    {
+        let ended = |to: &str| TaskStatus::parse(to).is_some_and(TaskStatus::is_ended);
+        until_ended(live, id, wait, ended).await;
+    }
+    let task = if is_new && wait.is_none() { state.view.task(&row, None) } else { one(state, id).await? };
+    let mut answer = if is_new && !task.status.is_ended() { HttpResponse::Accepted() } else { HttpResponse::Ok() };
+    answer.insert_header((header::LOCATION, format!("{}/{id}", Service::Backend.collection())));
+    Ok(answer.json(task))
+}
+
+async fn one(state: &BackendState, id: Uuid) -> Result<Task, Problem> {
+    let view = state.view.clone();
+    let found = state.db.read(move |conn| view.read(conn, id)).await?;
+    found.ok_or_else(|| Problem::not_found("such task"))
+}
+
+async fn get(state: State, id: web::Path<String>) -> Result<HttpResponse, Answer> {
+    Ok(HttpResponse::Ok().json(one(&state, request::id(&id)?).await?))
+}
+
+async fn list(state: State, request: HttpRequest) -> Result<HttpResponse, Answer> {
+    let statuses: Vec<&str> = TaskStatus::ALL.iter().map(|status| status.as_str()).collect();
+    let filter = Query::of(request.query_string()).filter(&statuses)?;
+    let view = state.view.clone();
+    let page = state
+        .db
+        .read(move |conn| {
+            let mut rows = store::list(conn, &filter)?;
+            let most = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+            let more = rows.len() > most;
+            rows.truncate(most);
+            let next_cursor = rows
+                .last()
+                .filter(|_| more)
+                .map(|row| Cursor { created_at: row.created_at, id: row.id.0 }.to_string());
+            Ok(Page { items: view.with_deliveries(conn, &rows)?, next_cursor })
+        })
+        .await?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+async fn cancel(state: State, id: web::Path<String>) -> Result<HttpResponse, Answer> {
+    let id = request::id(&id)?;
+    let db = state.db.clone();
+    let ended = spawn_unit(async move { db.write(move |tx| store::cancel(tx, id)).await })
+        .await
+        .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))??;
+    match ended {
+        Ended::Done(_) => {
+            let _ = state.hints.backend.try_send(TaskEnded);
+            let _ = state.hints.dispatcher.try_send(DeliveryOwed);
+            Ok(HttpResponse::Ok().json(one(&state, id).await?))
+        }
+        Ended::Refused(row) => {
+            Err(Problem::new(Code::AlreadyEnded, format!("It has already ended: {}.", row.status)).into())
+        }
+        Ended::Unknown => Err(Problem::not_found("such task").into()),
+    }
+}
+
+async fn retry(state: State, request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Answer> {
+    let id = request::id(&id)?;
+    let found = state
+        .db
+        .read(move |conn| Ok(store::get(conn, id)?.zip(store::text_and_words(conn, id)?)))
+        .await?;
+    let (row, (text, _)) = found.ok_or_else(|| Problem::not_found("such task"))?;
+    if !row.status().is_ended() {
+        return Err(Problem::new(Code::NotEnded, "It has not ended; only ended tasks are retried.").into());
+    }
+    let create = row.request().ok_or_else(|| Problem::new(Code::Internal, "The request cannot be read."))?;
+    let new = New {
+        id: Uuid::now_v7(),
+        idempotency_key: None,
+        create: Create { text, ..create },
+        report_to: state.report_to.clone(),
+        retry_of: Some(id),
+    };
+    submit(&state, &request, new).await
+}
+
+async fn erase(state: State, id: web::Path<String>) -> Result<HttpResponse, Answer> {
+    let id = request::id(&id)?;
+    let db = state.db.clone();
+    let ended = spawn_unit(async move { db.write(move |tx| store::erase(tx, id)).await })
+        .await
+        .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))??;
+    match ended {
+        Ended::Done(row) => {
+            if let Some(file) = row.file
+                && let Err(error) = state.files.remove(&file).await
+            {
+                log::warn!("the file of an erased task stays behind: {error}");
+            }
+            Ok(HttpResponse::NoContent().finish())
+        }
+        Ended::Refused(_) => Err(Problem::new(Code::NotEnded, "Cancel it first.").into()),
+        Ended::Unknown => Err(Problem::not_found("such task").into()),
+    }
+}
+
+async fn events(
+    state: State,
+    streams: web::Data<Streams>,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Answer> {
+    let id = one(&state, request::id(&id)?).await?.id;
+    let hints = state.hints.clone();
+    let guard = move || {
+        let watcher: Watcher = Arc::new(());
+        hints.backend.do_send(Watch { id, watcher: Arc::downgrade(&watcher) });
+        Box::new(watcher) as Box<dyn std::any::Any>
+    };
+    streams.answer(&request, &state.db, Some(id), guard).await
+}
+
+async fn file(
+    state: State,
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Answer> {
+    let (id, name) = path.into_inner();
+    let id = request::id(&id)?;
+    let wanted = Wanted::parse(&name).ok_or_else(|| Problem::not_found(format_args!("file `{name}`")))?;
+    let found = state
+        .db
+        .read(move |conn| {
+            let row = store::get(conn, id)?;
+            let content = if matches!(wanted, Wanted::Audio(_)) { None } else { store::text_and_words(conn, id)? };
+            Ok(row.map(|row| (row, content)))
+        })
+        .await?;
+    let (row, content) = found.ok_or_else(|| Problem::not_found("such task"))?;
+    let Some(audio) = row.audio() else {
+        return Err(if row.status().is_ended() {
+            Problem::new(Code::Expired, format!("It has ended without a result: {}.", row.status))
+        } else {
+            Problem::new(Code::NotReady, format!("It is {}.", row.status))
+        }
+        .into());
+    };
+    let (text, words) = content.unwrap_or_default();
+    let kept = Kept { file: row.file, audio, language: row.language.unwrap_or_else(|| "en".into()), text, words };
+    Ok(serve(&request, &state.files, kept, wanted).await?)
+}

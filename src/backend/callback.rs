@@ -1,0 +1,75 @@
+//! `POST /v1/callbacks`: where the TTS service reports. One signature check,
+//! one commit, and hints; the fetch is an errand, so that a process that
+//! calls itself cannot lock itself up.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+
+use super::actor::ResultKnown;
+use super::api::BackendState;
+use super::store;
+use crate::contract::signature::{Received, verify};
+use crate::contract::{Code, DeliveryType, Problem, Speech};
+use crate::delivery::DeliveryOwed;
+use crate::edge::problem::Answer;
+use crate::supervision::spawn_unit;
+
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(rename = "type")]
+    kind: String,
+    data: serde_json::Value,
+}
+
+/// Applies a signed callback; a repeat changes nothing.
+///
+/// # Errors
+/// 401 when it is not ours, 410 when the task does not exist, 503 when the
+/// store cannot take it.
+pub async fn callbacks(
+    state: web::Data<BackendState>,
+    request: HttpRequest,
+    body: web::Bytes,
+) -> Result<HttpResponse, Answer> {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let received = Received {
+        id: header("webhook-id"),
+        timestamp: header("webhook-timestamp"),
+        signature: header("webhook-signature"),
+        body: &body,
+    };
+    let now_s = state.db.clock().wall().timestamp();
+    verify(&state.secrets, &received, now_s).map_err(|error| {
+        Problem::new(Code::Unauthorized, format!("The callback's signature is not acceptable: {}.", error.code()))
+    })?;
+    let envelope: Envelope = serde_json::from_slice(&body)
+        .map_err(|error| Problem::new(Code::Malformed, format!("The callback cannot be read: {error}.")))?;
+    if envelope.kind == DeliveryType::CallbackCheck.as_str() {
+        return Ok(HttpResponse::NoContent().finish());
+    }
+    let speech: Speech = serde_json::from_value(envelope.data)
+        .map_err(|error| Problem::new(Code::Malformed, format!("The callback's data cannot be read: {error}.")))?;
+    let db = state.db.clone();
+    // A sender that hangs up cannot undo the commit.
+    let known = spawn_unit(async move {
+        db.write(move |tx| store::result_known(tx, &speech, "callback")).await
+    })
+    .await
+    .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))?
+    .map_err(Problem::from)?;
+    if !known {
+        return Err(Problem::new(Code::NoSuchTask, "There is no task with this id here.").into());
+    }
+    let _ = state.hints.backend.try_send(ResultKnown);
+    let _ = state.hints.dispatcher.try_send(DeliveryOwed);
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// The handshake of CloudEvents HTTP 1.1 Web Hooks 4: whoever asks may send.
+pub async fn handshake(request: HttpRequest) -> HttpResponse {
+    let mut answer = HttpResponse::Ok();
+    if let Some(origin) = request.headers().get("webhook-request-origin") {
+        answer.insert_header(("webhook-allowed-origin", origin.clone()));
+    }
+    answer.insert_header(("allow", "POST, OPTIONS")).finish()
+}

@@ -1,0 +1,152 @@
+//! The errand `hand_over`: gives a task's text to the TTS service, and the
+//! errand `abandon`, which takes it back.
+
+use std::time::Duration;
+
+use super::store::{self, Row};
+use super::task::Errand;
+use super::tts_client::{TtsClient, TtsError};
+use crate::clock::Millis;
+use crate::contract::{Create, Failure, Speech};
+use crate::db::{Db, StoreError};
+
+/// What an errand has shown about the TTS service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It answers.
+    Answers,
+    /// It does not answer, or only with 5xx.
+    Fails,
+    /// It asks for a pause.
+    Busy {
+        /// What Retry-After said.
+        pause: Duration,
+    },
+}
+
+/// Tries a hand-over once and commits what came of it.
+///
+/// # Errors
+/// [`StoreError`] when the outcome could not be kept; a restart tries again.
+pub async fn hand_over(db: &Db, tts: &TtsClient, row: &Row) -> Result<Health, StoreError> {
+    let id = row.id.0;
+    let now = db.clock().now();
+    if now >= row.deadline_at {
+        // The watchdog is about to say so.
+        return Ok(Health::Answers);
+    }
+    let Some(create) = request(db, row, now).await? else { return Ok(Health::Answers) };
+    match tts.create(id, &create).await {
+        Ok(speech) => accepted(db, speech).await,
+        Err(error) => match judge(&error) {
+            Judgement::Refused(failure) => {
+                db.write_until_kept(move |tx| store::refused(tx, id, &failure)).await?;
+                Ok(Health::Answers)
+            }
+            Judgement::Ambiguous => ask(db, tts, row, &error).await,
+            Judgement::Again(health) => again(db, row, Errand::HandOver, &error, health).await,
+        },
+    }
+}
+
+/// The body as it was stored, with the time that remains, rounded up: our
+/// own clock ends first.
+async fn request(db: &Db, row: &Row, now: Millis) -> Result<Option<Create>, StoreError> {
+    let id = row.id.0;
+    let Some((text, _)) = db.read(move |conn| store::text_and_words(conn, id)).await? else { return Ok(None) };
+    let remaining_s = u32::try_from((row.deadline_at - now + 999) / 1000).unwrap_or(1);
+    Ok(row.request().map(|create| Create {
+        text,
+        callback_url: Some(row.report_to.clone()),
+        callback_check: None,
+        timeout_s: remaining_s,
+        ..create
+    }))
+}
+
+async fn accepted(db: &Db, speech: Speech) -> Result<Health, StoreError> {
+    let ended = speech.status.is_ended();
+    db.write_until_kept(move |tx| {
+        store::accepted(tx, speech.id, &speech)?;
+        // A repeat of an ended speech is answered with its result.
+        if ended {
+            store::result_known(tx, &speech, "Backend")?;
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(Health::Answers)
+}
+
+/// It may have been accepted: only asking can tell.
+async fn ask(db: &Db, tts: &TtsClient, row: &Row, error: &TtsError) -> Result<Health, StoreError> {
+    match tts.get(row.id.0).await {
+        Ok(Some(speech)) => accepted(db, speech).await,
+        Ok(None) => again(db, row, Errand::HandOver, error, Health::Answers).await,
+        Err(_) => again(db, row, Errand::HandOver, error, Health::Fails).await,
+    }
+}
+
+pub(super) async fn again(
+    db: &Db,
+    row: &Row,
+    errand: Errand,
+    error: &TtsError,
+    health: Health,
+) -> Result<Health, StoreError> {
+    let (id, reason) = (row.id.0, error.to_string());
+    let not_before = match health {
+        Health::Busy { pause } => Some(db.clock().now() + i64::try_from(pause.as_millis()).unwrap_or(1000)),
+        Health::Answers | Health::Fails => None,
+    };
+    db.write_until_kept(move |tx| store::errand_failed(tx, id, errand, &reason, not_before)).await?;
+    Ok(health)
+}
+
+enum Judgement {
+    Refused(Failure),
+    Ambiguous,
+    Again(Health),
+}
+
+/// What an error of a hand-over means. 429, 5xx and connection errors are
+/// tried again; whatever may have been accepted is asked for; everything
+/// else will be answered the same next time.
+fn judge(error: &TtsError) -> Judgement {
+    match error {
+        TtsError::Outbound(error) if error.was_sent() => Judgement::Ambiguous,
+        TtsError::Outbound(_) => Judgement::Again(Health::Fails),
+        TtsError::Unreadable(_) | TtsError::Status { status: 409, .. } => Judgement::Ambiguous,
+        TtsError::Status { status: 429 | 503, retry_after, .. } => {
+            let pause = retry_after.unwrap_or(Duration::from_secs(1));
+            Judgement::Again(Health::Busy { pause })
+        }
+        TtsError::Status { status: 500..=599, .. } => Judgement::Again(Health::Fails),
+        TtsError::Status { status, code, detail, .. } => Judgement::Refused(Failure {
+            code: code.clone().unwrap_or_else(|| "hand_over_refused".into()),
+            detail: format!("The TTS service refused it with {status}: {detail}"),
+            retryable: matches!(status, 401 | 403 | 404 | 405),
+        }),
+    }
+}
+
+/// Tries once to call the speech off over there.
+///
+/// # Errors
+/// [`StoreError`] when the outcome could not be kept.
+pub async fn abandon(db: &Db, tts: &TtsClient, row: &Row) -> Result<Health, StoreError> {
+    let id = row.id.0;
+    match tts.cancel(id).await {
+        Ok(status @ (200..=299 | 404 | 409 | 410)) => {
+            let reason = format!("the TTS service answered {status}");
+            db.write_until_kept(move |tx| store::abandoned(tx, id, &reason)).await?;
+            Ok(Health::Answers)
+        }
+        Ok(status) => {
+            let error = TtsError::Status { status, code: None, detail: "not canceled".into(), retry_after: None };
+            let health = if status >= 500 { Health::Fails } else { Health::Answers };
+            again(db, row, Errand::Abandon, &error, health).await
+        }
+        Err(error) => again(db, row, Errand::Abandon, &error, Health::Fails).await,
+    }
+}

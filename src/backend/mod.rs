@@ -1,0 +1,17 @@
+//! The Backend service: takes tasks from clients, hands them over, and
+//! settles each of them whatever becomes of the other side.
+
+pub mod actor;
+pub mod api;
+pub mod callback;
+pub mod fetch;
+pub mod hand_over;
+pub mod progress;
+pub mod store;
+pub mod task;
+pub mod tts_client;
+pub mod view;
+pub mod watchdog;
+
+pub use actor::{Backend, ResultKnown, TaskEnded, TaskSubmitted};
+pub use watchdog::{DeadlineAdded, TimeoutWatchdog};

@@ -1,0 +1,691 @@
+//! The Backend service's verbs: one verb is one transaction.
+//!
+//! Every change of a status asks [`task::next`] first, so a repeat, a late
+//! answer or a forged order of events changes nothing.
+
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::Bool;
+use uuid::Uuid;
+
+use super::task::{self, Errand, Step};
+use crate::clock::Millis;
+use crate::contract::{Audio, Create, DeliveryType, Failure, Speech, SpeechStatus, TaskStatus};
+use crate::db::list::{self, Filter};
+use crate::db::schema::{events, tasks};
+use crate::db::{Conn, Id, NewEvent, Tx};
+use crate::delivery::store as deliveries;
+
+/// How long a fetch is tried again: one hour.
+pub const FETCH_WINDOW_MS: i64 = 3_600_000;
+/// How long an abandon is tried again: one day.
+pub const ABANDON_WINDOW_MS: i64 = 86_400_000;
+/// The pull comes this long before the deadline, or a tenth of the time-out.
+const PULL_BEFORE_MS: i64 = 10_000;
+
+/// A row of `tasks` without its long columns.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = tasks, check_for_backend(diesel::sqlite::Sqlite))]
+#[expect(missing_docs, reason = "the migration documents the columns")]
+pub struct Row {
+    pub id: Id,
+    pub status: String,
+    pub fingerprint: Vec<u8>,
+    pub reference: Option<String>,
+    pub request: String,
+    pub resolved_voice: Option<String>,
+    pub language: Option<String>,
+    pub characters: i32,
+    pub text_bytes: i64,
+    pub callback_url: Option<String>,
+    pub report_to: String,
+    pub created_at: Millis,
+    pub deadline_at: Millis,
+    pub pull_at: Millis,
+    pub started_at: Option<Millis>,
+    pub ended_at: Option<Millis>,
+    pub errand: Option<String>,
+    pub errand_due_at: Option<Millis>,
+    pub errand_until: Option<Millis>,
+    pub errand_attempt: i32,
+    pub hand_overs: i32,
+    pub error: Option<String>,
+    pub result: Option<String>,
+    pub retry_of: Option<Id>,
+    pub retried_as: Option<Id>,
+    pub file: Option<String>,
+    pub audio: Option<String>,
+}
+
+impl Row {
+    /// The status as a value; a word that this version does not know counts
+    /// as failed, so that nothing touches the row.
+    #[must_use]
+    pub fn status(&self) -> TaskStatus {
+        TaskStatus::parse(&self.status).unwrap_or(TaskStatus::Failed)
+    }
+
+    /// What was asked for, without the text.
+    #[must_use]
+    pub fn request(&self) -> Option<Create> {
+        serde_json::from_str(&self.request).ok()
+    }
+
+    /// The audio in our own files, without links.
+    #[must_use]
+    pub fn audio(&self) -> Option<Audio> {
+        self.audio.as_deref().and_then(|json| serde_json::from_str(json).ok())
+    }
+
+    /// The audio that is to be fetched.
+    #[must_use]
+    pub fn result(&self) -> Option<Audio> {
+        self.result.as_deref().and_then(|json| serde_json::from_str(json).ok())
+    }
+
+    /// The errand it owes.
+    #[must_use]
+    pub fn errand(&self) -> Option<Errand> {
+        self.errand.as_deref().and_then(Errand::parse)
+    }
+}
+
+/// A task as the edge has checked it.
+#[derive(Debug, Clone)]
+pub struct New {
+    /// Chosen by the caller or by us.
+    pub id: Uuid,
+    /// Scope and key of an `Idempotency-Key`.
+    pub idempotency_key: Option<String>,
+    /// What was asked for.
+    pub create: Create,
+    /// The callback URL that the hand-over carries.
+    pub report_to: String,
+    /// The task that this one repeats.
+    pub retry_of: Option<Uuid>,
+}
+
+/// What came of a creation.
+#[derive(Debug, Clone)]
+pub enum Accepted {
+    /// A new row.
+    New(Box<Row>),
+    /// The same request was made before: the row as it is now.
+    Repeated(Box<Row>),
+    /// The id or the key was used with another request.
+    Conflict,
+}
+
+/// Accepts a task: the commit behind the 202. It owes a hand-over.
+///
+/// # Errors
+/// What the database says.
+pub fn submit(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
+    let fingerprint = new.create.fingerprint();
+    if let Some(row) = earlier(tx.conn, new)? {
+        return Ok(if row.fingerprint == fingerprint {
+            Accepted::Repeated(Box::new(row))
+        } else {
+            Accepted::Conflict
+        });
+    }
+    let timeout_ms = i64::from(new.create.timeout_s) * 1000;
+    let deadline_at = tx.now + timeout_ms;
+    let request = Create { text: String::new(), ..new.create.clone() };
+    let text_bytes = i64::try_from(new.create.text.len()).unwrap_or(i64::MAX);
+    let row: Row = diesel::insert_into(tasks::table)
+        .values((
+            (
+                tasks::id.eq(Id(new.id)),
+                tasks::status.eq(TaskStatus::Queued.as_str()),
+                tasks::idempotency_key.eq(&new.idempotency_key),
+                tasks::fingerprint.eq(&fingerprint),
+                tasks::reference.eq(&new.create.reference),
+                tasks::request.eq(serde_json::to_string(&request).unwrap_or_default()),
+                tasks::language.eq(&new.create.language),
+                tasks::characters.eq(i32::try_from(new.create.characters()).unwrap_or(i32::MAX)),
+                tasks::text_bytes.eq(text_bytes),
+                tasks::callback_url.eq(&new.create.callback_url),
+            ),
+            tasks::report_to.eq(&new.report_to),
+            tasks::created_at.eq(tx.now),
+            tasks::deadline_at.eq(deadline_at),
+            tasks::pull_at.eq(deadline_at - PULL_BEFORE_MS.min(timeout_ms / 10)),
+            tasks::errand.eq(Some(Errand::HandOver.as_str())),
+            tasks::errand_due_at.eq(Some(tx.now)),
+            tasks::errand_until.eq(Some(deadline_at)),
+            tasks::retry_of.eq(new.retry_of.map(Id)),
+            tasks::text.eq(&new.create.text),
+        ))
+        .returning(Row::as_returning())
+        .get_result(tx.conn)?;
+    if let Some(original) = new.retry_of {
+        diesel::update(tasks::table.find(Id(original)))
+            .set(tasks::retried_as.eq(Some(Id(new.id))))
+            .execute(tx.conn)?;
+    }
+    tx.load(1, text_bytes);
+    tx.event(&NewEvent {
+        subject: new.id,
+        to: Some(TaskStatus::Queued.as_str()),
+        reason: Some("accepted"),
+        by: "api",
+        ..NewEvent::default()
+    })?;
+    Ok(Accepted::New(Box::new(row)))
+}
+
+fn earlier(conn: &mut Conn, new: &New) -> QueryResult<Option<Row>> {
+    if let Some(row) = get(conn, new.id)? {
+        return Ok(Some(row));
+    }
+    let Some(key) = &new.idempotency_key else { return Ok(None) };
+    tasks::table
+        .filter(tasks::idempotency_key.is_not_null())
+        .filter(tasks::idempotency_key.eq(key))
+        .select(Row::as_select())
+        .first(conn)
+        .optional()
+}
+
+/// The errands due now, oldest first, and when the next one is due.
+///
+/// # Errors
+/// What the database says.
+pub fn due_errands(conn: &mut Conn, now: Millis, most: i64) -> QueryResult<(Vec<Row>, Option<Millis>)> {
+    let owed = || sql::<Bool>("errand IS NOT NULL");
+    let rows = tasks::table
+        .select(Row::as_select())
+        .filter(owed())
+        .filter(tasks::errand_due_at.le(now))
+        .order(tasks::errand_due_at)
+        .limit(most)
+        .load(conn)?;
+    let next: Option<Option<Millis>> = tasks::table
+        .select(tasks::errand_due_at)
+        .filter(owed())
+        .filter(tasks::errand_due_at.gt(now))
+        .order(tasks::errand_due_at)
+        .first(conn)
+        .optional()?;
+    Ok((rows, next.flatten()))
+}
+
+/// The TTS service has accepted the hand-over.
+///
+/// # Errors
+/// What the database says.
+pub fn accepted(tx: &mut Tx<'_>, id: Uuid, speech: &Speech) -> QueryResult<()> {
+    let Some(row) = get(tx.conn, id)? else { return Ok(()) };
+    count_hand_over(tx, &row)?;
+    let Some(status) = task::next(row.status(), Step::Accepted) else { return Ok(()) };
+    diesel::update(tasks::table.find(row.id))
+        .set((
+            tasks::status.eq(status.as_str()),
+            tasks::started_at.eq(Some(tx.now)),
+            tasks::resolved_voice.eq(&speech.resolved_voice),
+            tasks::language.eq(speech.language.as_ref().or(row.language.as_ref())),
+            no_errand(),
+        ))
+        .execute(tx.conn)?;
+    state_event(tx, &row, status, "handed over", "Backend")
+}
+
+/// A hand-over was tried: what `attempt` shows, and what decides whether a
+/// cancel owes an abandon.
+fn count_hand_over(tx: &mut Tx<'_>, row: &Row) -> QueryResult<()> {
+    diesel::update(tasks::table.find(row.id))
+        .set(tasks::hand_overs.eq(row.hand_overs + 1))
+        .execute(tx.conn)
+        .map(drop)
+}
+
+/// Notes before the first byte goes out that a hand-over is being tried, so
+/// that a cancel or a time-out that comes meanwhile owes an abandon.
+type NoErrand = (
+    diesel::dsl::Eq<tasks::errand, Option<&'static str>>,
+    diesel::dsl::Eq<tasks::errand_due_at, Option<Millis>>,
+    diesel::dsl::Eq<tasks::errand_until, Option<Millis>>,
+    diesel::dsl::Eq<tasks::errand_attempt, i32>,
+);
+
+fn no_errand() -> NoErrand {
+    (
+        tasks::errand.eq(None::<&'static str>),
+        tasks::errand_due_at.eq(None::<Millis>),
+        tasks::errand_until.eq(None::<Millis>),
+        tasks::errand_attempt.eq(0),
+    )
+}
+
+fn owe(errand: Errand, now: Millis, until: Millis) -> NoErrand {
+    (
+        tasks::errand.eq(Some(errand.as_str())),
+        tasks::errand_due_at.eq(Some(now)),
+        tasks::errand_until.eq(Some(until)),
+        tasks::errand_attempt.eq(0),
+    )
+}
+
+/// What the TTS service says of a speech, by whatever way it came: callback,
+/// pull, or the answer to a hand-over. Returns whether the task exists.
+///
+/// # Errors
+/// What the database says.
+pub fn result_known(tx: &mut Tx<'_>, speech: &Speech, by: &'static str) -> QueryResult<bool> {
+    let Some(row) = get(tx.conn, speech.id)? else { return Ok(false) };
+    match speech.status {
+        SpeechStatus::Completed => completed_there(tx, &row, speech, by)?,
+        SpeechStatus::Failed => {
+            let failure = speech
+                .error
+                .clone()
+                .unwrap_or_else(|| Failure::transient("speech_failed", "The TTS service gave no reason."));
+            end_failed(tx, &row, &failure, by)?;
+        }
+        SpeechStatus::Canceled => {
+            let failure = Failure::transient("speech_canceled", "It was canceled at the TTS service.");
+            end_failed(tx, &row, &failure, by)?;
+        }
+        SpeechStatus::Checking | SpeechStatus::Queued | SpeechStatus::Synthesizing => {}
+    }
+    Ok(true)
+}
+
+fn completed_there(tx: &mut Tx<'_>, row: &Row, speech: &Speech, by: &'static str) -> QueryResult<()> {
+    let Some(audio) = &speech.audio else { return Ok(()) };
+    // A late result is kept once, and its fetch is not started twice.
+    let late_known = row.status() == TaskStatus::TimedOut && row.result.is_some();
+    let Some(status) = task::next(row.status(), Step::ResultKnown).filter(|_| !late_known) else {
+        return Ok(());
+    };
+    diesel::update(tasks::table.find(row.id))
+        .set((
+            tasks::status.eq(status.as_str()),
+            tasks::started_at.eq(row.started_at.or(Some(tx.now))),
+            tasks::resolved_voice.eq(speech.resolved_voice.as_ref().or(row.resolved_voice.as_ref())),
+            tasks::language.eq(speech.language.as_ref().or(row.language.as_ref())),
+            tasks::result.eq(serde_json::to_string(audio).ok()),
+            owe(Errand::Fetch, tx.now, tx.now + FETCH_WINDOW_MS),
+        ))
+        .execute(tx.conn)?;
+    let reason = if status == TaskStatus::TimedOut { "a result came late" } else { "the result is known" };
+    state_event(tx, row, status, reason, by)
+}
+
+/// What a fetch brought home.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// The file store's key.
+    pub file: String,
+    /// JSON of the word times.
+    pub words: String,
+}
+
+/// The files are here: the task is completed, or its late result is kept.
+///
+/// # Errors
+/// What the database says.
+pub fn fetched(tx: &mut Tx<'_>, id: Uuid, fetched: &Fetched) -> QueryResult<bool> {
+    let Some(row) = get(tx.conn, id)? else { return Ok(false) };
+    let late = row.status() == TaskStatus::TimedOut && row.file.is_none();
+    let Some(status) = task::next(row.status(), Step::Fetched).or(late.then_some(TaskStatus::TimedOut)) else {
+        return Ok(false);
+    };
+    diesel::update(tasks::table.find(row.id))
+        .set((
+            tasks::status.eq(status.as_str()),
+            tasks::ended_at.eq(row.ended_at.or(Some(tx.now))),
+            tasks::file.eq(Some(&fetched.file)),
+            tasks::audio.eq(&row.result),
+            tasks::words.eq(Some(&fetched.words)),
+            no_errand(),
+        ))
+        .execute(tx.conn)?;
+    let (reason, kind) = if late {
+        ("the late result is kept", DeliveryType::TaskLateResult)
+    } else {
+        tx.load(-1, -row.text_bytes);
+        ("fetched", DeliveryType::TaskCompleted)
+    };
+    tell(tx, &row, kind)?;
+    state_event(tx, &row, status, reason, "Backend")?;
+    Ok(true)
+}
+
+/// An errand's try has failed and may be made again at `due_at`.
+///
+/// # Errors
+/// What the database says.
+pub fn errand_failed(
+    tx: &mut Tx<'_>,
+    id: Uuid,
+    errand: Errand,
+    reason: &str,
+    not_before: Option<Millis>,
+) -> QueryResult<()> {
+    let Some(row) = get(tx.conn, id)? else { return Ok(()) };
+    if errand == Errand::HandOver {
+        count_hand_over(tx, &row)?;
+    }
+    if row.errand() != Some(errand) {
+        return Ok(());
+    }
+    let attempt = row.errand_attempt + 1;
+    let due_at = (tx.now + task::retry_delay_ms(attempt)).max(not_before.unwrap_or(0));
+    if errand != Errand::HandOver && row.errand_until.is_some_and(|until| due_at > until) {
+        return errand_exhausted(tx, &row, errand, reason);
+    }
+    diesel::update(tasks::table.find(row.id))
+        .set((tasks::errand_due_at.eq(Some(due_at)), tasks::errand_attempt.eq(attempt)))
+        .execute(tx.conn)?;
+    tx.event(&NewEvent {
+        subject: id,
+        from: Some(errand.as_str()),
+        to: Some(errand.as_str()),
+        reason: Some(reason),
+        by: "Backend",
+        is_attempt: true,
+        ..NewEvent::default()
+    })
+}
+
+/// The window of an errand is over, or a repeat cannot help.
+fn errand_exhausted(tx: &mut Tx<'_>, row: &Row, errand: Errand, reason: &str) -> QueryResult<()> {
+    if errand == Errand::Fetch && !row.status().is_ended() {
+        let failure = Failure::transient(
+            "result_unavailable",
+            format!("The text was spoken, but its files could not be fetched: {reason}."),
+        );
+        return end_failed(tx, row, &failure, "Backend").map(drop);
+    }
+    drop_errand(tx, row, errand, reason)
+}
+
+fn drop_errand(tx: &mut Tx<'_>, row: &Row, errand: Errand, reason: &str) -> QueryResult<()> {
+    diesel::update(tasks::table.find(row.id)).set(no_errand()).execute(tx.conn)?;
+    tx.event(&NewEvent {
+        subject: row.id.0,
+        from: Some(errand.as_str()),
+        reason: Some(reason),
+        by: "Backend",
+        is_attempt: true,
+        ..NewEvent::default()
+    })
+}
+
+/// The files are gone for good over there.
+///
+/// # Errors
+/// What the database says.
+pub fn fetch_refused(tx: &mut Tx<'_>, id: Uuid, reason: &str) -> QueryResult<()> {
+    let Some(row) = get(tx.conn, id)? else { return Ok(()) };
+    if row.errand() == Some(Errand::Fetch) {
+        errand_exhausted(tx, &row, Errand::Fetch, reason)?;
+    }
+    Ok(())
+}
+
+/// The TTS service knows that nobody waits any more, or never knew of it.
+///
+/// # Errors
+/// What the database says.
+pub fn abandoned(tx: &mut Tx<'_>, id: Uuid, reason: &str) -> QueryResult<()> {
+    let Some(row) = get(tx.conn, id)? else { return Ok(()) };
+    if row.errand() == Some(Errand::Abandon) {
+        drop_errand(tx, &row, Errand::Abandon, reason)?;
+    }
+    Ok(())
+}
+
+/// The hand-over was refused for good.
+///
+/// # Errors
+/// What the database says.
+pub fn refused(tx: &mut Tx<'_>, id: Uuid, failure: &Failure) -> QueryResult<()> {
+    let Some(row) = get(tx.conn, id)? else { return Ok(()) };
+    count_hand_over(tx, &row)?;
+    end_failed(tx, &row, failure, "Backend").map(drop)
+}
+
+/// The TTS service does not know speeches that it had accepted.
+///
+/// # Errors
+/// What the database says.
+pub fn lost(tx: &mut Tx<'_>, ids: &[Uuid], asked_at: Millis) -> QueryResult<()> {
+    let failure = Failure::transient(
+        "speech_lost",
+        "The TTS service had accepted it and does not know it any more: its data was removed, or backend.tts_url \
+         leads to another one. Retry the task.",
+    );
+    for id in ids {
+        let Some(row) = get(tx.conn, *id)? else { continue };
+        // A task that was handed over only after the question was asked
+        // cannot be missed by the answer.
+        let handed_over_before = row.started_at.is_some_and(|at| at < asked_at);
+        if row.status() == TaskStatus::InProgress && handed_over_before {
+            end_failed(tx, &row, &failure, "TimeoutWatchdog")?;
+        }
+    }
+    Ok(())
+}
+
+fn end_failed(tx: &mut Tx<'_>, row: &Row, failure: &Failure, by: &'static str) -> QueryResult<bool> {
+    let Some(status) = task::next(row.status(), Step::Fail) else { return Ok(false) };
+    diesel::update(tasks::table.find(row.id))
+        .set((
+            tasks::status.eq(status.as_str()),
+            tasks::ended_at.eq(Some(tx.now)),
+            tasks::error_code.eq(Some(&failure.code)),
+            tasks::error.eq(serde_json::to_string(failure).ok()),
+            no_errand(),
+        ))
+        .execute(tx.conn)?;
+    ended(tx, row, status, &failure.code, by, DeliveryType::TaskFailed)?;
+    Ok(true)
+}
+
+fn ended(
+    tx: &mut Tx<'_>,
+    row: &Row,
+    status: TaskStatus,
+    reason: &str,
+    by: &'static str,
+    kind: DeliveryType,
+) -> QueryResult<()> {
+    tx.load(-1, -row.text_bytes);
+    tell(tx, row, kind)?;
+    state_event(tx, row, status, reason, by)
+}
+
+fn tell(tx: &mut Tx<'_>, row: &Row, kind: DeliveryType) -> QueryResult<()> {
+    if let Some(url) = &row.callback_url {
+        deliveries::owe(tx, row.id.0, kind, url)?;
+    }
+    Ok(())
+}
+
+fn state_event(tx: &mut Tx<'_>, row: &Row, to: TaskStatus, reason: &str, by: &'static str) -> QueryResult<()> {
+    tx.event(&NewEvent {
+        subject: row.id.0,
+        from: Some(&row.status),
+        to: Some(to.as_str()),
+        reason: Some(reason),
+        by,
+        ..NewEvent::default()
+    })
+}
+
+const OPEN: &str = "status IN ('queued', 'in_progress')";
+
+/// What a look at the deadlines has done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TimedOut {
+    /// How many tasks have timed out in this commit.
+    pub count: usize,
+    /// When the next deadline comes.
+    pub next_deadline_at: Option<Millis>,
+}
+
+/// Times out the open tasks whose deadline has come, at most 500 a commit.
+///
+/// # Errors
+/// What the database says.
+pub fn time_out(tx: &mut Tx<'_>) -> QueryResult<TimedOut> {
+    const MOST: i64 = 500;
+    let rows: Vec<Row> = tasks::table
+        .select(Row::as_select())
+        .filter(sql::<Bool>(OPEN))
+        .filter(tasks::deadline_at.le(tx.now))
+        .order(tasks::deadline_at)
+        .limit(MOST)
+        .load(tx.conn)?;
+    let failure = Failure::transient(
+        "timed_out",
+        "No result was known when timeout_s was over. A result that still comes is kept as late_result.",
+    );
+    for row in &rows {
+        let Some(status) = task::next(row.status(), Step::TimeOut) else { continue };
+        diesel::update(tasks::table.find(row.id))
+            .set((
+                tasks::status.eq(status.as_str()),
+                tasks::ended_at.eq(Some(tx.now)),
+                tasks::error_code.eq(Some(&failure.code)),
+                tasks::error.eq(serde_json::to_string(&failure).ok()),
+                owe(Errand::Abandon, tx.now, tx.now + ABANDON_WINDOW_MS),
+            ))
+            .execute(tx.conn)?;
+        ended(tx, row, status, "deadline", "TimeoutWatchdog", DeliveryType::TaskTimedOut)?;
+    }
+    let next_deadline_at = tasks::table
+        .select(tasks::deadline_at)
+        .filter(sql::<Bool>(OPEN))
+        .order(tasks::deadline_at)
+        .first(tx.conn)
+        .optional()?;
+    Ok(TimedOut { count: rows.len(), next_deadline_at })
+}
+
+/// Open tasks whose pull is due after `after` and not after `until`, and when
+/// the next pull is due.
+///
+/// # Errors
+/// What the database says.
+pub fn due_pulls(conn: &mut Conn, after: Millis, until: Millis) -> QueryResult<(Vec<Uuid>, Option<Millis>)> {
+    let ids: Vec<Id> = tasks::table
+        .select(tasks::id)
+        .filter(sql::<Bool>(OPEN))
+        .filter(tasks::pull_at.gt(after))
+        .filter(tasks::pull_at.le(until))
+        .order(tasks::pull_at)
+        .load(conn)?;
+    let next = tasks::table
+        .select(tasks::pull_at)
+        .filter(sql::<Bool>(OPEN))
+        .filter(tasks::pull_at.gt(until))
+        .order(tasks::pull_at)
+        .first(conn)
+        .optional()?;
+    Ok((ids.into_iter().map(|id| id.0).collect(), next))
+}
+
+/// Every task that has been handed over and is open: what a start reconciles.
+///
+/// # Errors
+/// What the database says.
+pub fn in_progress(conn: &mut Conn) -> QueryResult<Vec<Uuid>> {
+    let ids: Vec<Id> = tasks::table
+        .select(tasks::id)
+        .filter(sql::<Bool>(OPEN))
+        .filter(tasks::status.eq(TaskStatus::InProgress.as_str()))
+        .load(conn)?;
+    Ok(ids.into_iter().map(|id| id.0).collect())
+}
+
+/// What came of asking for a cancel or an erasure.
+#[derive(Debug, Clone)]
+pub enum Ended {
+    /// It is as asked for, now or already.
+    Done(Box<Row>),
+    /// It ended otherwise, or has not ended: the row as it is.
+    Refused(Box<Row>),
+    /// There is none.
+    Unknown,
+}
+
+/// Calls a task off. `hand_over_in_flight` says whether one is being tried
+/// just now.
+///
+/// # Errors
+/// What the database says.
+pub fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
+    let Some(row) = get(tx.conn, id)? else { return Ok(Ended::Unknown) };
+    if row.status() == TaskStatus::Canceled {
+        return Ok(Ended::Done(Box::new(row)));
+    }
+    let Some(status) = task::next(row.status(), Step::Cancel) else { return Ok(Ended::Refused(Box::new(row))) };
+    // A hand-over may be on its way at this moment without a trace in the
+    // row, so everything whose result is not known owes an abandon; for a
+    // speech that was never made, the answer is 404 and costs nothing.
+    let errand = if row.status() == TaskStatus::Fetching {
+        no_errand()
+    } else {
+        owe(Errand::Abandon, tx.now, tx.now + ABANDON_WINDOW_MS)
+    };
+    let after: Row = diesel::update(tasks::table.find(row.id))
+        .set((tasks::status.eq(status.as_str()), tasks::ended_at.eq(Some(tx.now)), errand))
+        .returning(Row::as_returning())
+        .get_result(tx.conn)?;
+    ended(tx, &row, status, "asked for", "api", DeliveryType::TaskCanceled)?;
+    Ok(Ended::Done(Box::new(after)))
+}
+
+/// Forgets an ended task: row, events and deliveries. The caller deletes the
+/// file that the answer names.
+///
+/// # Errors
+/// What the database says.
+pub fn erase(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
+    let Some(row) = get(tx.conn, id)? else { return Ok(Ended::Unknown) };
+    if !row.status().is_ended() {
+        return Ok(Ended::Refused(Box::new(row)));
+    }
+    deliveries::erase_of(tx, id)?;
+    diesel::delete(events::table.filter(events::subject_id.eq(Id(id)))).execute(tx.conn)?;
+    diesel::delete(tasks::table.find(Id(id))).execute(tx.conn)?;
+    Ok(Ended::Done(Box::new(row)))
+}
+
+/// Open tasks and their bytes, counted once at start.
+///
+/// # Errors
+/// What the database says.
+pub fn open_load(conn: &mut Conn) -> QueryResult<(i64, i64)> {
+    let open = ["queued", "in_progress", "fetching"];
+    let bytes: Vec<i64> = tasks::table.filter(tasks::status.eq_any(open)).select(tasks::text_bytes).load(conn)?;
+    Ok((i64::try_from(bytes.len()).unwrap_or(i64::MAX), bytes.iter().sum()))
+}
+
+/// One task.
+///
+/// # Errors
+/// What the database says.
+pub fn get(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Row>> {
+    tasks::table.find(Id(id)).select(Row::as_select()).first(conn).optional()
+}
+
+/// One page, newest first, with one row more than asked for if there is one.
+///
+/// # Errors
+/// What the database says.
+pub fn list(conn: &mut Conn, filter: &Filter) -> QueryResult<Vec<Row>> {
+    list::filtered!(tasks, Row, filter).load(conn)
+}
+
+/// The text and the word times.
+///
+/// # Errors
+/// What the database says.
+pub fn text_and_words(conn: &mut Conn, id: Uuid) -> QueryResult<Option<(String, Option<String>)>> {
+    tasks::table.find(Id(id)).select((tasks::text, tasks::words)).first(conn).optional()
+}

@@ -1,0 +1,299 @@
+//! The command line: one file a command, and here what they share.
+//!
+//! Exit codes of every command: 0 done, 1 the thing asked for failed, 2 wrong
+//! usage, a faulty configuration, or nobody answers.
+
+pub mod check_callback;
+pub mod config;
+pub mod doctor;
+pub mod listen;
+pub mod say;
+pub mod serve;
+pub mod submit;
+pub mod synthesizer;
+pub mod voices;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Faults};
+
+/// The exit code when what was asked for failed.
+pub const EXIT_FAILED: u8 = 1;
+
+/// The exit code for wrong usage, a faulty configuration, or nobody answering.
+pub const EXIT_USAGE: u8 = 2;
+
+/// The whole command line of `hoiam`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hoiam",
+    version,
+    about = "Text in, voice back by callback: a durable text-to-speech task service",
+    long_about = "Text in, voice back by callback: a durable text-to-speech task service.\n\n\
+        You send text and a callback URL. The answer comes at once; the voice, with subtitles and \
+        word times, comes back by a signed callback, also when a service was restarted in between.",
+    after_long_help = "Examples:\n  \
+        hoiam say \"Xin chào\" -o hello.mp3              speak a text into a file, no service needed\n  \
+        hoiam serve                                    run the service on 127.0.0.1:4640\n  \
+        hoiam listen                                   in a second terminal: show callbacks\n  \
+        hoiam submit chapter-1.txt -o voice/           have a file spoken, fetch the result\n  \
+        hoiam doctor                                   when something does not work\n\n\
+        Each command explains itself: hoiam help serve",
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// What is to be done.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The flags of every command.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Globals {
+    /// Configuration file [also: the variable HOIAM_CONFIG]
+    ///
+    /// A TOML file with the keys that differ from the defaults. `hoiam config` shows all keys.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
+    pub config: Option<PathBuf>,
+
+    /// Set one key of the configuration; may be repeated
+    ///
+    /// Wins over the file and the environment. Lists are separated by commas:
+    /// --set callback.schedule=0,1,5
+    #[arg(
+        long,
+        global = true,
+        value_name = "KEY=VALUE",
+        value_parser = key_value,
+        help_heading = "Global options"
+    )]
+    pub set: Vec<(String, String)>,
+
+    /// Answer in JSON, for programs
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub json: bool,
+
+    /// Say less: only warnings and errors
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Global options"
+    )]
+    pub quiet: bool,
+
+    /// Say more; twice for everything
+    // Without a short form: -v is the voice in `say` and `submit`, as in espeak-ng.
+    #[arg(
+        long,
+        global = true,
+        action = clap::ArgAction::Count,
+        help_heading = "Global options"
+    )]
+    pub verbose: u8,
+}
+
+impl Globals {
+    /// Reads the configuration with these flags as its last layer.
+    pub fn load(&self, service: &ServiceArgs) -> Result<Config, Faults> {
+        let mut flags = self.set.clone();
+        let own = [
+            ("role", &service.role),
+            ("server.listen", &service.listen),
+            ("data_dir", &service.data_dir),
+        ];
+        for (key, value) in own {
+            flags.extend(value.iter().map(|value| (key.to_owned(), value.clone())));
+        }
+        Config::load(self.config.as_deref(), &flags)
+    }
+
+    /// As [`Globals::load`]; says on stderr what is wrong and how the program ends.
+    pub fn load_or_explain(&self, service: &ServiceArgs) -> Result<Config, ExitCode> {
+        self.load(service).map_err(|faults| {
+            eprintln!("hoiam: {faults}");
+            ExitCode::from(EXIT_USAGE)
+        })
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the service
+    #[command(after_long_help = "Examples:\n  \
+        hoiam serve                                    both services on 127.0.0.1:4640, data in ./data\n  \
+        hoiam serve --data-dir /var/lib/hoiam --config /etc/hoiam.toml\n  \
+        hoiam serve --role tts --listen 127.0.0.1:4641 the TTS service alone\n  \
+        hoiam serve --set tts.workers=2 --set callback.allow_cidrs=10.0.0.0/8\n\n\
+        Without API keys only this machine is served. To be reached by others, set\n\
+        server.api_keys, and server.public_url when the listener is 0.0.0.0.\n\n\
+        SIGTERM and Ctrl-C end it in order; nothing accepted is lost, not even by kill -9.")]
+    Serve(serve::ServeArgs),
+
+    /// Speak a text into a file, without a service
+    #[command(after_long_help = "Examples:\n  \
+        hoiam say \"Xin chào các bạn\" -o hello.mp3\n  \
+        hoiam say \"Good morning\" -v espeak/en-us -o morning.wav --srt morning.srt\n\n\
+        `hoiam voices` lists the voices.")]
+    Say(say::SayArgs),
+
+    /// Have files spoken by a running service, wait, and fetch the results
+    #[command(after_long_help = "Examples:\n  \
+        hoiam submit chapter-1.txt chapter-2.txt -o voice/\n  \
+        echo \"Xin chào\" | hoiam submit - -v espeak/vi\n  \
+        hoiam submit news.txt --url https://voice.example.com --api-key \"$KEY\" --json\n\n\
+        Each file becomes one task. Beside chapter-1.mp3 come chapter-1.srt, chapter-1.vtt and\n\
+        chapter-1.words.json. Exit code: 0 all completed, 1 some failed, 2 wrong usage or nobody\n\
+        answers at the URL.")]
+    Submit(submit::SubmitArgs),
+
+    /// List the voices
+    #[command(after_long_help = "Examples:\n  \
+        hoiam voices                                   all voices\n  \
+        hoiam voices --language vi --json")]
+    Voices(voices::VoicesArgs),
+
+    /// Receive callbacks and show them; for development
+    #[command(after_long_help = "Examples:\n  \
+        hoiam listen                                     on http://127.0.0.1:4650\n  \
+        hoiam listen --secret-file data/callback.secret  verify signatures too\n  \
+        hoiam listen --fail-first 3                      answer 500 three times: watch the retries\n  \
+        hoiam listen --status 503 --retry-after 30       be overloaded\n  \
+        hoiam listen --delay 20s                         be too slow\n  \
+        hoiam listen --drop                              hang up without an answer\n  \
+        hoiam listen --options 404                       be a URL that does not exist\n  \
+        hoiam listen --exit-after 10 --json              in a script: end after 10 callbacks")]
+    Listen(listen::ListenArgs),
+
+    /// Check whether a callback URL would be accepted, step by step
+    #[command(after_long_help = "Examples:\n  \
+        hoiam check-callback https://example.com/hooks/voice\n\n\
+        Does what the service does before it starts the work: the policy, name resolution, the\n\
+        connection, the OPTIONS request, and says what each came to.")]
+    CheckCallback(check_callback::CheckCallbackArgs),
+
+    /// Find out why something does not work
+    #[command(after_long_help = "Examples:\n  \
+        hoiam doctor\n  \
+        hoiam doctor --data-dir /var/lib/hoiam --json\n\n\
+        Looks at the configuration, the data folder, the engines, the limits of the synthesizer\n\
+        children and the listener, and names the way out of each problem it finds.")]
+    Doctor(doctor::DoctorArgs),
+
+    /// Show the configuration in force and where each value comes from
+    #[command(after_long_help = "Examples:\n  \
+        hoiam config                                   every key, value and source; secrets hidden\n  \
+        hoiam config --json --role tts\n  \
+        hoiam config --reference > hoiam.toml          the commented defaults, to start a file from\n\n\
+        Later sources win: defaults, --config FILE (or HOIAM_CONFIG), the environment\n\
+        (HOIAM__TTS__WORKERS=2), flags. Exit code 2 when something is wrong with them.")]
+    Config(config::ConfigArgs),
+
+    /// The child process that speaks; started by `serve` and `say`
+    #[command(hide = true)]
+    Synthesizer(synthesizer::SynthesizerArgs),
+}
+
+/// What `serve` and the commands that look at a service's configuration share.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServiceArgs {
+    /// Which services to run: all, backend or tts [default: all]
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<String>,
+
+    /// Address and port to listen on [default: 127.0.0.1:4640; role tts: 127.0.0.1:4641]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+
+    /// Where databases, results and the callback secret are kept [default: ./data]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+}
+
+/// Does what the command line asks for; the process ends with the result.
+pub fn run(cli: Cli) -> ExitCode {
+    let globals = cli.globals;
+    match cli.command {
+        Command::Serve(args) => serve::run(args, globals),
+        Command::Say(args) => say::run(args, globals),
+        Command::Submit(args) => submit::run(args, globals),
+        Command::Voices(args) => voices::run(args, globals),
+        Command::Listen(args) => listen::run(args, globals),
+        Command::CheckCallback(args) => check_callback::run(args, globals),
+        Command::Doctor(args) => doctor::run(args, globals),
+        Command::Config(args) => config::run(args, globals),
+        Command::Synthesizer(args) => synthesizer::run(args, globals),
+    }
+}
+
+/// Logs to stderr: warnings with `--quiet`, more with `--verbose`, and what
+/// RUST_LOG says wherever it is set.
+fn start_logger(globals: &Globals) {
+    let level = match (globals.quiet, globals.verbose) {
+        (true, _) => "warn",
+        (false, 0) => "info,actix_server=warn",
+        (false, 1) => "debug,actix_server=info",
+        (false, _) => "trace",
+    };
+    let environment = env_logger::Env::default().default_filter_or(level);
+    env_logger::Builder::from_env(environment).format_timestamp_millis().init();
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| "write it as key=value, such as tts.workers=2".to_owned())?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_a_service_win_over_set() {
+        let cli = Cli::try_parse_from([
+            "hoiam",
+            "config",
+            "--set",
+            "server.listen=127.0.0.1:1",
+            "--listen",
+            "127.0.0.1:2",
+        ])
+        .unwrap();
+        let Command::Config(args) = cli.command else {
+            panic!("another command")
+        };
+        let config = cli.globals.load(&args.service).unwrap();
+        assert_eq!(config.server.listen.port(), 2);
+    }
+
+    #[test]
+    fn v_is_the_voice() {
+        let cli = Cli::try_parse_from(["hoiam", "submit", "a.txt", "-v", "espeak/vi"]).unwrap();
+        let Command::Submit(args) = cli.command else {
+            panic!("another command")
+        };
+        assert_eq!(args.voice.as_deref(), Some("espeak/vi"));
+    }
+}

@@ -1,0 +1,358 @@
+//! Talks to a Backend service: each call is repeated for as long as that can help.
+
+use std::cell::Cell;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::StreamExt as _;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+use url::Url;
+use uuid::Uuid;
+
+use super::events::EventStream;
+use crate::contract::Task;
+use crate::outbound::{
+    Answer, Client, Download, Fetch, Method, OutboundError, Outgoing, Policy, Timeouts, tls,
+};
+
+/// How long a service that has answered once may be away before we give up: time
+/// enough for a restart.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const TIMEOUTS: Timeouts = Timeouts {
+    connect: Duration::from_secs(5),
+    total: Duration::from_secs(30),
+};
+
+/// A task's JSON is below 20 kB; a problem that lists every fault may be longer.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
+
+/// The longest silence within a file.
+const FILE_IDLE: Duration = Duration::from_secs(30);
+/// The longest silence of an event stream; services send comments in between.
+const EVENTS_IDLE: Duration = Duration::from_secs(120);
+const MAX_EVENTS_BYTES: u64 = 64 << 20;
+
+/// Why a call came to nothing.
+#[derive(Clone, Debug)]
+pub enum CallError {
+    /// Nobody has ever answered at that URL.
+    Unreachable(OutboundError),
+    /// The service asks for an API key, or for another one.
+    NotAllowed(Refusal),
+    /// The service was there before and has not been for a while.
+    Gone(OutboundError),
+    /// The service refused the request, for good or for too long.
+    Refused(Refusal),
+    /// What answers there is no hoiam Backend.
+    Strange(String),
+}
+
+/// A problem answer (RFC 9457), read tolerantly.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Our stable code, else the HTTP status.
+    pub code: String,
+    /// What is wrong, with every fault that was named.
+    pub detail: String,
+}
+
+impl CallError {
+    /// A stable word for programs.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Unreachable(error) | Self::Gone(error) => error.code(),
+            Self::NotAllowed(refusal) | Self::Refused(refusal) => &refusal.code,
+            Self::Strange(_) => "not_a_backend",
+        }
+    }
+
+    /// Whether every other task would meet the same error.
+    pub fn concerns_all(&self) -> bool {
+        !matches!(self, Self::Refused(_))
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(error) => {
+                write!(
+                    out,
+                    "{error} Is the service running there? Start it with: hoiam serve"
+                )
+            }
+            Self::NotAllowed(refusal) => {
+                write!(
+                    out,
+                    "{} Give a key with --api-key or HOIAM_API_KEY",
+                    refusal.detail
+                )
+            }
+            Self::Gone(error) => write!(
+                out,
+                "the service has been away for {} s: {error} What was accepted goes on when it \
+                 returns",
+                PATIENCE.as_secs()
+            ),
+            Self::Refused(refusal) => write!(out, "{}: {}", refusal.code, refusal.detail),
+            Self::Strange(detail) => write!(out, "this is not a Backend service: {detail}"),
+        }
+    }
+}
+
+/// A Backend service at one URL.
+pub struct Service {
+    client: Client,
+    base: Url,
+    authorization: Option<String>,
+    /// Whether it has ever answered.
+    reached: Cell<bool>,
+}
+
+impl Service {
+    /// A service under `base`, whose path ends in `/`.
+    pub fn new(base: Url, api_key: Option<String>) -> Result<Self, String> {
+        let tls = tls::system_roots().map_err(|error| format!("no encryption: {error}"))?;
+        Ok(Self {
+            client: Client::new(Policy::trusted(), TIMEOUTS, tls),
+            base,
+            authorization: api_key.map(|key| format!("Bearer {key}")),
+            reached: Cell::new(false),
+        })
+    }
+
+    /// Creates the task of this id, or finds that it is there already: the id is
+    /// ours, so a lost answer costs no second task.
+    pub async fn submit(&self, id: Uuid, body: Value) -> Result<Task, CallError> {
+        let url = self.url(&format!("v1/tasks/{id}"))?;
+        let mut headers = self.headers();
+        headers.push(("content-type", "application/json".to_owned()));
+        self.task(Outgoing {
+            headers,
+            ..request(Method::PUT, url, body.to_string())
+        })
+        .await
+    }
+
+    /// The task as it is now.
+    pub async fn get(&self, id: Uuid) -> Result<Task, CallError> {
+        let url = self.url(&format!("v1/tasks/{id}"))?;
+        self.task(Outgoing {
+            headers: self.headers(),
+            ..request(Method::GET, url, String::new())
+        })
+        .await
+    }
+
+    /// The task's events from now on; `None` when they are not to be had, which is
+    /// no error: the task can be asked for instead.
+    pub async fn events(&self, id: Uuid) -> Option<EventStream> {
+        let url = self.url(&format!("v1/tasks/{id}/events")).ok()?;
+        let mut headers = self.headers();
+        headers.push(("accept", "text/event-stream".to_owned()));
+        let fetch = Fetch {
+            url,
+            headers,
+            limit: MAX_EVENTS_BYTES,
+            idle_timeout: EVENTS_IDLE,
+            total_timeout: None,
+        };
+        let answer = self.client.download(fetch).await.ok()?;
+        let is_stream = answer
+            .headers
+            .get("content-type")?
+            .starts_with("text/event-stream");
+        (answer.status == 200 && is_stream).then(|| EventStream::new(answer.body))
+    }
+
+    /// One of the files of a completed task: `audio.mp3`, `subtitles.srt` and so on.
+    pub async fn file(&self, id: Uuid, name: &str, limit: u64) -> Result<Vec<u8>, CallError> {
+        let url = self.url(&format!("v1/tasks/{id}/{name}"))?;
+        self.repeat(|| self.file_once(url.clone(), limit)).await
+    }
+
+    async fn file_once(&self, url: Url, limit: u64) -> Result<Outcome<Vec<u8>>, OutboundError> {
+        let fetch = Fetch {
+            url,
+            headers: self.headers(),
+            limit,
+            idle_timeout: FILE_IDLE,
+            total_timeout: None,
+        };
+        let Download {
+            status,
+            headers,
+            mut body,
+        } = self.client.download(fetch).await?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = body.next().await {
+            bytes.extend_from_slice(&chunk?);
+        }
+        Ok(match status {
+            200 => Outcome::Done(bytes),
+            _ => refused(status, &bytes, headers.retry_after()),
+        })
+    }
+
+    async fn task(&self, request: Outgoing) -> Result<Task, CallError> {
+        let body = self
+            .repeat(|| async {
+                let Answer {
+                    status,
+                    headers,
+                    body,
+                    ..
+                } = self.client.send(request.clone()).await?;
+                Ok(match status {
+                    200 | 202 => Outcome::Done(body),
+                    _ => refused(status, &body, headers.retry_after()),
+                })
+            })
+            .await?;
+        serde_json::from_slice(&body).map_err(|error| CallError::Strange(error.to_string()))
+    }
+
+    /// Makes a call until it is done, refused for good, or patience is at its end.
+    async fn repeat<T, Call>(&self, call: impl Fn() -> Call) -> Result<T, CallError>
+    where
+        Call: Future<Output = Result<Outcome<T>, OutboundError>>,
+    {
+        let give_up = Instant::now() + PATIENCE;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let outcome = call().await;
+            let tired = Instant::now() >= give_up;
+            match outcome {
+                Ok(Outcome::Done(value)) => {
+                    self.reached.set(true);
+                    return Ok(value);
+                }
+                Ok(Outcome::NotAllowed(refusal)) => return Err(CallError::NotAllowed(refusal)),
+                Ok(Outcome::Final(refusal)) => {
+                    self.reached.set(true);
+                    return Err(CallError::Refused(refusal));
+                }
+                Ok(Outcome::Later(refusal, _)) if tired => return Err(CallError::Refused(refusal)),
+                Ok(Outcome::Later(_, wait)) => {
+                    self.reached.set(true);
+                    pause = pause.max(wait.unwrap_or_default());
+                }
+                Err(error) if !self.reached.get() => return Err(CallError::Unreachable(error)),
+                Err(error) if tired => return Err(CallError::Gone(error)),
+                Err(_) => {}
+            }
+            sleep(pause.min(give_up.saturating_duration_since(Instant::now()))).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn url(&self, path: &str) -> Result<Url, CallError> {
+        self.base
+            .join(path)
+            .map_err(|error| CallError::Strange(error.to_string()))
+    }
+
+    fn headers(&self) -> Vec<(&'static str, String)> {
+        self.authorization
+            .iter()
+            .map(|value| ("authorization", value.clone()))
+            .collect()
+    }
+}
+
+/// What an answer means for the call.
+enum Outcome<T> {
+    Done(T),
+    /// 401 or 403.
+    NotAllowed(Refusal),
+    /// Repeating cannot help.
+    Final(Refusal),
+    /// It can, after this pause if one was asked for.
+    Later(Refusal, Option<Duration>),
+}
+
+fn request(method: Method, url: Url, body: String) -> Outgoing {
+    Outgoing {
+        method,
+        url,
+        headers: Vec::new(),
+        body: Bytes::from(body),
+        total_timeout: None,
+        answer_limit: MAX_ANSWER_BYTES,
+        // Every request here may be repeated: the id of a task is chosen by us.
+        retry_on_stale: true,
+    }
+}
+
+fn refused<T>(status: u16, body: &[u8], retry_after: Option<Duration>) -> Outcome<T> {
+    let refusal = read_problem(status, body);
+    match status {
+        401 | 403 => Outcome::NotAllowed(refusal),
+        429 | 500..=599 => Outcome::Later(refusal, retry_after),
+        _ => Outcome::Final(refusal),
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ProblemBody {
+    code: Option<String>,
+    detail: Option<String>,
+    errors: Vec<FaultBody>,
+}
+
+#[derive(Deserialize)]
+struct FaultBody {
+    #[serde(default)]
+    detail: String,
+    #[serde(default)]
+    suggestions: Vec<String>,
+}
+
+fn read_problem(status: u16, body: &[u8]) -> Refusal {
+    let problem: ProblemBody = serde_json::from_slice(body).unwrap_or_default();
+    let mut detail = problem
+        .detail
+        .unwrap_or_else(|| format!("The service answered {status}."));
+    for fault in problem.errors {
+        detail += &format!(" {}", fault.detail);
+        if !fault.suggestions.is_empty() {
+            detail += &format!(" Did you mean {}?", fault.suggestions.join(" or "));
+        }
+    }
+    Refusal {
+        code: problem.code.unwrap_or_else(|| format!("http_{status}")),
+        detail,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_told_with_every_fault_and_suggestion() {
+        let body = br#"{"code":"invalid","detail":"Two faults.","errors":[
+            {"pointer":"/voice","detail":"There is no voice `espek/vi`.","suggestions":["espeak/vi"]},
+            {"pointer":"/speed","detail":"`speed` must be between 0.5 and 2.0."}]}"#;
+        let refusal = read_problem(422, body);
+        assert_eq!(refusal.code, "invalid");
+        assert_eq!(
+            refusal.detail,
+            "Two faults. There is no voice `espek/vi`. Did you mean espeak/vi? \
+             `speed` must be between 0.5 and 2.0."
+        );
+    }
+
+    #[test]
+    fn an_answer_that_is_no_problem_is_named_by_its_status() {
+        let refusal = read_problem(404, b"<html>not here</html>");
+        assert_eq!(refusal.code, "http_404");
+    }
+}

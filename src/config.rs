@@ -1,0 +1,413 @@
+//! The configuration: embedded defaults, then a file, then the environment, then
+//! flags. It is read once, checked as a whole, and every fault is told at once.
+//!
+//! * `settings` knows the layers and the keys, as text.
+//! * `values` knows what one text means and what is allowed.
+//! * `read` puts the two together into a [`Config`].
+//! * `rules` knows which values contradict each other.
+//! * `secret_file` makes the callback secret of a first start.
+//!
+//! The reference for people is `config/default.toml`.
+
+mod fault;
+mod read;
+mod rules;
+mod secret_file;
+mod settings;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Serialize;
+use url::Url;
+
+pub use fault::{Fault, FaultKind, Faults};
+pub use secret_file::{SecretFileError, ensure_secret, secret_path};
+pub use settings::{DEFAULTS, ENVIRONMENT_PREFIX, Source, Value};
+pub use values::{base_url, in_words};
+
+use crate::contract::signature::Secret;
+use read::{Reader, read_config};
+use settings::Settings;
+
+/// The variable that names the configuration file when `--config` does not.
+pub const FILE_VARIABLE: &str = "HOIAM_CONFIG";
+
+/// How long our server keeps an idle connection. Longer than our own client does
+/// (15 s, `outbound::client`), so that a client of ours never writes into a
+/// connection that is being closed: that would cost a delivery an attempt.
+pub const SERVER_KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How long the Backend tries to fetch a result whose callback has come, in
+/// seconds. Files are kept at least this much longer than callbacks are attempted.
+pub const FETCH_WINDOW_S: u64 = 3_600;
+
+/// The longest `timeout_s` of a task or a speech, in seconds (3 days).
+pub const MAX_TIMEOUT_S: u32 = 259_200;
+
+/// Which services a process runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Both, on one listener.
+    #[default]
+    All,
+    /// The Backend service alone.
+    Backend,
+    /// The TTS service alone.
+    Tts,
+}
+
+impl Role {
+    /// Whether the Backend service runs here.
+    pub fn runs_backend(self) -> bool {
+        self != Self::Tts
+    }
+
+    /// Whether the TTS service runs here.
+    pub fn runs_tts(self) -> bool {
+        self != Self::Backend
+    }
+
+    /// The name, as it is written in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Backend => "backend",
+            Self::Tts => "tts",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+/// A key that clients send: at least 16 visible ASCII characters. It has no
+/// `Display`, and `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey(String);
+
+impl ApiKey {
+    /// The key itself, for the code that compares or sends it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("ApiKey(hidden)")
+    }
+}
+
+/// The whole configuration, checked. See `config/default.toml` for the meaning of
+/// each key; durations in fields that end in `_s` are whole seconds.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which services run.
+    pub role: Role,
+    /// Where databases, results and the callback secret are kept; absolute.
+    pub data_dir: PathBuf,
+    /// The listener and who may use it.
+    pub server: Server,
+    /// The Backend service.
+    pub backend: Backend,
+    /// The TTS service.
+    pub tts: Tts,
+    /// How much may wait in the TTS service.
+    pub queue: Queue,
+    /// Callbacks, of both services.
+    pub callback: Callback,
+    /// Links for people.
+    pub links: Links,
+    /// How long results are kept.
+    pub retention: Retention,
+    /// Bounds of request bodies.
+    pub limits: Limits,
+    /// What was written where; secrets are already masked in it.
+    settings: Settings,
+}
+
+/// The section `server`.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Address and port; port 0 until [`Config::bound`] says which one it became.
+    pub listen: SocketAddr,
+    /// The URL others use; its path ends in `/`.
+    pub public_url: Url,
+    /// The keys that clients may send; empty on a listener for this machine alone.
+    pub api_keys: Vec<ApiKey>,
+    /// Whether other machines may use the service without a key.
+    pub allow_unauthenticated: bool,
+    /// Threads that serve HTTP, at least 1.
+    pub workers: usize,
+    /// How long work under way may take to end at shutdown.
+    pub shutdown_grace_s: u64,
+}
+
+/// The section `backend`.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// Where the TTS service is; its path ends in `/`.
+    pub tts_url: Url,
+    /// The API key it asks for.
+    pub tts_api_key: Option<ApiKey>,
+    /// The URL under which it reaches us; its path ends in `/`.
+    pub callback_base_url: Url,
+    /// The timeout of a task that names none.
+    pub task_timeout_s: u32,
+}
+
+/// The section `tts`.
+#[derive(Clone, Debug)]
+pub struct Tts {
+    /// Jobs spoken at the same time, at least 1.
+    pub workers: usize,
+    /// Whether the voices for rehearsing failures are offered.
+    pub test_voices: bool,
+    /// Crashes or overruns that end a job.
+    pub max_attempts: u32,
+    /// The fixed part of an attempt's time limit.
+    pub synthesis_base_s: u64,
+    /// The part of the limit for each character, in milliseconds.
+    pub synthesis_ms_per_char: u64,
+    /// The longest text, in code points.
+    pub max_characters: usize,
+    /// The timeout of a speech that names none.
+    pub default_timeout_s: u32,
+    /// Alias to voice id.
+    pub aliases: BTreeMap<String, String>,
+    /// Language tag to voice id.
+    pub default_voices: BTreeMap<String, String>,
+}
+
+/// The section `queue`.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    /// Jobs that may wait.
+    pub max_jobs: u64,
+    /// Bytes their requests may take.
+    pub max_bytes: u64,
+}
+
+/// The section `callback`.
+#[derive(Clone, Debug)]
+pub struct Callback {
+    /// The first two sign, all verify. Empty only in role `all`; see
+    /// [`Config::callback_secrets`].
+    pub secrets: Vec<Secret>,
+    /// Networks that callback URLs may lead to although they are not public.
+    pub allow_cidrs: Vec<IpNet>,
+    /// The wait before each attempt; never empty.
+    pub schedule: Vec<Duration>,
+    /// The limit to connect.
+    pub connect_timeout_s: u64,
+    /// The limit of a whole attempt.
+    pub total_timeout_s: u64,
+    /// The limit of each step of a callback check.
+    pub check_timeout_s: u64,
+    /// How long a job waits for a callback URL that cannot be reached.
+    pub hold_s: u64,
+}
+
+impl Callback {
+    /// From the end of a task to its last attempt, jitter left out, in seconds.
+    pub fn schedule_total_s(&self) -> u64 {
+        self.schedule.iter().map(Duration::as_secs).sum()
+    }
+}
+
+/// The section `links`.
+#[derive(Clone, Debug)]
+pub struct Links {
+    /// How long a link is valid.
+    pub ttl_s: u64,
+}
+
+/// The section `retention`; counted from the end of a task or speech.
+#[derive(Clone, Debug)]
+pub struct Retention {
+    /// How long files are kept.
+    pub files_s: u64,
+    /// How long rows are kept.
+    pub rows_s: u64,
+}
+
+/// The section `limits`.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The largest request body.
+    pub body_bytes: usize,
+}
+
+/// One key as `hoiam config` shows it; secrets are hidden.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The key with its section.
+    pub key: String,
+    /// The value as it was written, or what it was derived to be.
+    pub value: Value,
+    /// Where it was written: `default`, `file:line`, `env NAME`, `flag`, `derived`.
+    pub source: String,
+}
+
+impl Config {
+    /// Reads the file (that of `HOIAM_CONFIG` when none is given), the process's
+    /// environment and the `(key, value)` flags over the defaults.
+    pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self, Faults> {
+        let mut faults = Vec::new();
+        let mut environment = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            let Some(name) = name
+                .to_str()
+                .filter(|name| name.starts_with(ENVIRONMENT_PREFIX))
+            else {
+                continue;
+            };
+            match value.into_string() {
+                Ok(value) => environment.push((name.to_owned(), value)),
+                Err(_) => faults.push(Fault {
+                    kind: FaultKind::Unreadable,
+                    key: name.to_owned(),
+                    source: None,
+                    detail: "its value is not UTF-8".to_owned(),
+                }),
+            }
+        }
+        let named = std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty());
+        let path = file.map(Path::to_owned).or(named.map(PathBuf::from));
+        let text = path
+            .as_ref()
+            .and_then(|path| match std::fs::read_to_string(path) {
+                Ok(text) => Some((path.as_path(), text)),
+                Err(error) => {
+                    faults.push(Fault {
+                        kind: FaultKind::Unreadable,
+                        key: path.display().to_string(),
+                        source: None,
+                        detail: format!("the configuration file cannot be read: {error}"),
+                    });
+                    None
+                }
+            });
+        let file = text.as_ref().map(|(path, text)| (*path, text.as_str()));
+        Self::assemble(file, &environment, flags, faults)
+    }
+
+    /// As [`Config::load`], from sources that are given instead of the process's.
+    pub fn from_sources(
+        file: Option<(&Path, &str)>,
+        environment: &[(String, String)],
+        flags: &[(String, String)],
+    ) -> Result<Self, Faults> {
+        Self::assemble(file, environment, flags, Vec::new())
+    }
+
+    fn assemble(
+        file: Option<(&Path, &str)>,
+        environment: &[(String, String)],
+        flags: &[(String, String)],
+        mut faults: Vec<Fault>,
+    ) -> Result<Self, Faults> {
+        let (mut settings, defaults) = Settings::defaults();
+        faults.extend(defaults);
+        if let Some((path, text)) = file {
+            faults.extend(settings.apply_file(path, text));
+        }
+        faults.extend(settings.apply_environment(environment));
+        faults.extend(settings.apply_flags(flags));
+        let mut reader = Reader { settings, faults };
+        let config = read_config(&mut reader);
+        let mut faults = reader.faults;
+        match config {
+            Some(config) if faults.is_empty() => Ok(config),
+            _ => {
+                // One wrong list gives one fault for each of its items.
+                faults.dedup_by(|one, other| one.key == other.key && one.detail == other.detail);
+                Err(Faults(faults))
+            }
+        }
+    }
+
+    /// The configuration once the listener is bound: the port that was taken for
+    /// port 0 goes into the listener and into every URL derived from it.
+    pub fn bound(mut self, listener: SocketAddr) -> Self {
+        self.server.listen = listener;
+        let port = listener.port();
+        let tts_is_here = self.role == Role::All;
+        for (key, url, own) in [
+            ("server.public_url", &mut self.server.public_url, true),
+            (
+                "backend.callback_base_url",
+                &mut self.backend.callback_base_url,
+                true,
+            ),
+            ("backend.tts_url", &mut self.backend.tts_url, tts_is_here),
+        ] {
+            // A port can be set on every http URL that has a host; these have.
+            let derived = self.settings.source(key) == Some(Source::Derived);
+            if own && derived && url.set_port(Some(port)).is_ok() {
+                self.settings.derive(key, Value::One(url.to_string()));
+            }
+        }
+        self
+    }
+
+    /// The secrets that sign and verify callbacks: those configured, else, in role
+    /// `all`, the one of the data folder, which is made when it is not there yet.
+    pub fn callback_secrets(&self) -> Result<Vec<Secret>, SecretFileError> {
+        if self.callback.secrets.is_empty() {
+            return Ok(vec![ensure_secret(&self.data_dir)?]);
+        }
+        Ok(self.callback.secrets.clone())
+    }
+
+    /// Every key with its value and source, secrets hidden, in the order of the
+    /// reference.
+    pub fn rows(&self) -> Vec<Row> {
+        self.settings
+            .iter()
+            .map(|(key, setting)| Row {
+                key: key.to_owned(),
+                value: setting.value.clone(),
+                source: setting.source.to_string(),
+            })
+            .collect()
+    }
+
+    /// Where a key's value was written; `None` for a key that does not exist.
+    pub fn source(&self, key: &str) -> Option<Source> {
+        self.settings.source(key)
+    }
+}
+
+/// The keys that must never be shown, and what is shown instead.
+const SECRET_KEYS: [(&str, &str); 3] = [
+    ("server.api_keys", "(hidden)"),
+    ("backend.tts_api_key", "(hidden)"),
+    ("callback.secrets", "whsec_…(hidden)"),
+];
+
+fn is_secret(key: &str) -> bool {
+    SECRET_KEYS.iter().any(|(secret, _)| *secret == key)
+}
+
+/// The settings as they may be kept for listings.
+fn without_secrets(settings: &Settings) -> Settings {
+    let mut settings = settings.clone();
+    for (key, mask) in SECRET_KEYS {
+        settings.mask(key, mask);
+    }
+    settings
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,339 @@
+//! From the settings as text to the typed configuration, section by section.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZero;
+
+use url::Url;
+
+use super::fault::{Fault, FaultKind};
+use super::settings::{Settings, Source, Value};
+use super::{
+    Backend, Callback, Config, Limits, Links, Queue, Retention, Role, Server, Tts, is_secret,
+    rules, values, without_secrets,
+};
+
+const DEFAULT_PORT: u16 = 4640;
+const DEFAULT_PORT_TTS: u16 = 4641;
+const YEAR_S: u64 = 366 * 86_400;
+
+/// Reads typed values out of the settings and collects what is wrong with them.
+/// A `None` always comes with at least one fault.
+pub(super) struct Reader {
+    pub(super) settings: Settings,
+    pub(super) faults: Vec<Fault>,
+}
+
+impl Reader {
+    fn one<T>(&mut self, key: &str, parse: impl Fn(&str) -> values::Parsed<T>) -> Option<T> {
+        match self.value(key)? {
+            Value::One(text) => self.parse(key, key, &text, parse),
+            Value::List(_) => None,
+        }
+    }
+
+    /// As [`Reader::one`], for a value that may be left empty: `Some(None)`.
+    fn optional<T>(
+        &mut self,
+        key: &str,
+        parse: impl Fn(&str) -> values::Parsed<T>,
+    ) -> Option<Option<T>> {
+        match self.value(key)? {
+            Value::One(text) if text.is_empty() => Some(None),
+            _ => self.one(key, parse).map(Some),
+        }
+    }
+
+    fn list<T>(&mut self, key: &str, parse: impl Fn(&str) -> values::Parsed<T>) -> Option<Vec<T>> {
+        let Value::List(items) = self.value(key)? else {
+            return None;
+        };
+        // Every item is looked at, so that every fault is found.
+        let parsed: Vec<Option<T>> = items
+            .iter()
+            .map(|item| self.parse(key, key, item, &parse))
+            .collect();
+        parsed.into_iter().collect()
+    }
+
+    /// A table from names that people chose to voices.
+    fn voices(&mut self, map: &str) -> Option<BTreeMap<String, String>> {
+        let parsed: Vec<Option<(String, String)>> = self
+            .settings
+            .entries(map)
+            .into_iter()
+            .map(|(name, setting)| {
+                let key = format!("{map}.{name}");
+                let Value::One(text) = setting.value else {
+                    return None;
+                };
+                let name = self.parse(&key, map, &name, values::name);
+                let voice = self.parse(&key, &key, &text, values::voice);
+                Some((name?, voice?))
+            })
+            .collect();
+        parsed.into_iter().collect()
+    }
+
+    /// Notes a rule that spans values; the source is that of `key`.
+    pub(super) fn fault(&mut self, kind: FaultKind, key: &str, detail: String) {
+        // What is missing was written nowhere.
+        let source = match kind {
+            FaultKind::MissingValue => None,
+            _ => self.settings.source(key),
+        };
+        self.faults.push(Fault {
+            kind,
+            key: key.to_owned(),
+            source,
+            detail,
+        });
+    }
+
+    fn derive(&mut self, key: &str, text: impl Into<String>) {
+        self.settings.derive(key, Value::One(text.into()));
+    }
+
+    pub(super) fn is_derived(&self, key: &str) -> bool {
+        self.settings.source(key) == Some(Source::Derived)
+    }
+
+    fn value(&mut self, key: &str) -> Option<Value> {
+        let value = self.settings.get(key).map(|setting| setting.value.clone());
+        if value.is_none() {
+            let detail = "the built-in reference lacks this key".to_owned();
+            self.fault(FaultKind::MissingValue, key, detail);
+        }
+        value
+    }
+
+    /// `key` is where the text was written, `meaning` what it is part of.
+    fn parse<T>(
+        &mut self,
+        key: &str,
+        meaning: &str,
+        text: &str,
+        parse: impl Fn(&str) -> values::Parsed<T>,
+    ) -> Option<T> {
+        match parse(text) {
+            Ok(value) => Some(value),
+            Err(allowed) => {
+                let what = if is_secret(meaning) {
+                    "the value".to_owned()
+                } else {
+                    format!("\"{text}\"")
+                };
+                let detail = format!("{what} is not allowed; it must be {allowed}");
+                self.fault(FaultKind::InvalidValue, key, detail);
+                None
+            }
+        }
+    }
+}
+
+/// The whole configuration, if every value can be read; the rules that span
+/// values are looked at as far as their values can be.
+pub(super) fn read_config(reader: &mut Reader) -> Option<Config> {
+    let role = reader.one("role", values::role);
+    let data_dir = reader.one("data_dir", values::folder);
+    let server = read_server(reader, role.unwrap_or_default());
+    let backend = read_backend(reader, role.unwrap_or_default(), server.as_ref());
+    let tts = read_tts(reader);
+    let queue = read_queue(reader);
+    let callback = read_callback(reader);
+    let links = read_links(reader);
+    let retention = read_retention(reader);
+    let limits = read_limits(reader);
+    if let Some(server) = &server {
+        rules::listener_is_protected(reader, server);
+        rules::urls_can_be_reached(reader, role, server, backend.as_ref());
+    }
+    if let Some(callback) = &callback {
+        rules::lone_role_has_secrets(reader, role, callback);
+        rules::windows_agree(reader, callback, links.as_ref(), retention.as_ref());
+    }
+    Some(Config {
+        role: role?,
+        data_dir: data_dir?,
+        server: server?,
+        backend: backend?,
+        tts: tts?,
+        queue: queue?,
+        callback: callback?,
+        links: links?,
+        retention: retention?,
+        limits: limits?,
+        settings: without_secrets(&reader.settings),
+    })
+}
+
+fn read_server(reader: &mut Reader, role: Role) -> Option<Server> {
+    let listen = reader.optional("server.listen", values::listener);
+    let public_url = reader.optional("server.public_url", values::base_url);
+    let api_keys = reader.list("server.api_keys", values::api_key);
+    let allow_unauthenticated = reader.one("server.allow_unauthenticated", values::truth);
+    let workers = read_threads(reader, "server.workers");
+    let shutdown_grace_s = reader.one("server.shutdown_grace_s", values::seconds(0..=3_600));
+
+    let listen = listen?.unwrap_or_else(|| {
+        let port = if role == Role::Tts {
+            DEFAULT_PORT_TTS
+        } else {
+            DEFAULT_PORT
+        };
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        reader.derive("server.listen", listen.to_string());
+        listen
+    });
+    let public_url = own_unless_given(reader, "server.public_url", public_url, listen);
+    Some(Server {
+        listen,
+        public_url: public_url?,
+        api_keys: api_keys?,
+        allow_unauthenticated: allow_unauthenticated?,
+        workers: workers?,
+        shutdown_grace_s: shutdown_grace_s?,
+    })
+}
+
+fn read_backend(reader: &mut Reader, role: Role, server: Option<&Server>) -> Option<Backend> {
+    let tts_url = reader.optional("backend.tts_url", values::base_url);
+    let tts_api_key = reader.optional("backend.tts_api_key", values::api_key);
+    let callback_base_url = reader.optional("backend.callback_base_url", values::base_url);
+    let task_timeout_s = reader.one("backend.task_timeout_s", values::timeout);
+
+    let Server {
+        listen, api_keys, ..
+    } = server?;
+    let tts_listen = match role {
+        Role::All => *listen,
+        Role::Backend | Role::Tts => SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT_TTS)),
+    };
+    let tts_url = own_unless_given(reader, "backend.tts_url", tts_url, tts_listen);
+    let callback_base_url = own_unless_given(
+        reader,
+        "backend.callback_base_url",
+        callback_base_url,
+        *listen,
+    );
+    let tts_api_key = tts_api_key?.or_else(|| {
+        let first = api_keys.first().filter(|_| role == Role::All)?;
+        reader.derive("backend.tts_api_key", first.reveal());
+        Some(first.clone())
+    });
+    Some(Backend {
+        tts_url: tts_url?,
+        tts_api_key,
+        callback_base_url: callback_base_url?,
+        task_timeout_s: task_timeout_s?,
+    })
+}
+
+fn read_tts(reader: &mut Reader) -> Option<Tts> {
+    let workers = read_threads(reader, "tts.workers");
+    let test_voices = reader.one("tts.test_voices", values::truth);
+    let max_attempts = reader.one("tts.max_attempts", values::whole(1..=100));
+    let synthesis_base_s = reader.one("tts.synthesis_base_s", values::seconds(1..=86_400));
+    let synthesis_ms_per_char = reader.one("tts.synthesis_ms_per_char", values::whole(0..=60_000));
+    let max_characters = reader.one("tts.max_characters", values::count(1..=100_000));
+    let default_timeout_s = reader.one("tts.default_timeout_s", values::timeout);
+    let aliases = reader.voices("tts.aliases");
+    let default_voices = reader.voices("tts.default_voices");
+    Some(Tts {
+        workers: workers?,
+        test_voices: test_voices?,
+        max_attempts: u32::try_from(max_attempts?).ok()?,
+        synthesis_base_s: synthesis_base_s?,
+        synthesis_ms_per_char: synthesis_ms_per_char?,
+        max_characters: max_characters?,
+        default_timeout_s: default_timeout_s?,
+        aliases: aliases?,
+        default_voices: default_voices?,
+    })
+}
+
+fn read_queue(reader: &mut Reader) -> Option<Queue> {
+    let max_jobs = reader.one("queue.max_jobs", values::whole(1..=100_000_000));
+    let max_bytes = reader.one(
+        "queue.max_bytes",
+        values::bytes(1_000_000..=1_000_000_000_000),
+    );
+    Some(Queue {
+        max_jobs: max_jobs?,
+        max_bytes: max_bytes?,
+    })
+}
+
+fn read_callback(reader: &mut Reader) -> Option<Callback> {
+    let secrets = reader.list("callback.secrets", values::callback_secret);
+    let allow_cidrs = reader.list("callback.allow_cidrs", values::network);
+    let schedule = reader.list("callback.schedule", values::duration(0..=7 * 86_400));
+    let connect_timeout_s = reader.one("callback.connect_timeout_s", values::seconds(1..=600));
+    let total_timeout_s = reader.one("callback.total_timeout_s", values::seconds(1..=600));
+    let check_timeout_s = reader.one("callback.check_timeout_s", values::seconds(1..=600));
+    let hold_s = reader.one("callback.hold_s", values::seconds(0..=3 * 86_400));
+    Some(Callback {
+        secrets: secrets?,
+        allow_cidrs: allow_cidrs?,
+        schedule: schedule?,
+        connect_timeout_s: connect_timeout_s?,
+        total_timeout_s: total_timeout_s?,
+        check_timeout_s: check_timeout_s?,
+        hold_s: hold_s?,
+    })
+}
+
+fn read_links(reader: &mut Reader) -> Option<Links> {
+    let ttl_s = reader.one("links.ttl_s", values::seconds(1..=YEAR_S))?;
+    Some(Links { ttl_s })
+}
+
+fn read_retention(reader: &mut Reader) -> Option<Retention> {
+    let files_s = reader.one("retention.files_s", values::seconds(1..=10 * YEAR_S));
+    let rows_s = reader.one("retention.rows_s", values::seconds(1..=10 * YEAR_S));
+    Some(Retention {
+        files_s: files_s?,
+        rows_s: rows_s?,
+    })
+}
+
+fn read_limits(reader: &mut Reader) -> Option<Limits> {
+    let body_bytes = reader.one("limits.body_bytes", values::bytes(16_384..=64 << 20))?;
+    Some(Limits {
+        body_bytes: usize::try_from(body_bytes).ok()?,
+    })
+}
+
+/// A number of threads; 0 is one a core.
+fn read_threads(reader: &mut Reader, key: &str) -> Option<usize> {
+    match reader.one(key, values::count(0..=1_024))? {
+        0 => {
+            let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+            reader.derive(key, cores.to_string());
+            Some(cores)
+        }
+        threads => Some(threads),
+    }
+}
+
+/// The URL that was given, else that of a listener of our own.
+fn own_unless_given(
+    reader: &mut Reader,
+    key: &str,
+    given: Option<Option<Url>>,
+    listener: SocketAddr,
+) -> Option<Url> {
+    if let Some(url) = given? {
+        return Some(url);
+    }
+    // Nobody can connect to a wildcard address; this machine is reached by loopback.
+    let ip = match listener.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    let own = format!("http://{}/", SocketAddr::new(ip, listener.port()));
+    let url = reader.parse(key, key, &own, values::base_url)?;
+    reader.derive(key, url.to_string());
+    Some(url)
+}

@@ -1,0 +1,448 @@
+use super::*;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+
+const KEY: &str = "0123456789abcdef";
+const SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn from_file(text: &str) -> Result<Config, Faults> {
+    Config::from_sources(Some((Path::new("hoiam.toml"), text)), &[], &[])
+}
+
+fn from_flags(flags: &[(&str, &str)]) -> Result<Config, Faults> {
+    Config::from_sources(None, &[], &pairs(flags))
+}
+
+/// The only fault there is, as text.
+fn only_fault(result: Result<Config, Faults>) -> String {
+    let faults = result.unwrap_err();
+    assert_eq!(faults.0.len(), 1, "{faults}");
+    faults.0[0].to_string()
+}
+
+#[test]
+fn the_reference_alone_is_a_valid_configuration() {
+    let config = from_flags(&[]).unwrap();
+    assert_eq!(config.role, Role::All);
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:4640");
+    assert_eq!(config.server.public_url.as_str(), "http://127.0.0.1:4640/");
+    assert_eq!(config.backend.tts_url, config.server.public_url);
+    assert_eq!(config.backend.callback_base_url, config.server.public_url);
+    assert_eq!(config.backend.task_timeout_s, 3_600);
+    assert_eq!(config.tts.default_timeout_s, 86_400);
+    assert_eq!(config.tts.max_characters, 100_000);
+    assert_eq!(config.tts.default_voices["vi"], "espeak/vi");
+    assert_eq!(config.callback.hold_s, 900);
+    assert_eq!(config.links.ttl_s, 48 * 3_600);
+    assert_eq!(config.retention.files_s, 7 * 86_400);
+    assert_eq!(config.retention.rows_s, 30 * 86_400);
+    assert_eq!(config.limits.body_bytes, 2 << 20);
+    assert!(config.tts.workers >= 1 && config.server.workers >= 1);
+    assert!(config.data_dir.is_absolute());
+}
+
+#[test]
+fn the_default_schedule_is_12_attempts_over_23_h_21_min() {
+    let callback = from_flags(&[]).unwrap().callback;
+    assert_eq!(callback.schedule.len(), 12);
+    assert_eq!(in_words(callback.schedule_total_s()), "23 h 21 min 26 s");
+}
+
+#[test]
+fn later_layers_win_and_each_value_knows_its_source() {
+    let file = "[tts]\nmax_attempts = 5\nworkers = 3\n\n[callback]\nhold_s = \"10 min\"\n";
+    let config = Config::from_sources(
+        Some((Path::new("hoiam.toml"), file)),
+        &pairs(&[
+            ("HOIAM__TTS__WORKERS", "4"),
+            ("HOIAM__QUEUE__MAX_JOBS", "7"),
+            ("HOME", "x"),
+        ]),
+        &pairs(&[("queue.max_jobs", "8")]),
+    )
+    .unwrap();
+    assert_eq!((config.tts.max_attempts, config.tts.workers), (5, 4));
+    assert_eq!((config.queue.max_jobs, config.callback.hold_s), (8, 600));
+    let source = |key| config.source(key).unwrap().to_string();
+    assert_eq!(source("tts.max_attempts"), "hoiam.toml:2");
+    assert_eq!(source("callback.hold_s"), "hoiam.toml:6");
+    assert_eq!(source("tts.workers"), "env HOIAM__TTS__WORKERS");
+    assert_eq!(source("queue.max_jobs"), "flag");
+    assert_eq!(source("server.listen"), "derived");
+    assert_eq!(source("links.ttl_s"), "default");
+}
+
+#[test]
+fn lists_and_tables_are_written_with_commas_where_there_is_one_line() {
+    let config = from_flags(&[
+        ("callback.schedule", "0, 1,5 min"),
+        ("callback.allow_cidrs", "10.0.0.0/8,192.168.1.7"),
+        ("tts.aliases", "linh=espeak/vi, joe=piper/en_US-joe-medium"),
+        ("tts.default_voices.fr", "espeak/fr"),
+    ])
+    .unwrap();
+    let seconds: Vec<u64> = config
+        .callback
+        .schedule
+        .iter()
+        .map(Duration::as_secs)
+        .collect();
+    assert_eq!(seconds, [0, 1, 300]);
+    assert_eq!(config.callback.allow_cidrs[1].to_string(), "192.168.1.7/32");
+    assert_eq!(config.tts.aliases["joe"], "piper/en_US-joe-medium");
+    let languages: Vec<&str> = config
+        .tts
+        .default_voices
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(
+        languages,
+        ["en", "fr", "vi"],
+        "one language set leaves the others"
+    );
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_set() {
+    let empty = pairs(&[
+        ("HOIAM__TTS__WORKERS", ""),
+        ("HOIAM__CALLBACK__SCHEDULE", " "),
+    ]);
+    let config = Config::from_sources(None, &empty, &[]).unwrap();
+    assert_eq!(config.callback.schedule.len(), 12);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_name_in_its_own_spelling() {
+    let told = only_fault(from_file("[tts]\nwokers = 2\n"));
+    assert_eq!(
+        told,
+        "tts.wokers (hoiam.toml:2): there is no such key; did you mean tts.workers?"
+    );
+
+    let variable = pairs(&[("HOIAM__CALLBAK__HOLD_S", "1")]);
+    let told = only_fault(Config::from_sources(None, &variable, &[]));
+    assert!(
+        told.ends_with("did you mean HOIAM__CALLBACK__HOLD_S?"),
+        "{told}"
+    );
+
+    let told = only_fault(from_flags(&[("listen", "127.0.0.1:1")]));
+    assert!(told.ends_with("did you mean server.listen?"), "{told}");
+
+    let told = only_fault(from_file("[weather]\nrain = true\n"));
+    assert!(told.contains("hoiam config"), "{told}");
+}
+
+#[test]
+fn every_fault_is_told_at_once_with_key_source_and_what_is_allowed() {
+    let faults = from_flags(&[
+        ("tts.wokers", "2"),
+        ("role", "bakend"),
+        ("server.listen", "localhost"),
+        ("callback.schedule", "1,2 fortnights,x"),
+        ("queue.max_bytes", "1 PB"),
+        ("tts.aliases.linh", "vi"),
+        ("callback.total_timeout_s", "2"),
+        ("retention.rows_s", "1 h"),
+    ])
+    .unwrap_err();
+    let keys: Vec<&str> = faults.0.iter().map(|fault| fault.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "tts.wokers",
+            "role",
+            "server.listen",
+            "tts.aliases.linh",
+            "queue.max_bytes",
+            "callback.schedule",
+            "callback.schedule",
+        ]
+    );
+    assert!(
+        faults
+            .0
+            .iter()
+            .all(|fault| fault.source == Some(Source::Flag))
+    );
+    assert!(
+        faults
+            .to_string()
+            .contains(r#"role (flag): "bakend" is not allowed; it must be "all""#)
+    );
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_told_with_its_line() {
+    let told = only_fault(from_file("[tts]\nworkers = = 2\n"));
+    assert!(
+        told.contains("hoiam.toml") && told.contains("line 2"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_list_where_one_value_belongs_is_refused() {
+    let told = only_fault(from_file("[tts]\nworkers = [1, 2]\n"));
+    assert!(told.contains("one value, not a list"), "{told}");
+}
+
+#[test]
+fn role_tts_alone_listens_on_its_own_port_and_role_backend_looks_for_it_there() {
+    let alone = |role| from_flags(&[("role", role), ("callback.secrets", SECRET)]).unwrap();
+    assert_eq!(alone("tts").server.listen.port(), 4641);
+    assert_eq!(alone("backend").server.listen.port(), 4640);
+    assert_eq!(
+        alone("backend").backend.tts_url.as_str(),
+        "http://127.0.0.1:4641/"
+    );
+}
+
+#[test]
+fn a_role_that_runs_alone_needs_a_secret() {
+    let told = only_fault(from_flags(&[("role", "tts")]));
+    assert!(told.starts_with("callback.secrets: is required"), "{told}");
+    assert!(told.contains("head -c 32 /dev/urandom"), "{told}");
+}
+
+#[test]
+fn secrets_and_api_keys_are_checked_and_never_repeated() {
+    let faults = from_flags(&[
+        ("callback.secrets", "whsec_c2hvcnQ=,secret-of-mine"),
+        ("server.api_keys", "too-short"),
+        ("backend.tts_api_key", "with white space in it"),
+    ])
+    .unwrap_err();
+    assert_eq!(faults.0.len(), 4, "{faults}");
+    for part in ["c2hvcnQ", "secret-of-mine", "too-short", "white space in"] {
+        assert!(!faults.to_string().contains(part), "{faults}");
+    }
+}
+
+#[test]
+fn listings_hide_every_secret() {
+    let config = from_flags(&[
+        ("callback.secrets", SECRET),
+        ("server.api_keys", KEY),
+        ("backend.tts_api_key", "another-key-of-16"),
+    ])
+    .unwrap();
+    let shown = serde_json::to_string(&config.rows()).unwrap() + &format!("{config:?}");
+    for hidden in [SECRET, KEY, "another-key-of-16"] {
+        assert!(!shown.contains(hidden), "{hidden} is shown");
+    }
+    let secrets = config
+        .rows()
+        .into_iter()
+        .find(|row| row.key == "callback.secrets")
+        .unwrap();
+    assert_eq!(
+        secrets.value,
+        Value::List(vec!["whsec_…(hidden)".to_owned()])
+    );
+}
+
+#[test]
+fn in_role_all_the_backend_uses_the_first_api_key() {
+    let keys = format!("{KEY},{KEY}-two");
+    let config = from_flags(&[("server.api_keys", &keys)]).unwrap();
+    assert_eq!(config.backend.tts_api_key.unwrap().reveal(), KEY);
+
+    let flags = [
+        ("role", "backend"),
+        ("callback.secrets", SECRET),
+        ("server.api_keys", &keys),
+    ];
+    assert_eq!(from_flags(&flags).unwrap().backend.tts_api_key, None);
+}
+
+#[test]
+fn others_are_served_only_with_a_key_or_a_clear_word() {
+    let open = [
+        ("server.listen", "0.0.0.0:80"),
+        ("server.public_url", "http://example.com"),
+    ];
+    let told = only_fault(from_flags(&open));
+    assert!(told.contains("there is no API key"), "{told}");
+    for word in [
+        ("server.api_keys", KEY),
+        ("server.allow_unauthenticated", "true"),
+    ] {
+        let mut flags = open.to_vec();
+        flags.push(word);
+        assert!(from_flags(&flags).is_ok());
+    }
+}
+
+#[test]
+fn a_wildcard_listener_needs_a_public_url() {
+    let mut flags = vec![("server.listen", "[::]:80"), ("server.api_keys", KEY)];
+    let told = only_fault(from_flags(&flags));
+    assert!(told.starts_with("server.public_url: is required"), "{told}");
+
+    flags.push(("server.public_url", "https://example.com/voice"));
+    let config = from_flags(&flags).unwrap();
+    assert_eq!(
+        config.server.public_url.as_str(),
+        "https://example.com/voice/"
+    );
+    assert_eq!(
+        config.backend.callback_base_url.as_str(),
+        "http://[::1]/",
+        "to itself by loopback"
+    );
+}
+
+#[test]
+fn a_backend_whose_tts_service_is_elsewhere_says_where_it_is_itself() {
+    let mut flags = vec![
+        ("role", "backend"),
+        ("callback.secrets", SECRET),
+        ("backend.tts_url", "http://tts.internal:4641"),
+    ];
+    let told = only_fault(from_flags(&flags));
+    assert!(
+        told.starts_with("backend.callback_base_url: is required"),
+        "{told}"
+    );
+    flags.push(("backend.callback_base_url", "http://backend.internal:4640"));
+    assert!(from_flags(&flags).is_ok());
+}
+
+#[test]
+fn port_0_becomes_the_bound_port_in_everything_derived_from_it() {
+    let bound = SocketAddr::from((Ipv4Addr::LOCALHOST, 39_999));
+    let config = from_flags(&[("server.listen", "127.0.0.1:0")])
+        .unwrap()
+        .bound(bound);
+    let own = "http://127.0.0.1:39999/";
+    assert_eq!(config.server.listen, bound);
+    assert_eq!(config.server.public_url.as_str(), own);
+    assert_eq!(config.backend.callback_base_url.as_str(), own);
+    assert_eq!(config.backend.tts_url.as_str(), own);
+    let row = config
+        .rows()
+        .into_iter()
+        .find(|row| row.key == "backend.tts_url")
+        .unwrap();
+    assert_eq!(row.value, Value::One(own.to_owned()));
+
+    let given = [
+        ("server.listen", "127.0.0.1:0"),
+        ("backend.tts_url", "http://127.0.0.1:1"),
+    ];
+    let config = from_flags(&given).unwrap().bound(bound);
+    assert_eq!(
+        config.backend.tts_url.as_str(),
+        "http://127.0.0.1:1/",
+        "what was given stays"
+    );
+}
+
+#[test]
+fn windows_that_contradict_each_other_are_refused_with_the_arithmetic() {
+    let told = only_fault(from_flags(&[("links.ttl_s", "84085")]));
+    assert!(
+        told.contains("add up to 23 h 21 min 26 s") && told.contains("84086"),
+        "{told}"
+    );
+    assert!(from_flags(&[("links.ttl_s", "84086")]).is_ok());
+
+    let told = only_fault(from_flags(&[("retention.files_s", "87685")]));
+    assert!(
+        told.contains("1 d 21 min 26 s") && told.contains("87686"),
+        "{told}"
+    );
+    assert!(from_flags(&[("retention.files_s", "87686")]).is_ok());
+
+    let told = only_fault(from_flags(&[("retention.rows_s", "6 d")]));
+    assert!(
+        told.contains("is 6 d, shorter than retention.files_s, which is 7 d"),
+        "{told}"
+    );
+
+    let told = only_fault(from_flags(&[("callback.total_timeout_s", "4")]));
+    assert!(
+        told.contains("is 4 s, shorter than callback.connect_timeout_s"),
+        "{told}"
+    );
+
+    let told = only_fault(from_file("callback.schedule = []\n"));
+    assert!(told.contains("no callback would ever be sent"), "{told}");
+}
+
+#[test]
+fn the_first_start_makes_a_secret_that_only_its_owner_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("var/data");
+    let made = ensure_secret(&data_dir).unwrap();
+    assert!(
+        ensure_secret(&data_dir).unwrap() == made,
+        "the second start finds it"
+    );
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&secret_path(&data_dir)), 0o600);
+    assert_eq!(mode(&data_dir), 0o700);
+    assert_eq!(
+        std::fs::read_dir(&data_dir).unwrap().count(),
+        1,
+        "nothing temporary is left"
+    );
+}
+
+#[test]
+fn processes_that_start_together_get_the_same_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let together = std::sync::Barrier::new(8);
+    let secrets: Vec<Secret> = std::thread::scope(|scope| {
+        let starts: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    together.wait();
+                    ensure_secret(folder.path()).unwrap()
+                })
+            })
+            .collect();
+        starts
+            .into_iter()
+            .map(|start| start.join().unwrap())
+            .collect()
+    });
+    assert!(secrets.iter().all(|secret| *secret == secrets[0]));
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_refused_with_the_command_that_closes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    ensure_secret(folder.path()).unwrap();
+    let path = secret_path(folder.path());
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+    let told = ensure_secret(folder.path()).unwrap_err().to_string();
+    assert!(
+        told.contains(&format!("chmod 600 {}", path.display())),
+        "{told}"
+    );
+    assert!(told.contains("644"), "{told}");
+}
+
+#[test]
+fn a_file_that_is_no_secret_is_never_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = secret_path(folder.path());
+    std::fs::write(&path, "my notes").unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    assert!(matches!(
+        ensure_secret(folder.path()),
+        Err(SecretFileError::NotASecret { .. })
+    ));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "my notes");
+}

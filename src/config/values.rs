@@ -1,0 +1,212 @@
+//! From the text of one value to what it means. Each function either understands
+//! its text or says what is allowed, as the end of a sentence that begins with
+//! "must be".
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use url::Url;
+
+use super::{ApiKey, MAX_TIMEOUT_S, Role};
+use crate::contract::signature::Secret;
+
+const API_KEY_MIN_CHARACTERS: usize = 16;
+
+/// A parsed value, or what is allowed.
+pub type Parsed<T> = Result<T, String>;
+
+/// `all`, `backend` or `tts`.
+pub fn role(text: &str) -> Parsed<Role> {
+    match text {
+        "all" => Ok(Role::All),
+        "backend" => Ok(Role::Backend),
+        "tts" => Ok(Role::Tts),
+        _ => Err("\"all\", \"backend\" or \"tts\"".to_owned()),
+    }
+}
+
+/// `true` or `false`.
+pub fn truth(text: &str) -> Parsed<bool> {
+    text.parse().map_err(|_| "true or false".to_owned())
+}
+
+/// A folder, made absolute by the working directory.
+pub fn folder(text: &str) -> Parsed<PathBuf> {
+    std::path::absolute(text).map_err(|_| "the path of a folder".to_owned())
+}
+
+/// A whole number within a range; `_` may group its digits.
+pub fn whole(range: RangeInclusive<u64>) -> impl Fn(&str) -> Parsed<u64> {
+    move |text| {
+        digits(text)
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| format!("a whole number from {} to {}", range.start(), range.end()))
+    }
+}
+
+/// As [`whole`], for what counts things in memory.
+pub fn count(range: RangeInclusive<usize>) -> impl Fn(&str) -> Parsed<usize> {
+    move |text| {
+        digits(text)
+            .and_then(|number| usize::try_from(number).ok())
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| format!("a whole number from {} to {}", range.start(), range.end()))
+    }
+}
+
+/// Whole seconds: `90`, `90 s`, `5 min`, `48 h`, `7 d`.
+pub fn seconds(range: RangeInclusive<u64>) -> impl Fn(&str) -> Parsed<u64> {
+    const UNITS: [(&str, u64); 5] = [("", 1), ("s", 1), ("min", 60), ("h", 3_600), ("d", 86_400)];
+    move |text| {
+        with_unit(text, &UNITS).filter(|number| range.contains(number)).ok_or_else(|| {
+            let (least, most) = (in_words(*range.start()), in_words(*range.end()));
+            format!("seconds or a text such as \"90 s\", \"5 min\", \"2 h\", \"7 d\", from {least} to {most}")
+        })
+    }
+}
+
+/// The timeout of a task or a speech.
+pub fn timeout(text: &str) -> Parsed<u32> {
+    let number = seconds(1..=u64::from(MAX_TIMEOUT_S))(text)?;
+    Ok(u32::try_from(number).unwrap_or(MAX_TIMEOUT_S))
+}
+
+/// Seconds, as a duration.
+pub fn duration(range: RangeInclusive<u64>) -> impl Fn(&str) -> Parsed<Duration> {
+    let seconds = seconds(range);
+    move |text| seconds(text).map(Duration::from_secs)
+}
+
+/// Bytes: `4096`, `4 KiB`, `2 MiB`, `1 GB`.
+pub fn bytes(range: RangeInclusive<u64>) -> impl Fn(&str) -> Parsed<u64> {
+    const UNITS: [(&str, u64); 8] = [
+        ("", 1),
+        ("b", 1),
+        ("kb", 1_000),
+        ("mb", 1_000_000),
+        ("gb", 1_000_000_000),
+        ("kib", 1 << 10),
+        ("mib", 1 << 20),
+        ("gib", 1 << 30),
+    ];
+    move |text| {
+        with_unit(text, &UNITS).filter(|number| range.contains(number)).ok_or_else(|| {
+            let (least, most) = (range.start(), range.end());
+            format!("bytes or a text such as \"4 KiB\", \"2 MiB\", \"1 GB\", from {least} to {most} bytes")
+        })
+    }
+}
+
+/// An IP address and a port.
+pub fn listener(text: &str) -> Parsed<SocketAddr> {
+    text.parse().map_err(|_| {
+        "an IP address and a port such as 127.0.0.1:4640, [::1]:4640 or 0.0.0.0:4640".to_owned()
+    })
+}
+
+/// An http or https URL to which paths are added. The result's path ends in `/`,
+/// so that [`Url::join`] keeps all of it.
+pub fn base_url(text: &str) -> Parsed<Url> {
+    let allowed = || {
+        "an http or https URL without user, query or fragment, such as https://voice.example.com"
+            .to_owned()
+    };
+    let mut url = Url::parse(text).map_err(|_| allowed())?;
+    let plain = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if !plain {
+        return Err(allowed());
+    }
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    Ok(url)
+}
+
+/// At least 16 visible ASCII characters: what an `Authorization` header can carry.
+pub fn api_key(text: &str) -> Parsed<ApiKey> {
+    let fits =
+        text.len() >= API_KEY_MIN_CHARACTERS && text.bytes().all(|byte| byte.is_ascii_graphic());
+    fits.then(|| ApiKey(text.to_owned())).ok_or_else(|| {
+        format!("at least {API_KEY_MIN_CHARACTERS} ASCII characters without white space")
+    })
+}
+
+/// `whsec_` and the base64 of 24 to 64 bytes (Standard Webhooks).
+pub fn callback_secret(text: &str) -> Parsed<Secret> {
+    Secret::parse(text)
+        .map_err(|error| format!("\"whsec_\" followed by the base64 of 24 to 64 bytes ({error})"))
+}
+
+/// A network such as `10.0.0.0/8`, or one address.
+pub fn network(text: &str) -> Parsed<IpNet> {
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| "a network such as 10.0.0.0/8 or fd00::/8, or one IP address".to_owned())
+}
+
+/// The id of a voice: engine, slash, name.
+pub fn voice(text: &str) -> Parsed<String> {
+    let fits = text
+        .split_once('/')
+        .is_some_and(|(engine, name)| is_name(engine) && is_name(name));
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| "a voice such as espeak/vi or piper/en_US-joe-medium".to_owned())
+}
+
+/// The name of an alias, or a language tag: letters, digits, `_` and `-`.
+pub fn name(text: &str) -> Parsed<String> {
+    is_name(text)
+        .then(|| text.to_owned())
+        .ok_or_else(|| "letters, digits, '_', '-', '+' and '.' only".to_owned())
+}
+
+fn is_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-+.".contains(&byte);
+    !text.is_empty() && text.len() <= 100 && text.bytes().all(allowed)
+}
+
+fn digits(text: &str) -> Option<u64> {
+    let plain: String = text.chars().filter(|character| *character != '_').collect();
+    plain
+        .bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| plain.parse().ok())?
+}
+
+fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let text = text.trim();
+    let end = text.find(|character: char| !character.is_ascii_digit() && character != '_');
+    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+    let unit = unit.trim().to_lowercase();
+    let (_, size) = units.iter().find(|(name, _)| *name == unit)?;
+    digits(number)?.checked_mul(*size)
+}
+
+/// Seconds for people: `23 h 21 min 26 s`.
+pub fn in_words(seconds: u64) -> String {
+    let parts = [
+        (seconds / 86_400, "d"),
+        (seconds % 86_400 / 3_600, "h"),
+        (seconds % 3_600 / 60, "min"),
+        (seconds % 60, "s"),
+    ];
+    let words: Vec<String> = parts
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, unit)| format!("{number} {unit}"))
+        .collect();
+    if words.is_empty() {
+        "0 s".to_owned()
+    } else {
+        words.join(" ")
+    }
+}

@@ -1,0 +1,467 @@
+//! The resources as GET answers them and as callbacks carry them in `data`.
+//!
+//! Read back tolerantly: fields that a newer service adds are skipped, and
+//! what an older one does not send is null.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::speech::Format;
+
+/// Declares an enum whose variants are single words on the wire and in the
+/// database.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)*
+        }
+
+        impl $name {
+            /// Every value, in the order of a usual life.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The word on the wire and in the database.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            /// Reads [`Self::as_str`].
+            #[must_use]
+            pub fn parse(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)* _ => None }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// Where a speech stands.
+    SpeechStatus {
+        /// The callback URL is being checked.
+        Checking = "checking",
+        /// It waits for a worker.
+        Queued = "queued",
+        /// A worker has it.
+        Synthesizing = "synthesizing",
+        /// The audio is there.
+        Completed = "completed",
+        /// It ended without a result.
+        Failed = "failed",
+        /// It was called off.
+        Canceled = "canceled",
+    }
+}
+
+impl SpeechStatus {
+    /// Whether nothing can change it any more.
+    #[must_use]
+    pub fn is_ended(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Canceled)
+    }
+}
+
+words! {
+    /// Where a task stands.
+    TaskStatus {
+        /// It has not been handed over yet.
+        Queued = "queued",
+        /// The TTS service has accepted it.
+        InProgress = "in_progress",
+        /// The result is known, the files are being fetched.
+        Fetching = "fetching",
+        /// The files are here.
+        Completed = "completed",
+        /// It ended without a result.
+        Failed = "failed",
+        /// The deadline came first.
+        TimedOut = "timed_out",
+        /// It was called off.
+        Canceled = "canceled",
+    }
+}
+
+impl TaskStatus {
+    /// Whether nothing can change it any more.
+    #[must_use]
+    pub fn is_ended(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::TimedOut | Self::Canceled)
+    }
+}
+
+words! {
+    /// What the callback check of a speech has found.
+    CheckState {
+        /// Not asked for, or there is no callback URL.
+        Off = "off",
+        /// Not decided yet.
+        Pending = "pending",
+        /// The URL answered like a receiver.
+        Open = "open",
+        /// The URL answered 404 or 410 to every question.
+        NotFound = "not_found",
+        /// No answer could be had for as long as the job was held.
+        Unreachable = "unreachable",
+        /// The guard refuses what the name resolves to.
+        Forbidden = "forbidden",
+    }
+}
+
+words! {
+    /// Where a delivery stands.
+    DeliveryStatus {
+        /// It waits for its next attempt.
+        Pending = "pending",
+        /// An attempt is being made.
+        Delivering = "delivering",
+        /// The receiver answered 2xx.
+        Delivered = "delivered",
+        /// The schedule is used up.
+        Exhausted = "exhausted",
+        /// The receiver said 410, or the URL must not be called.
+        Aborted = "aborted",
+    }
+}
+
+words! {
+    /// What a delivery tells; its word is the callback's `type`.
+    DeliveryType {
+        /// The audio is there.
+        SpeechCompleted = "speech.completed",
+        /// It ended without a result.
+        SpeechFailed = "speech.failed",
+        /// It was called off.
+        SpeechCanceled = "speech.canceled",
+        /// The files are here.
+        TaskCompleted = "task.completed",
+        /// It ended without a result.
+        TaskFailed = "task.failed",
+        /// The deadline came first.
+        TaskTimedOut = "task.timed_out",
+        /// It was called off.
+        TaskCanceled = "task.canceled",
+        /// A result came after the deadline.
+        TaskLateResult = "task.late_result",
+        /// Asks whether the URL is a receiver.
+        CallbackCheck = "callback.check",
+    }
+}
+
+words! {
+    /// What a speech or a task waits for.
+    WaitingFor {
+        /// The callback check.
+        Callback = "callback",
+        /// A free worker.
+        Worker = "worker",
+        /// The TTS service.
+        TtsService = "tts_service",
+    }
+}
+
+/// Why something ended without a result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Stable.
+    pub code: String,
+    /// For people.
+    pub detail: String,
+    /// Whether the same request may succeed if it is made again.
+    #[serde(default)]
+    pub retryable: bool,
+}
+
+impl Failure {
+    /// A failure that will come again if the same is asked again.
+    #[must_use]
+    pub fn permanent(code: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { code: code.into(), detail: detail.into(), retryable: false }
+    }
+
+    /// A failure that a later try may not meet.
+    #[must_use]
+    pub fn transient(code: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { code: code.into(), detail: detail.into(), retryable: true }
+    }
+}
+
+/// How far the synthesis is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Sentences spoken.
+    pub sentences_done: u32,
+    /// Sentences in all.
+    pub sentences_total: u32,
+}
+
+/// The audio file of a result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audio {
+    /// Signed link for people; services build their own URLs from the id.
+    #[serde(default)]
+    pub url: String,
+    /// Container and codec.
+    pub format: Format,
+    /// Kilobits a second; null for wav.
+    #[serde(default)]
+    pub bitrate_kbps: Option<u32>,
+    /// Samples a second.
+    pub sample_rate_hz: u32,
+    /// 1 is mono.
+    pub channels: u16,
+    /// Of the gapless PCM.
+    pub duration_ms: u64,
+    /// Size of the file.
+    pub bytes: u64,
+    /// Of the file, lower-case hex.
+    pub sha256: String,
+    /// When the link ends; RFC 3339.
+    #[serde(default)]
+    pub expires_at: Option<String>,
+}
+
+/// Signed links to the subtitles of a result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subtitles {
+    /// SubRip.
+    pub srt: String,
+    /// WebVTT.
+    pub vtt: String,
+}
+
+/// The callback of a speech or a task: its newest delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Callback {
+    /// As asked for.
+    pub url: String,
+    /// Only on a speech.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<CheckState>,
+    /// Null until something is owed.
+    #[serde(default)]
+    pub delivery_id: Option<Uuid>,
+    /// Null until something is owed.
+    #[serde(default)]
+    pub status: Option<DeliveryStatus>,
+    /// Attempts of the delivery so far, of all rounds.
+    #[serde(default)]
+    pub attempts: u32,
+    /// RFC 3339.
+    #[serde(default)]
+    pub next_attempt_at: Option<String>,
+}
+
+/// One accepted speech request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Speech {
+    /// UUID, shared with the Backend's task.
+    pub id: Uuid,
+    /// Where it stands.
+    pub status: SpeechStatus,
+    /// The caller's own id.
+    #[serde(default)]
+    pub reference: Option<String>,
+    /// The caller's, untouched.
+    #[serde(default)]
+    pub metadata: Option<serde_json::Value>,
+    /// As asked for.
+    #[serde(default)]
+    pub voice: Option<String>,
+    /// `engine/name`.
+    #[serde(default)]
+    pub resolved_voice: Option<String>,
+    /// BCP 47.
+    #[serde(default)]
+    pub language: Option<String>,
+    /// As asked for.
+    pub format: Format,
+    /// Code points of the text.
+    #[serde(default)]
+    pub characters: u32,
+    /// RFC 3339.
+    #[serde(default)]
+    pub created_at: String,
+    /// RFC 3339.
+    #[serde(default)]
+    pub deadline_at: String,
+    /// RFC 3339; when a worker first took it.
+    #[serde(default)]
+    pub started_at: Option<String>,
+    /// RFC 3339.
+    #[serde(default)]
+    pub ended_at: Option<String>,
+    /// Tries so far, the current one included.
+    #[serde(default)]
+    pub attempt: u32,
+    /// Null unless it is being spoken.
+    #[serde(default)]
+    pub progress: Option<Progress>,
+    /// Null unless it waits.
+    #[serde(default)]
+    pub waiting_for: Option<WaitingFor>,
+    /// Null until it has completed.
+    #[serde(default)]
+    pub audio: Option<Audio>,
+    /// Null until it has completed.
+    #[serde(default)]
+    pub subtitles: Option<Subtitles>,
+    /// Signed link to `words.json`; null until it has completed.
+    #[serde(default)]
+    pub words: Option<String>,
+    /// Null unless it has failed.
+    #[serde(default)]
+    pub error: Option<Failure>,
+    /// Null without a callback URL.
+    #[serde(default)]
+    pub callback: Option<Callback>,
+}
+
+/// Text to be spoken for a client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// UUID, shared with the TTS service's speech.
+    pub id: Uuid,
+    /// Where it stands.
+    pub status: TaskStatus,
+    /// The caller's own id.
+    #[serde(default)]
+    pub reference: Option<String>,
+    /// The caller's, untouched.
+    #[serde(default)]
+    pub metadata: Option<serde_json::Value>,
+    /// As asked for.
+    #[serde(default)]
+    pub voice: Option<String>,
+    /// Null until the TTS service has accepted.
+    #[serde(default)]
+    pub resolved_voice: Option<String>,
+    /// As asked for, then as the TTS service resolved it.
+    #[serde(default)]
+    pub language: Option<String>,
+    /// As asked for.
+    pub format: Format,
+    /// Code points of the text.
+    #[serde(default)]
+    pub characters: u32,
+    /// RFC 3339.
+    #[serde(default)]
+    pub created_at: String,
+    /// RFC 3339.
+    #[serde(default)]
+    pub deadline_at: String,
+    /// RFC 3339; when the TTS service accepted it.
+    #[serde(default)]
+    pub started_at: Option<String>,
+    /// RFC 3339.
+    #[serde(default)]
+    pub ended_at: Option<String>,
+    /// Hand-overs tried.
+    #[serde(default)]
+    pub attempt: u32,
+    /// Null while nobody watches.
+    #[serde(default)]
+    pub progress: Option<Progress>,
+    /// Null unless it waits.
+    #[serde(default)]
+    pub waiting_for: Option<WaitingFor>,
+    /// Null until it has completed.
+    #[serde(default)]
+    pub audio: Option<Audio>,
+    /// Null until it has completed.
+    #[serde(default)]
+    pub subtitles: Option<Subtitles>,
+    /// Signed link to `words.json`; null until it has completed.
+    #[serde(default)]
+    pub words: Option<String>,
+    /// What came after the deadline, if it did.
+    #[serde(default)]
+    pub late_result: Option<LateResult>,
+    /// Null unless it has failed or timed out.
+    #[serde(default)]
+    pub error: Option<Failure>,
+    /// The task this one repeats.
+    #[serde(default)]
+    pub retry_of: Option<Uuid>,
+    /// The newest task that repeats this one.
+    #[serde(default)]
+    pub retried_as: Option<Uuid>,
+    /// Null without a callback URL.
+    #[serde(default)]
+    pub callback: Option<Callback>,
+}
+
+/// A result that came after the deadline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateResult {
+    /// The file.
+    pub audio: Audio,
+    /// Signed links.
+    pub subtitles: Subtitles,
+    /// Signed link.
+    pub words: String,
+}
+
+/// One callback owed, with its attempts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// UUID; `msg_<id>` is the webhook id.
+    pub id: Uuid,
+    /// What it tells.
+    #[serde(rename = "type")]
+    pub kind: DeliveryType,
+    /// The task it tells of, in the Backend service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<Uuid>,
+    /// The speech it tells of, in the TTS service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speech_id: Option<Uuid>,
+    /// Where to.
+    pub url: String,
+    /// Where it stands.
+    pub status: DeliveryStatus,
+    /// 1, and one more for each redelivery.
+    pub round: u32,
+    /// RFC 3339.
+    #[serde(default)]
+    pub next_attempt_at: Option<String>,
+    /// All rounds, in order.
+    #[serde(default)]
+    pub attempts: Vec<DeliveryAttempt>,
+}
+
+/// One try of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryAttempt {
+    /// From 1, over all rounds.
+    pub number: u32,
+    /// RFC 3339.
+    pub at: String,
+    /// How far it came: `dns`, `connect`, `tls`, `send`, `answer`, `body`, or
+    /// `guard` where the address is refused.
+    pub phase: String,
+    /// The receiver's status, if it answered.
+    #[serde(default)]
+    pub status: Option<u16>,
+    /// The first bytes of the answer, or what went wrong.
+    #[serde(default)]
+    pub body: Option<String>,
+    /// From the first byte out to the last byte in.
+    pub duration_ms: u64,
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// Newest first.
+    pub items: Vec<T>,
+    /// Give it as `cursor` to get the next page; null at the end.
+    pub next_cursor: Option<String>,
+}

@@ -1,0 +1,149 @@
+//! Opening one service's database file: lock, migrations, connections.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::schema::meta;
+use super::writer::{Db, start};
+use crate::clock::{Anchor, Clock};
+use crate::contract::Service;
+
+/// The one kind of connection that verbs see.
+pub type Conn = SqliteConnection;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+/// The row of `meta` that keeps the clock's anchor.
+pub(super) const CLOCK_KEY: &str = "clock";
+
+/// Why a database could not be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenError {
+    /// Another process holds the folder.
+    Locked {
+        /// The lock file.
+        lock: PathBuf,
+        /// What the holder wrote into it: its process id.
+        holder: String,
+    },
+    /// The file system or the database says no.
+    Failed {
+        /// The file.
+        path: PathBuf,
+        /// What was said.
+        detail: String,
+    },
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Locked { lock, holder } => write!(
+                f,
+                "another hoiam (process {holder}) uses this data folder: {} is locked. Stop it, or give this one \
+                 another folder with --data-dir",
+                lock.display()
+            ),
+            Self::Failed { path, detail } => {
+                write!(f, "{} cannot be opened: {detail}", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// A database whose lock is held and whose schema is current.
+pub struct Opened {
+    path: PathBuf,
+    writer: Conn,
+    anchor: Option<Anchor>,
+    lock: File,
+}
+
+/// Takes the lock beside `path`, opens the file, and runs the migrations.
+///
+/// # Errors
+/// [`OpenError::Locked`] while another process has it.
+pub fn open(path: &Path) -> Result<Opened, OpenError> {
+    let failed = |detail: String| OpenError::Failed { path: path.to_owned(), detail };
+    let lock = take_lock(path)?;
+    let mut writer = connect(path, false).map_err(|error| failed(error.to_string()))?;
+    writer.run_pending_migrations(MIGRATIONS).map_err(|error| failed(error.to_string()))?;
+    let known = writer.applied_migrations().map_err(|error| failed(error.to_string()))?;
+    let ours = diesel::migration::MigrationSource::<diesel::sqlite::Sqlite>::migrations(&MIGRATIONS)
+        .map_err(|error| failed(error.to_string()))?;
+    if known.len() > ours.len() {
+        return Err(failed("a newer hoiam has written it; start that version, or use another data folder".into()));
+    }
+    let anchor = meta::table
+        .find(CLOCK_KEY)
+        .select(meta::value)
+        .first::<String>(&mut writer)
+        .optional()
+        .map_err(|error| failed(error.to_string()))?
+        .and_then(|json| serde_json::from_str(&json).ok());
+    Ok(Opened { path: path.to_owned(), writer, anchor, lock })
+}
+
+impl Opened {
+    /// Where the clock stood at the last commit.
+    #[must_use]
+    pub fn anchor(&self) -> Option<Anchor> {
+        self.anchor.clone()
+    }
+
+    /// Starts the writer and the readers.
+    ///
+    /// # Errors
+    /// [`OpenError::Failed`] when a reader cannot be opened.
+    pub fn start(self, service: Service, clock: Clock) -> Result<Db, OpenError> {
+        let path = self.path.clone();
+        start(service, self.path, self.writer, self.lock, clock)
+            .map_err(|detail| OpenError::Failed { path, detail })
+    }
+}
+
+fn take_lock(path: &Path) -> Result<File, OpenError> {
+    let lock = path.with_extension("lock");
+    let failed = |error: std::io::Error| OpenError::Failed { path: lock.clone(), detail: error.to_string() };
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&lock)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {
+            file.set_len(0).map_err(failed)?;
+            write!(file, "{}", std::process::id()).map_err(failed)?;
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let holder = std::fs::read_to_string(&lock).unwrap_or_default();
+            Err(OpenError::Locked { lock, holder })
+        }
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// Opens one connection. One PRAGMA a statement, the busy timeout first, as
+/// diesel's documentation of `SqliteConnection` advises.
+pub(super) fn connect(path: &Path, read_only: bool) -> Result<Conn, Box<dyn std::error::Error>> {
+    let mut conn = Conn::establish(&path.to_string_lossy())?;
+    conn.batch_execute("PRAGMA busy_timeout = 5000")?;
+    conn.batch_execute("PRAGMA journal_mode = WAL")?;
+    // A 202 means "on disk", so every commit is synced.
+    conn.batch_execute("PRAGMA synchronous = FULL")?;
+    conn.batch_execute("PRAGMA temp_store = MEMORY")?;
+    conn.batch_execute("PRAGMA cache_size = -8000")?;
+    if read_only {
+        conn.batch_execute("PRAGMA query_only = ON")?;
+    }
+    Ok(conn)
+}

@@ -1,0 +1,19 @@
+//! Where state is kept: SQLite through diesel, one file a service.
+//!
+//! [`open`] takes the lock and migrates, [`Opened::start`] starts one writer
+//! thread with group commit and a few readers. The services' own `store.rs`
+//! have the verbs; here is what every verb needs: a transaction with a clock
+//! and a place for events ([`Tx`]), and reads off the arbiters.
+
+mod connection;
+pub mod history;
+mod id;
+mod in_flight;
+pub mod list;
+pub mod schema;
+mod writer;
+
+pub use connection::{Conn, OpenError, Opened, open};
+pub use id::Id;
+pub use in_flight::InFlight;
+pub use writer::{Db, Load, NewEvent, StoreError, Tx};

@@ -1,0 +1,500 @@
+//! One writer thread with group commit, and a few readers.
+//!
+//! The writer takes one command, drains what else has come without waiting,
+//! runs all in one transaction, syncs once, and answers all. If a batch
+//! fails, it is rolled back and its commands run one by one, so that each
+//! gets its own answer. Verbs are therefore `FnMut`: they may run twice, and
+//! only the second run counts.
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crossbeam_channel::{Receiver, Sender};
+use diesel::connection::TransactionManager;
+use diesel::prelude::*;
+use tokio::sync::{broadcast, oneshot, watch};
+
+use super::connection::{CLOCK_KEY, Conn, connect};
+use super::schema::{events, meta};
+use super::Id;
+use crate::clock::{Clock, Millis};
+use crate::contract::{DeliveryAttempt, Event, EventType, Problem, Service};
+use uuid::Uuid;
+
+/// How many commands one transaction may hold: enough to spread a sync over
+/// many callers, few enough to keep the first of them from waiting long.
+const MAX_BATCH: usize = 256;
+/// Readers a service: reads are short, and two cores are the usual machine.
+const READERS: usize = 2;
+/// How long an outcome that could not be kept waits for its next try.
+const RETRY_MS: Millis = 1000;
+/// Events that a slow stream may lag behind before it reads the table again.
+const EVENT_BACKLOG: usize = 4096;
+
+/// Why a verb has no answer. In every case nothing of it is known to be
+/// kept, and the caller answers 503 or tries again later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreError {
+    /// The database said no: full disk, locked, damaged, or shut down.
+    Unavailable(String),
+    /// The verb itself panicked; a bug of ours.
+    Panicked,
+    /// The service is stopping and the writer has ended.
+    Closed,
+}
+
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unavailable(detail) => write!(f, "the store is unavailable: {detail}"),
+            Self::Panicked => f.write_str("the store's verb panicked"),
+            Self::Closed => f.write_str("the store has been closed"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        log::error!("{error}");
+        match error {
+            StoreError::Unavailable(_) | StoreError::Closed => Self::new(
+                crate::contract::Code::Unavailable,
+                "The store cannot keep or read this just now. Try again.",
+            ),
+            StoreError::Panicked => Self::new(crate::contract::Code::Internal, "The store failed unexpectedly."),
+        }
+    }
+}
+
+/// How much open work a service holds, in jobs and in bytes of text. It is
+/// counted with the commits that change it.
+#[derive(Debug, Default)]
+pub struct Load {
+    jobs: AtomicI64,
+    bytes: AtomicI64,
+}
+
+impl Load {
+    /// Open jobs.
+    #[must_use]
+    pub fn jobs(&self) -> i64 {
+        self.jobs.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of their texts.
+    #[must_use]
+    pub fn bytes(&self) -> i64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Adds what a start found in the tables.
+    pub fn add(&self, jobs: i64, bytes: i64) {
+        self.jobs.fetch_add(jobs, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// One line for the `events` table.
+#[derive(Debug, Default)]
+pub struct NewEvent<'a> {
+    /// The speech or the task.
+    pub subject: Uuid,
+    /// The delivery it belongs to.
+    pub delivery: Option<Uuid>,
+    /// The status before.
+    pub from: Option<&'a str>,
+    /// The status after.
+    pub to: Option<&'a str>,
+    /// Why, in a few words or a stable code.
+    pub reason: Option<&'a str>,
+    /// Which actor or edge.
+    pub by: &'static str,
+    /// The attempt, where the event logs one.
+    pub attempt: Option<&'a DeliveryAttempt>,
+    /// An attempt without a log line of its own: an errand's.
+    pub is_attempt: bool,
+}
+
+/// What one verb works with: the connection inside the transaction, the time
+/// of the commit, and the events it leaves.
+pub struct Tx<'a> {
+    /// Inside the transaction.
+    pub conn: &'a mut Conn,
+    /// The same for everything in this commit.
+    pub now: Millis,
+    service: Service,
+    events: Vec<(Uuid, Event)>,
+    load: (i64, i64),
+}
+
+impl Tx<'_> {
+    /// Appends to the history.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn event(&mut self, new: &NewEvent<'_>) -> QueryResult<()> {
+        let kind = if new.attempt.is_some() || new.is_attempt { EventType::Attempt } else { EventType::State };
+        let attempt = new.attempt.and_then(|attempt| serde_json::to_string(attempt).ok());
+        let id: i64 = diesel::insert_into(events::table)
+            .values((
+                events::at.eq(self.now),
+                events::kind.eq(kind.as_str()),
+                events::subject_id.eq(Id(new.subject)),
+                events::delivery_id.eq(new.delivery.map(Id)),
+                events::from_status.eq(new.from),
+                events::to_status.eq(new.to),
+                events::reason.eq(new.reason),
+                events::by.eq(new.by),
+                events::attempt.eq(attempt),
+            ))
+            .returning(events::id)
+            .get_result(self.conn)?;
+        let event = Event {
+            id: Some(id),
+            from: new.from.map(str::to_owned),
+            to: new.to.map(str::to_owned),
+            reason: new.reason.map(str::to_owned),
+            by: Some(new.by.to_owned()),
+            ..Event::of(self.service, new.subject, kind, self.now)
+        };
+        self.events.push((new.subject, event));
+        Ok(())
+    }
+
+    /// Notes that the commit opens or ends jobs.
+    pub fn load(&mut self, jobs: i64, bytes: i64) {
+        self.load.0 += jobs;
+        self.load.1 += bytes;
+    }
+}
+
+/// A command waits in the writer's queue with its answer's address.
+trait Command: Send {
+    fn run(&mut self, tx: &mut Tx<'_>) -> QueryResult<()>;
+    fn answer(self: Box<Self>, result: Result<(), StoreError>);
+}
+
+struct Call<F, T> {
+    verb: F,
+    value: Option<T>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T: Send, F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send> Command for Call<F, T> {
+    fn run(&mut self, tx: &mut Tx<'_>) -> QueryResult<()> {
+        self.value = Some((self.verb)(tx)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, result: Result<(), StoreError>) {
+        let Self { value, reply, .. } = *self;
+        // The caller may be gone; what is committed stays committed.
+        let _ = reply.send(result.and_then(|()| value.ok_or(StoreError::Panicked)));
+    }
+}
+
+/// What the writer's queue holds.
+enum Work {
+    Verb(Box<dyn Command>),
+    Close,
+}
+
+type Read = Box<dyn FnOnce(&mut Conn) + Send>;
+
+/// A handle on one service's database. Cheap to clone, usable from every
+/// thread; the writer and the readers end when the last handle is dropped.
+#[derive(Clone)]
+pub struct Db {
+    service: Service,
+    commands: Sender<Work>,
+    ended: watch::Receiver<()>,
+    reads: Sender<Read>,
+    events: broadcast::Sender<(Uuid, Event)>,
+    load: Arc<Load>,
+    clock: Clock,
+}
+
+impl Db {
+    /// Runs one verb in one transaction and answers once it is on disk. The
+    /// verb is finished even if the caller stops waiting.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it could not be kept.
+    pub async fn write<T, F>(&self, verb: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let call = Call { verb, value: None, reply };
+        self.commands.send(Work::Verb(Box::new(call))).map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// As [`Self::write`], for outcomes that must not be lost while the store
+    /// cannot take them: tries again each second until it can.
+    ///
+    /// # Errors
+    /// [`StoreError::Panicked`] and [`StoreError::Closed`], which a repeat
+    /// cannot mend.
+    pub async fn write_until_kept<T, F>(&self, verb: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Clone + Send + 'static,
+    {
+        loop {
+            match self.write(verb.clone()).await {
+                Err(StoreError::Unavailable(detail)) => {
+                    log::error!("an outcome waits for the store: {detail}");
+                    self.clock.sleep_until(self.clock.now() + RETRY_MS).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Reads on a reader thread; sees what is committed.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it could not be read.
+    pub async fn read<T, F>(&self, verb: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Conn) -> QueryResult<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let read: Read = Box::new(move |conn| {
+            let result = catch_unwind(AssertUnwindSafe(|| verb(conn)))
+                .map_err(|_| StoreError::Panicked)
+                .and_then(|result| result.map_err(|error| unavailable(&error)));
+            let _ = reply.send(result);
+        });
+        self.reads.send(read).map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Every event from now on, after its commit, with its subject.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<(Uuid, Event)> {
+        self.events.subscribe()
+    }
+
+    /// Sends an event to the streams without storing it.
+    pub fn publish(&self, subject: Uuid, event: Event) {
+        let _ = self.events.send((subject, event));
+    }
+
+    /// Which service's database this is.
+    #[must_use]
+    pub fn service(&self) -> Service {
+        self.service
+    }
+
+    /// How much open work there is.
+    #[must_use]
+    pub fn load(&self) -> &Load {
+        &self.load
+    }
+
+    /// The clock whose time the commits carry.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Resolves when the writer thread has ended, asked to or by a panic.
+    pub async fn writer_ended(&self) {
+        let mut ended = self.ended.clone();
+        // The thread holds the sender and never uses it.
+        while ended.changed().await.is_ok() {}
+    }
+
+    /// Commits what is queued, ends the writer, and lets go of the lock.
+    /// Verbs that come later are refused.
+    pub async fn close(&self) {
+        drop(self.commands.send(Work::Close));
+        self.writer_ended().await;
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Closed
+}
+
+fn unavailable(error: &diesel::result::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+/// Starts the threads. The lock lives as long as the writer.
+pub(super) fn start(
+    service: Service,
+    path: PathBuf,
+    writer: Conn,
+    lock: File,
+    clock: Clock,
+) -> Result<Db, String> {
+    let (commands, queue) = crossbeam_channel::unbounded();
+    let (reads, read_queue) = crossbeam_channel::unbounded::<Read>();
+    let (events, _) = broadcast::channel(EVENT_BACKLOG);
+    let (alive, ended) = watch::channel(());
+    let load = Arc::new(Load::default());
+    for number in 0..READERS {
+        let conn = connect(&path, true).map_err(|error| error.to_string())?;
+        let queue = read_queue.clone();
+        spawn(format!("{service}-reader-{number}"), move || read_until_closed(conn, &queue))?;
+    }
+    let thread = Writer {
+        service,
+        path,
+        conn: writer,
+        clock: clock.clone(),
+        events: events.clone(),
+        load: Arc::clone(&load),
+        _lock: lock,
+        _alive: alive,
+    };
+    spawn(format!("{service}-writer"), move || thread.run(&queue))?;
+    Ok(Db { service, commands, ended, reads, events, load, clock })
+}
+
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    std::thread::Builder::new().name(name).spawn(body).map(drop).map_err(|error| error.to_string())
+}
+
+fn read_until_closed(mut conn: Conn, queue: &Receiver<Read>) {
+    while let Ok(read) = queue.recv() {
+        read(&mut conn);
+    }
+}
+
+struct Writer {
+    service: Service,
+    path: PathBuf,
+    conn: Conn,
+    clock: Clock,
+    events: broadcast::Sender<(Uuid, Event)>,
+    load: Arc<Load>,
+    _lock: File,
+    _alive: watch::Sender<()>,
+}
+
+/// What a commit leaves for the time after it.
+struct Committed {
+    events: Vec<(Uuid, Event)>,
+    load: (i64, i64),
+}
+
+impl Writer {
+    fn run(mut self, queue: &Receiver<Work>) {
+        let mut open = true;
+        while open {
+            let Ok(first) = queue.recv() else { break };
+            let mut batch = Vec::new();
+            for work in std::iter::once(first).chain(queue.try_iter().take(MAX_BATCH - 1)) {
+                match work {
+                    Work::Verb(command) => batch.push(command),
+                    Work::Close => open = false,
+                }
+            }
+            self.commit(batch);
+        }
+        // Leaves a short file behind for backups and for the next start.
+        let _ = diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.conn);
+    }
+
+    fn commit(&mut self, mut batch: Vec<Box<dyn Command>>) {
+        match self.attempt(&mut batch) {
+            Ok(committed) => {
+                self.publish(committed);
+                for command in batch {
+                    command.answer(Ok(()));
+                }
+            }
+            Err(error) if batch.len() == 1 => {
+                for command in batch {
+                    command.answer(Err(error.clone()));
+                }
+            }
+            Err(_) => {
+                for command in batch {
+                    self.commit(vec![command]);
+                }
+            }
+        }
+    }
+
+    /// One transaction over the whole batch.
+    fn attempt(&mut self, batch: &mut [Box<dyn Command>]) -> Result<Committed, StoreError> {
+        self.reopen_if_broken()?;
+        let service = self.service;
+        let now = self.clock.now();
+        let anchor = serde_json::to_string(&self.clock.anchor()).unwrap_or_default();
+        let attempt = catch_unwind(AssertUnwindSafe(|| {
+            self.conn.immediate_transaction(|conn| {
+                let before = total_changes_of(conn)?;
+                let mut tx = Tx { conn, now, service, events: Vec::new(), load: (0, 0) };
+                for command in batch.iter_mut() {
+                    command.run(&mut tx)?;
+                }
+                let Tx { events, load, .. } = tx;
+                // A batch that changed nothing must not cost a sync.
+                if total_changes_of(conn)? != before {
+                    keep_anchor(conn, &anchor)?;
+                }
+                Ok(Committed { events, load })
+            })
+        }));
+        match attempt {
+            Ok(result) => result.map_err(|error: diesel::result::Error| unavailable(&error)),
+            Err(_) => {
+                // The statement in hand is in an unknown state.
+                self.conn = reopen(&self.path)?;
+                Err(StoreError::Panicked)
+            }
+        }
+    }
+
+    fn reopen_if_broken(&mut self) -> Result<(), StoreError> {
+        use diesel::connection::AnsiTransactionManager as Manager;
+        let in_doubt = <Manager as TransactionManager<Conn>>::is_broken_transaction_manager(&mut self.conn);
+        if in_doubt {
+            self.conn = reopen(&self.path)?;
+        }
+        Ok(())
+    }
+
+    fn publish(&self, committed: Committed) {
+        self.load.add(committed.load.0, committed.load.1);
+        if self.events.receiver_count() > 0 {
+            for event in committed.events {
+                let _ = self.events.send(event);
+            }
+        }
+    }
+}
+
+fn reopen(path: &Path) -> Result<Conn, StoreError> {
+    connect(path, false).map_err(|error| StoreError::Unavailable(error.to_string()))
+}
+
+#[diesel::declare_sql_function]
+extern "SQL" {
+    /// SQLite's count of rows changed since the connection was opened.
+    fn total_changes() -> diesel::sql_types::BigInt;
+}
+
+fn total_changes_of(conn: &mut Conn) -> QueryResult<i64> {
+    diesel::select(total_changes()).get_result(conn)
+}
+
+fn keep_anchor(conn: &mut Conn, anchor: &str) -> QueryResult<()> {
+    diesel::replace_into(meta::table)
+        .values((meta::key.eq(CLOCK_KEY), meta::value.eq(anchor)))
+        .execute(conn)
+        .map(drop)
+}

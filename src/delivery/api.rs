@@ -1,0 +1,140 @@
+//! The deliveries of one service: list, one, redelivery. The same routes
+//! below `/v1/speech/deliveries` and `/v1/tasks/deliveries`.
+
+use actix::Addr;
+use actix_web::{HttpRequest, HttpResponse, web};
+use uuid::Uuid;
+
+use super::dispatcher::{CallbackDispatcher, DeliveryOwed, InDelivery};
+use super::store::{self, Filter, Redelivered};
+use crate::contract::{Code, Delivery, DeliveryStatus, Page, Problem, Service};
+use crate::db::{Conn, Db};
+use crate::edge::problem::Answer;
+use crate::edge::query::Query;
+use crate::edge::request;
+use crate::supervision::spawn_unit;
+
+/// Rows that one commit of a bulk redelivery puts back.
+const BULK_PAGE: i64 = 200;
+
+/// What these handlers work with.
+#[derive(Clone)]
+pub struct DeliveryState {
+    /// The service's database.
+    pub db: Db,
+    /// What is being tried now.
+    pub in_delivery: InDelivery,
+    /// Told that something is owed.
+    pub dispatcher: Addr<CallbackDispatcher>,
+}
+
+/// The routes, relative to the service's collection.
+pub fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/deliveries", web::get().to(list))
+        .route("/deliveries/redeliver", web::post().to(redeliver_all))
+        .route("/deliveries/{id}", web::get().to(get))
+        .route("/deliveries/{id}/redeliver", web::post().to(redeliver));
+}
+
+fn subject_name(service: Service) -> &'static str {
+    match service {
+        Service::Backend => "task_id",
+        Service::Tts => "speech_id",
+    }
+}
+
+async fn list(state: web::Data<DeliveryState>, request: HttpRequest) -> Result<HttpResponse, Answer> {
+    let service = state.db.service();
+    let filter = Query::of(request.query_string()).delivery_filter(subject_name(service))?;
+    let in_delivery = state.in_delivery.clone();
+    let page = state.db.read(move |conn| page(conn, service, &filter, &in_delivery)).await?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+fn page(
+    conn: &mut Conn,
+    service: Service,
+    filter: &Filter,
+    in_delivery: &InDelivery,
+) -> diesel::QueryResult<Page<Delivery>> {
+    let mut rows = store::list(conn, filter)?;
+    let most = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    let more = rows.len() > most;
+    rows.truncate(most);
+    let mut attempts = store::attempts_of(conn, &rows)?;
+    let next_cursor = rows.last().filter(|_| more).map(|row| row.id.0.to_string());
+    let items = rows.iter().map(|row| {
+        let logged = attempts.remove(&row.id.0).unwrap_or_default();
+        store::resource(service, row, logged, in_delivery.contains(row.id.0))
+    });
+    Ok(Page { items: items.collect(), next_cursor })
+}
+
+async fn one(state: &DeliveryState, id: Uuid) -> Result<Delivery, Problem> {
+    let (service, in_delivery) = (state.db.service(), state.in_delivery.clone());
+    let found = state
+        .db
+        .read(move |conn| {
+            let Some(row) = store::get(conn, id)? else { return Ok(None) };
+            let logged = store::attempts_of(conn, std::slice::from_ref(&row))?.remove(&id).unwrap_or_default();
+            Ok(Some(store::resource(service, &row, logged, in_delivery.contains(id))))
+        })
+        .await?;
+    found.ok_or_else(|| Problem::not_found("such delivery"))
+}
+
+async fn get(state: web::Data<DeliveryState>, id: web::Path<String>) -> Result<HttpResponse, Answer> {
+    Ok(HttpResponse::Ok().json(one(&state, request::id(&id)?).await?))
+}
+
+async fn redeliver(state: web::Data<DeliveryState>, id: web::Path<String>) -> Result<HttpResponse, Answer> {
+    let id = request::id(&id)?;
+    let db = state.db.clone();
+    let redelivered = spawn_unit(async move { db.write(move |tx| store::redeliver(tx, id)).await })
+        .await
+        .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))??;
+    match redelivered {
+        Redelivered::Done => {
+            let _ = state.dispatcher.try_send(DeliveryOwed);
+            Ok(HttpResponse::Accepted().json(one(&state, id).await?))
+        }
+        Redelivered::NotEnded => {
+            Err(Problem::new(Code::NotEnded, "It is still being delivered; it can be redelivered once it ends.").into())
+        }
+        Redelivered::Unknown => Err(Problem::not_found("such delivery").into()),
+    }
+}
+
+/// Takes the list's filters; without a `status` it means the exhausted ones.
+async fn redeliver_all(
+    state: web::Data<DeliveryState>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Answer> {
+    let has_body = request.headers().get("content-length").is_some_and(|length| length != "0")
+        || request.headers().contains_key("transfer-encoding");
+    let query = if has_body {
+        Query::of_body(&request::json_body(&request, payload, 64 * 1024).await?)?
+    } else {
+        Query::of(request.query_string())
+    };
+    let mut filter = query.delivery_filter(subject_name(state.db.service()))?;
+    if filter.statuses.is_empty() {
+        filter.statuses.push(DeliveryStatus::Exhausted.as_str().to_owned());
+    }
+    filter.limit = BULK_PAGE;
+    let mut redelivered = 0;
+    loop {
+        let (db, page) = (state.db.clone(), filter.clone());
+        let (count, next) = spawn_unit(async move { db.write(move |tx| store::redeliver_page(tx, &page)).await })
+            .await
+            .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))??;
+        redelivered += count;
+        let _ = state.dispatcher.try_send(DeliveryOwed);
+        filter.cursor = next;
+        if filter.cursor.is_none() {
+            return Ok(HttpResponse::Ok().json(serde_json::json!({ "redelivered": redelivered })));
+        }
+    }
+}

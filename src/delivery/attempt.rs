@@ -1,0 +1,111 @@
+//! One attempt of one delivery: sign, send, and say what came of it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value;
+use url::Url;
+
+use super::delivery::Outcome;
+use super::store::Row;
+use crate::clock::Clock;
+use crate::contract::signature::{Secret, sign};
+use crate::contract::{DeliveryAttempt, rfc3339};
+use crate::outbound::client::{Answer, Client, Method, Outgoing};
+use crate::outbound::OutboundError;
+
+/// How much of an answer is kept in the attempt log.
+const KEPT_OF_ANSWER: usize = 512;
+
+/// Sends signed requests to callback URLs. One an arbiter.
+#[derive(Clone)]
+pub struct Sender {
+    /// Guarded.
+    pub client: Client,
+    /// The first two sign.
+    pub secrets: std::sync::Arc<[Secret]>,
+    /// `server.public_url`'s host: who we say we are.
+    pub origin: String,
+    /// For the time of each signature.
+    pub clock: Clock,
+}
+
+impl Sender {
+    /// A signed POST.
+    ///
+    /// # Errors
+    /// What kept it from being answered.
+    pub async fn post(
+        &self,
+        url: Url,
+        webhook_id: &str,
+        body: Vec<u8>,
+        total_timeout: Option<Duration>,
+    ) -> Result<Answer, OutboundError> {
+        let timestamp = self.clock.wall().timestamp();
+        let headers = vec![
+            ("content-type", "application/json".to_owned()),
+            ("webhook-id", webhook_id.to_owned()),
+            ("webhook-timestamp", timestamp.to_string()),
+            ("webhook-signature", sign(&self.secrets, webhook_id, timestamp, &body)),
+            ("webhook-request-origin", self.origin.clone()),
+        ];
+        self.client
+            .send(Outgoing {
+                method: Method::POST,
+                url,
+                headers,
+                body: Bytes::from(body),
+                total_timeout,
+                answer_limit: KEPT_OF_ANSWER,
+                // The receiver tells repeats apart by their webhook-id.
+                retry_on_stale: true,
+            })
+            .await
+    }
+
+    /// Tries a delivery once.
+    pub async fn attempt(&self, row: &Row, data: &Value) -> (DeliveryAttempt, Outcome) {
+        let began = self.clock.now();
+        let body = serde_json::json!({
+            "type": row.kind,
+            "timestamp": rfc3339(row.created_at),
+            "data": data,
+        });
+        let webhook_id = format!("msg_{}", row.id.0);
+        let answer = match Url::parse(&row.url) {
+            Ok(url) => self.post(url, &webhook_id, serde_json::to_vec(&body).unwrap_or_default(), None).await,
+            Err(_) => Err(OutboundError::InvalidRequest("the URL cannot be read")),
+        };
+        let duration_ms = u64::try_from(self.clock.now() - began).unwrap_or(0);
+        let number = u32::try_from(row.attempts).unwrap_or(0) + 1;
+        let told = |phase: &str, status, body| DeliveryAttempt {
+            number,
+            at: rfc3339(began),
+            phase: phase.to_owned(),
+            status,
+            body,
+            duration_ms,
+        };
+        match answer {
+            Ok(answer) => {
+                let kept = String::from_utf8_lossy(&answer.body).replace('\0', "");
+                let attempt = told("answer", Some(answer.status), (!kept.is_empty()).then_some(kept));
+                (attempt, outcome_of(&answer))
+            }
+            Err(error @ OutboundError::Forbidden(_)) => (told("guard", None, Some(error.to_string())), Outcome::Aborted),
+            Err(error) => {
+                let attempt = told(error.phase().as_str(), error.status(), Some(error.to_string()));
+                (attempt, Outcome::Failed { retry_after: None })
+            }
+        }
+    }
+}
+
+fn outcome_of(answer: &Answer) -> Outcome {
+    match answer.status {
+        200..=299 => Outcome::Delivered,
+        410 => Outcome::Aborted,
+        _ => Outcome::Failed { retry_after: answer.headers.retry_after() },
+    }
+}

@@ -1,0 +1,667 @@
+//! CallbackDispatcher: claims due deliveries and, in the TTS service, the
+//! callback checks; one timer for the next due instant, no polling.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use actix::prelude::*;
+use diesel::prelude::QueryResult;
+use serde_json::Value;
+use tokio::sync::{Semaphore, watch};
+use url::Url;
+use uuid::Uuid;
+
+use super::attempt::Sender;
+use super::check::{CheckCache, CheckQueue, Finding, Report, probe};
+use super::delivery::{Outcome, after};
+use super::store::{self, Due, Row, origin_of};
+use crate::clock::{Alarm, Millis};
+use crate::db::{Conn, Db, InFlight, StoreError};
+use crate::supervision::{Drain, spawn_unit};
+
+/// Attempts under way at most, over all receivers.
+const MAX_UNITS: usize = 128;
+/// Of these, kept for first attempts, so that a storm of retries cannot
+/// starve new work.
+const KEPT_FOR_FIRST: usize = 32;
+/// Attempts under way at most to one receiver.
+const MAX_PER_ORIGIN: usize = 32;
+/// Checks under way at most to one receiver.
+const MAX_CHECKS_PER_ORIGIN: usize = 8;
+/// Waits between the probes of an origin that cannot be reached.
+const PROBE_AFTER_MS: [Millis; 5] = [1000, 2000, 5000, 10_000, 30_000];
+/// An origin that nobody has asked for so long is forgotten.
+const FORGET_HELD_MS: Millis = 600_000;
+/// How long the dispatcher waits after the store has failed it.
+const STORE_PAUSE_MS: Millis = 1000;
+
+/// A delivery may be due.
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct DeliveryOwed;
+
+/// A callback URL may have to be checked.
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct CheckOwed;
+
+/// What a service's callbacks carry: its resources.
+pub trait Subject: Send + Sync {
+    /// The resource as GET answers it, with links minted now; `None` if it
+    /// has been erased.
+    ///
+    /// # Errors
+    /// What the database says.
+    fn data(&self, conn: &mut Conn, id: Uuid) -> QueryResult<Option<Value>>;
+}
+
+/// The deliveries that are being tried now, for those who show them.
+#[derive(Clone, Default)]
+pub struct InDelivery(Arc<Mutex<HashSet<Uuid>>>);
+
+impl InDelivery {
+    /// Whether this delivery is being tried now.
+    #[must_use]
+    pub fn contains(&self, id: Uuid) -> bool {
+        self.ids().contains(&id)
+    }
+
+    fn ids(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a dispatcher works with.
+pub struct Parts {
+    /// The service's database.
+    pub db: Db,
+    /// Signs and sends.
+    pub sender: Sender,
+    /// The wait before each attempt.
+    pub schedule: Vec<Duration>,
+    /// Makes the bodies.
+    pub subject: Arc<dyn Subject>,
+    /// Shows what is being tried.
+    pub in_delivery: InDelivery,
+    /// Only in the TTS service.
+    pub checks: Option<CheckParts>,
+}
+
+/// What the callback checks need.
+pub struct CheckParts {
+    /// Where jobs wait.
+    pub queue: Arc<dyn CheckQueue>,
+    /// What was found lately.
+    pub cache: CheckCache,
+    /// `callback.check_timeout_s`.
+    pub timeout: Duration,
+    /// `callback.hold_s`.
+    pub hold_ms: Millis,
+}
+
+/// The actor.
+pub struct CallbackDispatcher {
+    parts: Parts,
+    units: InFlight<Uuid>,
+    first_tries: HashSet<Uuid>,
+    per_origin: HashMap<String, usize>,
+    due: Alarm,
+    checks: Checks,
+    life: u32,
+    draining: bool,
+    idle: watch::Sender<bool>,
+}
+
+/// The state of the checks; empty in the Backend.
+#[derive(Default)]
+struct Checks {
+    urls: InFlight<String>,
+    slots: HashMap<String, Rc<Semaphore>>,
+    held: HashMap<String, Held>,
+    probe: Alarm,
+    hold: Alarm,
+}
+
+/// An origin that cannot be reached.
+#[derive(Clone, Copy)]
+struct Held {
+    failures: usize,
+    next_probe_at: Millis,
+}
+
+impl CallbackDispatcher {
+    /// A dispatcher that claims once it is started.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            units: InFlight::default(),
+            first_tries: HashSet::new(),
+            per_origin: HashMap::new(),
+            due: Alarm::default(),
+            checks: Checks::default(),
+            life: 0,
+            draining: false,
+            idle: watch::Sender::new(true),
+        }
+    }
+
+    fn now(&self) -> Millis {
+        self.parts.db.clock().now()
+    }
+
+    /// Reads what is due and has room.
+    fn claim(&mut self, ctx: &mut Context<Self>) {
+        let free = MAX_UNITS.saturating_sub(self.units.len());
+        if self.draining || free == 0 || !self.units.begin_claim() {
+            return;
+        }
+        let retries_running = self.units.len() - self.first_tries.len();
+        let free_for_retries = (MAX_UNITS - KEPT_FOR_FIRST).saturating_sub(retries_running);
+        let blocked: Vec<String> = self
+            .per_origin
+            .iter()
+            .filter(|(_, running)| **running >= MAX_PER_ORIGIN)
+            .map(|(origin, _)| origin.clone())
+            .collect();
+        let room = Room { free, free_for_retries, per_origin: self.per_origin.clone(), running: self.units.keys() };
+        let (db, subject, now) = (self.parts.db.clone(), Arc::clone(&self.parts.subject), self.now());
+        let (dispatcher, life) = (ctx.address(), self.life);
+        actix_rt::spawn(async move {
+            let found = db.read(move |conn| read_due(conn, now, &blocked, room, subject.as_ref())).await;
+            dispatcher.do_send(Found { found, life });
+        });
+    }
+
+    fn arm_due(&mut self, ctx: &mut Context<Self>, at: Option<Millis>) {
+        match at {
+            Some(at) => {
+                let dispatcher = ctx.address();
+                self.due.arm(self.parts.db.clock(), at, move || dispatcher.do_send(DeliveryOwed));
+            }
+            None => self.due.disarm(),
+        }
+    }
+
+    fn try_once(&mut self, delivery: DueDelivery, ctx: &mut Context<Self>) {
+        let id = delivery.row.id.0;
+        *self.per_origin.entry(delivery.row.origin.clone()).or_default() += 1;
+        if delivery.row.attempt == 0 {
+            self.first_tries.insert(id);
+        }
+        self.parts.in_delivery.ids().insert(id);
+        self.idle.send_replace(false);
+        let unit = Attempt {
+            db: self.parts.db.clone(),
+            sender: self.parts.sender.clone(),
+            schedule: self.parts.schedule.clone(),
+            cache: self.parts.checks.as_ref().map(|checks| checks.cache.clone()),
+            delivery,
+        };
+        let (dispatcher, life, origin) = (ctx.address(), self.life, unit.delivery.row.origin.clone());
+        actix_rt::spawn(async move {
+            if let Err(failure) = spawn_unit(unit.run()).await {
+                log::error!("an attempt failed: {failure}");
+            }
+            dispatcher.do_send(Tried { id, origin, life });
+        });
+    }
+
+    fn tell_if_idle(&self) {
+        if self.units.is_empty() && self.checks.urls.is_empty() {
+            self.idle.send_replace(true);
+        }
+    }
+}
+
+/// How many deliveries of which kind a claim may take.
+struct Room {
+    free: usize,
+    free_for_retries: usize,
+    per_origin: HashMap<String, usize>,
+    running: HashSet<Uuid>,
+}
+
+impl Room {
+    fn takes(&mut self, row: &Row) -> bool {
+        let at_origin = self.per_origin.entry(row.origin.clone()).or_default();
+        let is_retry = row.attempt > 0;
+        if self.free == 0
+            || self.running.contains(&row.id.0)
+            || *at_origin >= MAX_PER_ORIGIN
+            || (is_retry && self.free_for_retries == 0)
+        {
+            return false;
+        }
+        *at_origin += 1;
+        self.free -= 1;
+        self.free_for_retries -= usize::from(is_retry);
+        true
+    }
+}
+
+/// A delivery with what its body tells.
+struct DueDelivery {
+    row: Row,
+    /// `None`: what it tells of has been erased.
+    data: Option<Value>,
+}
+
+fn read_due(
+    conn: &mut Conn,
+    now: Millis,
+    blocked: &[String],
+    mut room: Room,
+    subject: &dyn Subject,
+) -> QueryResult<(Vec<DueDelivery>, Option<Millis>)> {
+    // Rows that are being tried still look due, so that many more are read.
+    let most = i64::try_from(room.free + room.running.len()).unwrap_or(i64::MAX);
+    let Due { rows, next_at } = store::due(conn, now, most, blocked)?;
+    let mut taken = Vec::new();
+    for row in rows {
+        if room.takes(&row) {
+            let data = subject.data(conn, row.subject_id.0)?;
+            taken.push(DueDelivery { row, data });
+        }
+    }
+    Ok((taken, next_at))
+}
+
+impl Actor for CallbackDispatcher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.claim(ctx);
+        self.claim_checks(ctx);
+        self.expire_held(ctx);
+    }
+}
+
+impl Supervised for CallbackDispatcher {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        // Attempts of the earlier life end by themselves; what they record is
+        // fenced by the row's count of attempts.
+        self.life += 1;
+        self.units = InFlight::default();
+        self.first_tries.clear();
+        self.per_origin.clear();
+        self.parts.in_delivery.ids().clear();
+        self.checks = Checks::default();
+        self.idle.send_replace(true);
+    }
+}
+
+impl Handler<DeliveryOwed> for CallbackDispatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: DeliveryOwed, ctx: &mut Self::Context) {
+        self.claim(ctx);
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Found {
+    found: Result<(Vec<DueDelivery>, Option<Millis>), StoreError>,
+    life: u32,
+}
+
+impl Handler<Found> for CallbackDispatcher {
+    type Result = ();
+
+    fn handle(&mut self, Found { found, life }: Found, ctx: &mut Self::Context) {
+        if life != self.life {
+            return;
+        }
+        let (rows, next_at) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                log::error!("due deliveries could not be read: {error}");
+                (Vec::new(), Some(self.now() + STORE_PAUSE_MS))
+            }
+        };
+        let (fresh, again) = self.units.take(rows, |delivery| delivery.row.id.0);
+        for delivery in fresh {
+            self.try_once(delivery, ctx);
+        }
+        self.arm_due(ctx, next_at);
+        if again {
+            self.claim(ctx);
+        }
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Tried {
+    id: Uuid,
+    origin: String,
+    life: u32,
+}
+
+impl Handler<Tried> for CallbackDispatcher {
+    type Result = ();
+
+    fn handle(&mut self, Tried { id, origin, life }: Tried, ctx: &mut Self::Context) {
+        if life != self.life {
+            return;
+        }
+        self.units.end(id);
+        self.first_tries.remove(&id);
+        self.parts.in_delivery.ids().remove(&id);
+        if let Some(running) = self.per_origin.get_mut(&origin) {
+            *running -= 1;
+            if *running == 0 {
+                self.per_origin.remove(&origin);
+            }
+        }
+        self.claim(ctx);
+        self.tell_if_idle();
+    }
+}
+
+/// One attempt, from the request to the commit of what came of it.
+struct Attempt {
+    db: Db,
+    sender: Sender,
+    schedule: Vec<Duration>,
+    cache: Option<CheckCache>,
+    delivery: DueDelivery,
+}
+
+impl Attempt {
+    async fn run(self) {
+        let row = self.delivery.row;
+        let data = self.delivery.data.unwrap_or(Value::Null);
+        let (attempt, outcome) = self.sender.attempt(&row, &data).await;
+        if outcome == Outcome::Delivered
+            && let Some(cache) = &self.cache
+        {
+            cache.note(&row.url, &Finding::Open);
+        }
+        // The receiver has answered 404 three times already: this was the
+        // one try it gets to hear of it.
+        let only_once = data.pointer("/error/code").and_then(Value::as_str) == Some("callback_not_found");
+        let outcome = match outcome {
+            Outcome::Failed { .. } if only_once => Outcome::Aborted,
+            outcome => outcome,
+        };
+        let number = usize::try_from(row.attempt).unwrap_or(0) + 1;
+        let after = after(&self.schedule, number, outcome, random_share());
+        let id = row.id.0;
+        let recorded =
+            self.db.write_until_kept(move |tx| store::record(tx, &row, &attempt, after)).await;
+        if let Err(error) = recorded {
+            log::error!("the attempt of delivery {id} could not be recorded: {error}");
+        }
+    }
+}
+
+/// A random number between 0 and 1, for the jitter.
+fn random_share() -> f64 {
+    f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX)
+}
+
+impl Handler<CheckOwed> for CallbackDispatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: CheckOwed, ctx: &mut Self::Context) {
+        self.claim_checks(ctx);
+    }
+}
+
+impl CallbackDispatcher {
+    /// Reads which URLs jobs wait for.
+    fn claim_checks(&mut self, ctx: &mut Context<Self>) {
+        let Some(checks) = &self.parts.checks else { return };
+        if self.draining || !self.checks.urls.begin_claim() {
+            return;
+        }
+        let now = self.now();
+        let held = self.checks.held.clone();
+        let (db, queue) = (self.parts.db.clone(), Arc::clone(&checks.queue));
+        let (dispatcher, life) = (ctx.address(), self.life);
+        actix_rt::spawn(async move {
+            let found = db
+                .read(move |conn| {
+                    queue.unchecked(conn, &|origin| match held.get(origin) {
+                        Some(held) if held.next_probe_at > now => 0,
+                        Some(_) => 1,
+                        None => MAX_CHECKS_PER_ORIGIN,
+                    })
+                })
+                .await;
+            dispatcher.do_send(FoundChecks { found, life });
+        });
+    }
+
+    fn check(&mut self, url: String, ctx: &mut Context<Self>) {
+        let Some(parts) = &self.parts.checks else { return };
+        self.idle.send_replace(false);
+        let slots = self
+            .checks
+            .slots
+            .entry(origin_of(&url))
+            .or_insert_with(|| Rc::new(Semaphore::new(MAX_CHECKS_PER_ORIGIN)));
+        let unit = Check {
+            db: self.parts.db.clone(),
+            sender: self.parts.sender.clone(),
+            queue: Arc::clone(&parts.queue),
+            cache: parts.cache.clone(),
+            timeout: parts.timeout,
+            slots: Rc::clone(slots),
+            url: url.clone(),
+        };
+        let (dispatcher, life) = (ctx.address(), self.life);
+        actix_rt::spawn(async move {
+            let finding = spawn_unit(unit.run()).await.unwrap_or_else(|failure| {
+                log::error!("a callback check failed: {failure}");
+                None
+            });
+            dispatcher.do_send(Checked { url, finding, life });
+        });
+    }
+
+    /// Fails the jobs that were held too long, and waits for the next.
+    fn expire_held(&mut self, ctx: &mut Context<Self>) {
+        let Some(checks) = &self.parts.checks else { return };
+        let (db, queue, hold_ms) = (self.parts.db.clone(), Arc::clone(&checks.queue), checks.hold_ms);
+        let (dispatcher, life) = (ctx.address(), self.life);
+        actix_rt::spawn(async move {
+            let next = db.write(move |tx| queue.expire_held(tx, hold_ms)).await;
+            dispatcher.do_send(HeldUntil { next: next.ok().flatten(), life });
+        });
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct FoundChecks {
+    found: Result<Vec<String>, StoreError>,
+    life: u32,
+}
+
+impl Handler<FoundChecks> for CallbackDispatcher {
+    type Result = ();
+
+    fn handle(&mut self, FoundChecks { found, life }: FoundChecks, ctx: &mut Self::Context) {
+        if life != self.life {
+            return;
+        }
+        let (fresh, again) = self.checks.urls.take(found.unwrap_or_default(), String::clone);
+        for url in fresh {
+            self.check(url, ctx);
+        }
+        if again {
+            self.claim_checks(ctx);
+        }
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Checked {
+    url: String,
+    finding: Option<Finding>,
+    life: u32,
+}
+
+impl Handler<Checked> for CallbackDispatcher {
+    type Result = ();
+
+    fn handle(&mut self, Checked { url, finding, life }: Checked, ctx: &mut Self::Context) {
+        if life != self.life {
+            return;
+        }
+        let origin = origin_of(&url);
+        self.checks.urls.end(url);
+        if self.checks.urls.is_empty() {
+            self.checks.slots.clear();
+        }
+        if matches!(finding, Some(Finding::Unreachable(_)) | None) {
+            let now = self.now();
+            let failures = self.checks.held.get(&origin).map_or(0, |held| held.failures);
+            let wait = PROBE_AFTER_MS[failures.min(PROBE_AFTER_MS.len() - 1)];
+            self.checks.held.insert(origin, Held { failures: failures + 1, next_probe_at: now + wait });
+            self.expire_held(ctx);
+        } else {
+            self.checks.held.remove(&origin);
+        }
+        self.arm_probe(ctx);
+        self.claim_checks(ctx);
+        // What has failed owes its callback.
+        self.claim(ctx);
+        self.tell_if_idle();
+    }
+}
+
+impl CallbackDispatcher {
+    fn arm_probe(&mut self, ctx: &mut Context<Self>) {
+        let now = self.now();
+        self.checks.held.retain(|_, held| held.next_probe_at > now - FORGET_HELD_MS);
+        let next = self.checks.held.values().map(|held| held.next_probe_at).filter(|at| *at > now).min();
+        match next {
+            Some(at) => {
+                let dispatcher = ctx.address();
+                self.checks.probe.arm(self.parts.db.clock(), at, move || dispatcher.do_send(CheckOwed));
+            }
+            None => self.checks.probe.disarm(),
+        }
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct HeldUntil {
+    next: Option<Millis>,
+    life: u32,
+}
+
+impl Handler<HeldUntil> for CallbackDispatcher {
+    type Result = ();
+
+    fn handle(&mut self, HeldUntil { next, life }: HeldUntil, ctx: &mut Self::Context) {
+        if life != self.life {
+            return;
+        }
+        if let Some(at) = next {
+            let dispatcher = ctx.address();
+            self.checks.hold.arm(self.parts.db.clock(), at, move || dispatcher.do_send(HoldOver));
+        }
+        self.claim(ctx);
+    }
+}
+
+/// The first held job has been held long enough.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct HoldOver;
+
+impl Handler<HoldOver> for CallbackDispatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: HoldOver, ctx: &mut Self::Context) {
+        self.expire_held(ctx);
+    }
+}
+
+/// One check of one URL, from the first question to the commit.
+struct Check {
+    db: Db,
+    sender: Sender,
+    queue: Arc<dyn CheckQueue>,
+    cache: CheckCache,
+    timeout: Duration,
+    slots: Rc<Semaphore>,
+    url: String,
+}
+
+impl Check {
+    async fn run(self) -> Option<Finding> {
+        let url = Url::parse(&self.url).ok()?;
+        let finding = match self.cache.known(&self.url) {
+            Some(finding) => finding,
+            None => probe(&self.sender, &url, self.timeout, &self.slots).await.finding,
+        };
+        self.cache.note(&self.url, &finding);
+        let Some(verdict) = finding.verdict() else { return Some(finding) };
+        loop {
+            let (queue, url, verdict) = (Arc::clone(&self.queue), self.url.clone(), verdict.clone());
+            let more = self.db.write_until_kept(move |tx| queue.settle(tx, &url, &verdict)).await;
+            self.queue.opened();
+            match more {
+                Ok(true) => {}
+                Ok(false) => return Some(finding),
+                Err(error) => {
+                    log::error!("the check of a callback URL could not be recorded: {error}");
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+impl Handler<Drain> for CallbackDispatcher {
+    type Result = ResponseFuture<()>;
+
+    /// Attempts end by themselves within their time-out; one that is cut off
+    /// has counted nothing and is made again after the next start.
+    fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
+        self.draining = true;
+        let mut idle = self.idle.subscribe();
+        Box::pin(async move {
+            let ended = async {
+                let _ = idle.wait_for(|idle| *idle).await;
+            };
+            let _ = tokio::time::timeout_at(drain.until, ended).await;
+        })
+    }
+}
+
+/// Check this URL now and tell each step.
+#[derive(Message)]
+#[rtype(result = "Report")]
+pub struct CheckNow {
+    /// Where to.
+    pub url: Url,
+    /// For each exchange.
+    pub timeout: Duration,
+}
+
+impl Handler<CheckNow> for CallbackDispatcher {
+    type Result = ResponseFuture<Report>;
+
+    fn handle(&mut self, CheckNow { url, timeout }: CheckNow, _: &mut Self::Context) -> Self::Result {
+        let sender = self.parts.sender.clone();
+        let cache = self.parts.checks.as_ref().map(|checks| checks.cache.clone());
+        Box::pin(async move {
+            let report = probe(&sender, &url, timeout, &Semaphore::new(1)).await;
+            if let Some(cache) = cache {
+                cache.note(url.as_str(), &report.finding);
+            }
+            report
+        })
+    }
+}

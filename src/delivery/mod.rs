@@ -1,0 +1,13 @@
+//! Delivery of callbacks, in both services alike: rows owed with a terminal
+//! state, attempts on a durable schedule, and the check of a callback URL
+//! before the heavy work.
+
+pub mod api;
+pub mod attempt;
+pub mod check;
+#[expect(clippy::module_inception, reason = "the state machine has the name of what it is about")]
+pub mod delivery;
+pub mod dispatcher;
+pub mod store;
+
+pub use dispatcher::{CallbackDispatcher, CheckOwed, DeliveryOwed};

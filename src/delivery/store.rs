@@ -1,0 +1,388 @@
+//! The deliveries' verbs. Each works inside a transaction that the caller
+//! has: a terminal state and its delivery are one commit.
+
+use std::collections::HashMap;
+
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::Bool;
+use uuid::Uuid;
+
+use super::delivery::{After, can_redeliver};
+use super::dispatcher::InDelivery;
+use crate::clock::Millis;
+use crate::contract::{
+    Callback, Delivery, DeliveryAttempt, DeliveryStatus, DeliveryType, Service, rfc3339,
+};
+use crate::db::schema::{deliveries, events};
+use crate::db::{Conn, Id, NewEvent, Tx};
+
+/// A row of `deliveries`.
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = deliveries, check_for_backend(diesel::sqlite::Sqlite))]
+pub struct Row {
+    /// `msg_<id>` is the webhook id.
+    pub id: Id,
+    /// The speech or the task it tells of.
+    pub subject_id: Id,
+    /// A [`DeliveryType`].
+    pub kind: String,
+    /// Where to.
+    pub url: String,
+    /// Scheme, host and port of `url`.
+    pub origin: String,
+    /// A [`DeliveryStatus`].
+    pub status: String,
+    /// 1, and one more for each redelivery.
+    pub round: i32,
+    /// Attempts of this round.
+    pub attempt: i32,
+    /// Attempts of all rounds.
+    pub attempts: i32,
+    /// While it is pending.
+    pub next_attempt_at: Option<Millis>,
+    /// When it was first owed.
+    pub created_at: Millis,
+    /// When it ended, of its newest round.
+    pub ended_at: Option<Millis>,
+}
+
+impl Row {
+    /// The status as a value; a word that this version does not know counts
+    /// as ended.
+    #[must_use]
+    pub fn status(&self) -> DeliveryStatus {
+        DeliveryStatus::parse(&self.status).unwrap_or(DeliveryStatus::Aborted)
+    }
+}
+
+/// Scheme, host and port of a URL: what circuits and limits are kept by.
+#[must_use]
+pub fn origin_of(url: &str) -> String {
+    url::Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.origin().ascii_serialization())
+}
+
+/// Owes a delivery from this commit on.
+///
+/// # Errors
+/// What the database says.
+pub fn owe(tx: &mut Tx<'_>, subject: Uuid, kind: DeliveryType, url: &str) -> QueryResult<Uuid> {
+    insert(tx, subject, kind, url, DeliveryStatus::Pending)
+}
+
+/// Notes a delivery that must not be made: its URL is refused by the guard.
+///
+/// # Errors
+/// What the database says.
+pub fn owe_aborted(tx: &mut Tx<'_>, subject: Uuid, kind: DeliveryType, url: &str) -> QueryResult<Uuid> {
+    insert(tx, subject, kind, url, DeliveryStatus::Aborted)
+}
+
+fn insert(
+    tx: &mut Tx<'_>,
+    subject: Uuid,
+    kind: DeliveryType,
+    url: &str,
+    status: DeliveryStatus,
+) -> QueryResult<Uuid> {
+    let id = Uuid::now_v7();
+    let pending = status == DeliveryStatus::Pending;
+    diesel::insert_into(deliveries::table)
+        .values(Row {
+            id: Id(id),
+            subject_id: Id(subject),
+            kind: kind.as_str().to_owned(),
+            url: url.to_owned(),
+            origin: origin_of(url),
+            status: status.as_str().to_owned(),
+            round: 1,
+            attempt: 0,
+            attempts: 0,
+            next_attempt_at: pending.then_some(tx.now),
+            created_at: tx.now,
+            ended_at: (!pending).then_some(tx.now),
+        })
+        .execute(tx.conn)?;
+    Ok(id)
+}
+
+/// What is due, and when the next is.
+#[derive(Debug, Default)]
+pub struct Due {
+    /// First tries and retries, each in the order they came due.
+    pub rows: Vec<Row>,
+    /// When the earliest row that is not due yet will be.
+    pub next_at: Option<Millis>,
+}
+
+/// Reads what is due now: first tries and retries apart, so that a storm of
+/// retries cannot hide new work.
+///
+/// # Errors
+/// What the database says.
+pub fn due(conn: &mut Conn, now: Millis, most: i64, blocked: &[String]) -> QueryResult<Due> {
+    // The partial indexes are used only where their condition stands in the
+    // statement as written, so these are literals and not bound values.
+    const FIRST: &str = "status = 'pending' AND attempt = 0";
+    const AGAIN: &str = "status = 'pending' AND attempt > 0";
+    let mut due = Due::default();
+    for condition in [FIRST, AGAIN] {
+        let mut query = deliveries::table
+            .select(Row::as_select())
+            .filter(sql::<Bool>(condition))
+            .filter(deliveries::next_attempt_at.le(now))
+            .order(deliveries::next_attempt_at)
+            .limit(most)
+            .into_boxed();
+        if !blocked.is_empty() {
+            query = query.filter(deliveries::origin.ne_all(blocked.to_vec()));
+        }
+        due.rows.extend(query.load(conn)?);
+        let next: Option<Option<Millis>> = deliveries::table
+            .select(deliveries::next_attempt_at)
+            .filter(sql::<Bool>(condition))
+            .filter(deliveries::next_attempt_at.gt(now))
+            .order(deliveries::next_attempt_at)
+            .first(conn)
+            .optional()?;
+        due.next_at = [due.next_at, next.flatten()].into_iter().flatten().min();
+    }
+    Ok(due)
+}
+
+/// Writes down an attempt and what follows it. A row that has ended in the
+/// meantime (erased, or redelivered elsewhere) is left alone.
+///
+/// # Errors
+/// What the database says.
+pub fn record(tx: &mut Tx<'_>, row: &Row, attempt: &DeliveryAttempt, after: After) -> QueryResult<()> {
+    let wait = after.wait.map(|wait| i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2));
+    let ended = after.status != DeliveryStatus::Pending;
+    let changed = diesel::update(deliveries::table.find(row.id))
+        .filter(deliveries::status.eq(DeliveryStatus::Pending.as_str()))
+        .filter(deliveries::attempts.eq(row.attempts))
+        .set((
+            deliveries::status.eq(after.status.as_str()),
+            deliveries::attempt.eq(row.attempt + 1),
+            deliveries::attempts.eq(row.attempts + 1),
+            deliveries::next_attempt_at.eq(wait.map(|wait| tx.now + wait)),
+            deliveries::ended_at.eq(ended.then_some(tx.now)),
+        ))
+        .execute(tx.conn)?;
+    if changed == 0 {
+        return Ok(());
+    }
+    let reason = match attempt.status {
+        Some(status) => format!("{} answered {status}", row.kind),
+        None => format!("{}: {}", row.kind, attempt.body.as_deref().unwrap_or("no answer")),
+    };
+    tx.event(&NewEvent {
+        subject: row.subject_id.0,
+        delivery: Some(row.id.0),
+        from: Some(DeliveryStatus::Delivering.as_str()),
+        to: Some(after.status.as_str()),
+        reason: Some(&reason),
+        by: "CallbackDispatcher",
+        attempt: Some(attempt),
+        is_attempt: true,
+    })
+}
+
+/// The newest delivery of each subject that has one.
+///
+/// # Errors
+/// What the database says.
+pub fn newest_of(conn: &mut Conn, subjects: &[Id]) -> QueryResult<HashMap<Uuid, Row>> {
+    let rows: Vec<Row> = deliveries::table
+        .select(Row::as_select())
+        .filter(deliveries::subject_id.eq_any(subjects))
+        .order((deliveries::created_at, deliveries::id))
+        .load(conn)?;
+    Ok(rows.into_iter().map(|row| (row.subject_id.0, row)).collect())
+}
+
+/// Which deliveries a list or a bulk redelivery means.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Filter {
+    /// Any of these; empty is all.
+    pub statuses: Vec<String>,
+    /// The speech or the task.
+    pub subject: Option<Uuid>,
+    /// Exclusive.
+    pub created_after: Option<Millis>,
+    /// Exclusive.
+    pub created_before: Option<Millis>,
+    /// Exclusive.
+    pub ended_after: Option<Millis>,
+    /// Exclusive.
+    pub ended_before: Option<Millis>,
+    /// Rows a page.
+    pub limit: i64,
+    /// The last id of the page before.
+    pub cursor: Option<Uuid>,
+}
+
+/// One page, newest first, with one row more than asked for if there is one.
+///
+/// # Errors
+/// What the database says.
+pub fn list(conn: &mut Conn, filter: &Filter) -> QueryResult<Vec<Row>> {
+    let mut query = deliveries::table
+        .select(Row::as_select())
+        .order(deliveries::id.desc())
+        .limit(filter.limit + 1)
+        .into_boxed();
+    if !filter.statuses.is_empty() {
+        query = query.filter(deliveries::status.eq_any(filter.statuses.clone()));
+    }
+    if let Some(subject) = filter.subject {
+        query = query.filter(deliveries::subject_id.eq(Id(subject)));
+    }
+    if let Some(at) = filter.created_after {
+        query = query.filter(deliveries::created_at.gt(at));
+    }
+    if let Some(at) = filter.created_before {
+        query = query.filter(deliveries::created_at.lt(at));
+    }
+    if let Some(at) = filter.ended_after {
+        query = query.filter(deliveries::ended_at.gt(at));
+    }
+    if let Some(at) = filter.ended_before {
+        query = query.filter(deliveries::ended_at.lt(at));
+    }
+    if let Some(cursor) = filter.cursor {
+        query = query.filter(deliveries::id.lt(Id(cursor)));
+    }
+    query.load(conn)
+}
+
+/// One delivery.
+///
+/// # Errors
+/// What the database says.
+pub fn get(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Row>> {
+    deliveries::table.find(Id(id)).select(Row::as_select()).first(conn).optional()
+}
+
+/// The attempts of these deliveries, by delivery, in order.
+///
+/// # Errors
+/// What the database says.
+pub fn attempts_of(conn: &mut Conn, rows: &[Row]) -> QueryResult<HashMap<Uuid, Vec<DeliveryAttempt>>> {
+    let subjects: Vec<Id> = rows.iter().map(|row| row.subject_id).collect();
+    let logged: Vec<(Option<Id>, Option<String>)> = events::table
+        .select((events::delivery_id, events::attempt))
+        .filter(events::subject_id.eq_any(subjects))
+        .filter(events::attempt.is_not_null())
+        .order(events::id)
+        .load(conn)?;
+    let mut by_delivery: HashMap<Uuid, Vec<DeliveryAttempt>> = HashMap::new();
+    for (delivery, attempt) in logged {
+        let attempt = attempt.and_then(|json| serde_json::from_str(&json).ok());
+        if let (Some(delivery), Some(attempt)) = (delivery, attempt) {
+            by_delivery.entry(delivery.0).or_default().push(attempt);
+        }
+    }
+    Ok(by_delivery)
+}
+
+/// The wire's form of a row.
+#[must_use]
+pub fn resource(service: Service, row: &Row, attempts: Vec<DeliveryAttempt>, delivering: bool) -> Delivery {
+    let status = if delivering { DeliveryStatus::Delivering } else { row.status() };
+    Delivery {
+        id: row.id.0,
+        kind: DeliveryType::parse(&row.kind).unwrap_or(DeliveryType::CallbackCheck),
+        task_id: (service == Service::Backend).then_some(row.subject_id.0),
+        speech_id: (service == Service::Tts).then_some(row.subject_id.0),
+        url: row.url.clone(),
+        status,
+        round: u32::try_from(row.round).unwrap_or(1),
+        next_attempt_at: row.next_attempt_at.map(rfc3339),
+        attempts,
+    }
+}
+
+/// The callback part that tasks and speeches have in common.
+#[must_use]
+pub fn callback_of(url: &str, delivery: Option<&Row>, in_delivery: &InDelivery) -> Callback {
+    Callback {
+        url: url.to_owned(),
+        check: None,
+        delivery_id: delivery.map(|row| row.id.0),
+        status: delivery.map(|row| {
+            if in_delivery.contains(row.id.0) { DeliveryStatus::Delivering } else { row.status() }
+        }),
+        attempts: delivery.map_or(0, |row| u32::try_from(row.attempts).unwrap_or(0)),
+        next_attempt_at: delivery.and_then(|row| row.next_attempt_at).map(rfc3339),
+    }
+}
+
+/// What came of asking for a redelivery.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Redelivered {
+    /// It is pending again, as a new round.
+    Done,
+    /// It has not ended.
+    NotEnded,
+    /// There is none.
+    Unknown,
+}
+
+/// Puts one ended delivery back to pending.
+///
+/// # Errors
+/// What the database says.
+pub fn redeliver(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Redelivered> {
+    let Some(row) = get(tx.conn, id)? else { return Ok(Redelivered::Unknown) };
+    if !can_redeliver(row.status()) {
+        return Ok(Redelivered::NotEnded);
+    }
+    diesel::update(deliveries::table.find(row.id))
+        .set((
+            deliveries::status.eq(DeliveryStatus::Pending.as_str()),
+            deliveries::round.eq(row.round + 1),
+            deliveries::attempt.eq(0),
+            deliveries::next_attempt_at.eq(Some(tx.now)),
+            deliveries::ended_at.eq(None::<Millis>),
+        ))
+        .execute(tx.conn)?;
+    tx.event(&NewEvent {
+        subject: row.subject_id.0,
+        delivery: Some(id),
+        from: Some(&row.status),
+        to: Some(DeliveryStatus::Pending.as_str()),
+        reason: Some("redelivery asked for"),
+        by: "api",
+        is_attempt: true,
+        ..NewEvent::default()
+    })?;
+    Ok(Redelivered::Done)
+}
+
+/// Puts every ended delivery that the filter means back to pending, one page
+/// a commit; the second value says where to go on.
+///
+/// # Errors
+/// What the database says.
+pub fn redeliver_page(tx: &mut Tx<'_>, filter: &Filter) -> QueryResult<(usize, Option<Uuid>)> {
+    let mut rows = list(tx.conn, filter)?;
+    let more = rows.len() > usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    rows.truncate(usize::try_from(filter.limit).unwrap_or(usize::MAX));
+    let mut redelivered = 0;
+    for row in &rows {
+        if redeliver(tx, row.id.0)? == Redelivered::Done {
+            redelivered += 1;
+        }
+    }
+    Ok((redelivered, rows.last().filter(|_| more).map(|row| row.id.0)))
+}
+
+/// Forgets every delivery of a subject.
+///
+/// # Errors
+/// What the database says.
+pub fn erase_of(tx: &mut Tx<'_>, subject: Uuid) -> QueryResult<()> {
+    diesel::delete(deliveries::table.filter(deliveries::subject_id.eq(Id(subject)))).execute(tx.conn)?;
+    Ok(())
+}

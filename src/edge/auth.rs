@@ -1,0 +1,119 @@
+//! Who may ask: API keys, signed links, and the Host header of an
+//! unauthenticated loopback listener.
+
+use std::sync::Arc;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header;
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, web};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::links::Links;
+use super::problem::Answer;
+use crate::contract::{Code, Problem};
+
+/// What requests are checked against.
+#[derive(Clone)]
+pub struct Gate {
+    keys: Arc<[[u8; 32]]>,
+    /// Names that an unauthenticated loopback listener answers to.
+    hosts: Option<Arc<[String]>>,
+    links: Links,
+}
+
+/// Which key a request came with: the scope of its idempotency keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope(pub String);
+
+impl Gate {
+    /// `hosts` is given only where no key is configured and the listener is
+    /// on loopback: a page in a browser could otherwise reach it under a
+    /// name of its own (DNS rebinding).
+    #[must_use]
+    pub fn new(keys: &[String], hosts: Option<Vec<String>>, links: Links) -> Self {
+        Self { keys: keys.iter().map(|key| hash(key)).collect(), hosts: hosts.map(Into::into), links }
+    }
+
+    fn check(&self, request: &ServiceRequest) -> Result<Scope, Problem> {
+        let path = request.path();
+        self.check_host(request)?;
+        let open = matches!(path, "/" | "/v1/callbacks") || path.starts_with("/health/") || path.starts_with("/problems/");
+        if self.keys.is_empty() || open {
+            return Ok(Scope("-".into()));
+        }
+        let bearer = request
+            .headers()
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, key)| key.trim());
+        match bearer {
+            Some(key) => self.scope_of(key),
+            None if self.has_signed_link(request) => Ok(Scope("link".into())),
+            None => Err(Problem::new(Code::Unauthorized, "Send `Authorization: Bearer <one of server.api_keys>`.")),
+        }
+    }
+
+    /// Hashes have one length, so that neither content nor length of a key
+    /// shows in the time this takes.
+    fn scope_of(&self, key: &str) -> Result<Scope, Problem> {
+        let given = hash(key);
+        let mut found = None;
+        for (number, known) in self.keys.iter().enumerate() {
+            if bool::from(known.ct_eq(&given)) {
+                found = Some(number);
+            }
+        }
+        match found.and_then(|number| self.keys.get(number)) {
+            Some(known) => Ok(Scope(known.iter().take(6).map(|byte| format!("{byte:02x}")).collect())),
+            None => Err(Problem::new(Code::Unauthorized, "This API key is not known here.")),
+        }
+    }
+
+    fn check_host(&self, request: &ServiceRequest) -> Result<(), Problem> {
+        let Some(hosts) = &self.hosts else { return Ok(()) };
+        let given = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let name = given.rsplit_once(':').map_or(given, |(name, port)| {
+            if port.bytes().all(|b| b.is_ascii_digit()) { name } else { given }
+        });
+        if hosts.iter().any(|host| host.eq_ignore_ascii_case(name)) {
+            return Ok(());
+        }
+        let detail = "Without API keys only the loopback names are served. Set server.api_keys, or server.public_url \
+                      to the name you use.";
+        Err(Problem::new(Code::WrongHost, detail))
+    }
+
+    fn has_signed_link(&self, request: &ServiceRequest) -> bool {
+        #[derive(serde::Deserialize)]
+        struct Signed {
+            expires: i64,
+            signature: String,
+        }
+        web::Query::<Signed>::from_query(request.query_string())
+            .is_ok_and(|signed| self.links.allows(request.path(), signed.expires, &signed.signature))
+    }
+}
+
+fn hash(key: &str) -> [u8; 32] {
+    Sha256::digest(key.as_bytes()).into()
+}
+
+/// The middleware: lets a request through with its [`Scope`], or answers 401
+/// or 403.
+///
+/// # Errors
+/// The problem.
+pub async fn gate(
+    gate: web::Data<Gate>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let scope = gate.check(&request).map_err(Answer)?;
+    request.extensions_mut().insert(scope);
+    next.call(request).await
+}

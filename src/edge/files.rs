@@ -1,0 +1,204 @@
+//! Serving results: audio with ranges, subtitles and word times rendered on
+//! request.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse};
+use object_store::GetRange;
+use sha2::{Digest, Sha256};
+
+use crate::contract::{Audio, Code, Problem};
+use crate::files::{FileError, Files};
+use crate::speech::{Format, Word, subtitles};
+
+/// What is asked for below `/{id}/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// `audio.mp3`, `audio.wav`.
+    Audio(Format),
+    /// `subtitles.srt`.
+    Srt,
+    /// `subtitles.vtt`.
+    Vtt,
+    /// `words.json`.
+    Words,
+}
+
+impl Wanted {
+    /// Reads the file name of a route.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "audio.mp3" => Self::Audio(Format::Mp3),
+            "audio.wav" => Self::Audio(Format::Wav),
+            "subtitles.srt" => Self::Srt,
+            "subtitles.vtt" => Self::Vtt,
+            "words.json" => Self::Words,
+            _ => return None,
+        })
+    }
+}
+
+/// The result of a task or a speech, as its row has it.
+pub struct Kept {
+    /// The file store's key; `None` after retention.
+    pub file: Option<String>,
+    /// Without links.
+    pub audio: Audio,
+    /// BCP 47.
+    pub language: String,
+    /// As it was sent.
+    pub text: String,
+    /// JSON of the word times.
+    pub words: Option<String>,
+}
+
+/// Answers with one file of a result.
+///
+/// # Errors
+/// 404 for a format that it does not have, 410 after retention.
+pub async fn serve(request: &HttpRequest, files: &Files, kept: Kept, wanted: Wanted) -> Result<HttpResponse, Problem> {
+    if let Wanted::Audio(format) = wanted {
+        return if kept.audio.format == format {
+            serve_audio(request, files, kept.file, &kept.audio).await
+        } else {
+            Err(Problem::not_found("such file; the result has another format"))
+        };
+    }
+    let words = kept.words.ok_or_else(expired)?;
+    if wanted == Wanted::Words {
+        let body = format!(r#"{{"duration_ms":{},"words":{words}}}"#, kept.audio.duration_ms);
+        return Ok(whole(request, "application/json", body));
+    }
+    let words: Vec<Word> = serde_json::from_str(&words)
+        .map_err(|error| Problem::new(Code::Internal, format!("The word times cannot be read: {error}.")))?;
+    let (kind, body) = render(&kept.text, &words, &kept.language, kept.audio.duration_ms, wanted);
+    Ok(whole(request, kind, body))
+}
+
+fn render(text: &str, words: &[Word], language: &str, duration_ms: u64, wanted: Wanted) -> (&'static str, String) {
+    let cues = subtitles::cues(text, words, language, duration_ms);
+    if wanted == Wanted::Srt {
+        ("application/x-subrip; charset=utf-8", subtitles::to_srt(&cues))
+    } else {
+        ("text/vtt; charset=utf-8", subtitles::to_vtt(&cues))
+    }
+}
+
+fn expired() -> Problem {
+    Problem::new(Code::Expired, "The result was removed after retention.files_s.")
+}
+
+fn whole(request: &HttpRequest, kind: &str, body: String) -> HttpResponse {
+    let etag = format!("\"{:x}\"", u128::from_be_bytes(first_16(&Sha256::digest(body.as_bytes()))));
+    if is_known(request, &etag) {
+        return HttpResponse::NotModified().insert_header((header::ETAG, etag)).finish();
+    }
+    HttpResponse::Ok().insert_header((header::ETAG, etag)).content_type(kind).body(body)
+}
+
+fn first_16(bytes: &[u8]) -> [u8; 16] {
+    let mut first = [0; 16];
+    first.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    first
+}
+
+fn is_known(request: &HttpRequest, etag: &str) -> bool {
+    let known = request.headers().get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    known.is_some_and(|known| known.split(',').any(|one| one.trim() == etag || one.trim() == "*"))
+}
+
+async fn serve_audio(
+    request: &HttpRequest,
+    files: &Files,
+    file: Option<String>,
+    audio: &Audio,
+) -> Result<HttpResponse, Problem> {
+    let key = file.ok_or_else(expired)?;
+    let etag = format!("\"{}\"", audio.sha256);
+    if is_known(request, &etag) {
+        return Ok(HttpResponse::NotModified().insert_header((header::ETAG, etag)).finish());
+    }
+    let range = wanted_range(request, &etag, audio.bytes);
+    let range = match range {
+        Range::Unsatisfiable => {
+            return Ok(HttpResponse::RangeNotSatisfiable()
+                .insert_header((header::CONTENT_RANGE, format!("bytes */{}", audio.bytes)))
+                .content_type("application/octet-stream")
+                .finish());
+        }
+        Range::Whole => None,
+        Range::Part(start, end) => Some(GetRange::Bounded(start..end)),
+    };
+    let partial = range.is_some();
+    let part = files.read(&key, range).await.map_err(|error| match error {
+        FileError::Missing => expired(),
+        FileError::Failed(detail) => {
+            log::error!("a result cannot be read: {detail}");
+            Problem::new(Code::Unavailable, "The file cannot be read just now.")
+        }
+    })?;
+    let mut answer = HttpResponse::build(if partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK });
+    if partial {
+        let range = format!("bytes {}-{}/{}", part.start, part.end.saturating_sub(1), part.size);
+        answer.insert_header((header::CONTENT_RANGE, range));
+    }
+    answer
+        .insert_header((header::ETAG, etag))
+        .insert_header((header::ACCEPT_RANGES, HeaderValue::from_static("bytes")))
+        .content_type(match audio.format {
+            Format::Mp3 => "audio/mpeg",
+            Format::Wav => "audio/wav",
+        })
+        .no_chunking(part.end - part.start);
+    Ok(answer.streaming(part.stream))
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Range {
+    Whole,
+    Part(u64, u64),
+    Unsatisfiable,
+}
+
+/// One range of RFC 9110 14.1.2; several ranges, or one that cannot be read,
+/// get the whole file, as the RFC allows.
+fn wanted_range(request: &HttpRequest, etag: &str, size: u64) -> Range {
+    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    if text(header::IF_RANGE).is_some_and(|known| known != etag) {
+        return Range::Whole;
+    }
+    text(header::RANGE).map_or(Range::Whole, |range| parse_range(range, size))
+}
+
+fn parse_range(range: &str, size: u64) -> Range {
+    let Some((first, last)) = range.strip_prefix("bytes=").and_then(|range| range.trim().split_once('-')) else {
+        return Range::Whole;
+    };
+    let (start, end) = match (first.parse::<u64>(), last.parse::<u64>()) {
+        (Ok(start), Ok(last)) if start <= last => (start, last.saturating_add(1).min(size)),
+        (Ok(start), Err(_)) if last.is_empty() => (start, size),
+        (Err(_), Ok(suffix)) if first.is_empty() => (size.saturating_sub(suffix), size),
+        _ => return Range::Whole,
+    };
+    if start < end { Range::Part(start, end) } else { Range::Unsatisfiable }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_as_the_rfc_says() {
+        assert_eq!(parse_range("bytes=0-9", 100), Range::Part(0, 10));
+        assert_eq!(parse_range("bytes=90-", 100), Range::Part(90, 100));
+        assert_eq!(parse_range("bytes=-10", 100), Range::Part(90, 100));
+        assert_eq!(parse_range("bytes=-200", 100), Range::Part(0, 100));
+        assert_eq!(parse_range("bytes=50-1000", 100), Range::Part(50, 100));
+        assert_eq!(parse_range("bytes=100-", 100), Range::Unsatisfiable);
+        assert_eq!(parse_range("bytes=-0", 100), Range::Unsatisfiable);
+        assert_eq!(parse_range("bytes=0-1,3-4", 100), Range::Whole);
+        assert_eq!(parse_range("lines=1-2", 100), Range::Whole);
+        assert_eq!(parse_range("bytes=9-3", 100), Range::Whole);
+    }
+}

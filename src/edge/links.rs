@@ -1,0 +1,73 @@
+//! Signed links to files, for people and for receivers without a key.
+
+use std::sync::Arc;
+
+use url::Url;
+use uuid::Uuid;
+
+use crate::clock::{Clock, Millis};
+use crate::contract::signature::{Secret, sign_link, verify_link};
+use crate::contract::{Audio, Service, Subtitles, rfc3339};
+use crate::speech::Format;
+
+/// Mints and checks links. They are minted anew for each answer and each
+/// delivery attempt, so that they outlive the last retry.
+#[derive(Clone)]
+pub struct Links {
+    public_url: Arc<Url>,
+    secrets: Arc<[Secret]>,
+    ttl_s: i64,
+    clock: Clock,
+}
+
+/// The links of one result.
+pub struct ResultLinks {
+    /// The audio with its link.
+    pub audio: Audio,
+    /// SubRip and WebVTT.
+    pub subtitles: Subtitles,
+    /// `words.json`.
+    pub words: String,
+}
+
+impl Links {
+    /// Links below `public_url` that live for `ttl_s` seconds.
+    #[must_use]
+    pub fn new(public_url: Url, secrets: Arc<[Secret]>, ttl_s: i64, clock: Clock) -> Self {
+        Self { public_url: Arc::new(public_url), secrets, ttl_s, clock }
+    }
+
+    /// The links of one result, all with the same end.
+    #[must_use]
+    pub fn of(&self, service: Service, id: Uuid, audio: Audio) -> ResultLinks {
+        let expires_s = self.clock.wall().timestamp() + self.ttl_s;
+        let link = |file: &str| {
+            let path = format!("{}/{id}/{file}", service.collection());
+            let signature = sign_link(&self.secrets, &path, expires_s);
+            let base = self.public_url.as_str().trim_end_matches('/');
+            format!("{base}{path}?expires={expires_s}&signature={signature}")
+        };
+        let url = link(&format!("audio.{}", extension(audio.format)));
+        let expires_at = Some(rfc3339(expires_s.saturating_mul(1000) as Millis));
+        ResultLinks {
+            audio: Audio { url, expires_at, ..audio },
+            subtitles: Subtitles { srt: link("subtitles.srt"), vtt: link("subtitles.vtt") },
+            words: link("words.json"),
+        }
+    }
+
+    /// Whether a request for `path` carries a valid link signature.
+    #[must_use]
+    pub fn allows(&self, path: &str, expires_s: i64, signature: &str) -> bool {
+        verify_link(&self.secrets, path, expires_s, signature, self.clock.wall().timestamp()).is_ok()
+    }
+}
+
+/// The file name's end for a format.
+#[must_use]
+pub fn extension(format: Format) -> &'static str {
+    match format {
+        Format::Mp3 => "mp3",
+        Format::Wav => "wav",
+    }
+}

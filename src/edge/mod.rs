@@ -1,0 +1,13 @@
+//! What both HTTP edges share: keys, limits, request ids, problem answers,
+//! health, files, event streams.
+
+pub mod auth;
+pub mod files;
+pub mod health;
+pub mod links;
+pub mod metrics;
+pub mod problem;
+pub mod query;
+pub mod request;
+pub mod streams;
+pub mod system;

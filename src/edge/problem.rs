@@ -1,0 +1,163 @@
+//! Problems as HTTP answers, and the middleware that gives every answer its
+//! request id and every panic an answer.
+
+use std::panic::AssertUnwindSafe;
+
+use actix_web::body::{BoxBody, EitherBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, ResponseError};
+use futures_util::FutureExt;
+use serde::Serialize;
+
+use crate::contract::{Code, Fault, Problem};
+
+/// Where the codes are explained: by the service itself.
+const DOCS: &str = "/problems/";
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A problem on its way out of a handler.
+#[derive(Debug)]
+pub struct Answer(pub Problem);
+
+impl From<Problem> for Answer {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<crate::db::StoreError> for Answer {
+    fn from(error: crate::db::StoreError) -> Self {
+        Self(error.into())
+    }
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl ResponseError for Answer {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// Marks the answer; [`finish`] knows the request and writes the body.
+    fn error_response(&self) -> HttpResponse {
+        let mut answer = HttpResponse::new(self.status_code());
+        answer.extensions_mut().insert(self.0.clone());
+        answer
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    instance: &'a str,
+    code: &'a str,
+    request_id: &'a str,
+    retryable: bool,
+    #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
+    errors: &'a [Fault],
+}
+
+/// The id of an HTTP request: the caller's, or a new one.
+#[derive(Clone)]
+pub struct RequestId(pub String);
+
+fn request_id(request: &ServiceRequest) -> String {
+    let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    match given {
+        Some(id) if (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => id.to_owned(),
+        _ => uuid::Uuid::now_v7().to_string(),
+    }
+}
+
+/// The outermost middleware.
+///
+/// # Errors
+/// None of its own: every error becomes a problem answer here.
+pub async fn finish(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<EitherBody<BoxBody>>, Error> {
+    let id = request_id(&request);
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let kept = request.request().clone();
+    let answered = AssertUnwindSafe(next.call(request)).catch_unwind().await;
+    let mut response = match answered {
+        Ok(Ok(response)) => response.map_into_boxed_body().into_parts().1,
+        Ok(Err(error)) => error.error_response(),
+        Err(_) => {
+            log::error!("a handler panicked: {} {}", kept.method(), kept.path());
+            Answer(Problem::new(Code::Internal, "The request made a handler panic; it is logged.")).error_response()
+        }
+    };
+    let ours = response.extensions_mut().remove::<Problem>();
+    let problem = ours.or_else(|| foreign(&response));
+    if let Some(problem) = problem {
+        response = render(&problem, &kept, &id);
+    }
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    Ok(ServiceResponse::new(kept, response).map_into_left_body())
+}
+
+/// An error that actix-web made itself: no route, no such method, a bad path.
+fn foreign(response: &HttpResponse) -> Option<Problem> {
+    let is_ours = response.headers().contains_key(header::CONTENT_TYPE)
+        && !response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    let problem = match response.status().as_u16() {
+        _ if is_ours => return None,
+        400 => Problem::new(Code::Malformed, "The request cannot be read."),
+        404 => Problem::not_found("such path; GET / shows what is here"),
+        405 => Problem::new(Code::MethodNotAllowed, "This path does not have this method."),
+        413 => Problem::new(Code::TooLarge, "The body is over the limit (limits.body_bytes)."),
+        415 => Problem::new(Code::UnsupportedMediaType, "Send content-type: application/json."),
+        500 => Problem::new(Code::Internal, "Something failed; it is logged."),
+        _ => return None,
+    };
+    Some(problem)
+}
+
+fn render(problem: &Problem, request: &HttpRequest, request_id: &str) -> HttpResponse {
+    let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut answer = HttpResponse::build(status);
+    if let Some(seconds) = problem.retry_after_s {
+        answer.insert_header((header::RETRY_AFTER, seconds.to_string()));
+    }
+    if problem.code == Code::Unauthorized {
+        answer.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+    }
+    answer.content_type("application/problem+json").json(Body {
+        kind: format!("{DOCS}{}", problem.code.as_str()),
+        title: problem.code.title(),
+        status: problem.code.status(),
+        detail: &problem.detail,
+        instance: request.path(),
+        code: problem.code.as_str(),
+        request_id,
+        retryable: problem.code.retryable(),
+        errors: &problem.errors,
+    })
+}
+
+/// `GET /problems/{code}`: what a code means.
+///
+/// # Errors
+/// 404 for a code that there is not.
+pub async fn explain(code: actix_web::web::Path<String>) -> Result<HttpResponse, Answer> {
+    let known = Code::ALL.iter().find(|known| known.as_str() == code.as_str());
+    let code = known.ok_or_else(|| Problem::not_found("such code"))?;
+    let again = if code.retryable() { "The same request may succeed later." } else { "A repeat will not help." };
+    let text = format!("{} ({})\n\n{}. {again}\n", code.as_str(), code.status(), code.title());
+    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text))
+}

@@ -1,0 +1,90 @@
+//! Reading a request: its body, its ids, its headers.
+
+use actix_web::http::header;
+use actix_web::{HttpMessage, HttpRequest};
+use futures_util::StreamExt;
+use std::time::Duration;
+use url::Url;
+use uuid::Uuid;
+
+use super::auth::Scope;
+use crate::contract::{Code, Faults, Problem};
+use crate::outbound::guard::{Policy, check_url};
+
+/// Reads a JSON body up to `limit` bytes.
+///
+/// # Errors
+/// 415 for another content type, 413 above the limit, 400 when it breaks off.
+pub async fn json_body(
+    request: &HttpRequest,
+    mut payload: actix_web::web::Payload,
+    limit: usize,
+) -> Result<Vec<u8>, Problem> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::new(Code::UnsupportedMediaType, "Send the body with content-type: application/json."));
+    }
+    let too_large = || Problem::new(Code::TooLarge, format!("The body may have at most {limit} bytes."));
+    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    if declared.and_then(|length| length.parse::<usize>().ok()).is_some_and(|length| length > limit) {
+        return Err(too_large());
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| Problem::new(Code::Malformed, format!("The body broke off: {error}.")))?;
+        if body.len() + chunk.len() > limit {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// An id out of a path.
+///
+/// # Errors
+/// 404: a malformed id names nothing.
+pub fn id(text: &str) -> Result<Uuid, Problem> {
+    Uuid::try_parse(text).map_err(|_| Problem::not_found(format_args!("id `{}`", text.chars().take(64).collect::<String>())))
+}
+
+/// The `Idempotency-Key` with its scope, if there is one.
+///
+/// # Errors
+/// 400 when it is not 1 to 128 of `[A-Za-z0-9._~-]`.
+pub fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
+    let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().unwrap_or_default();
+    let valid = (1..=128).contains(&key.len())
+        && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'~' | b'-'));
+    if !valid {
+        return Err(Problem::new(Code::Malformed, "Idempotency-Key must be 1 to 128 of A-Z a-z 0-9 . _ ~ -"));
+    }
+    let scope = request.extensions().get::<Scope>().map_or_else(|| "-".to_owned(), |scope| scope.0.clone());
+    Ok(Some(format!("{scope}/{key}")))
+}
+
+/// How long `Prefer: wait=20` (RFC 7240 4.3) may wait, at most a minute.
+#[must_use]
+pub fn preferred_wait(request: &HttpRequest) -> Option<Duration> {
+    let prefer = request.headers().get("prefer")?.to_str().ok()?;
+    let seconds: u64 = prefer.split([',', ';']).find_map(|part| part.trim().strip_prefix("wait=")?.parse().ok())?;
+    Some(Duration::from_secs(seconds.min(60)))
+}
+
+/// Checks a callback URL as far as that is possible without asking a name
+/// server.
+pub fn check_callback_url(policy: &Policy, url: Option<&str>, faults: &mut Faults) {
+    let Some(url) = url else { return };
+    let parsed = match Url::parse(url) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            let detail = format!("`callback_url` is not a URL: {error}.");
+            return faults.add("/callback_url", "invalid_url", detail);
+        }
+    };
+    if let Err(forbidden) = check_url(policy, &parsed) {
+        faults.add("/callback_url", forbidden.code(), forbidden.to_string());
+    }
+}

@@ -1,0 +1,88 @@
+//! `/v1/system`: the actor tree, the queues and the children; `/`: what is
+//! here.
+
+use std::collections::BTreeMap;
+
+use actix_web::{HttpResponse, web};
+use serde_json::{Value, json};
+
+use crate::clock::Millis;
+use crate::contract::rfc3339;
+use crate::db::Db;
+use crate::supervision::StatusBoard;
+use crate::synthesizer::stats::Stats;
+
+/// What the system page shows.
+#[derive(Clone)]
+pub struct System {
+    /// `all`, `backend` or `tts`.
+    pub role: &'static str,
+    /// When the process started.
+    pub started_at: Millis,
+    /// The tree.
+    pub board: StatusBoard,
+    /// The databases of the roles that run here.
+    pub dbs: Vec<Db>,
+    /// The children of each worker, by the worker's name.
+    pub children: std::sync::Arc<dyn Fn() -> BTreeMap<String, Stats> + Send + Sync>,
+}
+
+impl System {
+    fn actors(&self) -> Vec<Value> {
+        let mut children = (self.children)();
+        self.board
+            .children()
+            .into_iter()
+            .map(|actor| {
+                let own: Vec<Stats> = children.remove(&actor.name).into_iter().collect();
+                json!({
+                    "name": actor.name,
+                    "state": actor.state.as_str(),
+                    "restarts": actor.restarts,
+                    "last_panic": actor.last_panic,
+                    "children": own,
+                })
+            })
+            .collect()
+    }
+
+    fn queues(&self) -> Value {
+        self.dbs
+            .iter()
+            .map(|db| {
+                let load = db.load();
+                (db.service().as_str().to_owned(), json!({ "open": load.jobs(), "bytes": load.bytes() }))
+            })
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+}
+
+/// The actor tree: state, restarts, queue depths, children.
+pub async fn system(system: web::Data<System>) -> HttpResponse {
+    HttpResponse::Ok().json(json!({
+        "role": system.role,
+        "version": env!("CARGO_PKG_VERSION"),
+        "started_at": rfc3339(system.started_at),
+        "actors": system.actors(),
+        "queues": system.queues(),
+    }))
+}
+
+/// What is here.
+pub async fn index(system: web::Data<System>) -> HttpResponse {
+    let mut routes = vec!["/health/live", "/health/ready", "/metrics", "/v1/system"];
+    for db in &system.dbs {
+        routes.push(db.service().collection());
+        match db.service() {
+            crate::contract::Service::Backend => routes.push("/v1/events"),
+            crate::contract::Service::Tts => routes.extend(["/v1/voices", "/v1/callback-checks"]),
+        }
+    }
+    HttpResponse::Ok().json(json!({
+        "name": "hoiam",
+        "version": env!("CARGO_PKG_VERSION"),
+        "role": system.role,
+        "routes": routes,
+    }))
+}

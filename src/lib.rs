@@ -1,0 +1,43 @@
+//! hoiam: text in, voice back by callback.
+//!
+//! Two services in one binary that speak to each other only over HTTP. To
+//! follow one task from its POST to its callback, read in this order:
+//!
+//! 1. [`backend::api`] takes it, [`backend::store`] keeps it, and
+//!    [`backend::actor`] runs its errand, [`backend::hand_over`].
+//! 2. [`tts::api`] takes the speech; [`delivery::dispatcher`] checks the
+//!    callback URL; [`tts::worker`] has a [`synthesizer`] child speak it with
+//!    [`speech`]; [`tts::store`] commits the end and owes the callback.
+//! 3. [`delivery::dispatcher`] delivers it to [`backend::callback`], which owes
+//!    a [`backend::fetch`], after which the client's own callback is delivered.
+//! 4. [`backend::watchdog`] is what happens when none of that does.
+//!
+//! | module | what is there |
+//! | --- | --- |
+//! | [`contract`] | what is said on the wire; knows neither service |
+//! | [`backend`], [`tts`] | the two services; they do not know each other |
+//! | [`delivery`] | callbacks and callback checks, of both |
+//! | [`speech`] | text to sound and subtitles; pure |
+//! | [`synthesizer`] | both ends of the child process that speaks |
+//! | [`db`], [`files`] | where state and results are kept |
+//! | [`outbound`] | every outgoing connection |
+//! | [`edge`] | what both HTTP edges share |
+//! | [`supervision`], [`app`] | the supervision tree |
+//! | [`config`], [`cli`], [`clock`] | settings, commands, time |
+
+pub mod app;
+pub mod backend;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod contract;
+pub mod db;
+pub mod delivery;
+pub mod edge;
+pub mod files;
+pub mod outbound;
+pub mod progress;
+pub mod speech;
+pub mod supervision;
+pub mod synthesizer;
+pub mod tts;

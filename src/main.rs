@@ -1,0 +1,10 @@
+//! Arguments → configuration → logger → run; the exit code says what came of
+//! it.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    hoiam::cli::run(hoiam::cli::Cli::parse())
+}

@@ -1,0 +1,322 @@
+//! The C library of eSpeak NG, opened at run time, behind a safe interface.
+//!
+//! Declarations after `speak_lib.h` of eSpeak NG 1.51 (API revision 12).
+
+#![expect(unsafe_code, reason = "the one place where the C library is called")]
+
+use std::ffi::{CStr, CString, c_char, c_int, c_short, c_uint, c_void};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use libloading::Library;
+
+use super::alignment::Event;
+
+const LIBRARY: &str = "libespeak-ng.so.1";
+
+/// How much sound comes with one call back. eSpeak drops the word events of
+/// one call that are more than 200 for each second of this.
+const BUFFER_MS: c_int = 2000;
+
+const AUDIO_OUTPUT_SYNCHRONOUS: c_int = 2;
+const INITIALIZE_DONT_EXIT: c_int = 0x8000;
+const POS_CHARACTER: c_int = 1;
+const CHARS_UTF8: c_uint = 1;
+const ENDPAUSE: c_uint = 0x1000;
+const PARAMETER_RATE: c_int = 1;
+const EVENT_LIST_TERMINATED: c_int = 0;
+const EVENT_WORD: c_int = 1;
+
+/// The library keeps one global state, so there is one of it in the process,
+/// and it is never unloaded.
+static LOADED: OnceLock<Result<Mutex<LibEspeak>, String>> = OnceLock::new();
+
+/// What the calls back of the synthesis that is going on have brought. Only
+/// who holds the lock of [`LOADED`] synthesizes.
+static HEARD: Mutex<Heard> = Mutex::new(Heard {
+    pcm: Vec::new(),
+    events: Vec::new(),
+});
+
+/// The opened library.
+pub(super) struct LibEspeak {
+    set_voice: unsafe extern "C" fn(*const c_char) -> c_int,
+    set_parameter: unsafe extern "C" fn(c_int, c_int, c_int) -> c_int,
+    synth: Synth,
+    list_voices: unsafe extern "C" fn(*const RawVoice) -> *const *const RawVoice,
+    sample_rate_hz: u32,
+    /// The voice and rate that are set.
+    set: Option<(String, u32)>,
+    /// Keeps the functions where they are.
+    _library: Library,
+}
+
+type Synth = unsafe extern "C" fn(
+    *const c_void,
+    usize,
+    c_uint,
+    c_int,
+    c_uint,
+    c_uint,
+    *mut c_uint,
+    *mut c_void,
+) -> c_int;
+
+type Initialize = unsafe extern "C" fn(c_int, c_int, *const c_char, c_int) -> c_int;
+type SynthCallback = unsafe extern "C" fn(*mut c_short, c_int, *const RawEvent) -> c_int;
+type SetSynthCallback = unsafe extern "C" fn(SynthCallback);
+
+/// `espeak_EVENT`.
+#[repr(C)]
+struct RawEvent {
+    kind: c_int,
+    unique_identifier: c_uint,
+    text_position: c_int,
+    length: c_int,
+    audio_position: c_int,
+    sample: c_int,
+    user_data: *mut c_void,
+    id: [u8; 8],
+}
+
+/// `espeak_VOICE`.
+#[repr(C)]
+struct RawVoice {
+    name: *const c_char,
+    languages: *const c_char,
+    identifier: *const c_char,
+    gender: u8,
+    age: u8,
+    variant: u8,
+    unused: u8,
+    score: c_int,
+    spare: *mut c_void,
+}
+
+/// A voice as the library describes it.
+pub(super) struct VoiceFile {
+    /// The voice's file below the data folder, which selects it: `aav/vi`.
+    pub identifier: String,
+    /// For people, with `_` for spaces.
+    pub name: String,
+    /// The language it is best for, in lower case.
+    pub language: String,
+    /// 1 male, 2 female, 0 not said.
+    pub gender: u8,
+}
+
+/// What one text sounds like.
+pub(super) struct Heard {
+    pub pcm: Vec<i16>,
+    /// The word events, in order. Their positions count from 1, as eSpeak
+    /// does; a 0 points nowhere.
+    pub events: Vec<Event>,
+}
+
+/// Opens the library and its data, once for the process. The error says what
+/// is missing and which package has it.
+pub(super) fn open() -> Result<&'static Mutex<LibEspeak>, String> {
+    let loaded = LOADED.get_or_init(|| LibEspeak::load().map(Mutex::new));
+    loaded.as_ref().map_err(String::clone)
+}
+
+/// A panic while the lock was held has left nothing half done here.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl LibEspeak {
+    fn load() -> Result<Self, String> {
+        let missing = |error: libloading::Error| {
+            format!("{LIBRARY} cannot be opened (Debian package libespeak-ng1): {error}")
+        };
+        // SAFETY: the library is eSpeak NG, whose initialisers do nothing; the
+        // types of the functions are those of its header; they are called only
+        // while the library is loaded, which is for ever.
+        let (library, initialize, set_callback, set_voice, set_parameter, synth, list_voices) = unsafe {
+            let library = Library::new(LIBRARY).map_err(missing)?;
+            let initialize: Initialize = symbol(&library, "espeak_Initialize").map_err(missing)?;
+            let set_callback: SetSynthCallback =
+                symbol(&library, "espeak_SetSynthCallback").map_err(missing)?;
+            let set_voice = symbol(&library, "espeak_SetVoiceByName").map_err(missing)?;
+            let set_parameter = symbol(&library, "espeak_SetParameter").map_err(missing)?;
+            let synth = symbol(&library, "espeak_Synth").map_err(missing)?;
+            let list_voices = symbol(&library, "espeak_ListVoices").map_err(missing)?;
+            (
+                library,
+                initialize,
+                set_callback,
+                set_voice,
+                set_parameter,
+                synth,
+                list_voices,
+            )
+        };
+        // SAFETY: no data path means the one that was compiled in; the call
+        // back has the type that the header asks for.
+        let rate = unsafe {
+            let rate = initialize(
+                AUDIO_OUTPUT_SYNCHRONOUS,
+                BUFFER_MS,
+                std::ptr::null(),
+                INITIALIZE_DONT_EXIT,
+            );
+            set_callback(hear);
+            rate
+        };
+        let sample_rate_hz = u32::try_from(rate)
+            .ok()
+            .filter(|rate| *rate > 0)
+            .ok_or_else(|| {
+                format!(
+                    "eSpeak NG finds no voice data (Debian package espeak-ng-data): error {rate}"
+                )
+            })?;
+        Ok(Self {
+            set_voice,
+            set_parameter,
+            synth,
+            list_voices,
+            sample_rate_hz,
+            set: None,
+            _library: library,
+        })
+    }
+
+    pub(super) fn sample_rate_hz(&self) -> u32 {
+        self.sample_rate_hz
+    }
+
+    /// All voices but the variants and those that need MBROLA.
+    pub(super) fn voices(&self) -> Vec<VoiceFile> {
+        let mut voices = Vec::new();
+        // SAFETY: without a specification the function answers an array that
+        // ends with a null pointer and lives until the next call; the strings
+        // of a voice live as long. `languages` begins with one byte of
+        // priority and then the first language, ended by a zero.
+        unsafe {
+            let mut next = (self.list_voices)(std::ptr::null());
+            while let Some(raw) = next.as_ref().and_then(|voice| voice.as_ref()) {
+                voices.push(VoiceFile {
+                    identifier: text(raw.identifier),
+                    name: text(raw.name),
+                    language: text(raw.languages.add(1)),
+                    gender: raw.gender,
+                });
+                next = next.add(1);
+            }
+        }
+        voices
+    }
+
+    /// Speaks one text, which must be short: all of its sound is held.
+    ///
+    /// `words_per_minute` is 80 to 450.
+    pub(super) fn speak(
+        &mut self,
+        identifier: &str,
+        words_per_minute: u32,
+        text: &str,
+    ) -> Result<Heard, String> {
+        self.select(identifier, words_per_minute)?;
+        let text = CString::new(text).map_err(|error| error.to_string())?;
+        let bytes = text.as_bytes_with_nul();
+        // SAFETY: the text is valid for its length, which counts the zero at
+        // its end; the identifier and the user data may be null; in
+        // synchronous mode nothing of it is used after the call.
+        let code = unsafe {
+            (self.synth)(
+                bytes.as_ptr().cast(),
+                bytes.len(),
+                0,
+                POS_CHARACTER,
+                0,
+                CHARS_UTF8 | ENDPAUSE,
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+            )
+        };
+        let mut heard = lock(&HEARD);
+        let heard = Heard {
+            pcm: std::mem::take(&mut heard.pcm),
+            events: std::mem::take(&mut heard.events),
+        };
+        check("espeak_Synth", code)?;
+        Ok(heard)
+    }
+
+    fn select(&mut self, identifier: &str, words_per_minute: u32) -> Result<(), String> {
+        let wanted = (identifier.to_owned(), words_per_minute);
+        if self.set.as_ref() == Some(&wanted) {
+            return Ok(());
+        }
+        self.set = None;
+        let name = CString::new(identifier).map_err(|error| error.to_string())?;
+        let rate = c_int::try_from(words_per_minute).map_err(|error| error.to_string())?;
+        // SAFETY: the name is a C string and is only read.
+        check("espeak_SetVoiceByName", unsafe {
+            (self.set_voice)(name.as_ptr())
+        })?;
+        // A voice brings its own rate, so this comes second.
+        // SAFETY: plain numbers.
+        check("espeak_SetParameter", unsafe {
+            (self.set_parameter)(PARAMETER_RATE, rate, 0)
+        })?;
+        self.set = Some(wanted);
+        Ok(())
+    }
+}
+
+/// SAFETY: `F` must be the type of the function with this name.
+unsafe fn symbol<F: Copy>(library: &Library, name: &str) -> Result<F, libloading::Error> {
+    // SAFETY: the caller vouches for the type.
+    unsafe { library.get::<F>(name).map(|symbol| *symbol) }
+}
+
+/// The call back: the next samples, and the events that fall into them.
+unsafe extern "C" fn hear(wav: *mut c_short, samples: c_int, events: *const RawEvent) -> c_int {
+    let mut heard = lock(&HEARD);
+    let samples = usize::try_from(samples).unwrap_or(0);
+    if !wav.is_null() {
+        // SAFETY: eSpeak gives this many samples.
+        heard
+            .pcm
+            .extend_from_slice(unsafe { std::slice::from_raw_parts(wav, samples) });
+    }
+    let mut next = events;
+    // SAFETY: eSpeak gives a list that ends with an event of the kind
+    // "list terminated".
+    while let Some(event) = unsafe { next.as_ref() } {
+        match event.kind {
+            EVENT_LIST_TERMINATED => break,
+            EVENT_WORD => heard.events.push(Event {
+                position: usize::try_from(event.text_position).unwrap_or(0),
+                sample: usize::try_from(event.sample).unwrap_or(0),
+            }),
+            _ => {}
+        }
+        // SAFETY: the list has not ended.
+        next = unsafe { next.add(1) };
+    }
+    0
+}
+
+fn check(function: &str, code: c_int) -> Result<(), String> {
+    match code {
+        0 => Ok(()),
+        -1 => Err(format!("{function}: internal error")),
+        1 => Err(format!("{function}: buffer full")),
+        2 => Err(format!("{function}: not found")),
+        _ => Err(format!("{function}: error {code}")),
+    }
+}
+
+/// SAFETY: `text` must be null or a C string.
+unsafe fn text(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: it is a C string, as the caller says.
+    unsafe { CStr::from_ptr(text) }
+        .to_string_lossy()
+        .into_owned()
+}

@@ -1,0 +1,149 @@
+//! Voices for rehearsing what can go wrong, without any engine.
+
+use std::time::{Duration, Instant};
+
+use super::super::text::Sentence;
+use super::super::track::Track;
+use super::super::{SpeechError, Voice};
+use super::Engine;
+
+const NAME: &str = "test";
+
+/// As eSpeak's, so that the same bit rates are valid.
+const SAMPLE_RATE_HZ: u32 = 22_050;
+
+/// One second, whatever the text is.
+const SILENCE_SAMPLES: usize = SAMPLE_RATE_HZ as usize;
+
+/// The longest that `slow-<ms>` may take.
+const MAX_SLOW_MS: u64 = 600_000;
+
+/// How soon a slow voice sees that it is not wanted any more.
+const STEP: Duration = Duration::from_millis(20);
+
+/// Speaks silence, fails, hangs and crashes on demand.
+pub(super) struct TestEngine {
+    voices: Vec<Voice>,
+}
+
+/// What a test voice does.
+enum Behaviour {
+    Silence,
+    Slow(Duration),
+    Fail,
+    Hang,
+    Crash,
+}
+
+impl TestEngine {
+    pub(super) fn new() -> Self {
+        let names = ["silence", "fail", "slow-1000", "hang", "crash"];
+        Self {
+            voices: names.map(voice).to_vec(),
+        }
+    }
+}
+
+impl Engine for TestEngine {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn voices(&self) -> &[Voice] {
+        &self.voices
+    }
+
+    fn voice(&self, id: &str) -> Option<Voice> {
+        let (engine, name) = id.split_once('/')?;
+        (engine == NAME && behaviour(name).is_some()).then(|| voice(name))
+    }
+
+    fn speak(
+        &mut self,
+        voice: &Voice,
+        sentences: &[Sentence],
+        _speed: f32,
+        track: &mut Track<'_>,
+    ) -> Result<(), SpeechError> {
+        match behaviour(&voice.name) {
+            Some(Behaviour::Silence) => silence(sentences, track),
+            Some(Behaviour::Slow(time)) => {
+                wait(time, track)?;
+                silence(sentences, track)
+            }
+            Some(Behaviour::Fail) => Err(SpeechError::EngineFailed {
+                detail: "the voice test/fail always fails".into(),
+            }),
+            Some(Behaviour::Hang) => loop {
+                sleep(STEP);
+            },
+            Some(Behaviour::Crash) => std::process::abort(),
+            None => Err(SpeechError::UnknownVoice {
+                voice: voice.id.clone(),
+            }),
+        }
+    }
+}
+
+fn behaviour(name: &str) -> Option<Behaviour> {
+    match name {
+        "silence" => Some(Behaviour::Silence),
+        "fail" => Some(Behaviour::Fail),
+        "hang" => Some(Behaviour::Hang),
+        "crash" => Some(Behaviour::Crash),
+        _ => {
+            let ms: u64 = name.strip_prefix("slow-")?.parse().ok()?;
+            (ms <= MAX_SLOW_MS).then(|| Behaviour::Slow(Duration::from_millis(ms)))
+        }
+    }
+}
+
+fn voice(name: &str) -> Voice {
+    Voice {
+        id: format!("{NAME}/{name}"),
+        engine: NAME.into(),
+        // "No linguistic content", ISO 639-2.
+        language: "zxx".into(),
+        name: name.into(),
+        gender: None,
+        sample_rate_hz: SAMPLE_RATE_HZ,
+        licence: None,
+    }
+}
+
+/// One second of silence, with the words spread evenly over it.
+fn silence(sentences: &[Sentence], track: &mut Track<'_>) -> Result<(), SpeechError> {
+    let total: usize = sentences.iter().map(|sentence| sentence.words.len()).sum();
+    let sample = |word: usize| SILENCE_SAMPLES * word / total.max(1);
+    let mut spoken = 0;
+    for sentence in sentences {
+        let first = sample(spoken);
+        let next = spoken + sentence.words.len();
+        let words: Vec<_> = (spoken..next)
+            .map(|word| sample(word) - first..sample(word + 1) - first)
+            .collect();
+        track.add(sentence, &vec![0; sample(next) - first], &words)?;
+        spoken = next;
+    }
+    Ok(())
+}
+
+fn wait(time: Duration, track: &mut Track<'_>) -> Result<(), SpeechError> {
+    let end = Instant::now() + time;
+    loop {
+        track.check_wanted()?;
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        sleep(left.min(STEP));
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test voices exist to take time, in a child process that does nothing else"
+)]
+fn sleep(time: Duration) {
+    std::thread::sleep(time);
+}

@@ -1,0 +1,91 @@
+//! The cheapest way to cut a text into cues.
+//!
+//! Every way to cut has a cost, and the lowest is found exactly, from the
+//! front (dynamic programming): a cue holds so little that only a few starts
+//! are possible for each end.
+
+use super::pieces::Break;
+use super::{Cut, LINE_CHARS, LONGEST_MS, SHORTEST_MS, Text};
+
+/// A cue that is shown too long costs more than any way to break it.
+const TOO_LONG: u64 = 10_000;
+
+/// Each cue costs something, so that clauses stay together while they fit.
+const CUE: u64 = 100;
+
+/// A sentence that ends inside a cue. Less than the cost of a cue that only
+/// flashes up, so that only very short sentences share one.
+const SENTENCE_INSIDE: u64 = 300;
+
+/// A cue that would be shown for no time at all.
+const TOO_SHORT: u64 = 600;
+
+impl Break {
+    /// What it costs to end a cue here.
+    fn cue_cost(self) -> u64 {
+        match self {
+            Self::Sentence => 0,
+            Self::Clause => 50,
+            Self::Word => 1000,
+            Self::Glued => 3000,
+        }
+    }
+
+    /// What it costs to end a line here. Balance decides among equals.
+    pub(super) fn line_cost(self) -> u64 {
+        match self {
+            Self::Sentence | Self::Clause => 0,
+            Self::Word => 1,
+            Self::Glued => 2,
+        }
+    }
+}
+
+/// The ranges of pieces that make one cue each, in order, all of the text.
+pub(super) fn cheapest_cuts(text: &Text) -> Vec<Cut> {
+    // For each end the lowest cost of all up to it, and where its last cue
+    // begins.
+    let mut best: Vec<(u64, usize)> = vec![(0, 0)];
+    for end in 1..=text.pieces.len() {
+        let starts = (0..end).rev();
+        let possible = starts.take_while(|start| *start + 1 == end || text.fits(*start..end));
+        let costs = possible.map(|start| (best[start].0 + cost(text, start..end), start));
+        best.push(costs.min().unwrap_or((0, end - 1)));
+    }
+    let mut cuts = Vec::new();
+    let mut end = text.pieces.len();
+    while end > 0 {
+        let start = best[end].1;
+        cuts.push(start..end);
+        end = start;
+    }
+    cuts.reverse();
+    cuts
+}
+
+/// What one cue costs.
+fn cost(text: &Text, cut: Cut) -> u64 {
+    let start_ms = text.pieces[cut.start].start_ms;
+    let possible_ms = text.next_start(&cut).saturating_sub(start_ms);
+    let heard_ms = text.heard_until(&cut).saturating_sub(start_ms);
+    let last = cut.end - 1;
+
+    let sentences_inside = text.pieces[cut.start..last]
+        .iter()
+        .filter(|piece| piece.after == Break::Sentence)
+        .count() as u64;
+    let too_long = match heard_ms.saturating_sub(LONGEST_MS) {
+        0 => 0,
+        excess => TOO_LONG + excess,
+    };
+    let too_short = TOO_SHORT * SHORTEST_MS.saturating_sub(possible_ms) / SHORTEST_MS;
+    let unread = text.needed_ms(cut.clone()).saturating_sub(possible_ms) / 10;
+    // The square of what is missing makes cues of even length the cheapest.
+    let room = (2 * LINE_CHARS).saturating_sub(text.width(cut)) as u64;
+    CUE + text.pieces[last].after.cue_cost()
+        + SENTENCE_INSIDE * sentences_inside
+        + too_long
+        + too_short
+        + unread
+        + room * room / 100
+}

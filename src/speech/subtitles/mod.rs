@@ -1,0 +1,161 @@
+//! From word times to subtitles.
+//!
+//! Rules, where the earlier wins: in time with the sound; no overlap; two
+//! lines of at most 42 characters; 17 characters a second to read in
+//! Vietnamese, 20 in other languages; at least 5/6 s and at most 7 s (Netflix
+//! Timed Text Style Guides, general and Vietnamese). Cues and lines break at
+//! punctuation before anything else.
+//!
+//! source → pieces that are not broken → the cheapest way to cut them into
+//! cues → lines and times of each cue.
+
+use super::Word;
+
+mod cost;
+mod pieces;
+mod write;
+
+use pieces::Piece;
+pub use write::{to_srt, to_vtt};
+
+/// The most code points of a line.
+const LINE_CHARS: usize = 42;
+
+/// The shortest and longest that a cue should be shown.
+const SHORTEST_MS: u64 = 833;
+const LONGEST_MS: u64 = 7000;
+
+/// One subtitle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cue {
+    /// Milliseconds from the start of the gapless PCM.
+    pub start_ms: u64,
+    /// Milliseconds from the start of the gapless PCM; not before `start_ms`.
+    pub end_ms: u64,
+    /// One or two lines, none of them empty.
+    pub lines: Vec<String>,
+}
+
+/// The subtitles of a text, in order and without overlap.
+///
+/// The text of all cues together is the source but for white space and control
+/// characters: punctuation, emoji and symbols are kept. `words` are in order.
+/// The first cue starts with the first word; the last ends between the end of
+/// the last word and `duration_ms`. `language` is BCP 47.
+pub fn cues(source: &str, words: &[Word], language: &str, duration_ms: u64) -> Vec<Cue> {
+    let spoken_until = words.last().map_or(0, |word| word.end_ms);
+    let end_ms = duration_ms.max(spoken_until);
+    let text = Text {
+        pieces: pieces::pieces(source, words, end_ms),
+        end_ms,
+        reading_speed: reading_speed(language),
+    };
+    let mut cues: Vec<Cue> = cost::cheapest_cuts(&text)
+        .into_iter()
+        .map(|cut| Cue {
+            start_ms: text.pieces[cut.start].start_ms,
+            end_ms: text.shown_until(cut.clone()),
+            lines: text.lines(cut),
+        })
+        .collect();
+    if let Some(last) = cues.last_mut() {
+        last.end_ms = last.end_ms.max(spoken_until);
+    }
+    cues
+}
+
+/// Characters a second that people can read.
+fn reading_speed(language: &str) -> u64 {
+    match language.split('-').next() {
+        Some(language) if language.eq_ignore_ascii_case("vi") => 17,
+        _ => 20,
+    }
+}
+
+/// A text in pieces, and what is the same for all its cues.
+struct Text {
+    pieces: Vec<Piece>,
+    end_ms: u64,
+    reading_speed: u64,
+}
+
+/// A range of pieces.
+type Cut = std::ops::Range<usize>;
+
+impl Text {
+    /// How many code points the pieces are on one line.
+    fn width(&self, cut: Cut) -> usize {
+        let pieces = &self.pieces[cut];
+        let spaces = pieces.iter().skip(1).filter(|piece| piece.spaced).count();
+        spaces + pieces.iter().map(|piece| piece.chars).sum::<usize>()
+    }
+
+    /// Where the pieces may be cut into two lines, each short enough.
+    fn line_breaks(&self, cut: Cut) -> impl Iterator<Item = usize> {
+        let (start, end) = (cut.start, cut.end);
+        (start + 1..end)
+            .take_while(move |at| self.width(start..*at) <= LINE_CHARS)
+            .filter(move |at| self.width(*at..end) <= LINE_CHARS)
+    }
+
+    fn fits(&self, cut: Cut) -> bool {
+        self.width(cut.clone()) <= LINE_CHARS || self.line_breaks(cut).next().is_some()
+    }
+
+    /// The lines of a cue: one if it is short enough, else two, broken at
+    /// punctuation and of nearly the same length, the lower one longer.
+    fn lines(&self, cut: Cut) -> Vec<String> {
+        let one_line = self.width(cut.clone()) <= LINE_CHARS;
+        let best = self.line_breaks(cut.clone()).min_by_key(|at| {
+            let upper = self.width(cut.start..*at);
+            let lower = self.width(*at..cut.end);
+            let uneven = upper.abs_diff(lower) + usize::from(upper > lower);
+            (self.pieces[at - 1].after.line_cost(), uneven)
+        });
+        match best.filter(|_| !one_line) {
+            Some(at) => vec![self.line(cut.start..at), self.line(at..cut.end)],
+            None => vec![self.line(cut)],
+        }
+    }
+
+    fn line(&self, cut: Cut) -> String {
+        let mut line = String::new();
+        for piece in &self.pieces[cut] {
+            if piece.spaced && !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(&piece.text);
+        }
+        line
+    }
+
+    /// When the next cue starts, or the sound ends.
+    fn next_start(&self, cut: &Cut) -> u64 {
+        let next = self.pieces.get(cut.end);
+        next.map_or(self.end_ms, |piece| piece.start_ms)
+    }
+
+    /// How long it takes to read a cue, and at least as long as one is shown.
+    fn needed_ms(&self, cut: Cut) -> u64 {
+        let chars = self.width(cut) as u64;
+        (chars * 1000).div_ceil(self.reading_speed).max(SHORTEST_MS)
+    }
+
+    /// When the last sound of a cue ends.
+    fn heard_until(&self, cut: &Cut) -> u64 {
+        let pieces = &self.pieces[cut.clone()];
+        let ends = pieces.iter().filter_map(|piece| piece.end_ms);
+        ends.max().unwrap_or(self.pieces[cut.start].start_ms)
+    }
+
+    /// A cue stays until its last sound, and on into a pause if it could not
+    /// be read so soon, but never into the next cue.
+    fn shown_until(&self, cut: Cut) -> u64 {
+        let start = self.pieces[cut.start].start_ms;
+        let read = start + self.needed_ms(cut.clone());
+        self.heard_until(&cut).max(read).min(self.next_start(&cut))
+    }
+}
+
+#[cfg(test)]
+mod tests;

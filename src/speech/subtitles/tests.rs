@@ -1,0 +1,279 @@
+use proptest::prelude::*;
+use subtp::srt::SubRip;
+use subtp::vtt::{VttBlock, WebVtt};
+
+use super::*;
+use crate::speech::text;
+
+/// The words of a text, each of them `word_ms` long, with a pause of
+/// `pause_ms` between sentences.
+fn spoken(source: &str, word_ms: u64, pause_ms: u64) -> (Vec<Word>, u64) {
+    let mut words = Vec::new();
+    let mut now = 0;
+    for (sentence, number) in text::sentences(source).into_iter().zip(0..) {
+        for token in sentence.words {
+            words.push(Word {
+                text: token.text,
+                start_ms: now,
+                end_ms: now + word_ms,
+                char_start: token.char_start as u32,
+                char_end: token.char_end as u32,
+                sentence: number,
+            });
+            now += word_ms;
+        }
+        now += pause_ms;
+    }
+    (words, now)
+}
+
+fn cues_of(source: &str, word_ms: u64, pause_ms: u64) -> Vec<Cue> {
+    let (words, duration_ms) = spoken(source, word_ms, pause_ms);
+    cues(source, &words, "vi", duration_ms)
+}
+
+fn lines_of(source: &str) -> Vec<Vec<String>> {
+    cues_of(source, 250, 300).into_iter().map(|cue| cue.lines).collect()
+}
+
+fn squeezed(text: &str) -> String {
+    text.chars().filter(|c| !c.is_whitespace() && !c.is_control()).collect()
+}
+
+#[test]
+fn each_sentence_has_its_cue_and_the_lines_are_balanced() {
+    assert_eq!(
+        lines_of("Hồi âm là dịch vụ chuyển văn bản thành giọng nói. Không ai phải chờ ai cả!"),
+        [
+            vec!["Hồi âm là dịch vụ chuyển", "văn bản thành giọng nói."],
+            vec!["Không ai phải chờ ai cả!"],
+        ]
+    );
+}
+
+#[test]
+fn lines_and_cues_break_at_punctuation_first() {
+    assert_eq!(
+        lines_of("Bạn gửi văn bản; giọng nói trả về bằng cách gọi lại."),
+        [vec!["Bạn gửi văn bản;", "giọng nói trả về bằng cách gọi lại."]]
+    );
+    let cues = lines_of(
+        "Khi trời vừa sáng và mọi người còn đang ngủ say, chúng tôi đã lên đường đi về phía núi, mang theo tất cả.",
+    );
+    for cue in &cues {
+        let end = cue.last().unwrap();
+        assert!(end.ends_with([',', '.']), "{cues:?}");
+    }
+}
+
+#[test]
+fn very_short_sentences_share_a_cue() {
+    assert_eq!(lines_of("Có. Không."), [vec!["Có. Không."]]);
+}
+
+#[test]
+fn a_word_longer_than_a_line_is_broken() {
+    let cues = cues_of(&"a".repeat(100), 10_000, 0);
+    let lines: Vec<&String> = cues.iter().flat_map(|cue| &cue.lines).collect();
+    assert_eq!(lines.iter().map(|line| line.len()).collect::<Vec<_>>(), [42, 42, 16]);
+    assert_eq!(cues[0].start_ms, 0);
+    assert!(cues.iter().all(|cue| cue.end_ms > cue.start_ms));
+}
+
+#[test]
+fn a_cue_stays_to_be_read_in_a_pause_but_never_into_the_next() {
+    let cues = cues_of("Nhanh quá đi mất thôi. Rồi thì sao nữa đây.", 100, 2000);
+    // 22 characters at 17 a second, though the sound ends after 0.5 s.
+    assert_eq!((cues[0].start_ms, cues[0].end_ms), (0, 1295));
+    let cues = cues_of("Nhanh quá đi mất thôi nhé. Rồi thì sao nữa đây em.", 200, 10);
+    assert_eq!(cues[0].end_ms, cues[1].start_ms);
+}
+
+#[test]
+fn slow_speech_is_cut_before_seven_seconds() {
+    for cue in cues_of("một hai ba bốn năm sáu bảy tám chín mười mười một mười hai", 1500, 0) {
+        assert!(cue.end_ms - cue.start_ms <= LONGEST_MS, "{cue:?}");
+    }
+}
+
+#[test]
+fn symbols_and_emoji_stay_with_the_words_they_stand_by() {
+    assert_eq!(lines_of("- Chào bạn! 😀\n- Chào em."), [vec!["- Chào bạn! 😀 - Chào em."]]);
+    assert_eq!(
+        cues_of("- Chào bạn thân mến! 😀\n- Chào em yêu quý nhé.", 400, 300)
+            .into_iter()
+            .map(|cue| cue.lines)
+            .collect::<Vec<_>>(),
+        [["- Chào bạn thân mến! 😀"], ["- Chào em yêu quý nhé."]]
+    );
+}
+
+#[test]
+fn a_text_without_any_word_is_still_shown() {
+    let cues = cues("😀 !!!", &[], "en", 1000);
+    assert_eq!(cues.len(), 1);
+    assert_eq!((cues[0].start_ms, &cues[0].lines[0][..]), (0, "😀 !!!"));
+    assert_eq!(super::cues(" \n", &[], "en", 1000), []);
+}
+
+#[test]
+fn an_arrow_in_the_text_is_no_time_line() {
+    let cues = cues_of("a --> b ----> c 00:00:01,000 --> 00:00:02,000", 300, 0);
+    let srt = to_srt(&cues);
+    assert_eq!(srt.matches("-->").count(), cues.len());
+    assert_eq!(SubRip::parse(&srt).unwrap().subtitles.len(), cues.len());
+}
+
+#[test]
+fn web_vtt_escapes_markup() {
+    let vtt = to_vtt(&cues_of("<b>a</b> & --> c", 300, 0));
+    assert!(vtt.contains("&lt;b&gt;a&lt;/b&gt; &amp; --&gt; c"), "{vtt}");
+    assert!(WebVtt::parse(&vtt).is_ok());
+}
+
+#[test]
+fn times_have_hours_minutes_seconds_and_milliseconds() {
+    let cues = [Cue {
+        start_ms: 3_723_004,
+        end_ms: 3_724_050,
+        lines: vec!["x".into(), "y".into()],
+    }];
+    assert_eq!(to_srt(&cues), "1\n01:02:03,004 --> 01:02:04,050\nx\ny\n\n");
+    assert_eq!(to_vtt(&cues), "WEBVTT\n\n01:02:03.004 --> 01:02:04.050\nx\ny\n\n");
+}
+
+#[test]
+fn a_hostile_text_takes_no_quadratic_time() {
+    for piece in ["a ", "a", "😀", "- ", "\u{301}", "好", "。", "a. "] {
+        let text: String = piece.chars().cycle().take(100_000).collect();
+        let began = std::time::Instant::now();
+        cues_of(&text, 100, 0);
+        let took = began.elapsed();
+        assert!(took.as_secs() < 10, "{piece:?} took {took:?}");
+    }
+}
+
+fn texts() -> impl Strategy<Value = String> {
+    let part = prop::sample::select(vec![
+        "a", "chào ", "bạn, ", "TP.HCM ", "1.500.000 ", ". ", "! ", "… ", " — ", "\"", "(", ")",
+        "\n", "\r\n", "\t", "\u{1}", "\0", "😀", "👨‍👩‍👧", "，", "好", "世界", "שלום ", "e\u{301}\u{302}",
+        "-->", "<b>", "&amp;", "\u{2028}", "WEBVTT", "NOTE ", "00:00:01,000 --> 00:00:02,000\n",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    ]);
+    let mixed = prop::collection::vec(part, 0..150).prop_map(|parts| parts.concat());
+    prop_oneof![any::<String>(), mixed]
+}
+
+/// A text with words of its own or of no text at all, but in order.
+fn spoken_texts() -> impl Strategy<Value = (String, Vec<Word>, u64)> {
+    let natural = (texts(), 0_u64..2000, 0_u64..2000, 0_u64..2000).prop_map(
+        |(text, word_ms, pause_ms, tail_ms)| {
+            let (words, end_ms) = spoken(&text, word_ms, pause_ms);
+            (text, words, end_ms + tail_ms)
+        },
+    );
+    let steps = prop::collection::vec((0_u32..9, 1_u32..50, 0_u64..900, 0_u64..900, 0_u32..2), 0..80);
+    let arbitrary = (texts(), steps, 0_u64..100_000).prop_map(|(text, steps, duration_ms)| {
+        let (mut at, mut now, mut sentence) = (0, 0, 0);
+        let mut words = Vec::new();
+        for (gap, chars, pause_ms, long_ms, ends) in steps {
+            words.push(Word {
+                text: String::new(),
+                start_ms: now + pause_ms,
+                end_ms: now + pause_ms + long_ms,
+                char_start: at + gap,
+                char_end: at + gap + chars,
+                sentence,
+            });
+            at += gap + chars;
+            now += pause_ms + long_ms;
+            sentence += ends;
+        }
+        (text, words, duration_ms)
+    });
+    prop_oneof![natural, arbitrary]
+}
+
+proptest! {
+    #[test]
+    fn the_text_of_all_cues_is_the_source((source, words, duration_ms) in spoken_texts()) {
+        let cues = cues(&source, &words, "vi", duration_ms);
+        let shown: String = cues.iter().flat_map(|cue| &cue.lines).map(String::as_str).collect();
+        prop_assert_eq!(squeezed(&shown), squeezed(&source));
+    }
+
+    #[test]
+    fn no_cue_has_more_than_two_lines_of_42((source, words, duration_ms) in spoken_texts()) {
+        for cue in cues(&source, &words, "vi", duration_ms) {
+            prop_assert!((1..=2).contains(&cue.lines.len()));
+            for line in cue.lines {
+                prop_assert!((1..=LINE_CHARS).contains(&line.chars().count()), "{:?}", line);
+                prop_assert_eq!(line.trim(), &line);
+            }
+        }
+    }
+
+    #[test]
+    fn cues_are_in_order_inside_the_sound_and_never_overlap(
+        (source, words, duration_ms) in spoken_texts()
+    ) {
+        let cues = cues(&source, &words, "en", duration_ms);
+        for cue in &cues {
+            prop_assert!(cue.start_ms <= cue.end_ms);
+        }
+        for pair in cues.windows(2) {
+            prop_assert!(pair[0].end_ms <= pair[1].start_ms, "{:?}", pair);
+        }
+    }
+
+    #[test]
+    fn the_first_cue_starts_with_the_first_word_and_the_last_outlasts_the_last(
+        source in texts(), word_ms in 1_u64..2000, pause_ms in 0_u64..2000
+    ) {
+        let (mut words, duration_ms) = spoken(&source, word_ms, pause_ms);
+        for word in &mut words {
+            word.start_ms += 77;
+            word.end_ms += 77;
+        }
+        let duration_ms = duration_ms + 77;
+        let cues = cues(&source, &words, "vi", duration_ms);
+        if let (Some(first), Some(last)) = (words.first(), words.last()) {
+            prop_assert_eq!(cues[0].start_ms, first.start_ms);
+            let end = cues[cues.len() - 1].end_ms;
+            prop_assert!((last.end_ms..=duration_ms).contains(&end));
+        }
+    }
+
+    #[test]
+    fn each_word_is_shown_while_it_is_heard(source in "([a-zơư]{1,9}[,.]? ){1,60}") {
+        let (words, duration_ms) = spoken(&source, 300, 200);
+        let cues = cues(&source, &words, "vi", duration_ms);
+        let mut shown = Vec::new();
+        for cue in &cues {
+            for word in cue.lines.join(" ").split(' ') {
+                shown.push((word.trim_end_matches([',', '.']).to_owned(), cue));
+            }
+        }
+        prop_assert_eq!(shown.len(), words.len());
+        for (word, (text, cue)) in words.iter().zip(shown) {
+            prop_assert_eq!(&word.text, &text);
+            prop_assert!(cue.start_ms <= word.start_ms && word.end_ms <= cue.end_ms);
+        }
+    }
+
+    #[test]
+    fn a_parser_reads_back_what_was_written((source, words, duration_ms) in spoken_texts()) {
+        let cues = cues(&source, &words, "vi", duration_ms);
+        prop_assume!(!cues.is_empty());
+        let srt = SubRip::parse(&to_srt(&cues)).unwrap();
+        prop_assert_eq!(srt.subtitles.len(), cues.len());
+        for (read, cue) in srt.subtitles.iter().zip(&cues) {
+            prop_assert_eq!(read.text.len(), cue.lines.len());
+            prop_assert_eq!(u64::from(read.start.milliseconds), cue.start_ms % 1000);
+            prop_assert_eq!(u64::from(read.end.seconds), cue.end_ms / 1000 % 60);
+        }
+        let vtt = WebVtt::parse(&to_vtt(&cues)).unwrap();
+        let is_cue = |block: &&VttBlock| matches!(block, VttBlock::Que(_));
+        prop_assert_eq!(vtt.blocks.iter().filter(is_cue).count(), cues.len());
+    }
+}

@@ -1,0 +1,73 @@
+//! Where the words of a text are.
+
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::{Span, is_spoken};
+
+/// The words of a text, in order, as ranges of code points. Words are those of
+/// Unicode's default rules (UAX #29, section 4) that have a letter or a digit,
+/// so `don't`, `3,14` and `TP.HCM` are one word each; web and mail addresses
+/// are one word too, which the rules alone would cut.
+pub(super) fn words(text: &str) -> Vec<Span> {
+    let mut found = Vec::new();
+    let mut seen = 0;
+    for address in addresses(text) {
+        found.extend(plain_words(text, seen..address.start));
+        seen = address.end;
+        found.push(address);
+    }
+    found.extend(plain_words(text, seen..text.len()));
+    in_code_points(text, found)
+}
+
+/// Byte ranges of the words by Unicode's rules in one part of the text.
+fn plain_words(text: &str, part: Span) -> impl Iterator<Item = Span> {
+    text[part.clone()]
+        .split_word_bound_indices()
+        .filter(|(_, segment)| segment.chars().any(is_spoken))
+        .map(move |(at, segment)| part.start + at..part.start + at + segment.len())
+}
+
+/// Byte ranges of the web and mail addresses. They are looked for in runs of
+/// ASCII without spaces, since that is all they can be made of.
+fn addresses(text: &str) -> impl Iterator<Item = Span> {
+    text.split(|c: char| !c.is_ascii_graphic() || matches!(c, '<' | '>' | '"'))
+        .filter_map(|run| {
+            let run = run.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+            let run = run.trim_end_matches(|c: char| !c.is_ascii_alphanumeric() && c != '/');
+            is_address(run).then(|| {
+                let start = run.as_ptr().addr() - text.as_ptr().addr();
+                start..start + run.len()
+            })
+        })
+}
+
+fn is_address(run: &str) -> bool {
+    let is_host = |host: &str| {
+        host.contains('.')
+            && host.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && !host.contains('@')
+    };
+    if run.contains("://") || run.starts_with("www.") {
+        return true;
+    }
+    match run.split_once('@') {
+        Some((user, host)) => !user.is_empty() && is_host(host),
+        None => false,
+    }
+}
+
+/// Turns ascending byte ranges into ranges of code points in one pass.
+fn in_code_points(text: &str, ranges: Vec<Span>) -> Vec<Span> {
+    let mut byte = 0;
+    let mut point = 0;
+    let mut point_at = |target: usize| {
+        point += text[byte..target].chars().count();
+        byte = target;
+        point
+    };
+    ranges
+        .into_iter()
+        .map(|range| point_at(range.start)..point_at(range.end))
+        .collect()
+}

@@ -1,0 +1,409 @@
+//! What a child takes away from itself before it loads anything: the engines
+//! are large C libraries and models that are fed with text from strangers.
+//!
+//! A limit that this system does not have is no reason to refuse to speak:
+//! the child goes on without it, and says so in its
+//! [`Hello`](crate::synthesizer::protocol::Hello), where `hoiam doctor` reads
+//! it.
+#![expect(
+    unsafe_code,
+    reason = "prctl, setrlimit, signal and descriptors have no safe interface in std"
+)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd};
+
+use serde::{Deserialize, Serialize};
+
+use crate::synthesizer::protocol::Setup;
+
+/// Descriptors that a child may have open: the standard three, the private
+/// output, and what an engine opens while it loads its data.
+const MOST_DESCRIPTORS: libc::rlim_t = 64;
+
+/// How much sooner than others the kernel picks a child when memory runs out;
+/// the scale ends at 1000 (proc_pid_oom_score_adj(5)). Losing a child costs
+/// one attempt of one job, losing the service costs everybody.
+const OOM_SCORE: &str = "500";
+
+/// One thing that a child tried to take away from itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// A stable name, such as `no_network`.
+    pub name: String,
+    /// Why it did not take effect; null when it did.
+    pub error: Option<String>,
+}
+
+impl Limit {
+    fn new(name: &str, result: io::Result<()>) -> Self {
+        Self {
+            name: name.to_owned(),
+            error: result.err().map(|error| error.to_string()),
+        }
+    }
+}
+
+/// Moves the real standard output to a descriptor that no library knows, and
+/// points descriptor 1 at standard error: whatever a library prints cannot get
+/// between the frames.
+///
+/// # Errors
+///
+/// The operating system's, when a descriptor cannot be duplicated.
+pub fn private_stdout() -> io::Result<File> {
+    // SAFETY: fcntl with F_DUPFD_CLOEXEC only makes a new descriptor.
+    let private = check(unsafe { libc::fcntl(1, libc::F_DUPFD_CLOEXEC, 3) })?;
+    // SAFETY: the descriptor was made just now and nothing else owns it.
+    let output = unsafe { File::from_raw_fd(private) };
+    // SAFETY: dup2 replaces descriptor 1, which std never closes or caches.
+    check(unsafe { libc::dup2(2, 1) })?;
+    Ok(output)
+}
+
+/// Applies every limit to this process. To be called before any other thread
+/// is started, since some of them hold for the calling thread and those that
+/// it starts.
+pub fn apply(setup: &Setup, output: &File) -> Vec<Limit> {
+    vec![
+        Limit::new("few_descriptors", close_all_but(output)),
+        // Before `no_core_dumps`, which hands /proc/self to root.
+        Limit::new(
+            "first_to_go_when_memory_runs_out",
+            std::fs::write("/proc/self/oom_score_adj", OOM_SCORE),
+        ),
+        Limit::new("no_core_dumps", forbid_core_dumps()),
+        Limit::new(
+            "address_space",
+            set_limit(libc::RLIMIT_AS, setup.address_space_bytes),
+        ),
+        Limit::new("no_signals_of_the_service", ignore_service_signals()),
+        Limit::new("no_new_privileges", forbid_new_privileges()),
+        Limit::new("no_network", filter::install()),
+    ]
+}
+
+/// Has the kernel kill this process when its parent ends, and tells whether
+/// the parent is still there: it may have ended before this call.
+///
+/// What counts as the parent's end is the end of the *thread* that started
+/// this process (PR_SET_PDEATHSIG(2const)).
+///
+/// # Errors
+///
+/// `NotFound` when the parent is gone; else the operating system's.
+pub fn die_with_parent(parent_pid: u32) -> io::Result<()> {
+    // SAFETY: PR_SET_PDEATHSIG takes a signal number and touches no memory.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+    if std::os::unix::process::parent_id() == parent_pid {
+        Ok(())
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "the process that started this one is gone",
+        ))
+    }
+}
+
+/// Allows `seconds` more of processor time, counted over all threads from
+/// what was used so far. Past it the kernel sends `SIGXCPU`.
+///
+/// # Errors
+///
+/// The operating system's.
+pub fn allow_cpu(seconds: u64) -> io::Result<()> {
+    let mut used = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `used` lives through the call and is the type that is written.
+    check(unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut used) })?;
+    let used_s = u64::try_from(used.tv_sec).unwrap_or(0) + 1;
+    // The hard limit stays, or the next request could not be given more.
+    let limit = libc::rlimit {
+        rlim_cur: used_s.saturating_add(seconds),
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: setrlimit only reads `limit`.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_CPU, &raw const limit) }).map(|_| ())
+}
+
+/// Ends this process at once: no exit handlers and no destructors of a
+/// library that another thread may be in the middle of.
+pub fn leave(code: i32) -> ! {
+    // SAFETY: _exit does not return and touches no memory of this process.
+    unsafe { libc::_exit(code) }
+}
+
+/// Closes every inherited descriptor but the standard three and `output`, and
+/// lets only few be opened.
+fn close_all_but(output: &File) -> io::Result<()> {
+    let kept = output.as_raw_fd().unsigned_abs();
+    close_range(3, kept - 1)?;
+    close_range(kept + 1, u32::MAX)?;
+    set_limit(libc::RLIMIT_NOFILE, MOST_DESCRIPTORS)
+}
+
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    if first > last {
+        return Ok(());
+    }
+    // SAFETY: called before anything but `output` has been opened, so no
+    // owner of a descriptor in this range exists in this process.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// `RLIMIT_CORE` stops core files; only "not dumpable" also stops the dumps
+/// that the kernel pipes to a program (core(5)). Texts are private.
+fn forbid_core_dumps() -> io::Result<()> {
+    set_limit(libc::RLIMIT_CORE, 0)?;
+    // SAFETY: PR_SET_DUMPABLE takes a number and touches no memory.
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) }).map(|_| ())
+}
+
+/// A service manager sends SIGTERM to the whole control group, a closed
+/// terminal SIGHUP to its session. The child ends when the service says so:
+/// by closing its input, or by killing it.
+fn ignore_service_signals() -> io::Result<()> {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        // SAFETY: ignoring a signal installs no handler.
+        if unsafe { libc::signal(signal, libc::SIG_IGN) } == libc::SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+fn forbid_new_privileges() -> io::Result<()> {
+    // SAFETY: PR_SET_NO_NEW_PRIVS takes numbers and touches no memory.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).map(|_| ())
+}
+
+/// glibc names the resource by an enumeration of its own, other C libraries
+/// by a plain integer.
+#[cfg(target_env = "gnu")]
+type Resource = libc::__rlimit_resource_t;
+#[cfg(not(target_env = "gnu"))]
+type Resource = libc::c_int;
+
+fn set_limit(resource: Resource, value: libc::rlim_t) -> io::Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: value,
+        rlim_max: value,
+    };
+    // SAFETY: setrlimit only reads `limit`.
+    check(unsafe { libc::setrlimit(resource, &raw const limit) }).map(|_| ())
+}
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// The system calls that a child is refused, as a seccomp filter (seccomp(2),
+/// and the kernel's Documentation/userspace-api/seccomp_filter.rst).
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod filter {
+    use std::io;
+
+    use libc::{sock_filter, sock_fprog};
+
+    /// Everything that reaches a network, and the ways around: `io_uring`
+    /// opens sockets without `socket`, `pidfd_getfd` and `ptrace` borrow
+    /// another process's, and another program could be one that has the right
+    /// to. Engines start no programs (eSpeak NG would, for MBROLA voices).
+    const REFUSED: [libc::c_long; 13] = [
+        libc::SYS_socket,
+        libc::SYS_socketpair,
+        libc::SYS_connect,
+        libc::SYS_bind,
+        libc::SYS_listen,
+        libc::SYS_accept,
+        libc::SYS_accept4,
+        libc::SYS_io_uring_setup,
+        libc::SYS_pidfd_getfd,
+        libc::SYS_ptrace,
+        libc::SYS_process_vm_writev,
+        libc::SYS_execve,
+        libc::SYS_execveat,
+    ];
+
+    /// `AUDIT_ARCH_*` of linux/audit.h: the ELF machine number, 64 bit, little
+    /// endian.
+    #[cfg(target_arch = "x86_64")]
+    const ARCHITECTURE: u32 = 62 | 0xC000_0000;
+    #[cfg(target_arch = "aarch64")]
+    const ARCHITECTURE: u32 = 183 | 0xC000_0000;
+
+    /// On x86_64 numbers from here on are the x32 ABI's, a second door to the
+    /// same calls (asm/unistd.h, `__X32_SYSCALL_BIT`).
+    const FIRST_X32_CALL: u32 = 0x4000_0000;
+
+    /// Offsets in `struct seccomp_data` (linux/seccomp.h).
+    const CALL_NUMBER: u32 = 0;
+    const CALL_ARCHITECTURE: u32 = 4;
+
+    const REFUSE: sock_filter = answer(libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs());
+
+    /// The filter holds for this thread and those that it starts.
+    pub(super) fn install() -> io::Result<()> {
+        let mut program = vec![
+            load(CALL_ARCHITECTURE),
+            skip_one_if(libc::BPF_JEQ, ARCHITECTURE),
+            REFUSE,
+            load(CALL_NUMBER),
+            skip_one_unless(libc::BPF_JGE, FIRST_X32_CALL),
+            REFUSE,
+        ];
+        for call in REFUSED {
+            let number = u32::try_from(call).map_err(io::Error::other)?;
+            program.extend([skip_one_unless(libc::BPF_JEQ, number), REFUSE]);
+        }
+        program.push(answer(libc::SECCOMP_RET_ALLOW));
+        let program = sock_fprog {
+            len: u16::try_from(program.len()).map_err(io::Error::other)?,
+            filter: program.as_mut_ptr(),
+        };
+        // SAFETY: `program` and the instructions it points at live through the
+        // call, and the kernel copies and checks them.
+        super::check(unsafe {
+            libc::prctl(
+                libc::PR_SET_SECCOMP,
+                libc::SECCOMP_MODE_FILTER,
+                &raw const program,
+            )
+        })
+        .map(|_| ())
+    }
+
+    const fn load(offset: u32) -> sock_filter {
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset)
+    }
+
+    const fn skip_one_if(comparison: u32, value: u32) -> sock_filter {
+        instruction(libc::BPF_JMP | comparison | libc::BPF_K, 1, 0, value)
+    }
+
+    const fn skip_one_unless(comparison: u32, value: u32) -> sock_filter {
+        instruction(libc::BPF_JMP | comparison | libc::BPF_K, 0, 1, value)
+    }
+
+    const fn answer(value: u32) -> sock_filter {
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, value)
+    }
+
+    /// No code of these is above 0xFF, so nothing is cut off.
+    const fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
+        sock_filter {
+            code: code as u16,
+            jt,
+            jf,
+            k,
+        }
+    }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod filter {
+    use std::io;
+
+    pub(super) fn install() -> io::Result<()> {
+        Err(io::Error::other(
+            "no filter was written for this processor architecture",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind::PermissionDenied;
+    use std::io::Write;
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::unix::net::UnixStream;
+    use std::process::Command;
+
+    #[test]
+    fn a_filtered_thread_reaches_no_network_and_starts_no_program() {
+        let filtered = std::thread::spawn(|| {
+            forbid_new_privileges().unwrap();
+            filter::install().unwrap();
+            let stream = std::thread::spawn(|| UnixStream::pair().unwrap_err().kind());
+            [
+                TcpListener::bind("127.0.0.1:0").unwrap_err().kind(),
+                UdpSocket::bind("127.0.0.1:0").unwrap_err().kind(),
+                UnixStream::connect("/nowhere").unwrap_err().kind(),
+                Command::new("true").status().unwrap_err().kind(),
+                stream.join().unwrap(),
+            ]
+        });
+        assert_eq!(filtered.join().unwrap(), [PermissionDenied; 5]);
+        assert!(TcpListener::bind("127.0.0.1:0").is_ok(), "others still can");
+    }
+
+    #[test]
+    fn processor_time_is_granted_on_top_of_what_was_used() {
+        let granted = || {
+            let mut limit = libc::rlimit {
+                rlim_cur: 0,
+                rlim_max: 0,
+            };
+            // SAFETY: `limit` lives through the call.
+            check(unsafe { libc::getrlimit(libc::RLIMIT_CPU, &raw mut limit) }).unwrap();
+            limit.rlim_cur
+        };
+        allow_cpu(50_000).unwrap();
+        let first = granted();
+        assert!((50_000..51_000).contains(&first), "{first}");
+        allow_cpu(100_000).unwrap();
+        let second = granted();
+        assert!((100_000..101_000).contains(&second), "{second}");
+        allow_cpu(u64::MAX).unwrap();
+    }
+
+    #[test]
+    fn a_parent_that_is_gone_is_noticed() {
+        // On a thread of its own would be the same; the signal never comes,
+        // since whoever started the test outlives it.
+        let parent = std::os::unix::process::parent_id();
+        assert_eq!(
+            die_with_parent(parent + 1).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+    }
+
+    /// Named in the environment of the second process of the next test.
+    const ROLE: &str = "HOIAM_TEST_ROLE";
+
+    /// Plays both parts: run by the harness it starts itself again as the
+    /// process that gives its standard output away.
+    #[test]
+    fn what_a_library_prints_does_not_reach_the_private_output() {
+        if std::env::var_os(ROLE).is_some() {
+            let mut private = private_stdout().unwrap();
+            // What the harness itself would print goes the same way.
+            io::stdout().write_all(b"noise of a library\n").unwrap();
+            private.write_all(b"a frame\n").unwrap();
+            return;
+        }
+        let name = "what_a_library_prints_does_not_reach_the_private_output";
+        let path = format!("{}::{name}", module_path!().split_once("::").unwrap().1);
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", &path, "--nocapture"])
+            .env(ROLE, "child")
+            .output()
+            .unwrap();
+        let (stdout, stderr) = (output.stdout, output.stderr);
+        let has = |bytes: &[u8], what| String::from_utf8_lossy(bytes).contains(what);
+        assert!(has(&stdout, "a frame"));
+        assert!(!has(&stdout, "noise"));
+        assert!(has(&stderr, "noise of a library"));
+    }
+}

@@ -1,0 +1,22 @@
+//! Speech in child processes, both ends of it.
+//!
+//! libespeak-ng keeps global state, aborts on some hostile texts and cannot
+//! be interrupted. So every text is spoken in a child process of the same
+//! binary, which can crash, hang or be killed without taking the service with
+//! it.
+//!
+//! - [`protocol`]: what the two ends say to each other, and how it is framed;
+//! - [`child`]: the child's side, the hidden subcommand `hoiam synthesizer`;
+//! - [`limits`]: what the child takes away from itself before it loads
+//!   anything;
+//! - [`parent`]: the service's side, one [`parent::Synthesizer`] a child;
+//! - [`stats`]: what can be seen of a child from outside, also while it
+//!   speaks;
+//! - `process`: one child process from its start until it is reaped.
+
+pub mod child;
+pub mod limits;
+pub mod parent;
+mod process;
+pub mod protocol;
+pub mod stats;

@@ -1,0 +1,562 @@
+//! The service's side: one [`Synthesizer`] is one child at a time.
+//!
+//! A request takes the child out of the handle and puts it back only after
+//! the child's last word about it. Whatever else happens (a crash, garbage, a
+//! limit, a future that is dropped in the middle) the child is dropped, which
+//! kills it, and the next request starts a new one. So no request can ever be
+//! given what belongs to an earlier one.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::process::Command;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::unix::pipe;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::speech::{Request, SpeechError, Spoken};
+use crate::synthesizer::process::{self, Ended, Process};
+use crate::synthesizer::protocol::{
+    self, FrameReader, FrameWriter, FromChild, FromParent, Hello, Progress, ProtocolError, Setup,
+    Speak,
+};
+use crate::synthesizer::stats::{self, Monitor, Stats};
+
+/// How long a child may take to obey a cancelation before it is killed: a
+/// sentence of a slow voice.
+const CANCEL_GRACE: Duration = Duration::from_secs(1);
+
+/// After the first failed start; doubled by each that follows.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+
+/// The longest wait between two failed starts.
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+/// What a child needs to know of the service's environment: where its
+/// libraries and data are. All else may hold secrets, and the child works on
+/// text from strangers.
+const KEPT_ENVIRONMENT: [&str; 9] = [
+    "ESPEAK_DATA_PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "PATH",
+    "RTEN_NUM_THREADS",
+    "RUST_BACKTRACE",
+    "XDG_DATA_HOME",
+];
+
+/// How children are started and when they are replaced.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The program. The default is the running one, also if its file was
+    /// replaced by an upgrade.
+    pub program: PathBuf,
+    /// Its arguments; the child's [`Setup`] comes after them.
+    pub args: Vec<OsString>,
+    /// Whether the voices that only tests need are offered.
+    pub test_voices: bool,
+    /// The most address space that a child may map.
+    pub address_space_bytes: u64,
+    /// A child is replaced after so many requests …
+    pub recycle_after_requests: u32,
+    /// … or when more memory than this is resident after one.
+    pub recycle_above_rss_bytes: u64,
+    /// How long a child may take to open its engines.
+    pub start_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            program: PathBuf::from("/proc/self/exe"),
+            args: vec![OsString::from("synthesizer")],
+            test_voices: false,
+            address_space_bytes: 512 << 20,
+            recycle_after_requests: 1000,
+            recycle_above_rss_bytes: 256 << 20,
+            start_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Takes what a child makes while it makes it.
+pub trait Events {
+    /// The next bytes of the file. The child is held back until the future is
+    /// ready; that time counts as the request's own. An error ends the work
+    /// as [`SpeechError::Output`].
+    fn audio(&mut self, bytes: Bytes) -> impl Future<Output = io::Result<()>>;
+
+    /// So many of so many sentences are done.
+    fn progress(&mut self, done: u32, total: u32);
+}
+
+/// Why no child could be started. It says nothing about any request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartError {
+    /// What went wrong, for people.
+    pub detail: String,
+    /// The last 4 KiB that the child wrote to its standard error.
+    pub stderr_tail: String,
+    /// How long to wait before the next try; a try before then is answered
+    /// with this same error.
+    pub retry_in: Duration,
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the synthesizer could not be started: {}", self.detail)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Why a request was not spoken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SpeakError {
+    /// The engine says so; the child is well.
+    Engine(SpeechError),
+    /// The child ended, or said something that cannot be understood.
+    Crashed {
+        /// What was seen, for people.
+        how: String,
+        /// The last 4 KiB that the child wrote to its standard error. They
+        /// can quote the text: not for logs.
+        stderr_tail: String,
+    },
+    /// It took longer than it may, or more processor time.
+    Overran {
+        /// The wall-clock limit that was given.
+        limit: Duration,
+    },
+    /// The caller asked to stop.
+    Canceled,
+    /// There is no child; the request was not tried.
+    NotStarted(StartError),
+}
+
+impl std::fmt::Display for SpeakError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Engine(error) => write!(f, "the engine failed: {error:?}"),
+            Self::Crashed { how, .. } => write!(f, "the synthesizer crashed: {how}"),
+            Self::Overran { limit } => {
+                write!(f, "the synthesis took longer than {} s", limit.as_secs())
+            }
+            Self::Canceled => f.write_str("the synthesis was canceled"),
+            Self::NotStarted(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SpeakError {}
+
+/// Speaks one text at a time in a child process, which it starts when it is
+/// needed and replaces when it is spent.
+///
+/// It belongs to the tokio runtime that first used it. Dropping it kills the
+/// child.
+#[derive(Debug)]
+pub struct Synthesizer {
+    options: Options,
+    child: Option<Child>,
+    failed_starts: Option<FailedStarts>,
+    monitor: Monitor,
+}
+
+/// The starts that failed since the last one that did not.
+#[derive(Debug)]
+struct FailedStarts {
+    last: StartError,
+    retry_at: Instant,
+}
+
+impl Synthesizer {
+    /// Starts nothing yet.
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            child: None,
+            failed_starts: None,
+            monitor: Monitor::new(),
+        }
+    }
+
+    /// The child as it is now.
+    pub fn stats(&self) -> Stats {
+        self.monitor.stats()
+    }
+
+    /// The same for others, also while a request is being spoken.
+    pub fn monitor(&self) -> Monitor {
+        self.monitor.clone()
+    }
+
+    /// How long no start will be tried because the last one failed; zero when
+    /// one may be tried now.
+    pub fn start_wait(&self) -> Duration {
+        self.failed_starts
+            .as_ref()
+            .map_or(Duration::ZERO, |failed| {
+                failed.retry_at.saturating_duration_since(Instant::now())
+            })
+    }
+
+    /// Has a child ready, and tells what it said of itself.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] when none can be started now.
+    pub async fn ensure_started(&mut self) -> Result<&Hello, StartError> {
+        let child = self.take_child().await?;
+        self.monitor.idle();
+        Ok(&self.child.insert(child).hello)
+    }
+
+    /// Has the request spoken.
+    ///
+    /// `wall_limit` begins when a child is there. `cancel` ends the work when
+    /// it becomes ready; [`std::future::pending`] never does.
+    ///
+    /// # Errors
+    ///
+    /// [`SpeakError`]. After each of them the next request can be spoken.
+    pub async fn speak(
+        &mut self,
+        request: &Request,
+        wall_limit: Duration,
+        events: &mut impl Events,
+        cancel: impl Future<Output = ()>,
+    ) -> Result<Spoken, SpeakError> {
+        let mut cancel = pin!(cancel);
+        let mut child = tokio::select! {
+            biased;
+            () = &mut cancel => return Err(SpeakError::Canceled),
+            child = self.take_child() => child.map_err(SpeakError::NotStarted)?,
+        };
+        self.monitor.speaking();
+        let deadline = Instant::now() + wall_limit;
+        let ending = tokio::select! {
+            biased;
+            answer = timeout_at(deadline, child.answer(request, wall_limit, events)) => {
+                answer.unwrap_or(Err(Interruption::Overran))
+            }
+            () = &mut cancel => Err(Interruption::Canceled),
+        };
+        match ending {
+            Ok(answer) => {
+                self.keep(child);
+                answer.map_err(SpeakError::Engine)
+            }
+            Err(Interruption::Canceled) => {
+                self.call_off(child).await;
+                Err(SpeakError::Canceled)
+            }
+            Err(Interruption::Output(error)) => {
+                self.call_off(child).await;
+                let detail = error.to_string();
+                Err(SpeakError::Engine(SpeechError::Output { detail }))
+            }
+            Err(Interruption::Overran) => {
+                child.process.end().await;
+                Err(SpeakError::Overran { limit: wall_limit })
+            }
+            Err(Interruption::Broken(Broken::Gone)) => {
+                let ended = child.process.wait_or_kill().await;
+                if ended.spent_its_processor_time() {
+                    return Err(SpeakError::Overran { limit: wall_limit });
+                }
+                Err(crashed(process::describe(ended.status), ended))
+            }
+            Err(Interruption::Broken(Broken::Unexpected(what))) => {
+                Err(crashed(what, child.process.end().await))
+            }
+        }
+    }
+
+    /// Ends the child, if there is one, and waits until it is gone.
+    pub async fn stop(&mut self) {
+        if let Some(child) = self.child.take() {
+            child.process.end().await;
+        }
+    }
+
+    /// The child that is there, or a new one.
+    async fn take_child(&mut self) -> Result<Child, StartError> {
+        if let Some(child) = self.child.take()
+            && !child.process.observed().has_ended()
+        {
+            return Ok(child);
+        }
+        if let Some(failed) = &self.failed_starts
+            && !self.start_wait().is_zero()
+        {
+            return Err(StartError {
+                retry_in: self.start_wait(),
+                ..failed.last.clone()
+            });
+        }
+        match Child::start(&self.options, &self.monitor).await {
+            Ok(child) => {
+                self.failed_starts = None;
+                Ok(child)
+            }
+            Err((detail, stderr_tail)) => Err(self.start_failed(detail, stderr_tail)),
+        }
+    }
+
+    fn start_failed(&mut self, detail: String, stderr_tail: String) -> StartError {
+        let retry_in = self.failed_starts.as_ref().map_or(FIRST_RETRY, |failed| {
+            LONGEST_RETRY.min(failed.last.retry_in * 2)
+        });
+        let error = StartError {
+            detail,
+            stderr_tail,
+            retry_in,
+        };
+        self.failed_starts = Some(FailedStarts {
+            last: error.clone(),
+            retry_at: Instant::now() + retry_in,
+        });
+        error
+    }
+
+    /// Puts a child back that has said its last word about a request, unless
+    /// it is spent.
+    fn keep(&mut self, child: Child) {
+        let worn = child.request_id >= self.options.recycle_after_requests;
+        let bloated = stats::rss_bytes(child.process.observed().pid())
+            .is_some_and(|bytes| bytes > self.options.recycle_above_rss_bytes);
+        if !worn && !bloated {
+            self.monitor.idle();
+            self.child = Some(child);
+        }
+    }
+
+    /// Keeps the child if it stops when it is told to.
+    async fn call_off(&mut self, mut child: Child) {
+        match timeout(CANCEL_GRACE, child.obey_cancel()).await {
+            Ok(Ok(())) => self.keep(child),
+            _ => drop(child),
+        }
+    }
+}
+
+/// A child that has said hello.
+#[derive(Debug)]
+struct Child {
+    process: Process,
+    input: FrameWriter<pipe::Sender>,
+    output: FrameReader<pipe::Receiver>,
+    hello: Hello,
+    /// The id of the last request, which is also their number so far.
+    request_id: u32,
+    _seen: Seen,
+}
+
+/// Keeps the monitor right when a child goes, on whatever way.
+#[derive(Debug)]
+struct Seen(Monitor);
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        self.0.stopped();
+    }
+}
+
+/// What kept a request from being answered.
+#[derive(Debug)]
+enum Interruption {
+    Canceled,
+    Overran,
+    Output(io::Error),
+    Broken(Broken),
+}
+
+/// Why a child cannot be talked to any more.
+#[derive(Debug)]
+enum Broken {
+    /// Its output ended, or a pipe failed: it ended or is about to.
+    Gone,
+    /// It said something that it should not have.
+    Unexpected(String),
+}
+
+impl From<ProtocolError> for Broken {
+    fn from(error: ProtocolError) -> Self {
+        match error {
+            // A frame is cut off when the child dies while it writes.
+            ProtocolError::Io(_) | ProtocolError::Truncated => Self::Gone,
+            error => Self::Unexpected(format!("it sent {error}")),
+        }
+    }
+}
+
+impl From<Broken> for Interruption {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
+}
+
+impl Child {
+    /// Starts a process and waits for its hello. The error is what to tell
+    /// people, and the child's last words.
+    async fn start(options: &Options, monitor: &Monitor) -> Result<Self, (String, String)> {
+        let started = Process::start(command(options))
+            .await
+            .map_err(|error| (error.to_string(), String::new()))?;
+        let process = started.process;
+        monitor.started(process.observed().clone());
+        let seen = Seen(monitor.clone());
+        let pipes = pipe::Sender::from_owned_fd(OwnedFd::from(started.stdin)).and_then(|input| {
+            let output = pipe::Receiver::from_owned_fd(OwnedFd::from(started.stdout))?;
+            Ok((FrameWriter::new(input), FrameReader::new(output)))
+        });
+        let (input, mut output) = pipes.map_err(|error| (error.to_string(), String::new()))?;
+        match timeout(options.start_timeout, hello(&mut output)).await {
+            Ok(Ok(hello)) => Ok(Self {
+                process,
+                input,
+                output,
+                hello,
+                request_id: 0,
+                _seen: seen,
+            }),
+            Ok(Err(Broken::Gone)) => {
+                let ended = process.wait_or_kill().await;
+                Err((process::describe(ended.status), ended.stderr_tail))
+            }
+            Ok(Err(Broken::Unexpected(detail))) => Err((detail, process.end().await.stderr_tail)),
+            Err(_) => {
+                let limit = options.start_timeout.as_millis();
+                let detail = format!("it was not ready within {limit} ms");
+                Err((detail, process.end().await.stderr_tail))
+            }
+        }
+    }
+
+    /// Sends the request and takes the answer.
+    async fn answer(
+        &mut self,
+        request: &Request,
+        wall_limit: Duration,
+        events: &mut impl Events,
+    ) -> Result<Result<Spoken, SpeechError>, Interruption> {
+        self.request_id += 1;
+        let speak = FromParent::Speak(Speak {
+            request: request.clone(),
+            cpu_s: cpu_seconds(wall_limit),
+        });
+        if let Err(error) = self.input.push(self.request_id, &speak) {
+            let detail = format!("the request cannot be sent: {error}");
+            return Ok(Err(SpeechError::EngineFailed { detail }));
+        }
+        self.input.flush().await.map_err(Broken::from)?;
+        let mut words = Vec::new();
+        loop {
+            match self.next().await? {
+                FromChild::Progress(Progress { done, total }) => events.progress(done, total),
+                FromChild::Audio(bytes) => {
+                    let taken = events.audio(bytes).await;
+                    taken.map_err(Interruption::Output)?;
+                }
+                // A word is at least one byte of the text, so this bounds them.
+                FromChild::Words(part) if words.len() + part.len() <= request.text.len() => {
+                    words.extend(part);
+                }
+                FromChild::Spoken(spoken) => return Ok(Ok(Spoken { words, ..spoken })),
+                FromChild::Failed(error) => return Ok(Err(error)),
+                FromChild::Words(_) => return Err(unexpected("more words than the text has")),
+                FromChild::Hello(_) => return Err(unexpected("a second hello")),
+            }
+        }
+    }
+
+    /// Tells the child to stop what it is doing, and waits for its last word
+    /// about it.
+    async fn obey_cancel(&mut self) -> Result<(), Broken> {
+        if self.input.pending_bytes() > 0 {
+            // The request itself was sent in part only.
+            return Err(Broken::Gone);
+        }
+        self.input.push(self.request_id, &FromParent::Cancel)?;
+        self.input.flush().await?;
+        loop {
+            if let FromChild::Spoken(_) | FromChild::Failed(_) = self.next().await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The next message about the request that is open.
+    async fn next(&mut self) -> Result<FromChild, Broken> {
+        match self.output.next().await? {
+            Some((id, message)) if id == self.request_id => Ok(message),
+            Some((id, _)) => {
+                let detail = format!("it sent an answer to request {id}, which is not open");
+                Err(Broken::Unexpected(detail))
+            }
+            None => Err(Broken::Gone),
+        }
+    }
+}
+
+fn unexpected(what: &str) -> Interruption {
+    Interruption::Broken(Broken::Unexpected(format!("it sent {what}")))
+}
+
+/// The first message, which must be a hello in our version of the protocol.
+async fn hello(output: &mut FrameReader<pipe::Receiver>) -> Result<Hello, Broken> {
+    match output.next().await? {
+        Some((_, FromChild::Hello(hello))) if hello.protocol == protocol::VERSION => Ok(hello),
+        Some((_, FromChild::Hello(hello))) => Err(Broken::Unexpected(format!(
+            "it speaks version {} of the protocol, this service version {}",
+            hello.protocol,
+            protocol::VERSION
+        ))),
+        Some(_) => Err(Broken::Unexpected("its first word was no hello".to_owned())),
+        None => Err(Broken::Gone),
+    }
+}
+
+fn command(options: &Options) -> Command {
+    let setup = Setup {
+        parent_pid: std::process::id(),
+        test_voices: options.test_voices,
+        address_space_bytes: options.address_space_bytes,
+    };
+    let mut command = Command::new(&options.program);
+    command
+        .arg0("hoiam")
+        .args(&options.args)
+        .arg(setup.to_argument())
+        .env_clear()
+        .envs(
+            KEPT_ENVIRONMENT
+                .into_iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        );
+    command
+}
+
+/// The processor time that goes with a wall-clock limit: all processors for
+/// that long, and a little more, so that the wall clock is what ends a request
+/// while the service is there to look at it.
+fn cpu_seconds(wall_limit: Duration) -> u64 {
+    let processors = std::thread::available_parallelism().map_or(1, |number| number.get() as u64);
+    (wall_limit.as_secs() + 5).saturating_mul(processors)
+}
+
+fn crashed(how: String, ended: Ended) -> SpeakError {
+    SpeakError::Crashed {
+        how,
+        stderr_tail: ended.stderr_tail,
+    }
+}

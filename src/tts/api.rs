@@ -1,0 +1,339 @@
+//! The TTS service's routes.
+
+use std::time::Duration;
+
+use actix::Addr;
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use url::Url;
+use uuid::Uuid;
+
+use super::store::{self, Accepted, Ended, New};
+use super::view::View;
+use super::voices::Voices;
+use super::workers::Workers;
+use crate::contract::create::Rules;
+use crate::contract::{CheckState, Code, Create, Faults, Page, Problem, Service, Speech, SpeechStatus};
+use crate::db::list::Cursor;
+use crate::db::Db;
+use crate::delivery::api::{self as deliveries, DeliveryState};
+use crate::delivery::check::{CheckCache, Finding};
+use crate::delivery::dispatcher::CheckNow;
+use crate::delivery::{CallbackDispatcher, CheckOwed, DeliveryOwed};
+use crate::edge::files::{Kept, Wanted, serve};
+use crate::edge::problem::Answer;
+use crate::edge::query::Query;
+use crate::edge::request;
+use crate::edge::streams::{Streams, until_ended};
+use crate::files::Files;
+use crate::outbound::guard::Policy;
+use crate::supervision::spawn_unit;
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub struct TtsState {
+    /// The TTS service's database.
+    pub db: Db,
+    /// The TTS service's files.
+    pub files: Files,
+    /// Makes the answers.
+    pub view: View,
+    /// What is offered.
+    pub voices: Voices,
+    /// What checks have found lately.
+    pub checks: CheckCache,
+    /// What callback URLs may lead to.
+    pub policy: Policy,
+    /// Bounds of a request.
+    pub rules: Rules,
+    /// `limits.body_bytes`.
+    pub body_limit: usize,
+    /// `queue.max_jobs` and `queue.max_bytes`.
+    pub max_load: (i64, i64),
+    /// `callback.check_timeout_s`.
+    pub check_timeout: Duration,
+    /// Told of jobs.
+    pub workers: Workers,
+    /// Told of checks and deliveries.
+    pub dispatcher: Addr<CallbackDispatcher>,
+}
+
+/// The routes of the TTS service.
+pub fn routes(config: &mut web::ServiceConfig, delivery: DeliveryState) {
+    config
+        .route("/v1/voices", web::get().to(voices))
+        .route("/v1/callback-checks", web::post().to(callback_checks))
+        .service(
+            web::scope("/v1/speech")
+                .app_data(web::Data::new(delivery))
+                .configure(deliveries::routes)
+                .route("", web::post().to(create))
+                .route("", web::get().to(list))
+                .route("/statuses", web::post().to(statuses))
+                .route("/{id}", web::put().to(create_with_id))
+                .route("/{id}", web::get().to(get))
+                .route("/{id}", web::delete().to(erase))
+                .route("/{id}/cancel", web::post().to(cancel))
+                .route("/{id}/events", web::get().to(events))
+                .route("/{id}/{file}", web::get().to(file)),
+        );
+}
+
+type State = web::Data<TtsState>;
+
+async fn create(state: State, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Answer> {
+    let key = request::idempotency_key(&request)?;
+    accept(&state, &request, payload, Uuid::now_v7(), key).await
+}
+
+async fn create_with_id(
+    state: State,
+    request: HttpRequest,
+    id: web::Path<String>,
+    payload: web::Payload,
+) -> Result<HttpResponse, Answer> {
+    accept(&state, &request, payload, request::id(&id)?, None).await
+}
+
+async fn accept(
+    state: &TtsState,
+    request: &HttpRequest,
+    payload: web::Payload,
+    id: Uuid,
+    idempotency_key: Option<String>,
+) -> Result<HttpResponse, Answer> {
+    let body = request::json_body(request, payload, state.body_limit).await?;
+    let new = read(state, &body, id, idempotency_key)?;
+    let wait = request::preferred_wait(request);
+    let live = wait.map(|_| state.db.subscribe());
+    let db = state.db.clone();
+    // A client that hangs up cannot undo the commit.
+    let accepted = spawn_unit(async move { db.write(move |tx| store::accept(tx, &new)).await })
+        .await
+        .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))??;
+    let (row, is_new) = match accepted {
+        Accepted::New(row) => (row, true),
+        Accepted::Repeated(row) => (row, false),
+        Accepted::Conflict => {
+            let detail = "This id or Idempotency-Key was used with another request; use a new one.";
+            return Err(Problem::new(Code::IdempotencyConflict, detail).into());
+        }
+    };
+    if is_new && row.status() == SpeechStatus::Checking {
+        let _ = state.dispatcher.try_send(CheckOwed);
+    } else if is_new {
+        state.workers.queued();
+    }
+    let id = row.id.0;
+    if let (Some(wait), Some(live)) = (wait, live)
+        && !row.status().is_ended()
+    {
+        let ended = |to: &str| SpeechStatus::parse(to).is_some_and(SpeechStatus::is_ended);
+        until_ended(live, id, wait, ended).await;
+    }
+    let speech = if is_new && wait.is_none() { state.view.speech(&row, None) } else { one(state, id).await? };
+    let mut answer = if is_new && !speech.status.is_ended() { HttpResponse::Accepted() } else { HttpResponse::Ok() };
+    answer.insert_header((header::LOCATION, format!("{}/{id}", Service::Tts.collection())));
+    Ok(answer.json(speech))
+}
+
+/// Reads and checks everything that can be refused, before anything is
+/// stored.
+fn read(state: &TtsState, body: &[u8], id: Uuid, idempotency_key: Option<String>) -> Result<New, Problem> {
+    let mut faults = Faults::default();
+    let create = Create::parse(body, &state.rules, &mut faults)?;
+    request::check_callback_url(&state.policy, create.callback_url.as_deref(), &mut faults);
+    let offered = state.voices.offered();
+    if offered.catalog.items.is_empty() && faults.is_empty() {
+        let detail = offered.problem.unwrap_or_else(|| "The voices are not known yet; the service is starting.".into());
+        return Err(Problem::new(Code::Unavailable, detail));
+    }
+    let resolved = state.voices.resolve(&create, &mut faults);
+    faults.into_result()?;
+    let resolved = resolved.ok_or_else(|| Problem::new(Code::Unavailable, "No voice is set for this language."))?;
+    let (max_jobs, max_bytes) = state.max_load;
+    let text_bytes = i64::try_from(create.text.len()).unwrap_or(i64::MAX);
+    if state.db.load().jobs() >= max_jobs || state.db.load().bytes().saturating_add(text_bytes) > max_bytes {
+        return Err(Problem::new(Code::QueueFull, "The queue is full (queue.max_jobs, queue.max_bytes)."));
+    }
+    let check = match &create.callback_url {
+        Some(url) if create.callback_check != Some(false) => match state.checks.known(url) {
+            Some(Finding::Open) => CheckState::Open,
+            _ => CheckState::Pending,
+        },
+        _ => CheckState::Off,
+    };
+    Ok(New { id, idempotency_key, create, resolved_voice: resolved.voice, language: resolved.language, check })
+}
+
+async fn one(state: &TtsState, id: Uuid) -> Result<Speech, Problem> {
+    let view = state.view.clone();
+    let found = state.db.read(move |conn| view.read(conn, id)).await?;
+    found.ok_or_else(|| Problem::not_found("such speech"))
+}
+
+async fn get(state: State, id: web::Path<String>) -> Result<HttpResponse, Answer> {
+    Ok(HttpResponse::Ok().json(one(&state, request::id(&id)?).await?))
+}
+
+async fn list(state: State, request: HttpRequest) -> Result<HttpResponse, Answer> {
+    let statuses: Vec<&str> = SpeechStatus::ALL.iter().map(|status| status.as_str()).collect();
+    let filter = Query::of(request.query_string()).filter(&statuses)?;
+    let view = state.view.clone();
+    let page = state
+        .db
+        .read(move |conn| {
+            let mut rows = store::list(conn, &filter)?;
+            let most = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+            let more = rows.len() > most;
+            rows.truncate(most);
+            let next_cursor = rows
+                .last()
+                .filter(|_| more)
+                .map(|row| Cursor { created_at: row.created_at, id: row.id.0 }.to_string());
+            Ok(Page { items: view.with_deliveries(conn, &rows)?, next_cursor })
+        })
+        .await?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+/// How many statuses one question may ask for.
+const MAX_IDS: usize = 500;
+
+async fn statuses(state: State, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Answer> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Ids {
+        ids: Vec<Uuid>,
+    }
+    let body = request::json_body(&request, payload, state.body_limit).await?;
+    let Ids { ids } = serde_json::from_slice(&body)
+        .map_err(|error| Problem::new(Code::Malformed, format!("The body must be {{\"ids\":[UUID, …]}}: {error}.")))?;
+    let mut faults = Faults::default();
+    if ids.len() > MAX_IDS {
+        faults.add("/ids", "too_many", format!("At most {MAX_IDS} ids at once."));
+    }
+    faults.into_result()?;
+    let view = state.view.clone();
+    let items = state
+        .db
+        .read(move |conn| {
+            let rows = store::get_many(conn, &ids)?;
+            view.with_deliveries(conn, &rows)
+        })
+        .await?;
+    Ok(HttpResponse::Ok().json(serde_json::json!({ "items": items })))
+}
+
+async fn cancel(state: State, id: web::Path<String>) -> Result<HttpResponse, Answer> {
+    let id = request::id(&id)?;
+    let db = state.db.clone();
+    let ended = spawn_unit(async move { db.write(move |tx| store::cancel(tx, id)).await })
+        .await
+        .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))??;
+    match ended {
+        Ended::Done(_) => {
+            state.workers.canceled(id);
+            let _ = state.dispatcher.try_send(DeliveryOwed);
+            Ok(HttpResponse::Ok().json(one(&state, id).await?))
+        }
+        Ended::Refused(row) => {
+            Err(Problem::new(Code::AlreadyEnded, format!("It has already ended: {}.", row.status)).into())
+        }
+        Ended::Unknown => Err(Problem::not_found("such speech").into()),
+    }
+}
+
+async fn erase(state: State, id: web::Path<String>) -> Result<HttpResponse, Answer> {
+    let id = request::id(&id)?;
+    let db = state.db.clone();
+    let ended = spawn_unit(async move { db.write(move |tx| store::erase(tx, id)).await })
+        .await
+        .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))??;
+    match ended {
+        Ended::Done(row) => {
+            if let Some(file) = row.file
+                && let Err(error) = state.files.remove(&file).await
+            {
+                log::warn!("the file of an erased speech stays behind: {error}");
+            }
+            Ok(HttpResponse::NoContent().finish())
+        }
+        Ended::Refused(_) => Err(Problem::new(Code::NotEnded, "Cancel it first.").into()),
+        Ended::Unknown => Err(Problem::not_found("such speech").into()),
+    }
+}
+
+async fn events(
+    state: State,
+    streams: web::Data<Streams>,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Answer> {
+    let id = one(&state, request::id(&id)?).await?.id;
+    streams.answer(&request, &state.db, Some(id), || Box::new(())).await
+}
+
+async fn file(
+    state: State,
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Answer> {
+    let (id, name) = path.into_inner();
+    let id = request::id(&id)?;
+    let wanted = Wanted::parse(&name).ok_or_else(|| Problem::not_found(format_args!("file `{name}`")))?;
+    let found = state
+        .db
+        .read(move |conn| {
+            let row = store::get(conn, id)?;
+            let content = if matches!(wanted, Wanted::Audio(_)) { None } else { store::text_and_words(conn, id)? };
+            Ok(row.map(|row| (row, content)))
+        })
+        .await?;
+    let (row, content) = found.ok_or_else(|| Problem::not_found("such speech"))?;
+    let Some(audio) = row.audio() else {
+        return Err(if row.status().is_ended() {
+            Problem::new(Code::Expired, format!("It has ended without a result: {}.", row.status))
+        } else {
+            Problem::new(Code::NotReady, format!("It is {}.", row.status))
+        }
+        .into());
+    };
+    let (text, words) = content.unwrap_or_default();
+    let kept = Kept { file: row.file, audio, language: row.language, text, words };
+    Ok(serve(&request, &state.files, kept, wanted).await?)
+}
+
+async fn voices(state: State) -> HttpResponse {
+    HttpResponse::Ok().json(state.voices.offered().catalog.as_ref())
+}
+
+async fn callback_checks(
+    state: State,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Answer> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Body {
+        url: String,
+    }
+    let body = request::json_body(&request, payload, state.body_limit).await?;
+    let Body { url } = serde_json::from_slice(&body)
+        .map_err(|error| Problem::new(Code::Malformed, format!("The body must be {{\"url\":\"…\"}}: {error}.")))?;
+    let mut faults = Faults::default();
+    request::check_callback_url(&state.policy, Some(&url), &mut faults);
+    faults.into_result()?;
+    let parsed = Url::parse(&url).map_err(|error| Problem::new(Code::Malformed, error.to_string()))?;
+    let report = state
+        .dispatcher
+        .send(CheckNow { url: parsed, timeout: state.check_timeout })
+        .await
+        .map_err(|_| Problem::new(Code::Unavailable, "The dispatcher is restarting. Try again."))?;
+    Ok(HttpResponse::Ok().json(serde_json::json!({
+        "url": url,
+        "check": report.finding.state(),
+        "steps": report.steps,
+    })))
+}

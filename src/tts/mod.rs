@@ -1,0 +1,12 @@
+//! The TTS service: accepts a speech, has it spoken, owes the callback.
+
+pub mod api;
+pub mod job;
+pub mod store;
+pub mod view;
+pub mod voices;
+pub mod worker;
+pub mod workers;
+
+pub use worker::{JobCanceled, JobQueued, TtsWorker};
+pub use workers::Workers;

@@ -1,0 +1,638 @@
+//! The TTS service's verbs: one verb is one transaction.
+//!
+//! Every change of a status asks [`job::next`] first, and every write of a
+//! worker is fenced by (id, claim, owner).
+
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::Bool;
+use uuid::Uuid;
+
+use super::job::{self, Step};
+use crate::clock::Millis;
+use crate::contract::{Audio, CheckState, Create, DeliveryType, Failure, SpeechStatus};
+use crate::db::list::{self, Filter};
+use crate::db::schema::{events, speeches};
+use crate::db::{Conn, Id, NewEvent, Tx};
+use crate::delivery::check::Verdict;
+use crate::delivery::store as deliveries;
+
+/// How often a job may lose its lease before it is given up.
+const MAX_LOST_LEASES: i32 = 10;
+
+/// A row of `speeches` without its long columns.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = speeches, check_for_backend(diesel::sqlite::Sqlite))]
+#[expect(missing_docs, reason = "the migration documents the columns")]
+pub struct Row {
+    pub id: Id,
+    pub status: String,
+    pub fingerprint: Vec<u8>,
+    pub reference: Option<String>,
+    pub request: String,
+    pub resolved_voice: String,
+    pub language: String,
+    pub characters: i32,
+    pub text_bytes: i64,
+    pub callback_url: Option<String>,
+    pub callback_check: String,
+    pub created_at: Millis,
+    pub deadline_at: Millis,
+    pub started_at: Option<Millis>,
+    pub ended_at: Option<Millis>,
+    pub attempt: i32,
+    pub claim: i32,
+    pub owner: Option<Id>,
+    pub lost_leases: i32,
+    pub error: Option<String>,
+    pub file: Option<String>,
+    pub audio: Option<String>,
+}
+
+impl Row {
+    /// The status as a value; a word that this version does not know counts
+    /// as failed, so that nothing touches the row.
+    #[must_use]
+    pub fn status(&self) -> SpeechStatus {
+        SpeechStatus::parse(&self.status).unwrap_or(SpeechStatus::Failed)
+    }
+
+    /// What was asked for, without the text.
+    #[must_use]
+    pub fn request(&self) -> Option<Create> {
+        serde_json::from_str(&self.request).ok()
+    }
+
+    /// The audio, without links.
+    #[must_use]
+    pub fn audio(&self) -> Option<Audio> {
+        self.audio.as_deref().and_then(|json| serde_json::from_str(json).ok())
+    }
+}
+
+/// A speech as the edge has checked and resolved it.
+#[derive(Debug, Clone)]
+pub struct New {
+    /// Chosen by the caller or by us.
+    pub id: Uuid,
+    /// Scope and key of an `Idempotency-Key`.
+    pub idempotency_key: Option<String>,
+    /// What was asked for.
+    pub create: Create,
+    /// `engine/name`.
+    pub resolved_voice: String,
+    /// BCP 47.
+    pub language: String,
+    /// `Pending` starts it in checking, everything else in queued.
+    pub check: CheckState,
+}
+
+/// What came of a creation.
+#[derive(Debug, Clone)]
+pub enum Accepted {
+    /// A new row.
+    New(Box<Row>),
+    /// The same request was made before: the row as it is now.
+    Repeated(Box<Row>),
+    /// The id or the key was used with another request.
+    Conflict,
+}
+
+/// Accepts a speech: the commit behind the 202.
+///
+/// # Errors
+/// What the database says.
+pub fn accept(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
+    let fingerprint = new.create.fingerprint();
+    if let Some(row) = earlier(tx.conn, new)? {
+        return Ok(if row.fingerprint == fingerprint {
+            Accepted::Repeated(Box::new(row))
+        } else {
+            Accepted::Conflict
+        });
+    }
+    let status = if new.check == CheckState::Pending { SpeechStatus::Checking } else { SpeechStatus::Queued };
+    let request = Create { text: String::new(), ..new.create.clone() };
+    let text_bytes = i64::try_from(new.create.text.len()).unwrap_or(i64::MAX);
+    let row: Row = diesel::insert_into(speeches::table)
+        .values((
+            (
+                speeches::id.eq(Id(new.id)),
+                speeches::status.eq(status.as_str()),
+                speeches::idempotency_key.eq(&new.idempotency_key),
+                speeches::fingerprint.eq(&fingerprint),
+                speeches::reference.eq(&new.create.reference),
+                speeches::request.eq(serde_json::to_string(&request).unwrap_or_default()),
+                speeches::resolved_voice.eq(&new.resolved_voice),
+                speeches::language.eq(&new.language),
+                speeches::characters.eq(i32::try_from(new.create.characters()).unwrap_or(i32::MAX)),
+            ),
+            speeches::text_bytes.eq(text_bytes),
+            speeches::callback_url.eq(&new.create.callback_url),
+            speeches::callback_origin.eq(new.create.callback_url.as_deref().map(deliveries::origin_of)),
+            speeches::callback_check.eq(new.check.as_str()),
+            speeches::created_at.eq(tx.now),
+            speeches::deadline_at.eq(tx.now + i64::from(new.create.timeout_s) * 1000),
+            speeches::text.eq(&new.create.text),
+        ))
+        .returning(Row::as_returning())
+        .get_result(tx.conn)?;
+    tx.load(1, text_bytes);
+    tx.event(&NewEvent {
+        subject: new.id,
+        to: Some(status.as_str()),
+        reason: Some("accepted"),
+        by: "api",
+        ..NewEvent::default()
+    })?;
+    Ok(Accepted::New(Box::new(row)))
+}
+
+fn earlier(conn: &mut Conn, new: &New) -> QueryResult<Option<Row>> {
+    if let Some(row) = get(conn, new.id)? {
+        return Ok(Some(row));
+    }
+    let Some(key) = &new.idempotency_key else { return Ok(None) };
+    speeches::table
+        .filter(speeches::idempotency_key.is_not_null())
+        .filter(speeches::idempotency_key.eq(key))
+        .select(Row::as_select())
+        .first(conn)
+        .optional()
+}
+
+/// A job that a worker has claimed.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The row as claimed.
+    pub row: Row,
+    /// The text.
+    pub text: String,
+}
+
+/// What a claim found.
+#[derive(Debug, Clone, Default)]
+pub struct Claimed {
+    /// The oldest queued job, if there was one.
+    pub job: Option<Job>,
+    /// When the next deadline of a waiting job comes.
+    pub next_deadline_at: Option<Millis>,
+}
+
+/// Expires what nobody waits for, then claims the oldest queued job.
+///
+/// # Errors
+/// What the database says.
+pub fn claim(tx: &mut Tx<'_>, owner: Uuid) -> QueryResult<Claimed> {
+    let next_deadline_at = expire(tx)?;
+    let oldest: Option<Row> = speeches::table
+        .select(Row::as_select())
+        .filter(sql::<Bool>("status = 'queued'"))
+        .order((speeches::created_at, speeches::id))
+        .first(tx.conn)
+        .optional()?;
+    let Some(row) = oldest else { return Ok(Claimed { job: None, next_deadline_at }) };
+    let Some(status) = job::next(row.status(), Step::Claim) else { return Ok(Claimed::default()) };
+    let (row, text): (Row, String) = diesel::update(speeches::table.find(row.id))
+        .set((
+            speeches::status.eq(status.as_str()),
+            speeches::claim.eq(row.claim + 1),
+            speeches::owner.eq(Some(Id(owner))),
+            speeches::started_at.eq(row.started_at.or(Some(tx.now))),
+        ))
+        .returning((Row::as_returning(), speeches::text))
+        .get_result(tx.conn)?;
+    tx.event(&NewEvent {
+        subject: row.id.0,
+        from: Some(SpeechStatus::Queued.as_str()),
+        to: Some(status.as_str()),
+        reason: Some("claimed"),
+        by: "TTSWorker",
+        ..NewEvent::default()
+    })?;
+    Ok(Claimed { job: Some(Job { row, text }), next_deadline_at })
+}
+
+/// Fails the waiting jobs whose deadline has come, and says when the next
+/// one comes.
+///
+/// # Errors
+/// What the database says.
+pub fn expire(tx: &mut Tx<'_>) -> QueryResult<Option<Millis>> {
+    const WAITING: &str = "status IN ('checking', 'queued')";
+    /// Few enough that a claim behind a thousand dead jobs is not held up.
+    const MOST: i64 = 100;
+    let rows: Vec<Row> = speeches::table
+        .select(Row::as_select())
+        .filter(sql::<Bool>(WAITING))
+        .filter(speeches::deadline_at.le(tx.now))
+        .order(speeches::deadline_at)
+        .limit(MOST)
+        .load(tx.conn)?;
+    for row in &rows {
+        end_failed(tx, row, &deadline_exceeded(), "TTSWorker")?;
+    }
+    speeches::table
+        .select(speeches::deadline_at)
+        .filter(sql::<Bool>(WAITING))
+        .order(speeches::deadline_at)
+        .first(tx.conn)
+        .optional()
+}
+
+/// The failure of a job that nobody waits for any more.
+#[must_use]
+pub fn deadline_exceeded() -> Failure {
+    Failure::transient(
+        "deadline_exceeded",
+        "Its timeout_s was over before it had been spoken, so the work was not done. Ask again, with a longer one.",
+    )
+}
+
+/// Who may write the outcome of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    /// The job.
+    pub id: Uuid,
+    /// The claim's number.
+    pub claim: i32,
+    /// The boot that claimed it.
+    pub owner: Uuid,
+}
+
+/// Reads the row if the fence still holds: nobody has canceled or claimed it
+/// since.
+fn fenced(conn: &mut Conn, fence: Fence) -> QueryResult<Option<Row>> {
+    speeches::table
+        .find(Id(fence.id))
+        .filter(speeches::claim.eq(fence.claim))
+        .filter(speeches::owner.eq(Some(Id(fence.owner))))
+        .select(Row::as_select())
+        .first(conn)
+        .optional()
+}
+
+/// A finished synthesis.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// The file store's key.
+    pub file: String,
+    /// The audio, without links.
+    pub audio: Audio,
+    /// JSON of the word times.
+    pub words: String,
+}
+
+/// Writes the outcome of a claim, and owes its callback. `false` means that
+/// the fence no longer holds and nothing was written.
+///
+/// # Errors
+/// What the database says.
+pub fn complete(tx: &mut Tx<'_>, fence: Fence, finished: &Finished) -> QueryResult<bool> {
+    let Some(row) = fenced(tx.conn, fence)? else { return Ok(false) };
+    let Some(status) = job::next(row.status(), Step::Complete) else { return Ok(false) };
+    diesel::update(speeches::table.find(row.id))
+        .set((
+            speeches::status.eq(status.as_str()),
+            speeches::owner.eq(None::<Id>),
+            speeches::ended_at.eq(Some(tx.now)),
+            speeches::file.eq(Some(&finished.file)),
+            speeches::audio.eq(serde_json::to_string(&finished.audio).ok()),
+            speeches::words.eq(Some(&finished.words)),
+        ))
+        .execute(tx.conn)?;
+    ended(tx, &row, status, "spoken", "TTSWorker", DeliveryType::SpeechCompleted)?;
+    Ok(true)
+}
+
+/// Fails the job that a claim holds. `false` means that the fence no longer
+/// holds.
+///
+/// # Errors
+/// What the database says.
+pub fn fail(tx: &mut Tx<'_>, fence: Fence, failure: &Failure) -> QueryResult<bool> {
+    let Some(row) = fenced(tx.conn, fence)? else { return Ok(false) };
+    end_failed(tx, &row, failure, "TTSWorker")
+}
+
+/// A crash or an overrun of the child: another attempt while there are some,
+/// else `failed` with `failure`.
+///
+/// # Errors
+/// What the database says.
+pub fn attempt_failed(tx: &mut Tx<'_>, fence: Fence, failure: &Failure, max_attempts: i32) -> QueryResult<bool> {
+    let Some(row) = fenced(tx.conn, fence)? else { return Ok(false) };
+    diesel::update(speeches::table.find(row.id))
+        .set(speeches::attempt.eq(row.attempt + 1))
+        .execute(tx.conn)?;
+    if row.attempt + 1 >= max_attempts {
+        return end_failed(tx, &row, failure, "TTSWorker");
+    }
+    requeue(tx, &row, &failure.code)
+}
+
+/// Gives the claim back without an outcome and without counting an attempt:
+/// the service stops, or no child could be started.
+///
+/// # Errors
+/// What the database says.
+pub fn give_back(tx: &mut Tx<'_>, fence: Fence, reason: &str) -> QueryResult<bool> {
+    let Some(row) = fenced(tx.conn, fence)? else { return Ok(false) };
+    requeue(tx, &row, reason)
+}
+
+/// At start: what an earlier boot had claimed is free again.
+///
+/// # Errors
+/// What the database says.
+pub fn recover(tx: &mut Tx<'_>, owner: Uuid) -> QueryResult<usize> {
+    let lost: Vec<Row> = speeches::table
+        .select(Row::as_select())
+        .filter(sql::<Bool>("status = 'synthesizing'"))
+        .filter(speeches::owner.ne(Some(Id(owner))))
+        .load(tx.conn)?;
+    for row in &lost {
+        diesel::update(speeches::table.find(row.id))
+            .set(speeches::lost_leases.eq(row.lost_leases + 1))
+            .execute(tx.conn)?;
+        if row.lost_leases + 1 >= MAX_LOST_LEASES {
+            let failure = Failure::transient(
+                "lease_lost",
+                format!("The service ended {MAX_LOST_LEASES} times while it spoke this text."),
+            );
+            end_failed(tx, row, &failure, "start")?;
+        } else {
+            requeue(tx, row, "lease_lost")?;
+        }
+    }
+    Ok(lost.len())
+}
+
+/// Open jobs and their bytes, counted once at start.
+///
+/// # Errors
+/// What the database says.
+pub fn open_load(conn: &mut Conn) -> QueryResult<(i64, i64)> {
+    use diesel::dsl::count_star;
+    let open = ["checking", "queued", "synthesizing"];
+    let jobs = speeches::table.filter(speeches::status.eq_any(open)).select(count_star()).first(conn)?;
+    let bytes: Vec<i64> = speeches::table.filter(speeches::status.eq_any(open)).select(speeches::text_bytes).load(conn)?;
+    Ok((jobs, bytes.iter().sum()))
+}
+
+fn requeue(tx: &mut Tx<'_>, row: &Row, reason: &str) -> QueryResult<bool> {
+    let Some(status) = job::next(row.status(), Step::GiveBack) else { return Ok(false) };
+    diesel::update(speeches::table.find(row.id))
+        .set((speeches::status.eq(status.as_str()), speeches::owner.eq(None::<Id>)))
+        .execute(tx.conn)?;
+    tx.event(&NewEvent {
+        subject: row.id.0,
+        from: Some(&row.status),
+        to: Some(status.as_str()),
+        reason: Some(reason),
+        by: "TTSWorker",
+        ..NewEvent::default()
+    })?;
+    Ok(true)
+}
+
+fn end_failed(tx: &mut Tx<'_>, row: &Row, failure: &Failure, by: &'static str) -> QueryResult<bool> {
+    let Some(status) = job::next(row.status(), Step::Fail) else { return Ok(false) };
+    diesel::update(speeches::table.find(row.id))
+        .set((
+            speeches::status.eq(status.as_str()),
+            speeches::owner.eq(None::<Id>),
+            speeches::ended_at.eq(Some(tx.now)),
+            speeches::error_code.eq(Some(&failure.code)),
+            speeches::error.eq(serde_json::to_string(failure).ok()),
+        ))
+        .execute(tx.conn)?;
+    ended(tx, row, status, &failure.code, by, DeliveryType::SpeechFailed)?;
+    Ok(true)
+}
+
+/// The event, the load, and the callback owed: the same for every end.
+fn ended(
+    tx: &mut Tx<'_>,
+    row: &Row,
+    status: SpeechStatus,
+    reason: &str,
+    by: &'static str,
+    kind: DeliveryType,
+) -> QueryResult<()> {
+    tx.load(-1, -row.text_bytes);
+    if let Some(url) = &row.callback_url {
+        if row.callback_check == CheckState::Forbidden.as_str() {
+            deliveries::owe_aborted(tx, row.id.0, kind, url)?;
+        } else {
+            deliveries::owe(tx, row.id.0, kind, url)?;
+        }
+    }
+    tx.event(&NewEvent {
+        subject: row.id.0,
+        from: Some(&row.status),
+        to: Some(status.as_str()),
+        reason: Some(reason),
+        by,
+        ..NewEvent::default()
+    })
+}
+
+/// What came of asking for a cancel or an erasure.
+#[derive(Debug, Clone)]
+pub enum Ended {
+    /// It is as asked for, now or already.
+    Done(Box<Row>),
+    /// It ended otherwise, or has not ended: the row as it is.
+    Refused(Box<Row>),
+    /// There is none.
+    Unknown,
+}
+
+/// Calls a speech off.
+///
+/// # Errors
+/// What the database says.
+pub fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
+    let Some(row) = get(tx.conn, id)? else { return Ok(Ended::Unknown) };
+    if row.status() == SpeechStatus::Canceled {
+        return Ok(Ended::Done(Box::new(row)));
+    }
+    let Some(status) = job::next(row.status(), Step::Cancel) else { return Ok(Ended::Refused(Box::new(row))) };
+    let after: Row = diesel::update(speeches::table.find(row.id))
+        .set((
+            speeches::status.eq(status.as_str()),
+            speeches::owner.eq(None::<Id>),
+            speeches::ended_at.eq(Some(tx.now)),
+        ))
+        .returning(Row::as_returning())
+        .get_result(tx.conn)?;
+    ended(tx, &row, status, "asked for", "api", DeliveryType::SpeechCanceled)?;
+    Ok(Ended::Done(Box::new(after)))
+}
+
+/// Forgets an ended speech: row, events and deliveries. The caller deletes
+/// the file that the answer names.
+///
+/// # Errors
+/// What the database says.
+pub fn erase(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
+    let Some(row) = get(tx.conn, id)? else { return Ok(Ended::Unknown) };
+    if !row.status().is_ended() {
+        return Ok(Ended::Refused(Box::new(row)));
+    }
+    deliveries::erase_of(tx, id)?;
+    diesel::delete(events::table.filter(events::subject_id.eq(Id(id)))).execute(tx.conn)?;
+    diesel::delete(speeches::table.find(Id(id))).execute(tx.conn)?;
+    Ok(Ended::Done(Box::new(row)))
+}
+
+/// Callback URLs that jobs wait for, at most as many of each origin as
+/// `allowance` gives it.
+///
+/// # Errors
+/// What the database says.
+pub fn unchecked_urls(conn: &mut Conn, allowance: &dyn Fn(&str) -> usize) -> QueryResult<Vec<String>> {
+    // A loose index scan: one seek for each origin and each URL, whatever
+    // the number of jobs behind them.
+    let mut urls = Vec::new();
+    let mut last_origin: Option<String> = None;
+    while let Some(origin) = next_checking(conn, last_origin.as_deref())? {
+        let mut last_url = String::new();
+        for _ in 0..allowance(&origin) {
+            let next: Option<Option<String>> = speeches::table
+                .select(speeches::callback_url)
+                .filter(sql::<Bool>("status = 'checking'"))
+                .filter(speeches::callback_origin.eq(&origin))
+                .filter(speeches::callback_url.gt(&last_url))
+                .order(speeches::callback_url)
+                .first(conn)
+                .optional()?;
+            let Some(url) = next.flatten() else { break };
+            last_url.clone_from(&url);
+            urls.push(url);
+        }
+        last_origin = Some(origin);
+    }
+    Ok(urls)
+}
+
+fn next_checking(conn: &mut Conn, after: Option<&str>) -> QueryResult<Option<String>> {
+    let found: Option<Option<String>> = speeches::table
+        .select(speeches::callback_origin)
+        .filter(sql::<Bool>("status = 'checking'"))
+        .filter(speeches::callback_origin.gt(after.unwrap_or_default()))
+        .order(speeches::callback_origin)
+        .first(conn)
+        .optional()?;
+    Ok(found.flatten())
+}
+
+/// Applies a verdict to the jobs that wait for `url`, at most 200 a commit;
+/// `true` means that there may be more.
+///
+/// # Errors
+/// What the database says.
+pub fn settle_check(tx: &mut Tx<'_>, url: &str, verdict: &Verdict) -> QueryResult<bool> {
+    const MOST: usize = 200;
+    let rows: Vec<Row> = speeches::table
+        .select(Row::as_select())
+        .filter(sql::<Bool>("status = 'checking'"))
+        .filter(speeches::callback_origin.eq(deliveries::origin_of(url)))
+        .filter(speeches::callback_url.eq(url))
+        .order(speeches::created_at)
+        .limit(200)
+        .load(tx.conn)?;
+    for row in &rows {
+        match verdict {
+            Verdict::Open => open(tx, row)?,
+            Verdict::Closed { check, failure } => close(tx, row, *check, failure)?,
+        }
+    }
+    Ok(rows.len() == MOST)
+}
+
+fn close(tx: &mut Tx<'_>, row: &Row, check: CheckState, failure: &Failure) -> QueryResult<()> {
+    diesel::update(speeches::table.find(row.id))
+        .set(speeches::callback_check.eq(check.as_str()))
+        .execute(tx.conn)?;
+    let row = Row { callback_check: check.as_str().to_owned(), ..row.clone() };
+    end_failed(tx, &row, failure, "CallbackDispatcher").map(drop)
+}
+
+fn open(tx: &mut Tx<'_>, row: &Row) -> QueryResult<()> {
+    let Some(status) = job::next(row.status(), Step::Open) else { return Ok(()) };
+    diesel::update(speeches::table.find(row.id))
+        .set((speeches::status.eq(status.as_str()), speeches::callback_check.eq(CheckState::Open.as_str())))
+        .execute(tx.conn)?;
+    tx.event(&NewEvent {
+        subject: row.id.0,
+        from: Some(&row.status),
+        to: Some(status.as_str()),
+        reason: Some("the callback URL is open"),
+        by: "CallbackDispatcher",
+        ..NewEvent::default()
+    })
+}
+
+/// Fails the jobs whose callback URL could not be checked for `hold_ms`, at
+/// most 200 a commit, and says when the next job will have been held so long.
+///
+/// # Errors
+/// What the database says.
+pub fn expire_held(tx: &mut Tx<'_>, hold_ms: i64) -> QueryResult<Option<Millis>> {
+    let failure = Failure::transient(
+        "callback_unreachable",
+        "The callback_url could not be reached for as long as the job was held, so nothing was spoken for it.",
+    );
+    let held: Vec<Row> = speeches::table
+        .select(Row::as_select())
+        .filter(sql::<Bool>("status = 'checking'"))
+        .filter(speeches::created_at.le(tx.now - hold_ms))
+        .order(speeches::created_at)
+        .limit(200)
+        .load(tx.conn)?;
+    for row in &held {
+        close(tx, row, CheckState::Unreachable, &failure)?;
+    }
+    let next: Option<Millis> = speeches::table
+        .select(speeches::created_at)
+        .filter(sql::<Bool>("status = 'checking'"))
+        .order(speeches::created_at)
+        .first(tx.conn)
+        .optional()?;
+    Ok(next.map(|created_at| created_at + hold_ms))
+}
+
+/// One speech.
+///
+/// # Errors
+/// What the database says.
+pub fn get(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Row>> {
+    speeches::table.find(Id(id)).select(Row::as_select()).first(conn).optional()
+}
+
+/// Several speeches; unknown ids are left out.
+///
+/// # Errors
+/// What the database says.
+pub fn get_many(conn: &mut Conn, ids: &[Uuid]) -> QueryResult<Vec<Row>> {
+    let ids: Vec<Id> = ids.iter().copied().map(Id).collect();
+    speeches::table.filter(speeches::id.eq_any(ids)).select(Row::as_select()).load(conn)
+}
+
+/// One page, newest first, with one row more than asked for if there is one.
+///
+/// # Errors
+/// What the database says.
+pub fn list(conn: &mut Conn, filter: &Filter) -> QueryResult<Vec<Row>> {
+    list::filtered!(speeches, Row, filter).load(conn)
+}
+
+/// The text and the word times.
+///
+/// # Errors
+/// What the database says.
+pub fn text_and_words(conn: &mut Conn, id: Uuid) -> QueryResult<Option<(String, Option<String>)>> {
+    speeches::table.find(Id(id)).select((speeches::text, speeches::words)).first(conn).optional()
+}

@@ -1,0 +1,94 @@
+//! A speech as GET answers it and as callbacks carry it.
+
+use diesel::prelude::QueryResult;
+use uuid::Uuid;
+
+use super::store::{self, Row};
+use crate::contract::{
+    Callback, CheckState, Service, Speech, SpeechStatus, WaitingFor, rfc3339,
+};
+use crate::db::{Conn, Id};
+use crate::delivery::dispatcher::{InDelivery, Subject};
+use crate::delivery::store as deliveries;
+use crate::edge::links::Links;
+use crate::progress::ProgressBoard;
+
+/// Makes the wire's object of a row.
+#[derive(Clone)]
+pub struct View {
+    /// Mints the links.
+    pub links: Links,
+    /// Knows how far a synthesis is.
+    pub progress: ProgressBoard,
+    /// Knows which deliveries are being tried now.
+    pub in_delivery: InDelivery,
+}
+
+impl View {
+    /// The speech as it is now.
+    #[must_use]
+    pub fn speech(&self, row: &Row, delivery: Option<&deliveries::Row>) -> Speech {
+        let status = row.status();
+        let request = row.request();
+        let links = row.audio().map(|audio| self.links.of(Service::Tts, row.id.0, audio));
+        let (audio, subtitles, words) =
+            links.map_or((None, None, None), |links| (Some(links.audio), Some(links.subtitles), Some(links.words)));
+        Speech {
+            id: row.id.0,
+            status,
+            reference: row.reference.clone(),
+            metadata: request.as_ref().and_then(|request| request.metadata.clone()),
+            voice: request.as_ref().and_then(|request| request.voice.clone()),
+            resolved_voice: Some(row.resolved_voice.clone()),
+            language: Some(row.language.clone()),
+            format: request.map_or(crate::speech::Format::Mp3, |request| request.format),
+            characters: u32::try_from(row.characters).unwrap_or(0),
+            created_at: rfc3339(row.created_at),
+            deadline_at: rfc3339(row.deadline_at),
+            started_at: row.started_at.map(rfc3339),
+            ended_at: row.ended_at.map(rfc3339),
+            attempt: u32::try_from(row.attempt).unwrap_or(0) + u32::from(row.claim > 0 && row.error.is_none()),
+            progress: self.progress.get(row.id.0).filter(|_| status == SpeechStatus::Synthesizing),
+            waiting_for: match status {
+                SpeechStatus::Checking => Some(WaitingFor::Callback),
+                SpeechStatus::Queued => Some(WaitingFor::Worker),
+                _ => None,
+            },
+            audio,
+            subtitles,
+            words,
+            error: row.error.as_deref().and_then(|json| serde_json::from_str(json).ok()),
+            callback: row.callback_url.as_ref().map(|url| Callback {
+                check: CheckState::parse(&row.callback_check),
+                ..deliveries::callback_of(url, delivery, &self.in_delivery)
+            }),
+        }
+    }
+
+    /// The speech with this id, read on `conn`.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn read(&self, conn: &mut Conn, id: Uuid) -> QueryResult<Option<Speech>> {
+        Ok(match store::get(conn, id)? {
+            Some(row) => self.with_deliveries(conn, &[row])?.pop(),
+            None => None,
+        })
+    }
+
+    /// Several rows with their newest deliveries.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn with_deliveries(&self, conn: &mut Conn, rows: &[Row]) -> QueryResult<Vec<Speech>> {
+        let ids: Vec<Id> = rows.iter().filter(|row| row.callback_url.is_some()).map(|row| row.id).collect();
+        let newest = deliveries::newest_of(conn, &ids)?;
+        Ok(rows.iter().map(|row| self.speech(row, newest.get(&row.id.0))).collect())
+    }
+}
+
+impl Subject for View {
+    fn data(&self, conn: &mut Conn, id: Uuid) -> QueryResult<Option<serde_json::Value>> {
+        Ok(self.read(conn, id)?.and_then(|speech| serde_json::to_value(speech).ok()))
+    }
+}

@@ -1,0 +1,638 @@
+//! TTSWorker: claims a job, has it spoken by its synthesizer child, commits
+//! the outcome.
+//!
+//! The child is the bottleneck, so a worker claims its next job as soon as
+//! the child is free, while the file of the last one is still being written
+//! and its outcome committed.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use bytes::Bytes;
+use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
+
+use super::store::{self, Claimed, Fence, Finished, Job};
+use super::voices::Voices;
+use crate::clock::{Alarm, Millis};
+use crate::contract::{Audio, Failure, Progress};
+use crate::db::Db;
+use crate::delivery::{CallbackDispatcher, DeliveryOwed};
+use crate::edge::links::extension;
+use crate::files::{FileError, Files, Spool, Stored};
+use crate::progress::ProgressBoard;
+use crate::speech::{self, SpeechError, Spoken};
+use crate::supervision::{Drain, spawn_unit};
+use crate::synthesizer::parent::{Events, SpeakError, Synthesizer};
+use crate::synthesizer::stats::Monitor;
+
+/// Outcomes that may be on their way to disk while the child speaks on.
+const MAX_FINISHING: usize = 8;
+/// How long a worker waits after the store has failed it.
+const STORE_PAUSE_MS: Millis = 1000;
+
+/// A job may be there to claim.
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct JobQueued;
+
+/// Somebody has called this job off.
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct JobCanceled(pub Uuid);
+
+/// What a worker works with.
+#[derive(Clone)]
+pub struct Settings {
+    /// `tts.max_attempts`.
+    pub max_attempts: i32,
+    /// `tts.synthesis_base_s`.
+    pub synthesis_base: Duration,
+    /// `tts.synthesis_ms_per_char`.
+    pub synthesis_per_character: Duration,
+    /// This boot.
+    pub owner: Uuid,
+}
+
+/// Children as `/v1/system` shows them, by worker.
+pub type ChildBoard = std::sync::Arc<std::sync::Mutex<Vec<Monitor>>>;
+
+/// One worker with one child.
+pub struct TtsWorker {
+    number: usize,
+    db: Db,
+    files: Files,
+    voices: Voices,
+    progress: ProgressBoard,
+    dispatcher: Addr<CallbackDispatcher>,
+    settings: Settings,
+    /// Taken by the unit that speaks and given back at its end.
+    synthesizer: Option<Synthesizer>,
+    make_synthesizer: Box<dyn Fn() -> Synthesizer>,
+    children: ChildBoard,
+    speaking: Option<oneshot::Sender<()>>,
+    current: Option<Uuid>,
+    /// A hint came while the unit was claiming: what it found may be old.
+    again: bool,
+    finishing: usize,
+    /// Grows with each restart: answers to an earlier life are not heard.
+    life: u32,
+    draining: watch::Sender<bool>,
+    idle: watch::Sender<bool>,
+    retry: Alarm,
+    expiry: Alarm,
+}
+
+/// What [`TtsWorker::new`] needs.
+pub struct Parts {
+    /// From 0; the first worker also watches the deadlines.
+    pub number: usize,
+    /// The TTS service's database.
+    pub db: Db,
+    /// The TTS service's files.
+    pub files: Files,
+    /// Told what the child offers.
+    pub voices: Voices,
+    /// Told how far a synthesis is.
+    pub progress: ProgressBoard,
+    /// Told what is owed.
+    pub dispatcher: Addr<CallbackDispatcher>,
+    /// Limits.
+    pub settings: Settings,
+    /// Where children are shown.
+    pub children: ChildBoard,
+    /// Makes the worker's child.
+    pub make_synthesizer: Box<dyn Fn() -> Synthesizer>,
+}
+
+impl TtsWorker {
+    /// A worker that claims once it is started.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            number: parts.number,
+            db: parts.db,
+            files: parts.files,
+            voices: parts.voices,
+            progress: parts.progress,
+            dispatcher: parts.dispatcher,
+            settings: parts.settings,
+            synthesizer: None,
+            make_synthesizer: parts.make_synthesizer,
+            children: parts.children,
+            speaking: None,
+            current: None,
+            again: false,
+            finishing: 0,
+            life: 0,
+            draining: watch::Sender::new(false),
+            idle: watch::Sender::new(true),
+            retry: Alarm::default(),
+            expiry: Alarm::default(),
+        }
+    }
+
+    /// Starts the next unit if the child is free and there is room to finish.
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        if *self.draining.borrow() || self.finishing >= MAX_FINISHING {
+            return;
+        }
+        let Some(synthesizer) = self.synthesizer.take() else {
+            self.again = true;
+            return;
+        };
+        self.again = false;
+        self.idle.send_replace(false);
+        let (cancel, canceled) = oneshot::channel();
+        self.speaking = Some(cancel);
+        let unit = SpeakUnit {
+            db: self.db.clone(),
+            files: self.files.clone(),
+            voices: self.voices.clone(),
+            progress: self.progress.clone(),
+            settings: self.settings.clone(),
+            worker: ctx.address(),
+            synthesizer,
+            life: self.life,
+        };
+        let (worker, life) = (ctx.address(), self.life);
+        actix_rt::spawn(async move {
+            let done = spawn_unit(unit.run(canceled)).await.unwrap_or_else(|failure| {
+                log::error!("a speaking unit failed: {failure}");
+                Spoke { synthesizer: None, next: Next::Pause, finish: None, life }
+            });
+            worker.do_send(done);
+        });
+    }
+
+    fn new_synthesizer(&self) -> Synthesizer {
+        let synthesizer = (self.make_synthesizer)();
+        let mut children = self.children.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if children.len() <= self.number {
+            children.resize_with(self.number + 1, || synthesizer.monitor());
+        }
+        children[self.number] = synthesizer.monitor();
+        synthesizer
+    }
+
+    fn call_off(&mut self) {
+        if let Some(cancel) = self.speaking.take() {
+            // The unit may have ended by itself.
+            let _ = cancel.send(());
+        }
+    }
+
+    fn tell_if_idle(&self) {
+        if self.synthesizer.is_some() && self.finishing == 0 {
+            self.idle.send_replace(true);
+        }
+    }
+
+    fn arm_retry(&mut self, ctx: &mut Context<Self>, at: Millis) {
+        let worker = ctx.address();
+        self.retry.arm(self.db.clock(), at, move || worker.do_send(JobQueued));
+    }
+
+    fn arm_expiry(&mut self, ctx: &mut Context<Self>, at: Option<Millis>) {
+        match at {
+            Some(at) if self.number == 0 => {
+                let worker = ctx.address();
+                self.expiry.arm(self.db.clock(), at, move || worker.do_send(Expire));
+            }
+            _ => self.expiry.disarm(),
+        }
+    }
+}
+
+impl Actor for TtsWorker {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if self.synthesizer.is_none() {
+            self.synthesizer = Some(self.new_synthesizer());
+        }
+        self.pump(ctx);
+    }
+}
+
+impl Supervised for TtsWorker {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        // A unit of the earlier life may still speak with the old child; it
+        // ends by itself, and its lease is fenced.
+        self.life += 1;
+        self.call_off();
+        self.current = None;
+        self.finishing = 0;
+        self.idle.send_replace(true);
+    }
+}
+
+impl Handler<JobQueued> for TtsWorker {
+    type Result = ();
+
+    fn handle(&mut self, _: JobQueued, ctx: &mut Self::Context) {
+        self.pump(ctx);
+    }
+}
+
+impl Handler<JobCanceled> for TtsWorker {
+    type Result = ();
+
+    fn handle(&mut self, JobCanceled(id): JobCanceled, _: &mut Self::Context) {
+        if self.current == Some(id) {
+            self.call_off();
+        }
+    }
+}
+
+/// The deadline of a waiting job has come.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Expire;
+
+impl Handler<Expire> for TtsWorker {
+    type Result = ();
+
+    fn handle(&mut self, _: Expire, ctx: &mut Self::Context) {
+        let (db, worker, dispatcher) = (self.db.clone(), ctx.address(), self.dispatcher.clone());
+        actix_rt::spawn(async move {
+            let next = db.write(|tx| store::expire(tx)).await;
+            let _ = dispatcher.try_send(DeliveryOwed);
+            worker.do_send(Expired(next.ok().flatten()));
+        });
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Expired(Option<Millis>);
+
+impl Handler<Expired> for TtsWorker {
+    type Result = ();
+
+    fn handle(&mut self, Expired(next): Expired, ctx: &mut Self::Context) {
+        self.arm_expiry(ctx, next);
+    }
+}
+
+/// A unit has claimed this job.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Claims {
+    id: Uuid,
+    next_deadline_at: Option<Millis>,
+    life: u32,
+}
+
+impl Handler<Claims> for TtsWorker {
+    type Result = ();
+
+    fn handle(&mut self, claims: Claims, ctx: &mut Self::Context) {
+        if claims.life == self.life {
+            self.current = Some(claims.id);
+        }
+        self.arm_expiry(ctx, claims.next_deadline_at);
+    }
+}
+
+/// The child is free again.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Spoke {
+    synthesizer: Option<Synthesizer>,
+    next: Next,
+    finish: Option<Finish>,
+    life: u32,
+}
+
+enum Next {
+    /// There may be more.
+    Claim,
+    /// Nothing was there.
+    Wait {
+        /// When the next deadline of a waiting job comes.
+        next_deadline_at: Option<Millis>,
+    },
+    /// Something failed that is not the job's fault.
+    Pause,
+    /// The child could not be started; so long until it is tried again.
+    Backoff(Duration),
+}
+
+impl Handler<Spoke> for TtsWorker {
+    type Result = ();
+
+    fn handle(&mut self, spoke: Spoke, ctx: &mut Self::Context) {
+        if let Some(finish) = spoke.finish {
+            self.finishing += usize::from(spoke.life == self.life);
+            self.finish(finish, spoke.life, ctx);
+        }
+        if spoke.life != self.life {
+            return;
+        }
+        let synthesizer = spoke.synthesizer.unwrap_or_else(|| self.new_synthesizer());
+        self.synthesizer = Some(synthesizer);
+        self.speaking = None;
+        self.current = None;
+        let now = self.db.clock().now();
+        match spoke.next {
+            Next::Claim => self.pump(ctx),
+            Next::Wait { .. } if self.again => self.pump(ctx),
+            Next::Wait { next_deadline_at } => self.arm_expiry(ctx, next_deadline_at),
+            Next::Pause => self.arm_retry(ctx, now + STORE_PAUSE_MS),
+            Next::Backoff(wait) => {
+                self.arm_retry(ctx, now + i64::try_from(wait.as_millis()).unwrap_or(STORE_PAUSE_MS));
+            }
+        }
+        self.tell_if_idle();
+    }
+}
+
+impl TtsWorker {
+    /// Writes the file and commits the outcome while the child speaks on.
+    fn finish(&self, finish: Finish, life: u32, ctx: &mut Context<Self>) {
+        let (db, files, progress) = (self.db.clone(), self.files.clone(), self.progress.clone());
+        let (worker, dispatcher) = (ctx.address(), self.dispatcher.clone());
+        let max_attempts = self.settings.max_attempts;
+        actix_rt::spawn(async move {
+            let id = finish.fence.id;
+            let unit = spawn_unit(async move { finish.commit(&db, &files, max_attempts).await });
+            if let Err(failure) = unit.await {
+                log::error!("an outcome could not be committed: {failure}");
+            }
+            progress.clear(id);
+            let _ = dispatcher.try_send(DeliveryOwed);
+            worker.do_send(FinishedOne { life });
+        });
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct FinishedOne {
+    life: u32,
+}
+
+impl Handler<FinishedOne> for TtsWorker {
+    type Result = ();
+
+    fn handle(&mut self, FinishedOne { life }: FinishedOne, ctx: &mut Self::Context) {
+        if life == self.life {
+            self.finishing = self.finishing.saturating_sub(1);
+            self.pump(ctx);
+            self.tell_if_idle();
+        }
+    }
+}
+
+impl Handler<Drain> for TtsWorker {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, drain: Drain, ctx: &mut Self::Context) -> Self::Result {
+        self.draining.send_replace(true);
+        // Only a unit between claims holds the child without a job.
+        let mut idle = self.idle.subscribe();
+        let worker = ctx.address();
+        Box::pin(async move {
+            let ended = async {
+                let _ = idle.wait_for(|idle| *idle).await;
+            };
+            if tokio::time::timeout_at(drain.until, ended).await.is_err() {
+                worker.do_send(GiveBack);
+                let _ = idle.wait_for(|idle| *idle).await;
+            }
+        })
+    }
+}
+
+/// The grace is over: cancel the child, which gives the job back.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct GiveBack;
+
+impl Handler<GiveBack> for TtsWorker {
+    type Result = ();
+
+    fn handle(&mut self, _: GiveBack, _: &mut Self::Context) {
+        self.call_off();
+    }
+}
+
+/// Claims one job and has it spoken.
+struct SpeakUnit {
+    db: Db,
+    files: Files,
+    voices: Voices,
+    progress: ProgressBoard,
+    settings: Settings,
+    worker: Addr<TtsWorker>,
+    synthesizer: Synthesizer,
+    life: u32,
+}
+
+impl SpeakUnit {
+    async fn run(mut self, canceled: oneshot::Receiver<()>) -> Spoke {
+        // Without a child there is no use in claiming: a start-up failure
+        // costs no job an attempt.
+        match self.synthesizer.ensure_started().await {
+            Ok(hello) => self.voices.offer(hello),
+            Err(error) => {
+                self.voices.withdraw(&error.to_string());
+                return self.ends(Next::Backoff(error.retry_in), None);
+            }
+        }
+        let owner = self.settings.owner;
+        let claimed = match self.db.write(move |tx| store::claim(tx, owner)).await {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                log::error!("no job could be claimed: {error}");
+                return self.ends(Next::Pause, None);
+            }
+        };
+        let Claimed { job: Some(job), next_deadline_at } = claimed else {
+            return self.ends(Next::Wait { next_deadline_at: claimed.next_deadline_at }, None);
+        };
+        let id = job.row.id.0;
+        self.worker.do_send(Claims { id, next_deadline_at, life: self.life });
+        let finish = self.speak(job, canceled).await;
+        let next = match &finish.outcome {
+            Outcome::GiveBack { wait: Some(wait), .. } => Next::Backoff(*wait),
+            _ => Next::Claim,
+        };
+        self.ends(next, Some(finish))
+    }
+
+    fn ends(self, next: Next, finish: Option<Finish>) -> Spoke {
+        Spoke { synthesizer: Some(self.synthesizer), next, finish, life: self.life }
+    }
+
+    async fn speak(&mut self, job: Job, canceled: oneshot::Receiver<()>) -> Finish {
+        let row = job.row;
+        let fence = Fence { id: row.id.0, claim: row.claim, owner: self.settings.owner };
+        let create = row.request();
+        let (format, bitrate_kbps, speed) =
+            create.map_or((speech::Format::Mp3, 64, 1.0), |create| (create.format, create.bitrate_kbps, create.speed));
+        let request =
+            speech::Request { text: job.text, voice: row.resolved_voice.clone(), format, bitrate_kbps, speed };
+        let characters = u32::try_from(row.characters).unwrap_or(0);
+        let synthesis_limit =
+            self.settings.synthesis_base + self.settings.synthesis_per_character.saturating_mul(characters);
+        let remaining_ms = u64::try_from(row.deadline_at - self.db.clock().now()).unwrap_or(0);
+        let remaining = Duration::from_millis(remaining_ms);
+        let mut gathered = Gather {
+            id: fence.id,
+            spool: Rc::new(RefCell::new(Some(self.files.spool()))),
+            progress: self.progress.clone(),
+        };
+        let wall_limit = synthesis_limit.min(remaining);
+        let canceled = async move {
+            // A dropped sender is a worker that has restarted, not a cancel.
+            if canceled.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let spoken = self.synthesizer.speak(&request, wall_limit, &mut gathered, canceled).await;
+        let spool = gathered.spool.borrow_mut().take();
+        let outcome = match (spoken, spool) {
+            (Ok(spoken), Some(spool)) => Outcome::Spoken { spoken, spool },
+            (Ok(_), None) => Outcome::GiveBack { reason: "the file store failed".into(), wait: None },
+            (Err(error), _) => failed(error, remaining <= synthesis_limit),
+        };
+        let file = self.files.key(fence.id, fence.claim, extension(format));
+        Finish { fence, file, format, bitrate_kbps, outcome }
+    }
+}
+
+/// What an error of the child means for the job.
+fn failed(error: SpeakError, deadline_was_the_limit: bool) -> Outcome {
+    match error {
+        SpeakError::Engine(SpeechError::EngineUnavailable { detail }) => {
+            Outcome::GiveBack { reason: detail, wait: Some(Duration::from_secs(5)) }
+        }
+        SpeakError::Engine(SpeechError::Output { detail }) => {
+            Outcome::GiveBack { reason: detail, wait: Some(Duration::from_secs(1)) }
+        }
+        SpeakError::Engine(SpeechError::Canceled) | SpeakError::Canceled => {
+            Outcome::GiveBack { reason: "canceled or drained".into(), wait: None }
+        }
+        SpeakError::Engine(SpeechError::UnknownVoice { voice }) => Outcome::Failed(Failure::permanent(
+            "unknown_voice",
+            format!("No engine here has the voice `{voice}` any more."),
+        )),
+        SpeakError::Engine(SpeechError::EngineFailed { detail }) => {
+            Outcome::Failed(Failure::permanent("engine_failed", detail))
+        }
+        SpeakError::Crashed { how, .. } => Outcome::AttemptFailed(Failure::permanent(
+            "engine_crashed",
+            format!("The engine crashed on this text each time it was tried ({how})."),
+        )),
+        SpeakError::Overran { .. } if deadline_was_the_limit => Outcome::Failed(store::deadline_exceeded()),
+        SpeakError::Overran { limit } => Outcome::AttemptFailed(Failure::transient(
+            "synthesis_timeout",
+            format!("The engine had not finished after {} s, each time it was tried.", limit.as_secs()),
+        )),
+        SpeakError::NotStarted(error) => {
+            Outcome::GiveBack { reason: error.to_string(), wait: Some(error.retry_in) }
+        }
+    }
+}
+
+/// Takes what the child sends while it speaks.
+struct Gather {
+    id: Uuid,
+    spool: Rc<RefCell<Option<Spool>>>,
+    progress: ProgressBoard,
+}
+
+impl Events for Gather {
+    async fn audio(&mut self, bytes: Bytes) -> std::io::Result<()> {
+        let Some(mut spool) = self.spool.borrow_mut().take() else {
+            return Err(std::io::Error::other("the file store failed before"));
+        };
+        spool.append(bytes).await.map_err(|error| std::io::Error::other(error.to_string()))?;
+        *self.spool.borrow_mut() = Some(spool);
+        Ok(())
+    }
+
+    fn progress(&mut self, done: u32, total: u32) {
+        // A single sentence is over before anybody could look.
+        if total > 1 {
+            self.progress.set(self.id, Progress { sentences_done: done, sentences_total: total });
+        }
+    }
+}
+
+/// What one claim came to, on its way to disk.
+struct Finish {
+    fence: Fence,
+    file: String,
+    format: speech::Format,
+    bitrate_kbps: u32,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Spoken { spoken: Spoken, spool: Spool },
+    Failed(Failure),
+    AttemptFailed(Failure),
+    GiveBack { reason: String, wait: Option<Duration> },
+}
+
+impl Finish {
+    async fn commit(self, db: &Db, files: &Files, max_attempts: i32) {
+        let fence = self.fence;
+        let result = match self.outcome {
+            Outcome::Spoken { spoken, spool } => match keep(spoken.head.clone(), spool, &self.file).await {
+                Ok(stored) => {
+                    let finished = finished(&spoken, stored, self.file.clone(), self.format, self.bitrate_kbps);
+                    let committed = db.write_until_kept(move |tx| store::complete(tx, fence, &finished)).await;
+                    if committed == Ok(false) {
+                        // Canceled or claimed anew meanwhile: nobody names it.
+                        let _ = files.remove(&self.file).await;
+                    }
+                    committed
+                }
+                Err(error) => {
+                    log::error!("the audio of {} could not be kept: {error}", fence.id);
+                    db.write_until_kept(move |tx| store::give_back(tx, fence, "the file store failed")).await
+                }
+            },
+            Outcome::Failed(failure) => db.write_until_kept(move |tx| store::fail(tx, fence, &failure)).await,
+            Outcome::AttemptFailed(failure) => {
+                db.write_until_kept(move |tx| store::attempt_failed(tx, fence, &failure, max_attempts)).await
+            }
+            Outcome::GiveBack { reason, .. } => db.write_until_kept(move |tx| store::give_back(tx, fence, &reason)).await,
+        };
+        if let Err(error) = result {
+            log::error!("the outcome of {} could not be committed: {error}", fence.id);
+        }
+    }
+}
+
+async fn keep(head: Vec<u8>, mut spool: Spool, file: &str) -> Result<Stored, FileError> {
+    spool.replace_head(head).await?;
+    spool.store(file).await
+}
+
+fn finished(
+    spoken: &Spoken,
+    stored: Stored,
+    file: String,
+    format: speech::Format,
+    bitrate_kbps: u32,
+) -> Finished {
+    let audio = Audio {
+        url: String::new(),
+        format,
+        bitrate_kbps: (format == speech::Format::Mp3).then_some(bitrate_kbps),
+        sample_rate_hz: spoken.sample_rate_hz,
+        channels: spoken.channels,
+        duration_ms: spoken.duration_ms,
+        bytes: stored.bytes,
+        sha256: stored.sha256,
+        expires_at: None,
+    };
+    Finished { file, audio, words: serde_json::to_string(&spoken.words).unwrap_or_else(|_| "[]".into()) }
+}

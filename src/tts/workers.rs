@@ -1,0 +1,59 @@
+//! The addresses of all workers, for those who have something to tell them.
+
+use std::sync::{Arc, OnceLock};
+
+use actix::Addr;
+use diesel::prelude::QueryResult;
+use uuid::Uuid;
+
+use super::store;
+use super::worker::{JobCanceled, JobQueued, TtsWorker};
+use crate::clock::Millis;
+use crate::db::{Conn, Tx};
+use crate::delivery::check::{CheckQueue, Verdict};
+
+/// Filled once, when the workers have been started: the dispatcher, which
+/// tells them of opened jobs, is started before them.
+#[derive(Clone, Default)]
+pub struct Workers(Arc<OnceLock<Vec<Addr<TtsWorker>>>>);
+
+impl Workers {
+    /// Makes the workers known.
+    pub fn fill(&self, workers: Vec<Addr<TtsWorker>>) {
+        // A second call would be a bug of the tree; the first one stands.
+        let _ = self.0.set(workers);
+    }
+
+    /// A job may be there to claim. A worker whose mailbox is full has such
+    /// a hint already.
+    pub fn queued(&self) {
+        for worker in self.0.get().into_iter().flatten() {
+            let _ = worker.try_send(JobQueued);
+        }
+    }
+
+    /// This job is called off.
+    pub fn canceled(&self, id: Uuid) {
+        for worker in self.0.get().into_iter().flatten() {
+            worker.do_send(JobCanceled(id));
+        }
+    }
+}
+
+impl CheckQueue for Workers {
+    fn unchecked(&self, conn: &mut Conn, allowance: &dyn Fn(&str) -> usize) -> QueryResult<Vec<String>> {
+        store::unchecked_urls(conn, allowance)
+    }
+
+    fn settle(&self, tx: &mut Tx<'_>, url: &str, verdict: &Verdict) -> QueryResult<bool> {
+        store::settle_check(tx, url, verdict)
+    }
+
+    fn expire_held(&self, tx: &mut Tx<'_>, hold_ms: Millis) -> QueryResult<Option<Millis>> {
+        store::expire_held(tx, hold_ms)
+    }
+
+    fn opened(&self) {
+        self.queued();
+    }
+}
