@@ -100,9 +100,12 @@ struct Started {
 /// [`StartError`] when it could not start; once it has, it ends in order, or
 /// the process exits with [`EXIT_GAVE_UP`].
 pub async fn run(config: Config) -> Result<(), StartError> {
-    let listener = TcpListener::bind(config.server.listen)
-        .map_err(|error| failed(&format!("{} cannot be listened on", config.server.listen))(&error))?;
-    let address = listener.local_addr().map_err(|error| failed("the listener")(&error))?;
+    let listener = TcpListener::bind(config.server.listen).map_err(|error| {
+        failed(&format!("{} cannot be listened on", config.server.listen))(&error)
+    })?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| failed("the listener")(&error))?;
     let config = config.bound(address);
     let stop = watch::Sender::new(false);
 
@@ -130,7 +133,12 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     actix_rt::spawn(exit_on_second_signal());
     stop.send_replace(true);
     let grace = Duration::from_secs(common.config.server.shutdown_grace_s);
-    tree.stop(grace.saturating_sub(Duration::from_secs(HTTP_GRACE_S)).max(grace / 2)).await;
+    tree.stop(
+        grace
+            .saturating_sub(Duration::from_secs(HTTP_GRACE_S))
+            .max(grace / 2),
+    )
+    .await;
     handle.stop(true).await;
     let _ = serving.await;
     for service in &services {
@@ -151,28 +159,59 @@ fn open_databases(config: &Config) -> Result<(Option<Db>, Option<Db>, Clock), St
     std::fs::create_dir_all(&config.data_dir).map_err(|error| make(&error))?;
     let open = |wanted: bool, service: Service| {
         let path = config.data_dir.join(format!("{service}.db"));
-        wanted.then(|| db::open(&path)).transpose().map_err(|error| StartError(error.to_string()))
+        wanted
+            .then(|| db::open(&path))
+            .transpose()
+            .map_err(|error| StartError(error.to_string()))
     };
     let tts = open(config.role.runs_tts(), Service::Tts)?;
     let backend = open(config.role.runs_backend(), Service::Backend)?;
-    let anchors = [tts.as_ref(), backend.as_ref()].into_iter().flatten().filter_map(db::Opened::anchor);
+    let anchors = [tts.as_ref(), backend.as_ref()]
+        .into_iter()
+        .flatten()
+        .filter_map(db::Opened::anchor);
     let anchor: Option<Anchor> = anchors.max_by_key(|anchor| anchor.now_ms);
     let clock = Clock::resume(anchor);
     let start = |opened: Option<db::Opened>, service| {
-        opened.map(|db| db.start(service, clock.clone())).transpose().map_err(|error| StartError(error.to_string()))
+        opened
+            .map(|db| db.start(service, clock.clone()))
+            .transpose()
+            .map_err(|error| StartError(error.to_string()))
     };
-    Ok((start(tts, Service::Tts)?, start(backend, Service::Backend)?, clock))
+    Ok((
+        start(tts, Service::Tts)?,
+        start(backend, Service::Backend)?,
+        clock,
+    ))
 }
 
-fn common(config: Config, clock: Clock, stopping: watch::Receiver<bool>) -> Result<Common, StartError> {
-    let secrets = config.callback_secrets().map_err(|error| StartError(error.to_string()))?;
+fn common(
+    config: Config,
+    clock: Clock,
+    stopping: watch::Receiver<bool>,
+) -> Result<Common, StartError> {
+    let secrets = config
+        .callback_secrets()
+        .map_err(|error| StartError(error.to_string()))?;
     let secrets: Arc<[Secret]> = secrets.into();
     let ttl_s = i64::try_from(config.links.ttl_s).unwrap_or(i64::MAX);
-    let links = Links::new(config.server.public_url.clone(), Arc::clone(&secrets), ttl_s, clock.clone());
+    let links = Links::new(
+        config.server.public_url.clone(),
+        Arc::clone(&secrets),
+        ttl_s,
+        clock.clone(),
+    );
     // A service for this machine alone may report to this machine.
     let loopback_allowed = config.server.api_keys.is_empty();
-    let always = config.role.runs_backend().then_some(&config.backend.callback_base_url);
-    let policy = Policy::callbacks(config.callback.allow_cidrs.clone(), loopback_allowed, always);
+    let always = config
+        .role
+        .runs_backend()
+        .then_some(&config.backend.callback_base_url);
+    let policy = Policy::callbacks(
+        config.callback.allow_cidrs.clone(),
+        loopback_allowed,
+        always,
+    );
     let roots = tls::system_roots().map_err(|error| failed("the TLS roots")(&error))?;
     let timeouts = Timeouts {
         connect: Duration::from_secs(config.callback.connect_timeout_s),
@@ -180,14 +219,29 @@ fn common(config: Config, clock: Clock, stopping: watch::Receiver<bool>) -> Resu
     };
     let client = Client::new(policy.clone(), timeouts, Arc::clone(&roots));
     let trusted = Client::new(Policy::trusted(), timeouts, roots);
-    Ok(Common { config, clock, secrets, links, policy, client, trusted, stopping })
+    Ok(Common {
+        config,
+        clock,
+        secrets,
+        links,
+        policy,
+        client,
+        trusted,
+        stopping,
+    })
 }
 
 fn sender(common: &Common) -> Sender {
     Sender {
         client: common.client.clone(),
         secrets: Arc::clone(&common.secrets),
-        origin: common.config.server.public_url.host_str().unwrap_or("localhost").to_owned(),
+        origin: common
+            .config
+            .server
+            .public_url
+            .host_str()
+            .unwrap_or("localhost")
+            .to_owned(),
         clock: common.clock.clone(),
     }
 }
@@ -218,15 +272,24 @@ async fn start_tts(
     let config = &common.config;
     let store = failed("the TTS service's database");
     let owner = Uuid::now_v7();
-    let freed = db.write(move |tx| tts::store::recover(tx, owner)).await.map_err(|error| store(&error))?;
+    let freed = db
+        .write(move |tx| tts::store::recover(tx, owner))
+        .await
+        .map_err(|error| store(&error))?;
     if freed > 0 {
         log::info!("{freed} jobs that were being spoken when the process ended are queued again");
     }
-    let (jobs, bytes) = db.read(tts::store::open_load).await.map_err(|error| store(&error))?;
+    let (jobs, bytes) = db
+        .read(tts::store::open_load)
+        .await
+        .map_err(|error| store(&error))?;
     db.load().add(jobs, bytes);
     let files = Files::open(&config.data_dir.join("files"), Service::Tts)
         .map_err(|error| failed("the TTS service's files")(&error))?;
-    let voices = Voices::new(config.tts.aliases.clone(), config.tts.default_voices.clone());
+    let voices = Voices::new(
+        config.tts.aliases.clone(),
+        config.tts.default_voices.clone(),
+    );
     let checks = CheckCache::new(common.clock.clone());
     let workers = Workers::default();
     let in_delivery = InDelivery::default();
@@ -274,7 +337,10 @@ async fn start_tts(
                 settings: settings.clone(),
                 children: Arc::clone(children),
                 make_synthesizer: Box::new(move || {
-                    Synthesizer::new(Options { test_voices, ..Options::default() })
+                    Synthesizer::new(Options {
+                        test_voices,
+                        ..Options::default()
+                    })
                 }),
             };
             tree.start(worker_name(number), TtsWorker::new(parts))
@@ -299,12 +365,20 @@ async fn start_tts(
         workers,
         dispatcher: dispatcher.clone(),
     };
-    let delivery = DeliveryState { db: db.clone(), in_delivery, dispatcher };
+    let delivery = DeliveryState {
+        db: db.clone(),
+        in_delivery,
+        dispatcher,
+    };
     let routes: Routes = Arc::new(move |config: &mut web::ServiceConfig| {
         config.app_data(web::Data::new(state.clone()));
         tts::api::routes(config, delivery.clone());
     });
-    Ok(Started { db, routes, checks: vec![engines_are_there(voices)] })
+    Ok(Started {
+        db,
+        routes,
+        checks: vec![engines_are_there(voices)],
+    })
 }
 
 fn worker_name(number: usize) -> String {
@@ -317,7 +391,12 @@ fn engines_are_there(voices: Voices) -> health::Check {
         let offered = voices.offered();
         let mut reasons: Vec<String> = offered.problem.into_iter().collect();
         if offered.catalog.items.is_empty() {
-            reasons.extend(offered.unavailable.into_iter().map(|(engine, detail)| format!("{engine}: {detail}")));
+            reasons.extend(
+                offered
+                    .unavailable
+                    .into_iter()
+                    .map(|(engine, detail)| format!("{engine}: {detail}")),
+            );
             if reasons.is_empty() {
                 reasons.push("no voice is known yet".into());
             }
@@ -335,8 +414,16 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
     db.load().add(jobs, bytes);
     let files = Files::open(&config.data_dir.join("files"), Service::Backend)
         .map_err(|error| failed("the Backend service's files")(&error))?;
-    let api_key = config.backend.tts_api_key.as_ref().map(|key| key.reveal().to_owned());
-    let tts = TtsClient::new(common.trusted.clone(), config.backend.tts_url.clone(), api_key);
+    let api_key = config
+        .backend
+        .tts_api_key
+        .as_ref()
+        .map(|key| key.reveal().to_owned());
+    let tts = TtsClient::new(
+        common.trusted.clone(),
+        config.backend.tts_url.clone(),
+        api_key,
+    );
     let voices = watch::Sender::new(Catalog::default());
     let voices_known = voices.subscribe();
     let in_delivery = InDelivery::default();
@@ -380,7 +467,14 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
         }),
     );
 
-    let report_to = format!("{}/v1/callbacks", config.backend.callback_base_url.as_str().trim_end_matches('/'));
+    let report_to = format!(
+        "{}/v1/callbacks",
+        config
+            .backend
+            .callback_base_url
+            .as_str()
+            .trim_end_matches('/')
+    );
     let state = BackendState {
         db: db.clone(),
         files,
@@ -392,14 +486,26 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
         max_load: max_load(config),
         report_to,
         secrets: Arc::clone(&common.secrets),
-        hints: backend::Hints { backend, watchdog, dispatcher: dispatcher.clone() },
+        hints: backend::Hints {
+            backend,
+            watchdog,
+            dispatcher: dispatcher.clone(),
+        },
     };
-    let delivery = DeliveryState { db: db.clone(), in_delivery, dispatcher };
+    let delivery = DeliveryState {
+        db: db.clone(),
+        in_delivery,
+        dispatcher,
+    };
     let routes: Routes = Arc::new(move |config: &mut web::ServiceConfig| {
         config.app_data(web::Data::new(state.clone()));
         backend_service::api::routes(config, delivery.clone());
     });
-    Ok(Started { db, routes, checks: Vec::new() })
+    Ok(Started {
+        db,
+        routes,
+        checks: Vec::new(),
+    })
 }
 
 fn ended(db: &Db) -> impl Future<Output = ()> + 'static {
@@ -415,9 +521,21 @@ fn serve(
     children: &ChildBoard,
 ) -> Result<actix_web::dev::Server, StartError> {
     let config = &common.config;
-    let keys: Vec<String> = config.server.api_keys.iter().map(|key| key.reveal().to_owned()).collect();
-    let gate_data = web::Data::new(Gate::new(&keys, loopback_names(config), common.links.clone()));
-    let checks = services.iter().flat_map(|service| service.checks.clone()).collect();
+    let keys: Vec<String> = config
+        .server
+        .api_keys
+        .iter()
+        .map(|key| key.reveal().to_owned())
+        .collect();
+    let gate_data = web::Data::new(Gate::new(
+        &keys,
+        loopback_names(config),
+        common.links.clone(),
+    ));
+    let checks = services
+        .iter()
+        .flat_map(|service| service.checks.clone())
+        .collect();
     let health = web::Data::new(Health::new(checks, common.stopping.clone()));
     let children = Arc::clone(children);
     let system = web::Data::new(system::System {
@@ -428,7 +546,10 @@ fn serve(
         children: Arc::new(move || stats_of(&children)),
     });
     let streams = web::Data::new(Streams::new(common.stopping.clone()));
-    let routes: Vec<Routes> = services.iter().map(|service| Arc::clone(&service.routes)).collect();
+    let routes: Vec<Routes> = services
+        .iter()
+        .map(|service| Arc::clone(&service.routes))
+        .collect();
     let server = HttpServer::new(move || {
         let routes = routes.clone();
         App::new()
@@ -456,8 +577,14 @@ fn serve(
 }
 
 fn stats_of(children: &ChildBoard) -> BTreeMap<String, Stats> {
-    let children = children.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    children.iter().enumerate().map(|(number, monitor)| (worker_name(number), monitor.stats())).collect()
+    let children = children
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    children
+        .iter()
+        .enumerate()
+        .map(|(number, monitor)| (worker_name(number), monitor.stats()))
+        .collect()
 }
 
 /// The names that an unauthenticated loopback listener answers to; `None`
@@ -466,17 +593,31 @@ fn loopback_names(config: &Config) -> Option<Vec<String>> {
     if !config.server.api_keys.is_empty() || !config.server.listen.ip().is_loopback() {
         return None;
     }
-    let mut names: Vec<String> = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec();
+    let mut names: Vec<String> = ["localhost", "127.0.0.1", "[::1]"]
+        .map(str::to_owned)
+        .to_vec();
     let urls = [&config.server.public_url, &config.backend.callback_base_url];
-    names.extend(urls.into_iter().filter_map(|url| url.host_str().map(str::to_owned)));
+    names.extend(
+        urls.into_iter()
+            .filter_map(|url| url.host_str().map(str::to_owned)),
+    );
     let ip = config.server.listen.ip();
-    names.push(if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() });
+    names.push(if ip.is_ipv6() {
+        format!("[{ip}]")
+    } else {
+        ip.to_string()
+    });
     Some(names)
 }
 
 fn announce(config: &Config) {
     let folder = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
-    log::info!("hoiam {} ({}) listens on http://{}", env!("CARGO_PKG_VERSION"), config.role.as_str(), config.server.listen);
+    log::info!(
+        "hoiam {} ({}) listens on http://{}",
+        env!("CARGO_PKG_VERSION"),
+        config.role.as_str(),
+        config.server.listen
+    );
     log::info!("data is kept in {}", folder.display());
     // For people and scripts that started it with port 0.
     println!("listening on http://{}", config.server.listen);
@@ -484,9 +625,10 @@ fn announce(config: &Config) {
 
 async fn wait_for_signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         log::error!("signals cannot be received; only a kill will end the process");
         return std::future::pending().await;
     };

@@ -19,7 +19,10 @@ impl ProgressBoard {
     /// An empty board whose changes go to the streams of `db`.
     #[must_use]
     pub fn new(db: Db) -> Self {
-        Self { db, known: Arc::default() }
+        Self {
+            db,
+            known: Arc::default(),
+        }
     }
 
     /// Notes progress and tells the streams.
@@ -27,7 +30,12 @@ impl ProgressBoard {
         self.known().insert(id, progress);
         let event = Event {
             progress: Some(progress),
-            ..Event::of(self.db.service(), id, EventType::Progress, self.db.clock().now())
+            ..Event::of(
+                self.db.service(),
+                id,
+                EventType::Progress,
+                self.db.clock().now(),
+            )
         };
         self.db.publish(id, event);
     }

@@ -22,8 +22,8 @@ use crate::contract::Catalog;
 use crate::db::{Db, InFlight, StoreError};
 use crate::delivery::{CallbackDispatcher, DeliveryOwed};
 use crate::files::Files;
-use crate::progress::ProgressBoard;
 use crate::outbound::circuit::{Allow, Circuit, Limits};
+use crate::progress::ProgressBoard;
 use crate::supervision::{Drain, spawn_unit};
 
 /// Errands under way at most.
@@ -35,8 +35,12 @@ const VOICES_EVERY_MS: Millis = 60_000;
 /// How soon it is tried again while there is none yet.
 const VOICES_AGAIN_MS: Millis = 2_000;
 /// When a TTS service that fails is left alone, and how it is probed.
-const CIRCUIT: Limits =
-    Limits { threshold: 3, first_wait_ms: 1000, longest_wait_ms: 30_000, probe_silence_ms: 60_000 };
+const CIRCUIT: Limits = Limits {
+    threshold: 3,
+    first_wait_ms: 1000,
+    longest_wait_ms: 30_000,
+    probe_silence_ms: 60_000,
+};
 
 /// A task may owe a hand-over.
 #[derive(Message, Clone, Copy)]
@@ -70,7 +74,11 @@ impl Handler<Watch> for Backend {
         if self.draining || !self.followed.insert(id) {
             return;
         }
-        let (tts, board, backend) = (self.parts.tts.clone(), self.parts.progress.clone(), ctx.address());
+        let (tts, board, backend) = (
+            self.parts.tts.clone(),
+            self.parts.progress.clone(),
+            ctx.address(),
+        );
         actix_rt::spawn(async move {
             let _ = spawn_unit(follow(tts, board, id, watcher)).await;
             backend.do_send(Unfollowed(id));
@@ -183,7 +191,9 @@ impl Backend {
         match at {
             Some(at) => {
                 let backend = ctx.address();
-                self.due.arm(self.parts.db.clock(), at, move || backend.do_send(TaskSubmitted));
+                self.due.arm(self.parts.db.clock(), at, move || {
+                    backend.do_send(TaskSubmitted)
+                });
             }
             None => self.due.disarm(),
         }
@@ -195,7 +205,11 @@ impl Backend {
             return;
         };
         self.idle.send_replace(false);
-        let (db, tts, files) = (self.parts.db.clone(), self.parts.tts.clone(), self.parts.files.clone());
+        let (db, tts, files) = (
+            self.parts.db.clone(),
+            self.parts.tts.clone(),
+            self.parts.files.clone(),
+        );
         let (backend, life, id) = (ctx.address(), self.life, row.id.0);
         actix_rt::spawn(async move {
             let unit = spawn_unit(async move {
@@ -208,7 +222,10 @@ impl Backend {
             let health = match unit.await {
                 Ok(Ok(health)) => Some(health),
                 Ok(Err(error)) => {
-                    log::error!("the {} of {id} could not be recorded: {error}", errand.as_str());
+                    log::error!(
+                        "the {} of {id} could not be recorded: {error}",
+                        errand.as_str()
+                    );
                     None
                 }
                 Err(failure) => {
@@ -227,7 +244,8 @@ impl Backend {
             Some(Health::Fails) => self.circuit.failure(now),
             Some(Health::Busy { pause }) => {
                 self.circuit.success();
-                let pause_ms = i64::try_from(pause.min(Duration::from_secs(60)).as_millis()).unwrap_or(1000);
+                let pause_ms =
+                    i64::try_from(pause.min(Duration::from_secs(60)).as_millis()).unwrap_or(1000);
                 self.paused_until = now + pause_ms;
             }
             // The unit has panicked or its outcome is not kept: the row is
@@ -240,7 +258,11 @@ impl Backend {
         let (tts, backend) = (self.parts.tts.clone(), ctx.address());
         actix_rt::spawn(async move {
             let catalog = tts.voices().await;
-            backend.do_send(Voices(catalog.map_err(|error| log::debug!("no list of voices: {error}")).ok()));
+            backend.do_send(Voices(
+                catalog
+                    .map_err(|error| log::debug!("no list of voices: {error}"))
+                    .ok(),
+            ));
         });
     }
 }
@@ -364,9 +386,15 @@ impl Handler<Voices> for Backend {
             self.parts.voices.send_replace(catalog);
         }
         let known = !self.parts.voices.borrow().items.is_empty();
-        let wait = if known { VOICES_EVERY_MS } else { VOICES_AGAIN_MS };
+        let wait = if known {
+            VOICES_EVERY_MS
+        } else {
+            VOICES_AGAIN_MS
+        };
         let (backend, at) = (ctx.address(), self.now() + wait);
-        self.voices_timer.arm(self.parts.db.clock(), at, move || backend.do_send(FetchVoices));
+        self.voices_timer.arm(self.parts.db.clock(), at, move || {
+            backend.do_send(FetchVoices)
+        });
     }
 }
 

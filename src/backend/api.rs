@@ -87,7 +87,11 @@ pub fn routes(config: &mut web::ServiceConfig, delivery: DeliveryState) {
 
 type State = web::Data<BackendState>;
 
-async fn create(state: State, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Answer> {
+async fn create(
+    state: State,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Answer> {
     let key = request::idempotency_key(&request)?;
     accept(&state, &request, payload, Uuid::now_v7(), key).await
 }
@@ -110,8 +114,18 @@ async fn accept(
 ) -> Result<HttpResponse, Answer> {
     let body = request::json_body(request, payload, state.body_limit).await?;
     let create = read(state, &body)?;
-    submit(state, request, New { id, idempotency_key, create, report_to: state.report_to.clone(), retry_of: None })
-        .await
+    submit(
+        state,
+        request,
+        New {
+            id,
+            idempotency_key,
+            create,
+            report_to: state.report_to.clone(),
+            retry_of: None,
+        },
+    )
+    .await
 }
 
 /// Reads and checks everything that can be refused, before anything is
@@ -128,11 +142,21 @@ fn read(state: &BackendState, body: &[u8]) -> Result<Create, Problem> {
 }
 
 /// The commit behind the 202, and the hints after it.
-async fn submit(state: &BackendState, request: &HttpRequest, new: New) -> Result<HttpResponse, Answer> {
+async fn submit(
+    state: &BackendState,
+    request: &HttpRequest,
+    new: New,
+) -> Result<HttpResponse, Answer> {
     let (max_jobs, max_bytes) = state.max_load;
     let text_bytes = i64::try_from(new.create.text.len()).unwrap_or(i64::MAX);
-    if state.db.load().jobs() >= max_jobs || state.db.load().bytes().saturating_add(text_bytes) > max_bytes {
-        return Err(Problem::new(Code::QueueFull, "The queue is full (queue.max_jobs, queue.max_bytes).").into());
+    if state.db.load().jobs() >= max_jobs
+        || state.db.load().bytes().saturating_add(text_bytes) > max_bytes
+    {
+        return Err(Problem::new(
+            Code::QueueFull,
+            "The queue is full (queue.max_jobs, queue.max_bytes).",
+        )
+        .into());
     }
     let wait = request::preferred_wait(request);
     let live = wait.map(|_| state.db.subscribe());
@@ -152,7 +176,10 @@ async fn submit(state: &BackendState, request: &HttpRequest, new: New) -> Result
     if is_new {
         let _ = state.hints.backend.try_send(TaskSubmitted);
         // This hint carries an instant, so a full mailbox must not lose it.
-        state.hints.watchdog.do_send(DeadlineAdded { pull_at: row.pull_at, deadline_at: row.deadline_at });
+        state.hints.watchdog.do_send(DeadlineAdded {
+            pull_at: row.pull_at,
+            deadline_at: row.deadline_at,
+        });
     }
     let id = row.id.0;
     if let (Some(wait), Some(live)) = (wait, live)
@@ -161,9 +188,20 @@ async fn submit(state: &BackendState, request: &HttpRequest, new: New) -> Result
         let ended = |to: &str| TaskStatus::parse(to).is_some_and(TaskStatus::is_ended);
         until_ended(live, id, wait, ended).await;
     }
-    let task = if is_new && wait.is_none() { state.view.task(&row, None) } else { one(state, id).await? };
-    let mut answer = if is_new && !task.status.is_ended() { HttpResponse::Accepted() } else { HttpResponse::Ok() };
-    answer.insert_header((header::LOCATION, format!("{}/{id}", Service::Backend.collection())));
+    let task = if is_new && wait.is_none() {
+        state.view.task(&row, None)
+    } else {
+        one(state, id).await?
+    };
+    let mut answer = if is_new && !task.status.is_ended() {
+        HttpResponse::Accepted()
+    } else {
+        HttpResponse::Ok()
+    };
+    answer.insert_header((
+        header::LOCATION,
+        format!("{}/{id}", Service::Backend.collection()),
+    ));
     Ok(answer.json(task))
 }
 
@@ -178,7 +216,10 @@ async fn get(state: State, id: web::Path<String>) -> Result<HttpResponse, Answer
 }
 
 async fn list(state: State, request: HttpRequest) -> Result<HttpResponse, Answer> {
-    let statuses: Vec<&str> = TaskStatus::ALL.iter().map(|status| status.as_str()).collect();
+    let statuses: Vec<&str> = TaskStatus::ALL
+        .iter()
+        .map(|status| status.as_str())
+        .collect();
     let filter = Query::of(request.query_string()).filter(&statuses)?;
     let view = state.view.clone();
     let page = state
@@ -188,11 +229,17 @@ async fn list(state: State, request: HttpRequest) -> Result<HttpResponse, Answer
             let most = usize::try_from(filter.limit).unwrap_or(usize::MAX);
             let more = rows.len() > most;
             rows.truncate(most);
-            let next_cursor = rows
-                .last()
-                .filter(|_| more)
-                .map(|row| Cursor { created_at: row.created_at, id: row.id.0 }.to_string());
-            Ok(Page { items: view.with_deliveries(conn, &rows)?, next_cursor })
+            let next_cursor = rows.last().filter(|_| more).map(|row| {
+                Cursor {
+                    created_at: row.created_at,
+                    id: row.id.0,
+                }
+                .to_string()
+            });
+            Ok(Page {
+                items: view.with_deliveries(conn, &rows)?,
+                next_cursor,
+            })
         })
         .await?;
     Ok(HttpResponse::Ok().json(page))
@@ -210,14 +257,20 @@ async fn cancel(state: State, id: web::Path<String>) -> Result<HttpResponse, Ans
             let _ = state.hints.dispatcher.try_send(DeliveryOwed);
             Ok(HttpResponse::Ok().json(one(&state, id).await?))
         }
-        Ended::Refused(row) => {
-            Err(Problem::new(Code::AlreadyEnded, format!("It has already ended: {}.", row.status)).into())
-        }
+        Ended::Refused(row) => Err(Problem::new(
+            Code::AlreadyEnded,
+            format!("It has already ended: {}.", row.status),
+        )
+        .into()),
         Ended::Unknown => Err(Problem::not_found("such task").into()),
     }
 }
 
-async fn retry(state: State, request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Answer> {
+async fn retry(
+    state: State,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Answer> {
     let id = request::id(&id)?;
     let found = state
         .db
@@ -225,9 +278,15 @@ async fn retry(state: State, request: HttpRequest, id: web::Path<String>) -> Res
         .await?;
     let (row, (text, _)) = found.ok_or_else(|| Problem::not_found("such task"))?;
     if !row.status().is_ended() {
-        return Err(Problem::new(Code::NotEnded, "It has not ended; only ended tasks are retried.").into());
+        return Err(Problem::new(
+            Code::NotEnded,
+            "It has not ended; only ended tasks are retried.",
+        )
+        .into());
     }
-    let create = row.request().ok_or_else(|| Problem::new(Code::Internal, "The request cannot be read."))?;
+    let create = row
+        .request()
+        .ok_or_else(|| Problem::new(Code::Internal, "The request cannot be read."))?;
     let new = New {
         id: Uuid::now_v7(),
         idempotency_key: None,
@@ -268,7 +327,10 @@ async fn events(
     let hints = state.hints.clone();
     let guard = move || {
         let watcher: Watcher = Arc::new(());
-        hints.backend.do_send(Watch { id, watcher: Arc::downgrade(&watcher) });
+        hints.backend.do_send(Watch {
+            id,
+            watcher: Arc::downgrade(&watcher),
+        });
         Box::new(watcher) as Box<dyn std::any::Any>
     };
     streams.answer(&request, &state.db, Some(id), guard).await
@@ -281,25 +343,39 @@ async fn file(
 ) -> Result<HttpResponse, Answer> {
     let (id, name) = path.into_inner();
     let id = request::id(&id)?;
-    let wanted = Wanted::parse(&name).ok_or_else(|| Problem::not_found(format_args!("file `{name}`")))?;
+    let wanted =
+        Wanted::parse(&name).ok_or_else(|| Problem::not_found(format_args!("file `{name}`")))?;
     let found = state
         .db
         .read(move |conn| {
             let row = store::get(conn, id)?;
-            let content = if matches!(wanted, Wanted::Audio(_)) { None } else { store::text_and_words(conn, id)? };
+            let content = if matches!(wanted, Wanted::Audio(_)) {
+                None
+            } else {
+                store::text_and_words(conn, id)?
+            };
             Ok(row.map(|row| (row, content)))
         })
         .await?;
     let (row, content) = found.ok_or_else(|| Problem::not_found("such task"))?;
     let Some(audio) = row.audio() else {
         return Err(if row.status().is_ended() {
-            Problem::new(Code::Expired, format!("It has ended without a result: {}.", row.status))
+            Problem::new(
+                Code::Expired,
+                format!("It has ended without a result: {}.", row.status),
+            )
         } else {
             Problem::new(Code::NotReady, format!("It is {}.", row.status))
         }
         .into());
     };
     let (text, words) = content.unwrap_or_default();
-    let kept = Kept { file: row.file, audio, language: row.language.unwrap_or_else(|| "en".into()), text, words };
+    let kept = Kept {
+        file: row.file,
+        audio,
+        language: row.language.unwrap_or_else(|| "en".into()),
+        text,
+        words,
+    };
     Ok(serve(&request, &state.files, kept, wanted).await?)
 }

@@ -31,7 +31,12 @@ pub async fn callbacks(
     request: HttpRequest,
     body: web::Bytes,
 ) -> Result<HttpResponse, Answer> {
-    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let header = |name: &str| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
     let received = Received {
         id: header("webhook-id"),
         timestamp: header("webhook-timestamp"),
@@ -40,19 +45,34 @@ pub async fn callbacks(
     };
     let now_s = state.db.clock().wall().timestamp();
     verify(&state.secrets, &received, now_s).map_err(|error| {
-        Problem::new(Code::Unauthorized, format!("The callback's signature is not acceptable: {}.", error.code()))
+        Problem::new(
+            Code::Unauthorized,
+            format!(
+                "The callback's signature is not acceptable: {}.",
+                error.code()
+            ),
+        )
     })?;
-    let envelope: Envelope = serde_json::from_slice(&body)
-        .map_err(|error| Problem::new(Code::Malformed, format!("The callback cannot be read: {error}.")))?;
+    let envelope: Envelope = serde_json::from_slice(&body).map_err(|error| {
+        Problem::new(
+            Code::Malformed,
+            format!("The callback cannot be read: {error}."),
+        )
+    })?;
     if envelope.kind == DeliveryType::CallbackCheck.as_str() {
         return Ok(HttpResponse::NoContent().finish());
     }
-    let speech: Speech = serde_json::from_value(envelope.data)
-        .map_err(|error| Problem::new(Code::Malformed, format!("The callback's data cannot be read: {error}.")))?;
+    let speech: Speech = serde_json::from_value(envelope.data).map_err(|error| {
+        Problem::new(
+            Code::Malformed,
+            format!("The callback's data cannot be read: {error}."),
+        )
+    })?;
     let db = state.db.clone();
     // A sender that hangs up cannot undo the commit.
     let known = spawn_unit(async move {
-        db.write(move |tx| store::result_known(tx, &speech, "callback")).await
+        db.write(move |tx| store::result_known(tx, &speech, "callback"))
+            .await
     })
     .await
     .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))?

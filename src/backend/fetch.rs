@@ -15,10 +15,16 @@ use crate::files::{Files, Stored};
 ///
 /// # Errors
 /// [`StoreError`] when the outcome could not be kept; a restart tries again.
-pub async fn fetch(db: &Db, tts: &TtsClient, files: &Files, row: &Row) -> Result<Health, StoreError> {
+pub async fn fetch(
+    db: &Db,
+    tts: &TtsClient,
+    files: &Files,
+    row: &Row,
+) -> Result<Health, StoreError> {
     let id = row.id.0;
     let Some(expected) = row.result() else {
-        db.write_until_kept(move |tx| store::fetch_refused(tx, id, "the result cannot be read")).await?;
+        db.write_until_kept(move |tx| store::fetch_refused(tx, id, "the result cannot be read"))
+            .await?;
         return Ok(Health::Answers);
     };
     // The attempt is in the key, so that a try that was cut off is never
@@ -26,18 +32,32 @@ pub async fn fetch(db: &Db, tts: &TtsClient, files: &Files, row: &Row) -> Result
     let key = files.key(id, row.errand_attempt + 1, extension(expected.format));
     let words = match bring(tts, files, row, &expected, &key).await {
         Ok(words) => words,
-        Err(TtsError::Status { status: 410, detail, .. }) => {
-            db.write_until_kept(move |tx| store::fetch_refused(tx, id, &detail)).await?;
+        Err(TtsError::Status {
+            status: 410,
+            detail,
+            ..
+        }) => {
+            db.write_until_kept(move |tx| store::fetch_refused(tx, id, &detail))
+                .await?;
             return Ok(Health::Answers);
         }
         Err(error) => {
             let answers = matches!(&error, TtsError::Status { status, .. } if *status < 500);
-            let health = if answers { Health::Answers } else { Health::Fails };
+            let health = if answers {
+                Health::Answers
+            } else {
+                Health::Fails
+            };
             return again(db, row, Errand::Fetch, &error, health).await;
         }
     };
-    let fetched = Fetched { file: key.clone(), words };
-    let kept = db.write_until_kept(move |tx| store::fetched(tx, id, &fetched)).await?;
+    let fetched = Fetched {
+        file: key.clone(),
+        words,
+    };
+    let kept = db
+        .write_until_kept(move |tx| store::fetched(tx, id, &fetched))
+        .await?;
     if !kept && let Err(error) = files.remove(&key).await {
         log::warn!("a file that nobody needs any more stays behind: {error}");
     }
@@ -57,13 +77,22 @@ async fn bring(
     let mut download = tts.audio(row.id.0, extension(expected.format)).await?;
     let mut spool = files.spool();
     while let Some(bytes) = download.body.next().await {
-        spool.append(bytes.map_err(TtsError::Outbound)?).await.map_err(disk)?;
+        spool
+            .append(bytes.map_err(TtsError::Outbound)?)
+            .await
+            .map_err(disk)?;
     }
     let stored = spool.store(key).await.map_err(disk)?;
-    let whole = Stored { bytes: expected.bytes, sha256: expected.sha256.clone() };
+    let whole = Stored {
+        bytes: expected.bytes,
+        sha256: expected.sha256.clone(),
+    };
     if stored != whole {
         let _ = files.remove(key).await;
-        let detail = format!("{} of {} bytes came, or not the right ones", stored.bytes, expected.bytes);
+        let detail = format!(
+            "{} of {} bytes came, or not the right ones",
+            stored.bytes, expected.bytes
+        );
         return Err(TtsError::Unreadable(detail));
     }
     Ok(words)

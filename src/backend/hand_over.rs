@@ -35,12 +35,15 @@ pub async fn hand_over(db: &Db, tts: &TtsClient, row: &Row) -> Result<Health, St
         // The watchdog is about to say so.
         return Ok(Health::Answers);
     }
-    let Some(create) = request(db, row, now).await? else { return Ok(Health::Answers) };
+    let Some(create) = request(db, row, now).await? else {
+        return Ok(Health::Answers);
+    };
     match tts.create(id, &create).await {
         Ok(speech) => accepted(db, speech).await,
         Err(error) => match judge(&error) {
             Judgement::Refused(failure) => {
-                db.write_until_kept(move |tx| store::refused(tx, id, &failure)).await?;
+                db.write_until_kept(move |tx| store::refused(tx, id, &failure))
+                    .await?;
                 Ok(Health::Answers)
             }
             Judgement::Ambiguous => ask(db, tts, row, &error).await,
@@ -53,7 +56,9 @@ pub async fn hand_over(db: &Db, tts: &TtsClient, row: &Row) -> Result<Health, St
 /// own clock ends first.
 async fn request(db: &Db, row: &Row, now: Millis) -> Result<Option<Create>, StoreError> {
     let id = row.id.0;
-    let Some((text, _)) = db.read(move |conn| store::text_and_words(conn, id)).await? else { return Ok(None) };
+    let Some((text, _)) = db.read(move |conn| store::text_and_words(conn, id)).await? else {
+        return Ok(None);
+    };
     let remaining_s = u32::try_from((row.deadline_at - now + 999) / 1000).unwrap_or(1);
     Ok(row.request().map(|create| Create {
         text,
@@ -96,10 +101,13 @@ pub(super) async fn again(
 ) -> Result<Health, StoreError> {
     let (id, reason) = (row.id.0, error.to_string());
     let not_before = match health {
-        Health::Busy { pause } => Some(db.clock().now() + i64::try_from(pause.as_millis()).unwrap_or(1000)),
+        Health::Busy { pause } => {
+            Some(db.clock().now() + i64::try_from(pause.as_millis()).unwrap_or(1000))
+        }
         Health::Answers | Health::Fails => None,
     };
-    db.write_until_kept(move |tx| store::errand_failed(tx, id, errand, &reason, not_before)).await?;
+    db.write_until_kept(move |tx| store::errand_failed(tx, id, errand, &reason, not_before))
+        .await?;
     Ok(health)
 }
 
@@ -117,12 +125,23 @@ fn judge(error: &TtsError) -> Judgement {
         TtsError::Outbound(error) if error.was_sent() => Judgement::Ambiguous,
         TtsError::Outbound(_) => Judgement::Again(Health::Fails),
         TtsError::Unreadable(_) | TtsError::Status { status: 409, .. } => Judgement::Ambiguous,
-        TtsError::Status { status: 429 | 503, retry_after, .. } => {
+        TtsError::Status {
+            status: 429 | 503,
+            retry_after,
+            ..
+        } => {
             let pause = retry_after.unwrap_or(Duration::from_secs(1));
             Judgement::Again(Health::Busy { pause })
         }
-        TtsError::Status { status: 500..=599, .. } => Judgement::Again(Health::Fails),
-        TtsError::Status { status, code, detail, .. } => Judgement::Refused(Failure {
+        TtsError::Status {
+            status: 500..=599, ..
+        } => Judgement::Again(Health::Fails),
+        TtsError::Status {
+            status,
+            code,
+            detail,
+            ..
+        } => Judgement::Refused(Failure {
             code: code.clone().unwrap_or_else(|| "hand_over_refused".into()),
             detail: format!("The TTS service refused it with {status}: {detail}"),
             retryable: matches!(status, 401 | 403 | 404 | 405),
@@ -139,12 +158,22 @@ pub async fn abandon(db: &Db, tts: &TtsClient, row: &Row) -> Result<Health, Stor
     match tts.cancel(id).await {
         Ok(status @ (200..=299 | 404 | 409 | 410)) => {
             let reason = format!("the TTS service answered {status}");
-            db.write_until_kept(move |tx| store::abandoned(tx, id, &reason)).await?;
+            db.write_until_kept(move |tx| store::abandoned(tx, id, &reason))
+                .await?;
             Ok(Health::Answers)
         }
         Ok(status) => {
-            let error = TtsError::Status { status, code: None, detail: "not canceled".into(), retry_after: None };
-            let health = if status >= 500 { Health::Fails } else { Health::Answers };
+            let error = TtsError::Status {
+                status,
+                code: None,
+                detail: "not canceled".into(),
+                retry_after: None,
+            };
+            let health = if status >= 500 {
+                Health::Fails
+            } else {
+                Health::Answers
+            };
             again(db, row, Errand::Abandon, &error, health).await
         }
         Err(error) => again(db, row, Errand::Abandon, &error, Health::Fails).await,

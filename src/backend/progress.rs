@@ -16,7 +16,12 @@ pub type Watcher = Arc<dyn Any + Send + Sync>;
 
 /// Passes progress on until the speech has ended, the stream breaks, or
 /// nobody watches any more.
-pub async fn follow(tts: TtsClient, board: ProgressBoard, id: Uuid, watcher: Weak<dyn Any + Send + Sync>) {
+pub async fn follow(
+    tts: TtsClient,
+    board: ProgressBoard,
+    id: Uuid,
+    watcher: Weak<dyn Any + Send + Sync>,
+) {
     if let Ok(mut download) = tts.events(id).await
         && download.status == 200
     {
@@ -26,7 +31,10 @@ pub async fn follow(tts: TtsClient, board: ProgressBoard, id: Uuid, watcher: Wea
                 break;
             }
             lines.extend_from_slice(&bytes);
-            if take_lines(&mut lines).iter().any(|event| pass_on(&board, id, event)) {
+            if take_lines(&mut lines)
+                .iter()
+                .any(|event| pass_on(&board, id, event))
+            {
                 break;
             }
         }
@@ -36,7 +44,9 @@ pub async fn follow(tts: TtsClient, board: ProgressBoard, id: Uuid, watcher: Wea
 
 /// Takes the whole `data:` lines out of what has come.
 fn take_lines(buffer: &mut Vec<u8>) -> Vec<Event> {
-    let Some(end) = buffer.iter().rposition(|byte| *byte == b'\n') else { return Vec::new() };
+    let Some(end) = buffer.iter().rposition(|byte| *byte == b'\n') else {
+        return Vec::new();
+    };
     let whole: Vec<u8> = buffer.drain(..=end).collect();
     String::from_utf8_lossy(&whole)
         .lines()
@@ -50,5 +60,9 @@ fn pass_on(board: &ProgressBoard, id: Uuid, event: &Event) -> bool {
         board.set(id, progress);
     }
     event.kind == EventType::State
-        && event.to.as_deref().and_then(SpeechStatus::parse).is_some_and(SpeechStatus::is_ended)
+        && event
+            .to
+            .as_deref()
+            .and_then(SpeechStatus::parse)
+            .is_some_and(SpeechStatus::is_ended)
 }

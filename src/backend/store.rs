@@ -74,13 +74,17 @@ impl Row {
     /// The audio in our own files, without links.
     #[must_use]
     pub fn audio(&self) -> Option<Audio> {
-        self.audio.as_deref().and_then(|json| serde_json::from_str(json).ok())
+        self.audio
+            .as_deref()
+            .and_then(|json| serde_json::from_str(json).ok())
     }
 
     /// The audio that is to be fetched.
     #[must_use]
     pub fn result(&self) -> Option<Audio> {
-        self.result.as_deref().and_then(|json| serde_json::from_str(json).ok())
+        self.result
+            .as_deref()
+            .and_then(|json| serde_json::from_str(json).ok())
     }
 
     /// The errand it owes.
@@ -131,7 +135,10 @@ pub fn submit(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
     }
     let timeout_ms = i64::from(new.create.timeout_s) * 1000;
     let deadline_at = tx.now + timeout_ms;
-    let request = Create { text: String::new(), ..new.create.clone() };
+    let request = Create {
+        text: String::new(),
+        ..new.create.clone()
+    };
     let text_bytes = i64::try_from(new.create.text.len()).unwrap_or(i64::MAX);
     let row: Row = diesel::insert_into(tasks::table)
         .values((
@@ -179,7 +186,9 @@ fn earlier(conn: &mut Conn, new: &New) -> QueryResult<Option<Row>> {
     if let Some(row) = get(conn, new.id)? {
         return Ok(Some(row));
     }
-    let Some(key) = &new.idempotency_key else { return Ok(None) };
+    let Some(key) = &new.idempotency_key else {
+        return Ok(None);
+    };
     tasks::table
         .filter(tasks::idempotency_key.is_not_null())
         .filter(tasks::idempotency_key.eq(key))
@@ -192,7 +201,11 @@ fn earlier(conn: &mut Conn, new: &New) -> QueryResult<Option<Row>> {
 ///
 /// # Errors
 /// What the database says.
-pub fn due_errands(conn: &mut Conn, now: Millis, most: i64) -> QueryResult<(Vec<Row>, Option<Millis>)> {
+pub fn due_errands(
+    conn: &mut Conn,
+    now: Millis,
+    most: i64,
+) -> QueryResult<(Vec<Row>, Option<Millis>)> {
     let owed = || sql::<Bool>("errand IS NOT NULL");
     let rows = tasks::table
         .select(Row::as_select())
@@ -216,9 +229,13 @@ pub fn due_errands(conn: &mut Conn, now: Millis, most: i64) -> QueryResult<(Vec<
 /// # Errors
 /// What the database says.
 pub fn accepted(tx: &mut Tx<'_>, id: Uuid, speech: &Speech) -> QueryResult<()> {
-    let Some(row) = get(tx.conn, id)? else { return Ok(()) };
+    let Some(row) = get(tx.conn, id)? else {
+        return Ok(());
+    };
     count_hand_over(tx, &row)?;
-    let Some(status) = task::next(row.status(), Step::Accepted) else { return Ok(()) };
+    let Some(status) = task::next(row.status(), Step::Accepted) else {
+        return Ok(());
+    };
     diesel::update(tasks::table.find(row.id))
         .set((
             tasks::status.eq(status.as_str()),
@@ -273,18 +290,20 @@ fn owe(errand: Errand, now: Millis, until: Millis) -> NoErrand {
 /// # Errors
 /// What the database says.
 pub fn result_known(tx: &mut Tx<'_>, speech: &Speech, by: &'static str) -> QueryResult<bool> {
-    let Some(row) = get(tx.conn, speech.id)? else { return Ok(false) };
+    let Some(row) = get(tx.conn, speech.id)? else {
+        return Ok(false);
+    };
     match speech.status {
         SpeechStatus::Completed => completed_there(tx, &row, speech, by)?,
         SpeechStatus::Failed => {
-            let failure = speech
-                .error
-                .clone()
-                .unwrap_or_else(|| Failure::transient("speech_failed", "The TTS service gave no reason."));
+            let failure = speech.error.clone().unwrap_or_else(|| {
+                Failure::transient("speech_failed", "The TTS service gave no reason.")
+            });
             end_failed(tx, &row, &failure, by)?;
         }
         SpeechStatus::Canceled => {
-            let failure = Failure::transient("speech_canceled", "It was canceled at the TTS service.");
+            let failure =
+                Failure::transient("speech_canceled", "It was canceled at the TTS service.");
             end_failed(tx, &row, &failure, by)?;
         }
         SpeechStatus::Checking | SpeechStatus::Queued | SpeechStatus::Synthesizing => {}
@@ -292,8 +311,15 @@ pub fn result_known(tx: &mut Tx<'_>, speech: &Speech, by: &'static str) -> Query
     Ok(true)
 }
 
-fn completed_there(tx: &mut Tx<'_>, row: &Row, speech: &Speech, by: &'static str) -> QueryResult<()> {
-    let Some(audio) = &speech.audio else { return Ok(()) };
+fn completed_there(
+    tx: &mut Tx<'_>,
+    row: &Row,
+    speech: &Speech,
+    by: &'static str,
+) -> QueryResult<()> {
+    let Some(audio) = &speech.audio else {
+        return Ok(());
+    };
     // A late result is kept once, and its fetch is not started twice.
     let late_known = row.status() == TaskStatus::TimedOut && row.result.is_some();
     let Some(status) = task::next(row.status(), Step::ResultKnown).filter(|_| !late_known) else {
@@ -303,13 +329,20 @@ fn completed_there(tx: &mut Tx<'_>, row: &Row, speech: &Speech, by: &'static str
         .set((
             tasks::status.eq(status.as_str()),
             tasks::started_at.eq(row.started_at.or(Some(tx.now))),
-            tasks::resolved_voice.eq(speech.resolved_voice.as_ref().or(row.resolved_voice.as_ref())),
+            tasks::resolved_voice.eq(speech
+                .resolved_voice
+                .as_ref()
+                .or(row.resolved_voice.as_ref())),
             tasks::language.eq(speech.language.as_ref().or(row.language.as_ref())),
             tasks::result.eq(serde_json::to_string(audio).ok()),
             owe(Errand::Fetch, tx.now, tx.now + FETCH_WINDOW_MS),
         ))
         .execute(tx.conn)?;
-    let reason = if status == TaskStatus::TimedOut { "a result came late" } else { "the result is known" };
+    let reason = if status == TaskStatus::TimedOut {
+        "a result came late"
+    } else {
+        "the result is known"
+    };
     state_event(tx, row, status, reason, by)
 }
 
@@ -327,9 +360,13 @@ pub struct Fetched {
 /// # Errors
 /// What the database says.
 pub fn fetched(tx: &mut Tx<'_>, id: Uuid, fetched: &Fetched) -> QueryResult<bool> {
-    let Some(row) = get(tx.conn, id)? else { return Ok(false) };
+    let Some(row) = get(tx.conn, id)? else {
+        return Ok(false);
+    };
     let late = row.status() == TaskStatus::TimedOut && row.file.is_none();
-    let Some(status) = task::next(row.status(), Step::Fetched).or(late.then_some(TaskStatus::TimedOut)) else {
+    let Some(status) =
+        task::next(row.status(), Step::Fetched).or(late.then_some(TaskStatus::TimedOut))
+    else {
         return Ok(false);
     };
     diesel::update(tasks::table.find(row.id))
@@ -364,7 +401,9 @@ pub fn errand_failed(
     reason: &str,
     not_before: Option<Millis>,
 ) -> QueryResult<()> {
-    let Some(row) = get(tx.conn, id)? else { return Ok(()) };
+    let Some(row) = get(tx.conn, id)? else {
+        return Ok(());
+    };
     if errand == Errand::HandOver {
         count_hand_over(tx, &row)?;
     }
@@ -377,7 +416,10 @@ pub fn errand_failed(
         return errand_exhausted(tx, &row, errand, reason);
     }
     diesel::update(tasks::table.find(row.id))
-        .set((tasks::errand_due_at.eq(Some(due_at)), tasks::errand_attempt.eq(attempt)))
+        .set((
+            tasks::errand_due_at.eq(Some(due_at)),
+            tasks::errand_attempt.eq(attempt),
+        ))
         .execute(tx.conn)?;
     tx.event(&NewEvent {
         subject: id,
@@ -403,7 +445,9 @@ fn errand_exhausted(tx: &mut Tx<'_>, row: &Row, errand: Errand, reason: &str) ->
 }
 
 fn drop_errand(tx: &mut Tx<'_>, row: &Row, errand: Errand, reason: &str) -> QueryResult<()> {
-    diesel::update(tasks::table.find(row.id)).set(no_errand()).execute(tx.conn)?;
+    diesel::update(tasks::table.find(row.id))
+        .set(no_errand())
+        .execute(tx.conn)?;
     tx.event(&NewEvent {
         subject: row.id.0,
         from: Some(errand.as_str()),
@@ -419,7 +463,9 @@ fn drop_errand(tx: &mut Tx<'_>, row: &Row, errand: Errand, reason: &str) -> Quer
 /// # Errors
 /// What the database says.
 pub fn fetch_refused(tx: &mut Tx<'_>, id: Uuid, reason: &str) -> QueryResult<()> {
-    let Some(row) = get(tx.conn, id)? else { return Ok(()) };
+    let Some(row) = get(tx.conn, id)? else {
+        return Ok(());
+    };
     if row.errand() == Some(Errand::Fetch) {
         errand_exhausted(tx, &row, Errand::Fetch, reason)?;
     }
@@ -431,7 +477,9 @@ pub fn fetch_refused(tx: &mut Tx<'_>, id: Uuid, reason: &str) -> QueryResult<()>
 /// # Errors
 /// What the database says.
 pub fn abandoned(tx: &mut Tx<'_>, id: Uuid, reason: &str) -> QueryResult<()> {
-    let Some(row) = get(tx.conn, id)? else { return Ok(()) };
+    let Some(row) = get(tx.conn, id)? else {
+        return Ok(());
+    };
     if row.errand() == Some(Errand::Abandon) {
         drop_errand(tx, &row, Errand::Abandon, reason)?;
     }
@@ -443,7 +491,9 @@ pub fn abandoned(tx: &mut Tx<'_>, id: Uuid, reason: &str) -> QueryResult<()> {
 /// # Errors
 /// What the database says.
 pub fn refused(tx: &mut Tx<'_>, id: Uuid, failure: &Failure) -> QueryResult<()> {
-    let Some(row) = get(tx.conn, id)? else { return Ok(()) };
+    let Some(row) = get(tx.conn, id)? else {
+        return Ok(());
+    };
     count_hand_over(tx, &row)?;
     end_failed(tx, &row, failure, "Backend").map(drop)
 }
@@ -459,7 +509,9 @@ pub fn lost(tx: &mut Tx<'_>, ids: &[Uuid], asked_at: Millis) -> QueryResult<()> 
          leads to another one. Retry the task.",
     );
     for id in ids {
-        let Some(row) = get(tx.conn, *id)? else { continue };
+        let Some(row) = get(tx.conn, *id)? else {
+            continue;
+        };
         // A task that was handed over only after the question was asked
         // cannot be missed by the answer.
         let handed_over_before = row.started_at.is_some_and(|at| at < asked_at);
@@ -470,8 +522,15 @@ pub fn lost(tx: &mut Tx<'_>, ids: &[Uuid], asked_at: Millis) -> QueryResult<()> 
     Ok(())
 }
 
-fn end_failed(tx: &mut Tx<'_>, row: &Row, failure: &Failure, by: &'static str) -> QueryResult<bool> {
-    let Some(status) = task::next(row.status(), Step::Fail) else { return Ok(false) };
+fn end_failed(
+    tx: &mut Tx<'_>,
+    row: &Row,
+    failure: &Failure,
+    by: &'static str,
+) -> QueryResult<bool> {
+    let Some(status) = task::next(row.status(), Step::Fail) else {
+        return Ok(false);
+    };
     diesel::update(tasks::table.find(row.id))
         .set((
             tasks::status.eq(status.as_str()),
@@ -505,7 +564,13 @@ fn tell(tx: &mut Tx<'_>, row: &Row, kind: DeliveryType) -> QueryResult<()> {
     Ok(())
 }
 
-fn state_event(tx: &mut Tx<'_>, row: &Row, to: TaskStatus, reason: &str, by: &'static str) -> QueryResult<()> {
+fn state_event(
+    tx: &mut Tx<'_>,
+    row: &Row,
+    to: TaskStatus,
+    reason: &str,
+    by: &'static str,
+) -> QueryResult<()> {
     tx.event(&NewEvent {
         subject: row.id.0,
         from: Some(&row.status),
@@ -545,7 +610,9 @@ pub fn time_out(tx: &mut Tx<'_>) -> QueryResult<TimedOut> {
         "No result was known when timeout_s was over. A result that still comes is kept as late_result.",
     );
     for row in &rows {
-        let Some(status) = task::next(row.status(), Step::TimeOut) else { continue };
+        let Some(status) = task::next(row.status(), Step::TimeOut) else {
+            continue;
+        };
         diesel::update(tasks::table.find(row.id))
             .set((
                 tasks::status.eq(status.as_str()),
@@ -555,7 +622,14 @@ pub fn time_out(tx: &mut Tx<'_>) -> QueryResult<TimedOut> {
                 owe(Errand::Abandon, tx.now, tx.now + ABANDON_WINDOW_MS),
             ))
             .execute(tx.conn)?;
-        ended(tx, row, status, "deadline", "TimeoutWatchdog", DeliveryType::TaskTimedOut)?;
+        ended(
+            tx,
+            row,
+            status,
+            "deadline",
+            "TimeoutWatchdog",
+            DeliveryType::TaskTimedOut,
+        )?;
     }
     let next_deadline_at = tasks::table
         .select(tasks::deadline_at)
@@ -563,7 +637,10 @@ pub fn time_out(tx: &mut Tx<'_>) -> QueryResult<TimedOut> {
         .order(tasks::deadline_at)
         .first(tx.conn)
         .optional()?;
-    Ok(TimedOut { count: rows.len(), next_deadline_at })
+    Ok(TimedOut {
+        count: rows.len(),
+        next_deadline_at,
+    })
 }
 
 /// Open tasks whose pull is due after `after` and not after `until`, and when
@@ -571,7 +648,11 @@ pub fn time_out(tx: &mut Tx<'_>) -> QueryResult<TimedOut> {
 ///
 /// # Errors
 /// What the database says.
-pub fn due_pulls(conn: &mut Conn, after: Millis, until: Millis) -> QueryResult<(Vec<Uuid>, Option<Millis>)> {
+pub fn due_pulls(
+    conn: &mut Conn,
+    after: Millis,
+    until: Millis,
+) -> QueryResult<(Vec<Uuid>, Option<Millis>)> {
     let ids: Vec<Id> = tasks::table
         .select(tasks::id)
         .filter(sql::<Bool>(OPEN))
@@ -619,11 +700,15 @@ pub enum Ended {
 /// # Errors
 /// What the database says.
 pub fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
-    let Some(row) = get(tx.conn, id)? else { return Ok(Ended::Unknown) };
+    let Some(row) = get(tx.conn, id)? else {
+        return Ok(Ended::Unknown);
+    };
     if row.status() == TaskStatus::Canceled {
         return Ok(Ended::Done(Box::new(row)));
     }
-    let Some(status) = task::next(row.status(), Step::Cancel) else { return Ok(Ended::Refused(Box::new(row))) };
+    let Some(status) = task::next(row.status(), Step::Cancel) else {
+        return Ok(Ended::Refused(Box::new(row)));
+    };
     // A hand-over may be on its way at this moment without a trace in the
     // row, so everything whose result is not known owes an abandon; for a
     // speech that was never made, the answer is 404 and costs nothing.
@@ -633,10 +718,21 @@ pub fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
         owe(Errand::Abandon, tx.now, tx.now + ABANDON_WINDOW_MS)
     };
     let after: Row = diesel::update(tasks::table.find(row.id))
-        .set((tasks::status.eq(status.as_str()), tasks::ended_at.eq(Some(tx.now)), errand))
+        .set((
+            tasks::status.eq(status.as_str()),
+            tasks::ended_at.eq(Some(tx.now)),
+            errand,
+        ))
         .returning(Row::as_returning())
         .get_result(tx.conn)?;
-    ended(tx, &row, status, "asked for", "api", DeliveryType::TaskCanceled)?;
+    ended(
+        tx,
+        &row,
+        status,
+        "asked for",
+        "api",
+        DeliveryType::TaskCanceled,
+    )?;
     Ok(Ended::Done(Box::new(after)))
 }
 
@@ -646,7 +742,9 @@ pub fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
 /// # Errors
 /// What the database says.
 pub fn erase(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
-    let Some(row) = get(tx.conn, id)? else { return Ok(Ended::Unknown) };
+    let Some(row) = get(tx.conn, id)? else {
+        return Ok(Ended::Unknown);
+    };
     if !row.status().is_ended() {
         return Ok(Ended::Refused(Box::new(row)));
     }
@@ -662,8 +760,14 @@ pub fn erase(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
 /// What the database says.
 pub fn open_load(conn: &mut Conn) -> QueryResult<(i64, i64)> {
     let open = ["queued", "in_progress", "fetching"];
-    let bytes: Vec<i64> = tasks::table.filter(tasks::status.eq_any(open)).select(tasks::text_bytes).load(conn)?;
-    Ok((i64::try_from(bytes.len()).unwrap_or(i64::MAX), bytes.iter().sum()))
+    let bytes: Vec<i64> = tasks::table
+        .filter(tasks::status.eq_any(open))
+        .select(tasks::text_bytes)
+        .load(conn)?;
+    Ok((
+        i64::try_from(bytes.len()).unwrap_or(i64::MAX),
+        bytes.iter().sum(),
+    ))
 }
 
 /// One task.
@@ -671,7 +775,11 @@ pub fn open_load(conn: &mut Conn) -> QueryResult<(i64, i64)> {
 /// # Errors
 /// What the database says.
 pub fn get(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Row>> {
-    tasks::table.find(Id(id)).select(Row::as_select()).first(conn).optional()
+    tasks::table
+        .find(Id(id))
+        .select(Row::as_select())
+        .first(conn)
+        .optional()
 }
 
 /// One page, newest first, with one row more than asked for if there is one.
@@ -687,5 +795,9 @@ pub fn list(conn: &mut Conn, filter: &Filter) -> QueryResult<Vec<Row>> {
 /// # Errors
 /// What the database says.
 pub fn text_and_words(conn: &mut Conn, id: Uuid) -> QueryResult<Option<(String, Option<String>)>> {
-    tasks::table.find(Id(id)).select((tasks::text, tasks::words)).first(conn).optional()
+    tasks::table
+        .find(Id(id))
+        .select((tasks::text, tasks::words))
+        .first(conn)
+        .optional()
 }

@@ -46,7 +46,10 @@ impl Errand {
     /// Reads [`Self::as_str`].
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|errand| errand.as_str() == word)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|errand| errand.as_str() == word)
     }
 }
 
@@ -69,8 +72,14 @@ pub enum Step {
 
 impl Step {
     /// Every step.
-    pub const ALL: &'static [Self] =
-        &[Self::Accepted, Self::ResultKnown, Self::Fetched, Self::Fail, Self::TimeOut, Self::Cancel];
+    pub const ALL: &'static [Self] = &[
+        Self::Accepted,
+        Self::ResultKnown,
+        Self::Fetched,
+        Self::Fail,
+        Self::TimeOut,
+        Self::Cancel,
+    ];
 }
 
 /// Where `step` leads from `from`, or `None` where the table has no arrow.
@@ -96,7 +105,9 @@ const RETRY_AFTER_S: [i64; 5] = [1, 2, 5, 10, 30];
 /// milliseconds.
 #[must_use]
 pub fn retry_delay_ms(attempt: i32) -> i64 {
-    let index = usize::try_from(attempt.max(1) - 1).unwrap_or(0).min(RETRY_AFTER_S.len() - 1);
+    let index = usize::try_from(attempt.max(1) - 1)
+        .unwrap_or(0)
+        .min(RETRY_AFTER_S.len() - 1);
     RETRY_AFTER_S[index] * 1000
 }
 

@@ -8,8 +8,8 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::contract::{Catalog, Create, Speech};
-use crate::outbound::client::{Answer, Client, Download, Fetch, Method, Outgoing};
 use crate::outbound::OutboundError;
+use crate::outbound::client::{Answer, Client, Download, Fetch, Method, Outgoing};
 
 /// The largest answer that is read: 500 statuses of 20 kB each at most.
 const ANSWER_LIMIT: usize = 12 * 1024 * 1024;
@@ -51,8 +51,12 @@ impl std::fmt::Display for TtsError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Outbound(error) => error.fmt(f),
-            Self::Unreadable(what) => write!(f, "the TTS service answered what cannot be read: {what}"),
-            Self::Status { status, detail, .. } => write!(f, "the TTS service answered {status}: {detail}"),
+            Self::Unreadable(what) => {
+                write!(f, "the TTS service answered what cannot be read: {what}")
+            }
+            Self::Status { status, detail, .. } => {
+                write!(f, "the TTS service answered {status}: {detail}")
+            }
         }
     }
 }
@@ -84,7 +88,11 @@ impl TtsClient {
     /// Speaks to the TTS service below `base`.
     #[must_use]
     pub fn new(client: Client, base: Url, api_key: Option<String>) -> Self {
-        Self { client, base, api_key }
+        Self {
+            client,
+            base,
+            api_key,
+        }
     }
 
     /// Hands a speech over.
@@ -92,8 +100,13 @@ impl TtsClient {
     /// # Errors
     /// [`TtsError`]; the caller decides what may be repeated.
     pub async fn create(&self, id: Uuid, create: &Create) -> Result<Speech, TtsError> {
-        let body = serde_json::to_vec(create).map_err(|error| TtsError::Unreadable(error.to_string()))?;
-        read(&self.send(Method::PUT, &format!("v1/speech/{id}"), body, true).await?)
+        let body =
+            serde_json::to_vec(create).map_err(|error| TtsError::Unreadable(error.to_string()))?;
+        read(
+            &self
+                .send(Method::PUT, &format!("v1/speech/{id}"), body, true)
+                .await?,
+        )
     }
 
     /// Asks for one speech; `None` if it is not known there.
@@ -101,7 +114,9 @@ impl TtsClient {
     /// # Errors
     /// [`TtsError`].
     pub async fn get(&self, id: Uuid) -> Result<Option<Speech>, TtsError> {
-        let answer = self.send(Method::GET, &format!("v1/speech/{id}"), Vec::new(), true).await?;
+        let answer = self
+            .send(Method::GET, &format!("v1/speech/{id}"), Vec::new(), true)
+            .await?;
         if answer.status == 404 {
             return Ok(None);
         }
@@ -114,7 +129,9 @@ impl TtsClient {
     /// [`TtsError`].
     pub async fn statuses(&self, ids: &[Uuid]) -> Result<Vec<Speech>, TtsError> {
         let body = serde_json::json!({ "ids": ids }).to_string().into_bytes();
-        let answer = self.send(Method::POST, "v1/speech/statuses", body, true).await?;
+        let answer = self
+            .send(Method::POST, "v1/speech/statuses", body, true)
+            .await?;
         read::<Items>(&answer).map(|items| items.items)
     }
 
@@ -123,7 +140,15 @@ impl TtsClient {
     /// # Errors
     /// [`TtsError::Outbound`].
     pub async fn cancel(&self, id: Uuid) -> Result<u16, TtsError> {
-        Ok(self.send(Method::POST, &format!("v1/speech/{id}/cancel"), Vec::new(), true).await?.status)
+        Ok(self
+            .send(
+                Method::POST,
+                &format!("v1/speech/{id}/cancel"),
+                Vec::new(),
+                true,
+            )
+            .await?
+            .status)
     }
 
     /// The voices it offers.
@@ -131,7 +156,11 @@ impl TtsClient {
     /// # Errors
     /// [`TtsError`].
     pub async fn voices(&self) -> Result<Catalog, TtsError> {
-        read(&self.send(Method::GET, "v1/voices", Vec::new(), true).await?)
+        read(
+            &self
+                .send(Method::GET, "v1/voices", Vec::new(), true)
+                .await?,
+        )
     }
 
     /// The word times of a speech, as JSON.
@@ -139,7 +168,14 @@ impl TtsClient {
     /// # Errors
     /// [`TtsError`].
     pub async fn words(&self, id: Uuid) -> Result<String, TtsError> {
-        let answer = self.send(Method::GET, &format!("v1/speech/{id}/words.json"), Vec::new(), true).await?;
+        let answer = self
+            .send(
+                Method::GET,
+                &format!("v1/speech/{id}/words.json"),
+                Vec::new(),
+                true,
+            )
+            .await?;
         read::<WordTimes>(&answer).map(|times| times.words.to_string())
     }
 
@@ -148,7 +184,12 @@ impl TtsClient {
     /// # Errors
     /// [`TtsError`], also when the answer is not 200.
     pub async fn audio(&self, id: Uuid, extension: &str) -> Result<Download, TtsError> {
-        let download = self.download(&format!("v1/speech/{id}/audio.{extension}"), Some(Duration::from_secs(900))).await?;
+        let download = self
+            .download(
+                &format!("v1/speech/{id}/audio.{extension}"),
+                Some(Duration::from_secs(900)),
+            )
+            .await?;
         if download.status == 200 {
             return Ok(download);
         }
@@ -168,7 +209,11 @@ impl TtsClient {
         self.download(&format!("v1/speech/{id}/events"), None).await
     }
 
-    async fn download(&self, path: &str, total_timeout: Option<Duration>) -> Result<Download, TtsError> {
+    async fn download(
+        &self,
+        path: &str,
+        total_timeout: Option<Duration>,
+    ) -> Result<Download, TtsError> {
         let mut headers = self.headers();
         if total_timeout.is_none() {
             headers.push(("accept", "text/event-stream".into()));
@@ -177,23 +222,40 @@ impl TtsClient {
             url: self.url(path)?,
             headers,
             limit: AUDIO_LIMIT,
-            idle_timeout: if total_timeout.is_none() { Duration::from_secs(60) } else { IDLE },
+            idle_timeout: if total_timeout.is_none() {
+                Duration::from_secs(60)
+            } else {
+                IDLE
+            },
             total_timeout,
         };
-        self.client.download(fetch).await.map_err(TtsError::Outbound)
+        self.client
+            .download(fetch)
+            .await
+            .map_err(TtsError::Outbound)
     }
 
     fn url(&self, path: &str) -> Result<Url, TtsError> {
         let base = self.base.as_str().trim_end_matches('/');
-        Url::parse(&format!("{base}/{path}")).map_err(|error| TtsError::Unreadable(error.to_string()))
+        Url::parse(&format!("{base}/{path}"))
+            .map_err(|error| TtsError::Unreadable(error.to_string()))
     }
 
     fn headers(&self) -> Vec<(&'static str, String)> {
-        let authorization = self.api_key.as_ref().map(|key| ("authorization", format!("Bearer {key}")));
+        let authorization = self
+            .api_key
+            .as_ref()
+            .map(|key| ("authorization", format!("Bearer {key}")));
         authorization.into_iter().collect()
     }
 
-    async fn send(&self, method: Method, path: &str, body: Vec<u8>, retry_on_stale: bool) -> Result<Answer, TtsError> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        retry_on_stale: bool,
+    ) -> Result<Answer, TtsError> {
         let mut headers = self.headers();
         if !body.is_empty() {
             headers.push(("content-type", "application/json".into()));
@@ -213,7 +275,8 @@ impl TtsClient {
 
 fn read<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<T, TtsError> {
     if (200..300).contains(&answer.status) {
-        return serde_json::from_slice(&answer.body).map_err(|error| TtsError::Unreadable(error.to_string()));
+        return serde_json::from_slice(&answer.body)
+            .map_err(|error| TtsError::Unreadable(error.to_string()));
     }
     let problem = serde_json::from_slice::<ProblemBody>(&answer.body).ok();
     let (code, detail) = problem.map_or((None, None), |problem| {

@@ -32,7 +32,9 @@ impl View {
             id: row.id.0,
             status,
             reference: row.reference.clone(),
-            metadata: request.as_ref().and_then(|request| request.metadata.clone()),
+            metadata: request
+                .as_ref()
+                .and_then(|request| request.metadata.clone()),
             voice: request.as_ref().and_then(|request| request.voice.clone()),
             resolved_voice: row.resolved_voice.clone(),
             language: row.language.clone(),
@@ -43,13 +45,19 @@ impl View {
             started_at: row.started_at.map(rfc3339),
             ended_at: row.ended_at.map(rfc3339),
             attempt: u32::try_from(row.hand_overs).unwrap_or(0),
-            progress: self.progress.get(row.id.0).filter(|_| status == TaskStatus::InProgress),
+            progress: self
+                .progress
+                .get(row.id.0)
+                .filter(|_| status == TaskStatus::InProgress),
             waiting_for: (!status.is_ended()).then_some(WaitingFor::TtsService),
             audio: None,
             subtitles: None,
             words: None,
             late_result: None,
-            error: row.error.as_deref().and_then(|json| serde_json::from_str(json).ok()),
+            error: row
+                .error
+                .as_deref()
+                .and_then(|json| serde_json::from_str(json).ok()),
             retry_of: row.retry_of.map(|id| id.0),
             retried_as: row.retried_as.map(|id| id.0),
             callback: row
@@ -60,8 +68,11 @@ impl View {
         if let Some(audio) = row.audio() {
             let links = self.links.of(Service::Backend, row.id.0, audio);
             if status == TaskStatus::TimedOut {
-                task.late_result =
-                    Some(LateResult { audio: links.audio, subtitles: links.subtitles, words: links.words });
+                task.late_result = Some(LateResult {
+                    audio: links.audio,
+                    subtitles: links.subtitles,
+                    words: links.words,
+                });
             } else {
                 task.audio = Some(links.audio);
                 task.subtitles = Some(links.subtitles);
@@ -87,14 +98,23 @@ impl View {
     /// # Errors
     /// What the database says.
     pub fn with_deliveries(&self, conn: &mut Conn, rows: &[Row]) -> QueryResult<Vec<Task>> {
-        let ids: Vec<Id> = rows.iter().filter(|row| row.callback_url.is_some()).map(|row| row.id).collect();
+        let ids: Vec<Id> = rows
+            .iter()
+            .filter(|row| row.callback_url.is_some())
+            .map(|row| row.id)
+            .collect();
         let newest = deliveries::newest_of(conn, &ids)?;
-        Ok(rows.iter().map(|row| self.task(row, newest.get(&row.id.0))).collect())
+        Ok(rows
+            .iter()
+            .map(|row| self.task(row, newest.get(&row.id.0)))
+            .collect())
     }
 }
 
 impl Subject for View {
     fn data(&self, conn: &mut Conn, id: Uuid) -> QueryResult<Option<serde_json::Value>> {
-        Ok(self.read(conn, id)?.and_then(|task| serde_json::to_value(task).ok()))
+        Ok(self
+            .read(conn, id)?
+            .and_then(|task| serde_json::to_value(task).ok()))
     }
 }

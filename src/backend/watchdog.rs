@@ -111,7 +111,9 @@ impl TimeoutWatchdog {
         let (db, watchdog, life) = (self.parts.db.clone(), ctx.address(), self.life);
         let (after, until) = (self.pulled_until, db.clock().now());
         actix_rt::spawn(async move {
-            let due = db.read(move |conn| store::due_pulls(conn, after, until)).await;
+            let due = db
+                .read(move |conn| store::due_pulls(conn, after, until))
+                .await;
             watchdog.do_send(Pulls { due, until, life });
         });
     }
@@ -132,12 +134,16 @@ impl TimeoutWatchdog {
 
     fn arm_deadline(&mut self, ctx: &mut Context<Self>, at: Option<Millis>) {
         let watchdog = ctx.address();
-        arm(&mut self.deadline, &self.parts.db, at, move || watchdog.do_send(DeadlineDue));
+        arm(&mut self.deadline, &self.parts.db, at, move || {
+            watchdog.do_send(DeadlineDue)
+        });
     }
 
     fn arm_pull(&mut self, ctx: &mut Context<Self>, at: Option<Millis>) {
         let watchdog = ctx.address();
-        arm(&mut self.pull, &self.parts.db, at, move || watchdog.do_send(PullDue));
+        arm(&mut self.pull, &self.parts.db, at, move || {
+            watchdog.do_send(PullDue)
+        });
     }
 }
 
@@ -227,7 +233,10 @@ impl Handler<Looked> for TimeoutWatchdog {
         }
         self.deadline.looking = false;
         let next = match timed_out {
-            Ok(TimedOut { count, next_deadline_at }) => {
+            Ok(TimedOut {
+                count,
+                next_deadline_at,
+            }) => {
                 if count > 0 {
                     let _ = self.parts.dispatcher.try_send(DeliveryOwed);
                     let _ = self.parts.backend.try_send(TaskEnded);
@@ -346,8 +355,11 @@ async fn pull(db: &Db, tts: &TtsClient, ids: &[Uuid]) {
             return;
         }
     };
-    let missing: Vec<Uuid> =
-        ids.iter().copied().filter(|id| !known.iter().any(|speech| speech.id == *id)).collect();
+    let missing: Vec<Uuid> = ids
+        .iter()
+        .copied()
+        .filter(|id| !known.iter().any(|speech| speech.id == *id))
+        .collect();
     let applied = db
         .write(move |tx| {
             for speech in &known {

@@ -250,7 +250,9 @@ fn start_logger(globals: &Globals) {
         (false, _) => "trace",
     };
     let environment = env_logger::Env::default().default_filter_or(level);
-    env_logger::Builder::from_env(environment).format_timestamp_millis().init();
+    env_logger::Builder::from_env(environment)
+        .format_timestamp_millis()
+        .init();
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -17,8 +17,9 @@ const MAX_METADATA_BYTES: usize = 4096;
 const MAX_TIMEOUT_S: u64 = 259_200;
 /// Every bit rate that MPEG layer III knows, of all its sample rates; which
 /// are valid for a voice is checked once the voice is known.
-const ALL_BITRATES: &[u32] =
-    &[8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 320];
+const ALL_BITRATES: &[u32] = &[
+    8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 320,
+];
 
 /// Which of the two services is asked, and its bounds.
 #[derive(Debug, Clone)]
@@ -74,10 +75,14 @@ impl Create {
     /// # Errors
     /// `malformed` when the body is not a JSON object.
     pub fn parse(body: &[u8], rules: &Rules, faults: &mut Faults) -> Result<Self, Problem> {
-        let value: Value = serde_json::from_slice(body)
-            .map_err(|error| Problem::new(Code::Malformed, format!("The body is not JSON: {error}.")))?;
+        let value: Value = serde_json::from_slice(body).map_err(|error| {
+            Problem::new(Code::Malformed, format!("The body is not JSON: {error}."))
+        })?;
         let Value::Object(object) = value else {
-            return Err(Problem::new(Code::Malformed, "The body must be a JSON object."));
+            return Err(Problem::new(
+                Code::Malformed,
+                "The body must be a JSON object.",
+            ));
         };
         let mut fields = Fields { object, faults };
         let create = Self {
@@ -88,7 +93,11 @@ impl Create {
             bitrate_kbps: fields.bitrate(),
             speed: fields.speed(),
             callback_url: fields.string("callback_url", 2048),
-            callback_check: if rules.takes_callback_check { fields.boolean("callback_check") } else { None },
+            callback_check: if rules.takes_callback_check {
+                fields.boolean("callback_check")
+            } else {
+                None
+            },
             reference: fields.string("reference", MAX_REFERENCE_CHARACTERS),
             metadata: fields.metadata(),
             timeout_s: fields.timeout(rules.default_timeout_s),
@@ -101,7 +110,10 @@ impl Create {
     /// `timeout_s` is left out: a repeated hand-over sends what remains.
     #[must_use]
     pub fn fingerprint(&self) -> Vec<u8> {
-        let same = Self { timeout_s: 0, ..self.clone() };
+        let same = Self {
+            timeout_s: 0,
+            ..self.clone()
+        };
         let bytes = serde_json::to_vec(&same).unwrap_or_default();
         Sha256::digest(&bytes).to_vec()
     }
@@ -126,13 +138,21 @@ impl Fields<'_> {
     }
 
     fn wrong_type(&mut self, name: &str, expected: &str) {
-        self.faults.add(format!("/{name}"), "wrong_type", format!("`{name}` must be {expected}."));
+        self.faults.add(
+            format!("/{name}"),
+            "wrong_type",
+            format!("`{name}` must be {expected}."),
+        );
     }
 
     fn string(&mut self, name: &str, max_characters: usize) -> Option<String> {
         match self.take(name)? {
             Value::String(text) if text.is_empty() => {
-                self.faults.add(format!("/{name}"), "empty", format!("`{name}` must not be empty; leave it out."));
+                self.faults.add(
+                    format!("/{name}"),
+                    "empty",
+                    format!("`{name}` must not be empty; leave it out."),
+                );
                 None
             }
             Value::String(text) if text.chars().count() > max_characters => {
@@ -190,9 +210,16 @@ impl Fields<'_> {
         let language = self.string("language", 35)?;
         let well_formed = language.split('-').enumerate().all(|(index, part)| {
             let letters_only = index > 0 || part.chars().all(|c| c.is_ascii_alphabetic());
-            (1..=8).contains(&part.len()) && letters_only && part.chars().all(|c| c.is_ascii_alphanumeric())
+            (1..=8).contains(&part.len())
+                && letters_only
+                && part.chars().all(|c| c.is_ascii_alphanumeric())
         });
-        if !well_formed || language.split('-').next().is_some_and(|first| first.len() < 2) {
+        if !well_formed
+            || language
+                .split('-')
+                .next()
+                .is_some_and(|first| first.len() < 2)
+        {
             self.faults.add(
                 "/language",
                 "invalid_language",
@@ -220,12 +247,17 @@ impl Fields<'_> {
 
     fn bitrate(&mut self) -> u32 {
         const DEFAULT: u32 = 64;
-        let Some(value) = self.take("bitrate_kbps") else { return DEFAULT };
+        let Some(value) = self.take("bitrate_kbps") else {
+            return DEFAULT;
+        };
         let Some(rate) = value.as_u64() else {
             self.wrong_type("bitrate_kbps", "a whole number");
             return DEFAULT;
         };
-        match u32::try_from(rate).ok().filter(|rate| ALL_BITRATES.contains(rate)) {
+        match u32::try_from(rate)
+            .ok()
+            .filter(|rate| ALL_BITRATES.contains(rate))
+        {
             Some(rate) => rate,
             None => {
                 self.faults.add(
@@ -239,13 +271,19 @@ impl Fields<'_> {
     }
 
     fn speed(&mut self) -> f32 {
-        let Some(value) = self.take("speed") else { return 1.0 };
+        let Some(value) = self.take("speed") else {
+            return 1.0;
+        };
         let Some(speed) = value.as_f64() else {
             self.wrong_type("speed", "a number");
             return 1.0;
         };
         if !(0.5..=2.0).contains(&speed) {
-            self.faults.add("/speed", "out_of_range", "`speed` must be between 0.5 and 2.0.");
+            self.faults.add(
+                "/speed",
+                "out_of_range",
+                "`speed` must be between 0.5 and 2.0.",
+            );
         }
         #[expect(clippy::cast_possible_truncation, reason = "a speed needs two digits")]
         let speed = speed as f32;
@@ -256,7 +294,8 @@ impl Fields<'_> {
         let value = self.take("metadata")?;
         if !value.is_object() {
             self.wrong_type("metadata", "an object");
-        } else if serde_json::to_vec(&value).map_or(true, |bytes| bytes.len() > MAX_METADATA_BYTES) {
+        } else if serde_json::to_vec(&value).map_or(true, |bytes| bytes.len() > MAX_METADATA_BYTES)
+        {
             self.faults.add(
                 "/metadata",
                 "too_long",
@@ -267,7 +306,9 @@ impl Fields<'_> {
     }
 
     fn timeout(&mut self, default: u32) -> u32 {
-        let Some(value) = self.take("timeout_s") else { return default };
+        let Some(value) = self.take("timeout_s") else {
+            return default;
+        };
         match value.as_u64() {
             Some(seconds @ 1..=MAX_TIMEOUT_S) => u32::try_from(seconds).unwrap_or(default),
             Some(_) => {
@@ -287,15 +328,31 @@ impl Fields<'_> {
 
     fn refuse_the_rest(&mut self, rules: &Rules) {
         const KNOWN: &[&str] = &[
-            "text", "voice", "language", "format", "bitrate_kbps", "speed", "callback_url", "callback_check",
-            "reference", "metadata", "timeout_s",
+            "text",
+            "voice",
+            "language",
+            "format",
+            "bitrate_kbps",
+            "speed",
+            "callback_url",
+            "callback_check",
+            "reference",
+            "metadata",
+            "timeout_s",
         ];
         let unknown: Vec<String> = self.object.keys().cloned().collect();
         for name in unknown {
-            let known = KNOWN.iter().filter(|known| rules.takes_callback_check || **known != "callback_check");
+            let known = KNOWN
+                .iter()
+                .filter(|known| rules.takes_callback_check || **known != "callback_check");
             let near = nearest(&name, known.map(|known| (*known).to_owned()), 1);
             let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-            self.faults.suggest(pointer, "unknown_field", format!("There is no field `{name}`."), near);
+            self.faults.suggest(
+                pointer,
+                "unknown_field",
+                format!("There is no field `{name}`."),
+                near,
+            );
         }
     }
 }
@@ -304,11 +361,19 @@ impl Fields<'_> {
 #[must_use]
 pub fn nearest(name: &str, among: impl Iterator<Item = String>, most: usize) -> Vec<String> {
     let mut near: Vec<(f64, String)> = among
-        .map(|candidate| (strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            (
+                strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase()),
+                candidate,
+            )
+        })
         .filter(|(likeness, _)| *likeness > 0.6)
         .collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0));
-    near.into_iter().take(most).map(|(_, candidate)| candidate).collect()
+    near.into_iter()
+        .take(most)
+        .map(|(_, candidate)| candidate)
+        .collect()
 }
 
 #[cfg(test)]
@@ -316,14 +381,25 @@ mod tests {
     use super::*;
 
     fn rules() -> Rules {
-        Rules { takes_callback_check: true, max_characters: 100, default_timeout_s: 60 }
+        Rules {
+            takes_callback_check: true,
+            max_characters: 100,
+            default_timeout_s: 60,
+        }
     }
 
     fn faults_of(body: &str) -> Vec<(String, &'static str)> {
         let mut faults = Faults::default();
         Create::parse(body.as_bytes(), &rules(), &mut faults).unwrap();
-        let errors = faults.into_result().err().map(|problem| problem.errors).unwrap_or_default();
-        errors.into_iter().map(|fault| (fault.pointer, fault.code)).collect()
+        let errors = faults
+            .into_result()
+            .err()
+            .map(|problem| problem.errors)
+            .unwrap_or_default();
+        errors
+            .into_iter()
+            .map(|fault| (fault.pointer, fault.code))
+            .collect()
     }
 
     #[test]
@@ -331,12 +407,17 @@ mod tests {
         let mut faults = Faults::default();
         let create = Create::parse(br#"{"text":"xin chao"}"#, &rules(), &mut faults).unwrap();
         assert!(faults.is_empty());
-        assert_eq!((create.format, create.bitrate_kbps, create.timeout_s), (Format::Mp3, 64, 60));
+        assert_eq!(
+            (create.format, create.bitrate_kbps, create.timeout_s),
+            (Format::Mp3, 64, 60)
+        );
     }
 
     #[test]
     fn all_faults_are_told_at_once() {
-        let told = faults_of(r#"{"text":"🙂","speed":9,"format":"ogg","voise":"x","metadata":3,"timeout_s":0}"#);
+        let told = faults_of(
+            r#"{"text":"🙂","speed":9,"format":"ogg","voise":"x","metadata":3,"timeout_s":0}"#,
+        );
         assert_eq!(
             told,
             [
@@ -361,7 +442,10 @@ mod tests {
     #[test]
     fn characters_are_counted_after_nfc() {
         let decomposed = "e\u{302}\u{301}".repeat(100);
-        assert_eq!(faults_of(&serde_json::json!({ "text": decomposed }).to_string()), []);
+        assert_eq!(
+            faults_of(&serde_json::json!({ "text": decomposed }).to_string()),
+            []
+        );
     }
 
     #[test]

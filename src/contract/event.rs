@@ -33,7 +33,9 @@ impl EventType {
     /// Reads [`Self::as_str`].
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::State, Self::Attempt, Self::Progress].into_iter().find(|kind| kind.as_str() == text)
+        [Self::State, Self::Attempt, Self::Progress]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
     }
 }
 

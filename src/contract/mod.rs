@@ -15,8 +15,8 @@ pub use create::Create;
 pub use event::{Event, EventType};
 pub use problem::{Code, Fault, Faults, Problem};
 pub use resource::{
-    Audio, Callback, CheckState, Delivery, DeliveryAttempt, DeliveryStatus, DeliveryType, Failure, LateResult, Page,
-    Progress, Speech, SpeechStatus, Subtitles, Task, TaskStatus, WaitingFor,
+    Audio, Callback, CheckState, Delivery, DeliveryAttempt, DeliveryStatus, DeliveryType, Failure,
+    LateResult, Page, Progress, Speech, SpeechStatus, Subtitles, Task, TaskStatus, WaitingFor,
 };
 
 pub use voices::{Catalog, VoiceItem};
@@ -34,7 +34,9 @@ pub fn rfc3339(at: Millis) -> String {
 /// Reads what [`rfc3339`] writes, and any other RFC 3339 instant.
 #[must_use]
 pub fn parse_rfc3339(text: &str) -> Option<Millis> {
-    chrono::DateTime::parse_from_rfc3339(text).ok().map(|at| at.timestamp_millis())
+    chrono::DateTime::parse_from_rfc3339(text)
+        .ok()
+        .map(|at| at.timestamp_millis())
 }
 
 /// The two services. Which one speaks decides the names of a few fields:

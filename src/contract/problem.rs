@@ -135,7 +135,10 @@ impl Code {
     /// Whether the same request can succeed later.
     #[must_use]
     pub fn retryable(self) -> bool {
-        matches!(self, Self::NotReady | Self::NotEnded | Self::QueueFull | Self::Unavailable | Self::Internal)
+        matches!(
+            self,
+            Self::NotReady | Self::NotEnded | Self::QueueFull | Self::Unavailable | Self::Internal
+        )
     }
 }
 
@@ -160,7 +163,12 @@ pub struct Faults(Vec<Fault>);
 
 impl Faults {
     /// Notes one fault.
-    pub fn add(&mut self, pointer: impl Into<String>, code: &'static str, detail: impl Into<String>) {
+    pub fn add(
+        &mut self,
+        pointer: impl Into<String>,
+        code: &'static str,
+        detail: impl Into<String>,
+    ) {
         self.suggest(pointer, code, detail, Vec::new());
     }
 
@@ -172,7 +180,12 @@ impl Faults {
         detail: impl Into<String>,
         suggestions: Vec<String>,
     ) {
-        self.0.push(Fault { pointer: pointer.into(), code, detail: detail.into(), suggestions });
+        self.0.push(Fault {
+            pointer: pointer.into(),
+            code,
+            detail: detail.into(),
+            suggestions,
+        });
     }
 
     /// Whether nothing was wrong.
@@ -187,8 +200,16 @@ impl Faults {
         if self.0.is_empty() {
             return Ok(());
         }
-        let detail = self.0.iter().map(|fault| fault.detail.as_str()).collect::<Vec<_>>().join(" ");
-        Err(Problem { errors: self.0, ..Problem::new(Code::InvalidRequest, detail) })
+        let detail = self
+            .0
+            .iter()
+            .map(|fault| fault.detail.as_str())
+            .collect::<Vec<_>>()
+            .join(" ");
+        Err(Problem {
+            errors: self.0,
+            ..Problem::new(Code::InvalidRequest, detail)
+        })
     }
 }
 
@@ -211,7 +232,12 @@ impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         let retry_after_s =
             matches!(code, Code::QueueFull | Code::Unavailable | Code::NotReady).then_some(1);
-        Self { code, detail: detail.into(), retry_after_s, errors: Vec::new() }
+        Self {
+            code,
+            detail: detail.into(),
+            retry_after_s,
+            errors: Vec::new(),
+        }
     }
 
     /// 404 for an id or a path.

@@ -93,7 +93,10 @@ impl TaskStatus {
     /// Whether nothing can change it any more.
     #[must_use]
     pub fn is_ended(self) -> bool {
-        matches!(self, Self::Completed | Self::Failed | Self::TimedOut | Self::Canceled)
+        matches!(
+            self,
+            Self::Completed | Self::Failed | Self::TimedOut | Self::Canceled
+        )
     }
 }
 
@@ -183,13 +186,21 @@ impl Failure {
     /// A failure that will come again if the same is asked again.
     #[must_use]
     pub fn permanent(code: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { code: code.into(), detail: detail.into(), retryable: false }
+        Self {
+            code: code.into(),
+            detail: detail.into(),
+            retryable: false,
+        }
     }
 
     /// A failure that a later try may not meet.
     #[must_use]
     pub fn transient(code: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { code: code.into(), detail: detail.into(), retryable: true }
+        Self {
+            code: code.into(),
+            detail: detail.into(),
+            retryable: true,
+        }
     }
 }
 

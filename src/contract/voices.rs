@@ -44,7 +44,9 @@ impl Catalog {
     /// The voice with this id or alias.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&VoiceItem> {
-        let slow = name.strip_prefix(SLOW).is_some_and(|ms| ms.parse::<u32>().is_ok_and(|ms| ms <= 600_000));
+        let slow = name
+            .strip_prefix(SLOW)
+            .is_some_and(|ms| ms.parse::<u32>().is_ok_and(|ms| ms <= 600_000));
         self.items.iter().find(|voice| {
             voice.id == name
                 || voice.aliases.iter().any(|alias| alias == name)
@@ -58,12 +60,21 @@ impl Catalog {
         if self.items.is_empty() || self.find(name).is_some() {
             return;
         }
-        let names = self.items.iter().flat_map(|voice| voice.aliases.iter().chain([&voice.id])).cloned();
+        let names = self
+            .items
+            .iter()
+            .flat_map(|voice| voice.aliases.iter().chain([&voice.id]))
+            .cloned();
         // The engine's name is shared by many voices; likeness is judged by
         // the whole name first and by the part after the slash second.
         let mut near = nearest(name, names, 3);
         if near.is_empty() {
-            near = self.items.iter().take(3).map(|voice| voice.id.clone()).collect();
+            near = self
+                .items
+                .iter()
+                .take(3)
+                .map(|voice| voice.id.clone())
+                .collect();
         }
         let detail = format!("There is no voice `{name}`; GET /v1/voices has them all.");
         faults.suggest("/voice", "unknown_voice", detail, near);
@@ -89,7 +100,9 @@ mod tests {
 
     #[test]
     fn voices_are_found_by_id_by_alias_and_by_any_slowness() {
-        let catalog = Catalog { items: vec![voice("espeak/vi", &["lan"]), voice("test/slow-1000", &[])] };
+        let catalog = Catalog {
+            items: vec![voice("espeak/vi", &["lan"]), voice("test/slow-1000", &[])],
+        };
         assert_eq!(catalog.find("lan").unwrap().id, "espeak/vi");
         assert_eq!(catalog.find("test/slow-5").unwrap().id, "test/slow-1000");
         assert!(catalog.find("test/slow-").is_none());
@@ -98,7 +111,9 @@ mod tests {
 
     #[test]
     fn an_unknown_voice_is_told_with_the_nearest_names() {
-        let catalog = Catalog { items: vec![voice("espeak/vi", &[]), voice("espeak/en-us", &[])] };
+        let catalog = Catalog {
+            items: vec![voice("espeak/vi", &[]), voice("espeak/en-us", &[])],
+        };
         let mut faults = Faults::default();
         catalog.check("espeak/vn", &mut faults);
         let problem = faults.into_result().unwrap_err();

@@ -70,15 +70,25 @@ pub struct Opened {
 /// # Errors
 /// [`OpenError::Locked`] while another process has it.
 pub fn open(path: &Path) -> Result<Opened, OpenError> {
-    let failed = |detail: String| OpenError::Failed { path: path.to_owned(), detail };
+    let failed = |detail: String| OpenError::Failed {
+        path: path.to_owned(),
+        detail,
+    };
     let lock = take_lock(path)?;
     let mut writer = connect(path, false).map_err(|error| failed(error.to_string()))?;
-    writer.run_pending_migrations(MIGRATIONS).map_err(|error| failed(error.to_string()))?;
-    let known = writer.applied_migrations().map_err(|error| failed(error.to_string()))?;
-    let ours = diesel::migration::MigrationSource::<diesel::sqlite::Sqlite>::migrations(&MIGRATIONS)
+    writer
+        .run_pending_migrations(MIGRATIONS)
         .map_err(|error| failed(error.to_string()))?;
+    let known = writer
+        .applied_migrations()
+        .map_err(|error| failed(error.to_string()))?;
+    let ours =
+        diesel::migration::MigrationSource::<diesel::sqlite::Sqlite>::migrations(&MIGRATIONS)
+            .map_err(|error| failed(error.to_string()))?;
     if known.len() > ours.len() {
-        return Err(failed("a newer hoiam has written it; start that version, or use another data folder".into()));
+        return Err(failed(
+            "a newer hoiam has written it; start that version, or use another data folder".into(),
+        ));
     }
     let anchor = meta::table
         .find(CLOCK_KEY)
@@ -87,7 +97,12 @@ pub fn open(path: &Path) -> Result<Opened, OpenError> {
         .optional()
         .map_err(|error| failed(error.to_string()))?
         .and_then(|json| serde_json::from_str(&json).ok());
-    Ok(Opened { path: path.to_owned(), writer, anchor, lock })
+    Ok(Opened {
+        path: path.to_owned(),
+        writer,
+        anchor,
+        lock,
+    })
 }
 
 impl Opened {
@@ -110,7 +125,10 @@ impl Opened {
 
 fn take_lock(path: &Path) -> Result<File, OpenError> {
     let lock = path.with_extension("lock");
-    let failed = |error: std::io::Error| OpenError::Failed { path: lock.clone(), detail: error.to_string() };
+    let failed = |error: std::io::Error| OpenError::Failed {
+        path: lock.clone(),
+        detail: error.to_string(),
+    };
     let mut file = OpenOptions::new()
         .create(true)
         .truncate(false)

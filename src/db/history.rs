@@ -9,8 +9,16 @@ use crate::clock::Millis;
 use crate::contract::{Event, EventType, Service};
 
 /// A row as it is read: id, at, type, subject, from, to, reason, by.
-type Row =
-    (i64, Millis, String, Id, Option<String>, Option<String>, Option<String>, Option<String>);
+type Row = (
+    i64,
+    Millis,
+    String,
+    Id,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+);
 
 /// Stored events with an id above `after`, oldest first; of one subject, or
 /// of all.
@@ -47,7 +55,14 @@ pub fn events_after(
         .into_iter()
         .map(|(id, at, kind, subject, from, to, reason, by)| {
             let kind = EventType::parse(&kind).unwrap_or(EventType::State);
-            let event = Event { id: Some(id), from, to, reason, by, ..Event::of(service, subject.0, kind, at) };
+            let event = Event {
+                id: Some(id),
+                from,
+                to,
+                reason,
+                by,
+                ..Event::of(service, subject.0, kind, at)
+            };
             (subject.0, event)
         })
         .collect())
@@ -58,6 +73,10 @@ pub fn events_after(
 /// # Errors
 /// What the database says.
 pub fn newest_event(conn: &mut Conn) -> QueryResult<i64> {
-    let newest: Option<i64> = events::table.select(events::id).order(events::id.desc()).first(conn).optional()?;
+    let newest: Option<i64> = events::table
+        .select(events::id)
+        .order(events::id.desc())
+        .first(conn)
+        .optional()?;
     Ok(newest.unwrap_or(0))
 }

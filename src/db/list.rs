@@ -41,7 +41,10 @@ impl Cursor {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (created_at, id) = text.split_once('_')?;
-        Some(Self { created_at: created_at.parse().ok()?, id: Uuid::parse_str(id).ok()? })
+        Some(Self {
+            created_at: created_at.parse().ok()?,
+            id: Uuid::parse_str(id).ok()?,
+        })
     }
 }
 
@@ -86,9 +89,11 @@ macro_rules! filtered {
         }
         if let Some(cursor) = filter.cursor {
             query = query.filter(
-                $table::created_at.lt(cursor.created_at).or($table::created_at
-                    .eq(cursor.created_at)
-                    .and($table::id.lt($crate::db::Id(cursor.id)))),
+                $table::created_at
+                    .lt(cursor.created_at)
+                    .or($table::created_at
+                        .eq(cursor.created_at)
+                        .and($table::id.lt($crate::db::Id(cursor.id)))),
             );
         }
         query

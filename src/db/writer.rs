@@ -17,9 +17,9 @@ use diesel::connection::TransactionManager;
 use diesel::prelude::*;
 use tokio::sync::{broadcast, oneshot, watch};
 
+use super::Id;
 use super::connection::{CLOCK_KEY, Conn, connect};
 use super::schema::{events, meta};
-use super::Id;
 use crate::clock::{Clock, Millis};
 use crate::contract::{DeliveryAttempt, Event, EventType, Problem, Service};
 use uuid::Uuid;
@@ -66,7 +66,10 @@ impl From<StoreError> for Problem {
                 crate::contract::Code::Unavailable,
                 "The store cannot keep or read this just now. Try again.",
             ),
-            StoreError::Panicked => Self::new(crate::contract::Code::Internal, "The store failed unexpectedly."),
+            StoreError::Panicked => Self::new(
+                crate::contract::Code::Internal,
+                "The store failed unexpectedly.",
+            ),
         }
     }
 }
@@ -138,8 +141,14 @@ impl Tx<'_> {
     /// # Errors
     /// What the database says.
     pub fn event(&mut self, new: &NewEvent<'_>) -> QueryResult<()> {
-        let kind = if new.attempt.is_some() || new.is_attempt { EventType::Attempt } else { EventType::State };
-        let attempt = new.attempt.and_then(|attempt| serde_json::to_string(attempt).ok());
+        let kind = if new.attempt.is_some() || new.is_attempt {
+            EventType::Attempt
+        } else {
+            EventType::State
+        };
+        let attempt = new
+            .attempt
+            .and_then(|attempt| serde_json::to_string(attempt).ok());
         let id: i64 = diesel::insert_into(events::table)
             .values((
                 events::at.eq(self.now),
@@ -231,8 +240,14 @@ impl Db {
         F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let call = Call { verb, value: None, reply };
-        self.commands.send(Work::Verb(Box::new(call))).map_err(|_| closed())?;
+        let call = Call {
+            verb,
+            value: None,
+            reply,
+        };
+        self.commands
+            .send(Work::Verb(Box::new(call)))
+            .map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
@@ -346,7 +361,9 @@ pub(super) fn start(
     for number in 0..READERS {
         let conn = connect(&path, true).map_err(|error| error.to_string())?;
         let queue = read_queue.clone();
-        spawn(format!("{service}-reader-{number}"), move || read_until_closed(conn, &queue))?;
+        spawn(format!("{service}-reader-{number}"), move || {
+            read_until_closed(conn, &queue)
+        })?;
     }
     let thread = Writer {
         service,
@@ -359,11 +376,23 @@ pub(super) fn start(
         _alive: alive,
     };
     spawn(format!("{service}-writer"), move || thread.run(&queue))?;
-    Ok(Db { service, commands, ended, reads, events, load, clock })
+    Ok(Db {
+        service,
+        commands,
+        ended,
+        reads,
+        events,
+        load,
+        clock,
+    })
 }
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), String> {
-    std::thread::Builder::new().name(name).spawn(body).map(drop).map_err(|error| error.to_string())
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(body)
+        .map(drop)
+        .map_err(|error| error.to_string())
 }
 
 fn read_until_closed(mut conn: Conn, queue: &Receiver<Read>) {
@@ -437,7 +466,13 @@ impl Writer {
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             self.conn.immediate_transaction(|conn| {
                 let before = total_changes_of(conn)?;
-                let mut tx = Tx { conn, now, service, events: Vec::new(), load: (0, 0) };
+                let mut tx = Tx {
+                    conn,
+                    now,
+                    service,
+                    events: Vec::new(),
+                    load: (0, 0),
+                };
                 for command in batch.iter_mut() {
                     command.run(&mut tx)?;
                 }
@@ -461,7 +496,8 @@ impl Writer {
 
     fn reopen_if_broken(&mut self) -> Result<(), StoreError> {
         use diesel::connection::AnsiTransactionManager as Manager;
-        let in_doubt = <Manager as TransactionManager<Conn>>::is_broken_transaction_manager(&mut self.conn);
+        let in_doubt =
+            <Manager as TransactionManager<Conn>>::is_broken_transaction_manager(&mut self.conn);
         if in_doubt {
             self.conn = reopen(&self.path)?;
         }

@@ -44,11 +44,17 @@ fn subject_name(service: Service) -> &'static str {
     }
 }
 
-async fn list(state: web::Data<DeliveryState>, request: HttpRequest) -> Result<HttpResponse, Answer> {
+async fn list(
+    state: web::Data<DeliveryState>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Answer> {
     let service = state.db.service();
     let filter = Query::of(request.query_string()).delivery_filter(subject_name(service))?;
     let in_delivery = state.in_delivery.clone();
-    let page = state.db.read(move |conn| page(conn, service, &filter, &in_delivery)).await?;
+    let page = state
+        .db
+        .read(move |conn| page(conn, service, &filter, &in_delivery))
+        .await?;
     Ok(HttpResponse::Ok().json(page))
 }
 
@@ -68,7 +74,10 @@ fn page(
         let logged = attempts.remove(&row.id.0).unwrap_or_default();
         store::resource(service, row, logged, in_delivery.contains(row.id.0))
     });
-    Ok(Page { items: items.collect(), next_cursor })
+    Ok(Page {
+        items: items.collect(),
+        next_cursor,
+    })
 }
 
 async fn one(state: &DeliveryState, id: Uuid) -> Result<Delivery, Problem> {
@@ -76,19 +85,34 @@ async fn one(state: &DeliveryState, id: Uuid) -> Result<Delivery, Problem> {
     let found = state
         .db
         .read(move |conn| {
-            let Some(row) = store::get(conn, id)? else { return Ok(None) };
-            let logged = store::attempts_of(conn, std::slice::from_ref(&row))?.remove(&id).unwrap_or_default();
-            Ok(Some(store::resource(service, &row, logged, in_delivery.contains(id))))
+            let Some(row) = store::get(conn, id)? else {
+                return Ok(None);
+            };
+            let logged = store::attempts_of(conn, std::slice::from_ref(&row))?
+                .remove(&id)
+                .unwrap_or_default();
+            Ok(Some(store::resource(
+                service,
+                &row,
+                logged,
+                in_delivery.contains(id),
+            )))
         })
         .await?;
     found.ok_or_else(|| Problem::not_found("such delivery"))
 }
 
-async fn get(state: web::Data<DeliveryState>, id: web::Path<String>) -> Result<HttpResponse, Answer> {
+async fn get(
+    state: web::Data<DeliveryState>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Answer> {
     Ok(HttpResponse::Ok().json(one(&state, request::id(&id)?).await?))
 }
 
-async fn redeliver(state: web::Data<DeliveryState>, id: web::Path<String>) -> Result<HttpResponse, Answer> {
+async fn redeliver(
+    state: web::Data<DeliveryState>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Answer> {
     let id = request::id(&id)?;
     let db = state.db.clone();
     let redelivered = spawn_unit(async move { db.write(move |tx| store::redeliver(tx, id)).await })
@@ -99,9 +123,11 @@ async fn redeliver(state: web::Data<DeliveryState>, id: web::Path<String>) -> Re
             let _ = state.dispatcher.try_send(DeliveryOwed);
             Ok(HttpResponse::Accepted().json(one(&state, id).await?))
         }
-        Redelivered::NotEnded => {
-            Err(Problem::new(Code::NotEnded, "It is still being delivered; it can be redelivered once it ends.").into())
-        }
+        Redelivered::NotEnded => Err(Problem::new(
+            Code::NotEnded,
+            "It is still being delivered; it can be redelivered once it ends.",
+        )
+        .into()),
         Redelivered::Unknown => Err(Problem::not_found("such delivery").into()),
     }
 }
@@ -112,7 +138,10 @@ async fn redeliver_all(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Answer> {
-    let has_body = request.headers().get("content-length").is_some_and(|length| length != "0")
+    let has_body = request
+        .headers()
+        .get("content-length")
+        .is_some_and(|length| length != "0")
         || request.headers().contains_key("transfer-encoding");
     let query = if has_body {
         Query::of_body(&request::json_body(&request, payload, 64 * 1024).await?)?
@@ -121,15 +150,18 @@ async fn redeliver_all(
     };
     let mut filter = query.delivery_filter(subject_name(state.db.service()))?;
     if filter.statuses.is_empty() {
-        filter.statuses.push(DeliveryStatus::Exhausted.as_str().to_owned());
+        filter
+            .statuses
+            .push(DeliveryStatus::Exhausted.as_str().to_owned());
     }
     filter.limit = BULK_PAGE;
     let mut redelivered = 0;
     loop {
         let (db, page) = (state.db.clone(), filter.clone());
-        let (count, next) = spawn_unit(async move { db.write(move |tx| store::redeliver_page(tx, &page)).await })
-            .await
-            .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))??;
+        let (count, next) =
+            spawn_unit(async move { db.write(move |tx| store::redeliver_page(tx, &page)).await })
+                .await
+                .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))??;
         redelivered += count;
         let _ = state.dispatcher.try_send(DeliveryOwed);
         filter.cursor = next;

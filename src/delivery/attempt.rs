@@ -11,8 +11,8 @@ use super::store::Row;
 use crate::clock::Clock;
 use crate::contract::signature::{Secret, sign};
 use crate::contract::{DeliveryAttempt, rfc3339};
-use crate::outbound::client::{Answer, Client, Method, Outgoing};
 use crate::outbound::OutboundError;
+use crate::outbound::client::{Answer, Client, Method, Outgoing};
 
 /// How much of an answer is kept in the attempt log.
 const KEPT_OF_ANSWER: usize = 512;
@@ -47,7 +47,10 @@ impl Sender {
             ("content-type", "application/json".to_owned()),
             ("webhook-id", webhook_id.to_owned()),
             ("webhook-timestamp", timestamp.to_string()),
-            ("webhook-signature", sign(&self.secrets, webhook_id, timestamp, &body)),
+            (
+                "webhook-signature",
+                sign(&self.secrets, webhook_id, timestamp, &body),
+            ),
             ("webhook-request-origin", self.origin.clone()),
         ];
         self.client
@@ -74,7 +77,15 @@ impl Sender {
         });
         let webhook_id = format!("msg_{}", row.id.0);
         let answer = match Url::parse(&row.url) {
-            Ok(url) => self.post(url, &webhook_id, serde_json::to_vec(&body).unwrap_or_default(), None).await,
+            Ok(url) => {
+                self.post(
+                    url,
+                    &webhook_id,
+                    serde_json::to_vec(&body).unwrap_or_default(),
+                    None,
+                )
+                .await
+            }
             Err(_) => Err(OutboundError::InvalidRequest("the URL cannot be read")),
         };
         let duration_ms = u64::try_from(self.clock.now() - began).unwrap_or(0);
@@ -90,12 +101,23 @@ impl Sender {
         match answer {
             Ok(answer) => {
                 let kept = String::from_utf8_lossy(&answer.body).replace('\0', "");
-                let attempt = told("answer", Some(answer.status), (!kept.is_empty()).then_some(kept));
+                let attempt = told(
+                    "answer",
+                    Some(answer.status),
+                    (!kept.is_empty()).then_some(kept),
+                );
                 (attempt, outcome_of(&answer))
             }
-            Err(error @ OutboundError::Forbidden(_)) => (told("guard", None, Some(error.to_string())), Outcome::Aborted),
+            Err(error @ OutboundError::Forbidden(_)) => (
+                told("guard", None, Some(error.to_string())),
+                Outcome::Aborted,
+            ),
             Err(error) => {
-                let attempt = told(error.phase().as_str(), error.status(), Some(error.to_string()));
+                let attempt = told(
+                    error.phase().as_str(),
+                    error.status(),
+                    Some(error.to_string()),
+                );
                 (attempt, Outcome::Failed { retry_after: None })
             }
         }
@@ -106,6 +128,8 @@ fn outcome_of(answer: &Answer) -> Outcome {
     match answer.status {
         200..=299 => Outcome::Delivered,
         410 => Outcome::Aborted,
-        _ => Outcome::Failed { retry_after: answer.headers.retry_after() },
+        _ => Outcome::Failed {
+            retry_after: answer.headers.retry_after(),
+        },
     }
 }

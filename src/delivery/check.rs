@@ -20,8 +20,8 @@ use super::attempt::Sender;
 use crate::clock::{Clock, Millis};
 use crate::contract::{CheckState, DeliveryType, Failure, rfc3339};
 use crate::db::{Conn, Tx};
-use crate::outbound::client::{Method, Outgoing};
 use crate::outbound::OutboundError;
+use crate::outbound::client::{Method, Outgoing};
 
 /// The wait before the second POST: long enough for a deployment's gap.
 const SECOND_LOOK: Duration = Duration::from_secs(5);
@@ -123,9 +123,18 @@ pub struct Report {
 /// Asks a URL whether it is a receiver. `slots` bounds the exchanges under
 /// way with its origin; the wait between two looks holds none.
 pub async fn probe(sender: &Sender, url: &Url, timeout: Duration, slots: &Semaphore) -> Report {
-    let mut probe = Probe { sender, url, timeout, slots, steps: Vec::new() };
+    let mut probe = Probe {
+        sender,
+        url,
+        timeout,
+        slots,
+        steps: Vec::new(),
+    };
     let finding = probe.run().await;
-    Report { steps: probe.steps, finding }
+    Report {
+        steps: probe.steps,
+        finding,
+    }
 }
 
 struct Probe<'a> {
@@ -176,7 +185,10 @@ impl Probe<'_> {
         };
         let (status, detail) = match &answer {
             Ok(status @ (404 | 410)) => (Some(*status), format!("answered {status}")),
-            Ok(status) => (Some(*status), format!("answered {status}: something is there")),
+            Ok(status) => (
+                Some(*status),
+                format!("answered {status}: something is there"),
+            ),
             Err(error) => (error.status(), error.to_string()),
         };
         self.steps.push(Step {
@@ -198,7 +210,11 @@ impl Probe<'_> {
             answer_limit: 0,
             retry_on_stale: true,
         };
-        self.sender.client.send(request).await.map(|answer| answer.status)
+        self.sender
+            .client
+            .send(request)
+            .await
+            .map(|answer| answer.status)
     }
 
     async fn post(&self) -> Result<u16, OutboundError> {
@@ -209,7 +225,10 @@ impl Probe<'_> {
         });
         let body = serde_json::to_vec(&body).unwrap_or_default();
         let webhook_id = format!("msg_{}", uuid::Uuid::now_v7());
-        let answer = self.sender.post(self.url.clone(), &webhook_id, body, Some(self.timeout)).await?;
+        let answer = self
+            .sender
+            .post(self.url.clone(), &webhook_id, body, Some(self.timeout))
+            .await?;
         Ok(answer.status)
     }
 }
@@ -241,7 +260,10 @@ impl CheckCache {
     /// An empty cache.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self { clock, kept: Arc::default() }
+        Self {
+            clock,
+            kept: Arc::default(),
+        }
     }
 
     /// What is known of this URL without asking.
@@ -249,9 +271,11 @@ impl CheckCache {
     pub fn known(&self, url: &str) -> Option<Finding> {
         let now = self.clock.now();
         let kept = self.kept();
-        [without_query(url), url.to_owned()]
-            .iter()
-            .find_map(|key| kept.get(key).filter(|(_, until)| *until > now).map(|(finding, _)| finding.clone()))
+        [without_query(url), url.to_owned()].iter().find_map(|key| {
+            kept.get(key)
+                .filter(|(_, until)| *until > now)
+                .map(|(finding, _)| finding.clone())
+        })
     }
 
     /// Keeps a finding: `open` by URL without its query, since receivers put
@@ -290,7 +314,11 @@ pub trait CheckQueue: Send + Sync {
     ///
     /// # Errors
     /// What the database says.
-    fn unchecked(&self, conn: &mut Conn, allowance: &dyn Fn(&str) -> usize) -> QueryResult<Vec<String>>;
+    fn unchecked(
+        &self,
+        conn: &mut Conn,
+        allowance: &dyn Fn(&str) -> usize,
+    ) -> QueryResult<Vec<String>>;
 
     /// Applies a verdict to the jobs that wait for `url`; `true` means that
     /// there may be more.
@@ -331,7 +359,10 @@ mod tests {
         let cache = CheckCache::new(clock);
         cache.note("http://a/hook?id=1", &Finding::NotFound { status: 404 });
         assert_eq!(cache.known("http://a/hook?id=2"), None);
-        assert_eq!(cache.known("http://a/hook?id=1"), Some(Finding::NotFound { status: 404 }));
+        assert_eq!(
+            cache.known("http://a/hook?id=1"),
+            Some(Finding::NotFound { status: 404 })
+        );
         hand.advance(Duration::from_secs(6));
         assert_eq!(cache.known("http://a/hook?id=1"), None);
     }

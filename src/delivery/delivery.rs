@@ -42,13 +42,28 @@ pub struct After {
 #[must_use]
 pub fn after(schedule: &[Duration], attempt: usize, outcome: Outcome, jitter: f64) -> After {
     match outcome {
-        Outcome::Delivered => After { status: Delivered, wait: None },
-        Outcome::Aborted => After { status: Aborted, wait: None },
+        Outcome::Delivered => After {
+            status: Delivered,
+            wait: None,
+        },
+        Outcome::Aborted => After {
+            status: Aborted,
+            wait: None,
+        },
         Outcome::Failed { retry_after } => match schedule.get(attempt) {
-            None => After { status: Exhausted, wait: None },
+            None => After {
+                status: Exhausted,
+                wait: None,
+            },
             Some(scheduled) => {
-                let floor = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER).max(*scheduled);
-                After { status: Pending, wait: Some(floor + floor.mul_f64(JITTER * jitter.clamp(0.0, 1.0))) }
+                let floor = retry_after
+                    .unwrap_or_default()
+                    .min(MAX_RETRY_AFTER)
+                    .max(*scheduled);
+                After {
+                    status: Pending,
+                    wait: Some(floor + floor.mul_f64(JITTER * jitter.clamp(0.0, 1.0))),
+                }
             }
         },
     }
@@ -66,7 +81,11 @@ mod tests {
 
     use super::*;
 
-    const SCHEDULE: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(5)];
+    const SCHEDULE: [Duration; 3] = [
+        Duration::ZERO,
+        Duration::from_secs(1),
+        Duration::from_secs(5),
+    ];
 
     proptest! {
         #[test]
@@ -92,7 +111,10 @@ mod tests {
 
     #[test]
     fn only_ended_deliveries_can_be_redelivered() {
-        let ended: Vec<_> = DeliveryStatus::ALL.iter().filter(|status| can_redeliver(**status)).collect();
+        let ended: Vec<_> = DeliveryStatus::ALL
+            .iter()
+            .filter(|status| can_redeliver(**status))
+            .collect();
         assert_eq!(ended, [&Delivered, &Exhausted, &Aborted]);
     }
 }

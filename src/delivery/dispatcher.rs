@@ -166,11 +166,22 @@ impl CallbackDispatcher {
             .filter(|(_, running)| **running >= MAX_PER_ORIGIN)
             .map(|(origin, _)| origin.clone())
             .collect();
-        let room = Room { free, free_for_retries, per_origin: self.per_origin.clone(), running: self.units.keys() };
-        let (db, subject, now) = (self.parts.db.clone(), Arc::clone(&self.parts.subject), self.now());
+        let room = Room {
+            free,
+            free_for_retries,
+            per_origin: self.per_origin.clone(),
+            running: self.units.keys(),
+        };
+        let (db, subject, now) = (
+            self.parts.db.clone(),
+            Arc::clone(&self.parts.subject),
+            self.now(),
+        );
         let (dispatcher, life) = (ctx.address(), self.life);
         actix_rt::spawn(async move {
-            let found = db.read(move |conn| read_due(conn, now, &blocked, room, subject.as_ref())).await;
+            let found = db
+                .read(move |conn| read_due(conn, now, &blocked, room, subject.as_ref()))
+                .await;
             dispatcher.do_send(Found { found, life });
         });
     }
@@ -179,7 +190,9 @@ impl CallbackDispatcher {
         match at {
             Some(at) => {
                 let dispatcher = ctx.address();
-                self.due.arm(self.parts.db.clock(), at, move || dispatcher.do_send(DeliveryOwed));
+                self.due.arm(self.parts.db.clock(), at, move || {
+                    dispatcher.do_send(DeliveryOwed)
+                });
             }
             None => self.due.disarm(),
         }
@@ -187,7 +200,10 @@ impl CallbackDispatcher {
 
     fn try_once(&mut self, delivery: DueDelivery, ctx: &mut Context<Self>) {
         let id = delivery.row.id.0;
-        *self.per_origin.entry(delivery.row.origin.clone()).or_default() += 1;
+        *self
+            .per_origin
+            .entry(delivery.row.origin.clone())
+            .or_default() += 1;
         if delivery.row.attempt == 0 {
             self.first_tries.insert(id);
         }
@@ -197,10 +213,15 @@ impl CallbackDispatcher {
             db: self.parts.db.clone(),
             sender: self.parts.sender.clone(),
             schedule: self.parts.schedule.clone(),
-            cache: self.parts.checks.as_ref().map(|checks| checks.cache.clone()),
+            cache: self
+                .parts
+                .checks
+                .as_ref()
+                .map(|checks| checks.cache.clone()),
             delivery,
         };
-        let (dispatcher, life, origin) = (ctx.address(), self.life, unit.delivery.row.origin.clone());
+        let (dispatcher, life, origin) =
+            (ctx.address(), self.life, unit.delivery.row.origin.clone());
         actix_rt::spawn(async move {
             if let Err(failure) = spawn_unit(unit.run()).await {
                 log::error!("an attempt failed: {failure}");
@@ -383,7 +404,8 @@ impl Attempt {
         }
         // The receiver has answered 404 three times already: this was the
         // one try it gets to hear of it.
-        let only_once = data.pointer("/error/code").and_then(Value::as_str) == Some("callback_not_found");
+        let only_once =
+            data.pointer("/error/code").and_then(Value::as_str) == Some("callback_not_found");
         let outcome = match outcome {
             Outcome::Failed { .. } if only_once => Outcome::Aborted,
             outcome => outcome,
@@ -391,8 +413,10 @@ impl Attempt {
         let number = usize::try_from(row.attempt).unwrap_or(0) + 1;
         let after = after(&self.schedule, number, outcome, random_share());
         let id = row.id.0;
-        let recorded =
-            self.db.write_until_kept(move |tx| store::record(tx, &row, &attempt, after)).await;
+        let recorded = self
+            .db
+            .write_until_kept(move |tx| store::record(tx, &row, &attempt, after))
+            .await;
         if let Err(error) = recorded {
             log::error!("the attempt of delivery {id} could not be recorded: {error}");
         }
@@ -415,7 +439,9 @@ impl Handler<CheckOwed> for CallbackDispatcher {
 impl CallbackDispatcher {
     /// Reads which URLs jobs wait for.
     fn claim_checks(&mut self, ctx: &mut Context<Self>) {
-        let Some(checks) = &self.parts.checks else { return };
+        let Some(checks) = &self.parts.checks else {
+            return;
+        };
         if self.draining || !self.checks.urls.begin_claim() {
             return;
         }
@@ -438,7 +464,9 @@ impl CallbackDispatcher {
     }
 
     fn check(&mut self, url: String, ctx: &mut Context<Self>) {
-        let Some(parts) = &self.parts.checks else { return };
+        let Some(parts) = &self.parts.checks else {
+            return;
+        };
         self.idle.send_replace(false);
         let slots = self
             .checks
@@ -466,12 +494,21 @@ impl CallbackDispatcher {
 
     /// Fails the jobs that were held too long, and waits for the next.
     fn expire_held(&mut self, ctx: &mut Context<Self>) {
-        let Some(checks) = &self.parts.checks else { return };
-        let (db, queue, hold_ms) = (self.parts.db.clone(), Arc::clone(&checks.queue), checks.hold_ms);
+        let Some(checks) = &self.parts.checks else {
+            return;
+        };
+        let (db, queue, hold_ms) = (
+            self.parts.db.clone(),
+            Arc::clone(&checks.queue),
+            checks.hold_ms,
+        );
         let (dispatcher, life) = (ctx.address(), self.life);
         actix_rt::spawn(async move {
             let next = db.write(move |tx| queue.expire_held(tx, hold_ms)).await;
-            dispatcher.do_send(HeldUntil { next: next.ok().flatten(), life });
+            dispatcher.do_send(HeldUntil {
+                next: next.ok().flatten(),
+                life,
+            });
         });
     }
 }
@@ -490,7 +527,10 @@ impl Handler<FoundChecks> for CallbackDispatcher {
         if life != self.life {
             return;
         }
-        let (fresh, again) = self.checks.urls.take(found.unwrap_or_default(), String::clone);
+        let (fresh, again) = self
+            .checks
+            .urls
+            .take(found.unwrap_or_default(), String::clone);
         for url in fresh {
             self.check(url, ctx);
         }
@@ -522,9 +562,19 @@ impl Handler<Checked> for CallbackDispatcher {
         }
         if matches!(finding, Some(Finding::Unreachable(_)) | None) {
             let now = self.now();
-            let failures = self.checks.held.get(&origin).map_or(0, |held| held.failures);
+            let failures = self
+                .checks
+                .held
+                .get(&origin)
+                .map_or(0, |held| held.failures);
             let wait = PROBE_AFTER_MS[failures.min(PROBE_AFTER_MS.len() - 1)];
-            self.checks.held.insert(origin, Held { failures: failures + 1, next_probe_at: now + wait });
+            self.checks.held.insert(
+                origin,
+                Held {
+                    failures: failures + 1,
+                    next_probe_at: now + wait,
+                },
+            );
             self.expire_held(ctx);
         } else {
             self.checks.held.remove(&origin);
@@ -540,12 +590,22 @@ impl Handler<Checked> for CallbackDispatcher {
 impl CallbackDispatcher {
     fn arm_probe(&mut self, ctx: &mut Context<Self>) {
         let now = self.now();
-        self.checks.held.retain(|_, held| held.next_probe_at > now - FORGET_HELD_MS);
-        let next = self.checks.held.values().map(|held| held.next_probe_at).filter(|at| *at > now).min();
+        self.checks
+            .held
+            .retain(|_, held| held.next_probe_at > now - FORGET_HELD_MS);
+        let next = self
+            .checks
+            .held
+            .values()
+            .map(|held| held.next_probe_at)
+            .filter(|at| *at > now)
+            .min();
         match next {
             Some(at) => {
                 let dispatcher = ctx.address();
-                self.checks.probe.arm(self.parts.db.clock(), at, move || dispatcher.do_send(CheckOwed));
+                self.checks.probe.arm(self.parts.db.clock(), at, move || {
+                    dispatcher.do_send(CheckOwed)
+                });
             }
             None => self.checks.probe.disarm(),
         }
@@ -568,7 +628,9 @@ impl Handler<HeldUntil> for CallbackDispatcher {
         }
         if let Some(at) = next {
             let dispatcher = ctx.address();
-            self.checks.hold.arm(self.parts.db.clock(), at, move || dispatcher.do_send(HoldOver));
+            self.checks.hold.arm(self.parts.db.clock(), at, move || {
+                dispatcher.do_send(HoldOver)
+            });
         }
         self.claim(ctx);
     }
@@ -603,13 +665,23 @@ impl Check {
         let url = Url::parse(&self.url).ok()?;
         let finding = match self.cache.known(&self.url) {
             Some(finding) => finding,
-            None => probe(&self.sender, &url, self.timeout, &self.slots).await.finding,
+            None => {
+                probe(&self.sender, &url, self.timeout, &self.slots)
+                    .await
+                    .finding
+            }
         };
         self.cache.note(&self.url, &finding);
-        let Some(verdict) = finding.verdict() else { return Some(finding) };
+        let Some(verdict) = finding.verdict() else {
+            return Some(finding);
+        };
         loop {
-            let (queue, url, verdict) = (Arc::clone(&self.queue), self.url.clone(), verdict.clone());
-            let more = self.db.write_until_kept(move |tx| queue.settle(tx, &url, &verdict)).await;
+            let (queue, url, verdict) =
+                (Arc::clone(&self.queue), self.url.clone(), verdict.clone());
+            let more = self
+                .db
+                .write_until_kept(move |tx| queue.settle(tx, &url, &verdict))
+                .await;
             self.queue.opened();
             match more {
                 Ok(true) => {}
@@ -653,9 +725,17 @@ pub struct CheckNow {
 impl Handler<CheckNow> for CallbackDispatcher {
     type Result = ResponseFuture<Report>;
 
-    fn handle(&mut self, CheckNow { url, timeout }: CheckNow, _: &mut Self::Context) -> Self::Result {
+    fn handle(
+        &mut self,
+        CheckNow { url, timeout }: CheckNow,
+        _: &mut Self::Context,
+    ) -> Self::Result {
         let sender = self.parts.sender.clone();
-        let cache = self.parts.checks.as_ref().map(|checks| checks.cache.clone());
+        let cache = self
+            .parts
+            .checks
+            .as_ref()
+            .map(|checks| checks.cache.clone());
         Box::pin(async move {
             let report = probe(&sender, &url, timeout, &Semaphore::new(1)).await;
             if let Some(cache) = cache {

@@ -5,7 +5,10 @@
 pub mod api;
 pub mod attempt;
 pub mod check;
-#[expect(clippy::module_inception, reason = "the state machine has the name of what it is about")]
+#[expect(
+    clippy::module_inception,
+    reason = "the state machine has the name of what it is about"
+)]
 pub mod delivery;
 pub mod dispatcher;
 pub mod store;

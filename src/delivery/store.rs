@@ -74,7 +74,12 @@ pub fn owe(tx: &mut Tx<'_>, subject: Uuid, kind: DeliveryType, url: &str) -> Que
 ///
 /// # Errors
 /// What the database says.
-pub fn owe_aborted(tx: &mut Tx<'_>, subject: Uuid, kind: DeliveryType, url: &str) -> QueryResult<Uuid> {
+pub fn owe_aborted(
+    tx: &mut Tx<'_>,
+    subject: Uuid,
+    kind: DeliveryType,
+    url: &str,
+) -> QueryResult<Uuid> {
     insert(tx, subject, kind, url, DeliveryStatus::Aborted)
 }
 
@@ -155,8 +160,15 @@ pub fn due(conn: &mut Conn, now: Millis, most: i64, blocked: &[String]) -> Query
 ///
 /// # Errors
 /// What the database says.
-pub fn record(tx: &mut Tx<'_>, row: &Row, attempt: &DeliveryAttempt, after: After) -> QueryResult<()> {
-    let wait = after.wait.map(|wait| i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2));
+pub fn record(
+    tx: &mut Tx<'_>,
+    row: &Row,
+    attempt: &DeliveryAttempt,
+    after: After,
+) -> QueryResult<()> {
+    let wait = after
+        .wait
+        .map(|wait| i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2));
     let ended = after.status != DeliveryStatus::Pending;
     let changed = diesel::update(deliveries::table.find(row.id))
         .filter(deliveries::status.eq(DeliveryStatus::Pending.as_str()))
@@ -174,7 +186,11 @@ pub fn record(tx: &mut Tx<'_>, row: &Row, attempt: &DeliveryAttempt, after: Afte
     }
     let reason = match attempt.status {
         Some(status) => format!("{} answered {status}", row.kind),
-        None => format!("{}: {}", row.kind, attempt.body.as_deref().unwrap_or("no answer")),
+        None => format!(
+            "{}: {}",
+            row.kind,
+            attempt.body.as_deref().unwrap_or("no answer")
+        ),
     };
     tx.event(&NewEvent {
         subject: row.subject_id.0,
@@ -198,7 +214,10 @@ pub fn newest_of(conn: &mut Conn, subjects: &[Id]) -> QueryResult<HashMap<Uuid, 
         .filter(deliveries::subject_id.eq_any(subjects))
         .order((deliveries::created_at, deliveries::id))
         .load(conn)?;
-    Ok(rows.into_iter().map(|row| (row.subject_id.0, row)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.subject_id.0, row))
+        .collect())
 }
 
 /// Which deliveries a list or a bulk redelivery means.
@@ -261,14 +280,21 @@ pub fn list(conn: &mut Conn, filter: &Filter) -> QueryResult<Vec<Row>> {
 /// # Errors
 /// What the database says.
 pub fn get(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Row>> {
-    deliveries::table.find(Id(id)).select(Row::as_select()).first(conn).optional()
+    deliveries::table
+        .find(Id(id))
+        .select(Row::as_select())
+        .first(conn)
+        .optional()
 }
 
 /// The attempts of these deliveries, by delivery, in order.
 ///
 /// # Errors
 /// What the database says.
-pub fn attempts_of(conn: &mut Conn, rows: &[Row]) -> QueryResult<HashMap<Uuid, Vec<DeliveryAttempt>>> {
+pub fn attempts_of(
+    conn: &mut Conn,
+    rows: &[Row],
+) -> QueryResult<HashMap<Uuid, Vec<DeliveryAttempt>>> {
     let subjects: Vec<Id> = rows.iter().map(|row| row.subject_id).collect();
     let logged: Vec<(Option<Id>, Option<String>)> = events::table
         .select((events::delivery_id, events::attempt))
@@ -288,8 +314,17 @@ pub fn attempts_of(conn: &mut Conn, rows: &[Row]) -> QueryResult<HashMap<Uuid, V
 
 /// The wire's form of a row.
 #[must_use]
-pub fn resource(service: Service, row: &Row, attempts: Vec<DeliveryAttempt>, delivering: bool) -> Delivery {
-    let status = if delivering { DeliveryStatus::Delivering } else { row.status() };
+pub fn resource(
+    service: Service,
+    row: &Row,
+    attempts: Vec<DeliveryAttempt>,
+    delivering: bool,
+) -> Delivery {
+    let status = if delivering {
+        DeliveryStatus::Delivering
+    } else {
+        row.status()
+    };
     Delivery {
         id: row.id.0,
         kind: DeliveryType::parse(&row.kind).unwrap_or(DeliveryType::CallbackCheck),
@@ -311,7 +346,11 @@ pub fn callback_of(url: &str, delivery: Option<&Row>, in_delivery: &InDelivery) 
         check: None,
         delivery_id: delivery.map(|row| row.id.0),
         status: delivery.map(|row| {
-            if in_delivery.contains(row.id.0) { DeliveryStatus::Delivering } else { row.status() }
+            if in_delivery.contains(row.id.0) {
+                DeliveryStatus::Delivering
+            } else {
+                row.status()
+            }
         }),
         attempts: delivery.map_or(0, |row| u32::try_from(row.attempts).unwrap_or(0)),
         next_attempt_at: delivery.and_then(|row| row.next_attempt_at).map(rfc3339),
@@ -334,7 +373,9 @@ pub enum Redelivered {
 /// # Errors
 /// What the database says.
 pub fn redeliver(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Redelivered> {
-    let Some(row) = get(tx.conn, id)? else { return Ok(Redelivered::Unknown) };
+    let Some(row) = get(tx.conn, id)? else {
+        return Ok(Redelivered::Unknown);
+    };
     if !can_redeliver(row.status()) {
         return Ok(Redelivered::NotEnded);
     }
@@ -375,7 +416,10 @@ pub fn redeliver_page(tx: &mut Tx<'_>, filter: &Filter) -> QueryResult<(usize, O
             redelivered += 1;
         }
     }
-    Ok((redelivered, rows.last().filter(|_| more).map(|row| row.id.0)))
+    Ok((
+        redelivered,
+        rows.last().filter(|_| more).map(|row| row.id.0),
+    ))
 }
 
 /// Forgets every delivery of a subject.
@@ -383,6 +427,7 @@ pub fn redeliver_page(tx: &mut Tx<'_>, filter: &Filter) -> QueryResult<(usize, O
 /// # Errors
 /// What the database says.
 pub fn erase_of(tx: &mut Tx<'_>, subject: Uuid) -> QueryResult<()> {
-    diesel::delete(deliveries::table.filter(deliveries::subject_id.eq(Id(subject)))).execute(tx.conn)?;
+    diesel::delete(deliveries::table.filter(deliveries::subject_id.eq(Id(subject))))
+        .execute(tx.conn)?;
     Ok(())
 }

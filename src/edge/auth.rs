@@ -34,13 +34,19 @@ impl Gate {
     /// name of its own (DNS rebinding).
     #[must_use]
     pub fn new(keys: &[String], hosts: Option<Vec<String>>, links: Links) -> Self {
-        Self { keys: keys.iter().map(|key| hash(key)).collect(), hosts: hosts.map(Into::into), links }
+        Self {
+            keys: keys.iter().map(|key| hash(key)).collect(),
+            hosts: hosts.map(Into::into),
+            links,
+        }
     }
 
     fn check(&self, request: &ServiceRequest) -> Result<Scope, Problem> {
         let path = request.path();
         self.check_host(request)?;
-        let open = matches!(path, "/" | "/v1/callbacks") || path.starts_with("/health/") || path.starts_with("/problems/");
+        let open = matches!(path, "/" | "/v1/callbacks")
+            || path.starts_with("/health/")
+            || path.starts_with("/problems/");
         if self.keys.is_empty() || open {
             return Ok(Scope("-".into()));
         }
@@ -54,7 +60,10 @@ impl Gate {
         match bearer {
             Some(key) => self.scope_of(key),
             None if self.has_signed_link(request) => Ok(Scope("link".into())),
-            None => Err(Problem::new(Code::Unauthorized, "Send `Authorization: Bearer <one of server.api_keys>`.")),
+            None => Err(Problem::new(
+                Code::Unauthorized,
+                "Send `Authorization: Bearer <one of server.api_keys>`.",
+            )),
         }
     }
 
@@ -69,16 +78,35 @@ impl Gate {
             }
         }
         match found.and_then(|number| self.keys.get(number)) {
-            Some(known) => Ok(Scope(known.iter().take(6).map(|byte| format!("{byte:02x}")).collect())),
-            None => Err(Problem::new(Code::Unauthorized, "This API key is not known here.")),
+            Some(known) => Ok(Scope(
+                known
+                    .iter()
+                    .take(6)
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect(),
+            )),
+            None => Err(Problem::new(
+                Code::Unauthorized,
+                "This API key is not known here.",
+            )),
         }
     }
 
     fn check_host(&self, request: &ServiceRequest) -> Result<(), Problem> {
-        let Some(hosts) = &self.hosts else { return Ok(()) };
-        let given = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let Some(hosts) = &self.hosts else {
+            return Ok(());
+        };
+        let given = request
+            .headers()
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default();
         let name = given.rsplit_once(':').map_or(given, |(name, port)| {
-            if port.bytes().all(|b| b.is_ascii_digit()) { name } else { given }
+            if port.bytes().all(|b| b.is_ascii_digit()) {
+                name
+            } else {
+                given
+            }
         });
         if hosts.iter().any(|host| host.eq_ignore_ascii_case(name)) {
             return Ok(());
@@ -94,8 +122,10 @@ impl Gate {
             expires: i64,
             signature: String,
         }
-        web::Query::<Signed>::from_query(request.query_string())
-            .is_ok_and(|signed| self.links.allows(request.path(), signed.expires, &signed.signature))
+        web::Query::<Signed>::from_query(request.query_string()).is_ok_and(|signed| {
+            self.links
+                .allows(request.path(), signed.expires, &signed.signature)
+        })
     }
 }
 

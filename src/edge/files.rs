@@ -57,55 +57,105 @@ pub struct Kept {
 ///
 /// # Errors
 /// 404 for a format that it does not have, 410 after retention.
-pub async fn serve(request: &HttpRequest, files: &Files, kept: Kept, wanted: Wanted) -> Result<HttpResponse, Problem> {
+pub async fn serve(
+    request: &HttpRequest,
+    files: &Files,
+    kept: Kept,
+    wanted: Wanted,
+) -> Result<HttpResponse, Problem> {
     if let Wanted::Audio(format) = wanted {
         return if kept.audio.format == format {
             serve_audio(request, files, kept.file, &kept.audio).await
         } else {
-            Err(Problem::not_found("such file; the result has another format"))
+            Err(Problem::not_found(
+                "such file; the result has another format",
+            ))
         };
     }
     let words = kept.words.ok_or_else(expired)?;
     if wanted == Wanted::Words {
-        let body = format!(r#"{{"duration_ms":{},"words":{words}}}"#, kept.audio.duration_ms);
+        let body = format!(
+            r#"{{"duration_ms":{},"words":{words}}}"#,
+            kept.audio.duration_ms
+        );
         return Ok(whole(request, "application/json", body));
     }
-    let words: Vec<Word> = serde_json::from_str(&words)
-        .map_err(|error| Problem::new(Code::Internal, format!("The word times cannot be read: {error}.")))?;
-    let (kind, body) = render(&kept.text, &words, &kept.language, kept.audio.duration_ms, wanted);
+    let words: Vec<Word> = serde_json::from_str(&words).map_err(|error| {
+        Problem::new(
+            Code::Internal,
+            format!("The word times cannot be read: {error}."),
+        )
+    })?;
+    let (kind, body) = render(
+        &kept.text,
+        &words,
+        &kept.language,
+        kept.audio.duration_ms,
+        wanted,
+    );
     Ok(whole(request, kind, body))
 }
 
-fn render(text: &str, words: &[Word], language: &str, duration_ms: u64, wanted: Wanted) -> (&'static str, String) {
+fn render(
+    text: &str,
+    words: &[Word],
+    language: &str,
+    duration_ms: u64,
+    wanted: Wanted,
+) -> (&'static str, String) {
     let cues = subtitles::cues(text, words, language, duration_ms);
     if wanted == Wanted::Srt {
-        ("application/x-subrip; charset=utf-8", subtitles::to_srt(&cues))
+        (
+            "application/x-subrip; charset=utf-8",
+            subtitles::to_srt(&cues),
+        )
     } else {
         ("text/vtt; charset=utf-8", subtitles::to_vtt(&cues))
     }
 }
 
 fn expired() -> Problem {
-    Problem::new(Code::Expired, "The result was removed after retention.files_s.")
+    Problem::new(
+        Code::Expired,
+        "The result was removed after retention.files_s.",
+    )
 }
 
 fn whole(request: &HttpRequest, kind: &str, body: String) -> HttpResponse {
-    let etag = format!("\"{:x}\"", u128::from_be_bytes(first_16(&Sha256::digest(body.as_bytes()))));
+    let etag = format!(
+        "\"{:x}\"",
+        u128::from_be_bytes(first_16(&Sha256::digest(body.as_bytes())))
+    );
     if is_known(request, &etag) {
-        return HttpResponse::NotModified().insert_header((header::ETAG, etag)).finish();
+        return HttpResponse::NotModified()
+            .insert_header((header::ETAG, etag))
+            .finish();
     }
-    HttpResponse::Ok().insert_header((header::ETAG, etag)).content_type(kind).body(body)
+    HttpResponse::Ok()
+        .insert_header((header::ETAG, etag))
+        .content_type(kind)
+        .body(body)
 }
 
 fn first_16(bytes: &[u8]) -> [u8; 16] {
     let mut first = [0; 16];
-    first.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    first
+        .iter_mut()
+        .zip(bytes)
+        .for_each(|(to, from)| *to = *from);
     first
 }
 
 fn is_known(request: &HttpRequest, etag: &str) -> bool {
-    let known = request.headers().get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    known.is_some_and(|known| known.split(',').any(|one| one.trim() == etag || one.trim() == "*"))
+    let known = request
+        .headers()
+        .get(header::IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok());
+    known.is_some_and(|known| {
+        known
+            .split(',')
+            .any(|one| one.trim() == etag || one.trim() == "*")
+    })
 }
 
 async fn serve_audio(
@@ -117,7 +167,9 @@ async fn serve_audio(
     let key = file.ok_or_else(expired)?;
     let etag = format!("\"{}\"", audio.sha256);
     if is_known(request, &etag) {
-        return Ok(HttpResponse::NotModified().insert_header((header::ETAG, etag)).finish());
+        return Ok(HttpResponse::NotModified()
+            .insert_header((header::ETAG, etag))
+            .finish());
     }
     let range = wanted_range(request, &etag, audio.bytes);
     let range = match range {
@@ -138,9 +190,18 @@ async fn serve_audio(
             Problem::new(Code::Unavailable, "The file cannot be read just now.")
         }
     })?;
-    let mut answer = HttpResponse::build(if partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK });
+    let mut answer = HttpResponse::build(if partial {
+        StatusCode::PARTIAL_CONTENT
+    } else {
+        StatusCode::OK
+    });
     if partial {
-        let range = format!("bytes {}-{}/{}", part.start, part.end.saturating_sub(1), part.size);
+        let range = format!(
+            "bytes {}-{}/{}",
+            part.start,
+            part.end.saturating_sub(1),
+            part.size
+        );
         answer.insert_header((header::CONTENT_RANGE, range));
     }
     answer
@@ -164,7 +225,12 @@ enum Range {
 /// One range of RFC 9110 14.1.2; several ranges, or one that cannot be read,
 /// get the whole file, as the RFC allows.
 fn wanted_range(request: &HttpRequest, etag: &str, size: u64) -> Range {
-    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let text = |name| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
     if text(header::IF_RANGE).is_some_and(|known| known != etag) {
         return Range::Whole;
     }
@@ -172,7 +238,10 @@ fn wanted_range(request: &HttpRequest, etag: &str, size: u64) -> Range {
 }
 
 fn parse_range(range: &str, size: u64) -> Range {
-    let Some((first, last)) = range.strip_prefix("bytes=").and_then(|range| range.trim().split_once('-')) else {
+    let Some((first, last)) = range
+        .strip_prefix("bytes=")
+        .and_then(|range| range.trim().split_once('-'))
+    else {
         return Range::Whole;
     };
     let (start, end) = match (first.parse::<u64>(), last.parse::<u64>()) {
@@ -181,7 +250,11 @@ fn parse_range(range: &str, size: u64) -> Range {
         (Err(_), Ok(suffix)) if first.is_empty() => (size.saturating_sub(suffix), size),
         _ => return Range::Whole,
     };
-    if start < end { Range::Part(start, end) } else { Range::Unsatisfiable }
+    if start < end {
+        Range::Part(start, end)
+    } else {
+        Range::Unsatisfiable
+    }
 }
 
 #[cfg(test)]

@@ -19,12 +19,22 @@ impl Health {
     /// Ready while no check has a reason and nobody has asked for the end.
     #[must_use]
     pub fn new(checks: Vec<Check>, stopping: watch::Receiver<bool>) -> Self {
-        Self { checks: checks.into(), stopping }
+        Self {
+            checks: checks.into(),
+            stopping,
+        }
     }
 
     fn reasons(&self) -> Vec<String> {
-        let stopping = self.stopping.borrow().then(|| "the service is stopping".to_owned());
-        self.checks.iter().flat_map(|check| check()).chain(stopping).collect()
+        let stopping = self
+            .stopping
+            .borrow()
+            .then(|| "the service is stopping".to_owned());
+        self.checks
+            .iter()
+            .flat_map(|check| check())
+            .chain(stopping)
+            .collect()
     }
 }
 

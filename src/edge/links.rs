@@ -34,7 +34,12 @@ impl Links {
     /// Links below `public_url` that live for `ttl_s` seconds.
     #[must_use]
     pub fn new(public_url: Url, secrets: Arc<[Secret]>, ttl_s: i64, clock: Clock) -> Self {
-        Self { public_url: Arc::new(public_url), secrets, ttl_s, clock }
+        Self {
+            public_url: Arc::new(public_url),
+            secrets,
+            ttl_s,
+            clock,
+        }
     }
 
     /// The links of one result, all with the same end.
@@ -50,8 +55,15 @@ impl Links {
         let url = link(&format!("audio.{}", extension(audio.format)));
         let expires_at = Some(rfc3339(expires_s.saturating_mul(1000) as Millis));
         ResultLinks {
-            audio: Audio { url, expires_at, ..audio },
-            subtitles: Subtitles { srt: link("subtitles.srt"), vtt: link("subtitles.vtt") },
+            audio: Audio {
+                url,
+                expires_at,
+                ..audio
+            },
+            subtitles: Subtitles {
+                srt: link("subtitles.srt"),
+                vtt: link("subtitles.vtt"),
+            },
             words: link("words.json"),
         }
     }
@@ -59,7 +71,14 @@ impl Links {
     /// Whether a request for `path` carries a valid link signature.
     #[must_use]
     pub fn allows(&self, path: &str, expires_s: i64, signature: &str) -> bool {
-        verify_link(&self.secrets, path, expires_s, signature, self.clock.wall().timestamp()).is_ok()
+        verify_link(
+            &self.secrets,
+            path,
+            expires_s,
+            signature,
+            self.clock.wall().timestamp(),
+        )
+        .is_ok()
     }
 }
 

@@ -17,24 +17,65 @@ pub async fn metrics(system: web::Data<System>) -> HttpResponse {
         }
     };
     let by_service = |value: &dyn Fn(&crate::db::Load) -> i64| {
-        let lines = system.dbs.iter().map(|db| (format!("{{service=\"{}\"}}", db.service()), value(db.load())));
+        let lines = system.dbs.iter().map(|db| {
+            (
+                format!("{{service=\"{}\"}}", db.service()),
+                value(db.load()),
+            )
+        });
         lines.collect::<Vec<_>>()
     };
-    family("hoiam_open", "gauge", "Tasks or speeches that have not ended.", by_service(&|load| load.jobs()));
-    family("hoiam_open_bytes", "gauge", "Bytes of their texts.", by_service(&|load| load.bytes()));
+    family(
+        "hoiam_open",
+        "gauge",
+        "Tasks or speeches that have not ended.",
+        by_service(&|load| load.jobs()),
+    );
+    family(
+        "hoiam_open_bytes",
+        "gauge",
+        "Bytes of their texts.",
+        by_service(&|load| load.bytes()),
+    );
     let actors = system.board.children();
     let restarts = actors.iter().map(|actor| {
-        (format!("{{actor=\"{}\"}}", actor.name), i64::try_from(actor.restarts).unwrap_or(i64::MAX))
+        (
+            format!("{{actor=\"{}\"}}", actor.name),
+            i64::try_from(actor.restarts).unwrap_or(i64::MAX),
+        )
     });
-    family("hoiam_actor_restarts_total", "counter", "Restarts after a panic.", restarts.collect());
+    family(
+        "hoiam_actor_restarts_total",
+        "counter",
+        "Restarts after a panic.",
+        restarts.collect(),
+    );
     let children: Vec<_> = (system.children)().into_iter().collect();
     let requests = children.iter().map(|(actor, stats)| {
-        (format!("{{actor=\"{actor}\"}}"), i64::try_from(stats.requests).unwrap_or(i64::MAX))
+        (
+            format!("{{actor=\"{actor}\"}}"),
+            i64::try_from(stats.requests).unwrap_or(i64::MAX),
+        )
     });
-    family("hoiam_synthesizer_requests_total", "counter", "Texts given to a child.", requests.collect());
+    family(
+        "hoiam_synthesizer_requests_total",
+        "counter",
+        "Texts given to a child.",
+        requests.collect(),
+    );
     let restarts = children.iter().map(|(actor, stats)| {
-        (format!("{{actor=\"{actor}\"}}"), i64::try_from(stats.restarts).unwrap_or(i64::MAX))
+        (
+            format!("{{actor=\"{actor}\"}}"),
+            i64::try_from(stats.restarts).unwrap_or(i64::MAX),
+        )
     });
-    family("hoiam_synthesizer_restarts_total", "counter", "Children started after the first.", restarts.collect());
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text)
+    family(
+        "hoiam_synthesizer_restarts_total",
+        "counter",
+        "Children started after the first.",
+        restarts.collect(),
+    );
+    HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4")
+        .body(text)
 }

@@ -3,12 +3,13 @@
 
 use std::panic::AssertUnwindSafe;
 
-use actix_web::body::{BoxBody, EitherBody, MessageBody};
+use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, ResponseError};
+use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use futures_util::FutureExt;
 use serde::Serialize;
 
@@ -73,9 +74,14 @@ struct Body<'a> {
 pub struct RequestId(pub String);
 
 fn request_id(request: &ServiceRequest) -> String {
-    let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let given = request
+        .headers()
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok());
     match given {
-        Some(id) if (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => id.to_owned(),
+        Some(id) if (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => {
+            id.to_owned()
+        }
         _ => uuid::Uuid::now_v7().to_string(),
     }
 }
@@ -83,53 +89,81 @@ fn request_id(request: &ServiceRequest) -> String {
 /// The outermost middleware.
 ///
 /// # Errors
-/// None of its own: every error becomes a problem answer here.
+/// Only errors that carry their answer already.
 pub async fn finish(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<EitherBody<BoxBody>>, Error> {
+) -> Result<ServiceResponse, Error> {
     let id = request_id(&request);
     request.extensions_mut().insert(RequestId(id.clone()));
-    let kept = request.request().clone();
-    let answered = AssertUnwindSafe(next.call(request)).catch_unwind().await;
-    let mut response = match answered {
-        Ok(Ok(response)) => response.map_into_boxed_body().into_parts().1,
-        Ok(Err(error)) => error.error_response(),
+    // The request itself must not be held on to: the router needs it alone.
+    let (method, path) = (request.method().clone(), request.path().to_owned());
+    let problem = match AssertUnwindSafe(next.call(request)).catch_unwind().await {
+        Ok(Ok(response)) => return Ok(answered(response.map_into_boxed_body(), &path, &id)),
+        Ok(Err(error)) => problem_of(&mut error.error_response()),
         Err(_) => {
-            log::error!("a handler panicked: {} {}", kept.method(), kept.path());
-            Answer(Problem::new(Code::Internal, "The request made a handler panic; it is logged.")).error_response()
+            log::error!("a handler panicked: {method} {path}");
+            None
         }
     };
-    let ours = response.extensions_mut().remove::<Problem>();
-    let problem = ours.or_else(|| foreign(&response));
-    if let Some(problem) = problem {
-        response = render(&problem, &kept, &id);
+    let problem =
+        problem.unwrap_or_else(|| Problem::new(Code::Internal, "Something failed; it is logged."));
+    let answer = with_request_id(render(&problem, &path, &id), &id);
+    Err(InternalError::from_response(problem.to_string(), answer).into())
+}
+
+fn answered(response: ServiceResponse, path: &str, id: &str) -> ServiceResponse {
+    let (request, mut response) = response.into_parts();
+    if let Some(problem) = problem_of(&mut response) {
+        response = render(&problem, path, id);
     }
-    if let Ok(value) = HeaderValue::from_str(&id) {
+    ServiceResponse::new(request, with_request_id(response, id))
+}
+
+fn problem_of(response: &mut HttpResponse) -> Option<Problem> {
+    let ours = response.extensions_mut().remove::<Problem>();
+    ours.or_else(|| foreign(response))
+}
+
+fn with_request_id(mut response: HttpResponse, id: &str) -> HttpResponse {
+    if let Ok(value) = HeaderValue::from_str(id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    Ok(ServiceResponse::new(kept, response).map_into_left_body())
+    response
 }
 
 /// An error that actix-web made itself: no route, no such method, a bad path.
 fn foreign(response: &HttpResponse) -> Option<Problem> {
     let is_ours = response.headers().contains_key(header::CONTENT_TYPE)
-        && !response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+        && !response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
     let problem = match response.status().as_u16() {
         _ if is_ours => return None,
         400 => Problem::new(Code::Malformed, "The request cannot be read."),
         404 => Problem::not_found("such path; GET / shows what is here"),
-        405 => Problem::new(Code::MethodNotAllowed, "This path does not have this method."),
-        413 => Problem::new(Code::TooLarge, "The body is over the limit (limits.body_bytes)."),
-        415 => Problem::new(Code::UnsupportedMediaType, "Send content-type: application/json."),
+        405 => Problem::new(
+            Code::MethodNotAllowed,
+            "This path does not have this method.",
+        ),
+        413 => Problem::new(
+            Code::TooLarge,
+            "The body is over the limit (limits.body_bytes).",
+        ),
+        415 => Problem::new(
+            Code::UnsupportedMediaType,
+            "Send content-type: application/json.",
+        ),
         500 => Problem::new(Code::Internal, "Something failed; it is logged."),
         _ => return None,
     };
     Some(problem)
 }
 
-fn render(problem: &Problem, request: &HttpRequest, request_id: &str) -> HttpResponse {
-    let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+fn render(problem: &Problem, path: &str, request_id: &str) -> HttpResponse {
+    let status =
+        StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = HttpResponse::build(status);
     if let Some(seconds) = problem.retry_after_s {
         answer.insert_header((header::RETRY_AFTER, seconds.to_string()));
@@ -142,7 +176,7 @@ fn render(problem: &Problem, request: &HttpRequest, request_id: &str) -> HttpRes
         title: problem.code.title(),
         status: problem.code.status(),
         detail: &problem.detail,
-        instance: request.path(),
+        instance: path,
         code: problem.code.as_str(),
         request_id,
         retryable: problem.code.retryable(),
@@ -155,9 +189,22 @@ fn render(problem: &Problem, request: &HttpRequest, request_id: &str) -> HttpRes
 /// # Errors
 /// 404 for a code that there is not.
 pub async fn explain(code: actix_web::web::Path<String>) -> Result<HttpResponse, Answer> {
-    let known = Code::ALL.iter().find(|known| known.as_str() == code.as_str());
+    let known = Code::ALL
+        .iter()
+        .find(|known| known.as_str() == code.as_str());
     let code = known.ok_or_else(|| Problem::not_found("such code"))?;
-    let again = if code.retryable() { "The same request may succeed later." } else { "A repeat will not help." };
-    let text = format!("{} ({})\n\n{}. {again}\n", code.as_str(), code.status(), code.title());
-    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text))
+    let again = if code.retryable() {
+        "The same request may succeed later."
+    } else {
+        "A repeat will not help."
+    };
+    let text = format!(
+        "{} ({})\n\n{}. {again}\n",
+        code.as_str(),
+        code.status(),
+        code.title()
+    );
+    Ok(HttpResponse::Ok()
+        .content_type("text/plain; charset=utf-8")
+        .body(text))
 }

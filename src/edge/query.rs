@@ -22,7 +22,12 @@ impl Query {
     /// From a URL's query string.
     #[must_use]
     pub fn of(query: &str) -> Self {
-        Self { given: url::form_urlencoded::parse(query.as_bytes()).into_owned().collect(), faults: Faults::default() }
+        Self {
+            given: url::form_urlencoded::parse(query.as_bytes())
+                .into_owned()
+                .collect(),
+            faults: Faults::default(),
+        }
     }
 
     /// From a JSON body: an object of strings and numbers, or nothing.
@@ -44,7 +49,10 @@ impl Query {
                 })
                 .collect()
         };
-        Ok(Self { given, faults: Faults::default() })
+        Ok(Self {
+            given,
+            faults: Faults::default(),
+        })
     }
 
     fn take(&mut self, name: &str) -> Option<String> {
@@ -52,8 +60,12 @@ impl Query {
     }
 
     fn statuses(&mut self, known: &[&str]) -> Vec<String> {
-        let statuses: Vec<String> =
-            self.take("status").iter().flat_map(|list| list.split(',')).map(|word| word.trim().to_owned()).collect();
+        let statuses: Vec<String> = self
+            .take("status")
+            .iter()
+            .flat_map(|list| list.split(','))
+            .map(|word| word.trim().to_owned())
+            .collect();
         for status in &statuses {
             if !known.contains(&status.as_str()) {
                 let detail = format!("`status` knows {}.", known.join(", "));
@@ -67,18 +79,25 @@ impl Query {
         let text = self.take(name)?;
         let at = parse_rfc3339(&text);
         if at.is_none() {
-            let detail = format!("`{name}` must be an RFC 3339 instant such as 2026-11-23T07:00:00Z.");
+            let detail =
+                format!("`{name}` must be an RFC 3339 instant such as 2026-11-23T07:00:00Z.");
             self.faults.add(name, "invalid_instant", detail);
         }
         at
     }
 
     fn limit(&mut self) -> i64 {
-        let Some(text) = self.take("limit") else { return DEFAULT_LIMIT };
+        let Some(text) = self.take("limit") else {
+            return DEFAULT_LIMIT;
+        };
         match text.parse() {
             Ok(limit @ 1..=MAX_LIMIT) => limit,
             _ => {
-                self.faults.add("limit", "out_of_range", format!("`limit` must be 1 to {MAX_LIMIT}."));
+                self.faults.add(
+                    "limit",
+                    "out_of_range",
+                    format!("`limit` must be 1 to {MAX_LIMIT}."),
+                );
                 DEFAULT_LIMIT
             }
         }
@@ -88,7 +107,11 @@ impl Query {
         let text = self.take("cursor")?;
         let cursor = parse(&text);
         if cursor.is_none() {
-            self.faults.add("cursor", "invalid_cursor", "`cursor` must be the next_cursor of a page.");
+            self.faults.add(
+                "cursor",
+                "invalid_cursor",
+                "`cursor` must be the next_cursor of a page.",
+            );
         }
         cursor
     }
@@ -96,7 +119,11 @@ impl Query {
     fn finish(mut self) -> Result<(), Problem> {
         let unknown: Vec<String> = self.given.keys().cloned().collect();
         for name in unknown {
-            self.faults.add(name.clone(), "unknown_parameter", format!("There is no parameter `{name}`."));
+            self.faults.add(
+                name.clone(),
+                "unknown_parameter",
+                format!("There is no parameter `{name}`."),
+            );
         }
         self.faults.into_result()
     }
@@ -128,9 +155,15 @@ impl Query {
     pub fn delivery_filter(mut self, subject: &str) -> Result<deliveries::Filter, Problem> {
         const STATUSES: [&str; 4] = ["pending", "delivered", "exhausted", "aborted"];
         let subject_text = self.take(subject);
-        let subject_id = subject_text.as_deref().and_then(|text| uuid::Uuid::try_parse(text).ok());
+        let subject_id = subject_text
+            .as_deref()
+            .and_then(|text| uuid::Uuid::try_parse(text).ok());
         if subject_text.is_some() && subject_id.is_none() {
-            self.faults.add(subject, "invalid_id", format!("`{subject}` must be a UUID."));
+            self.faults.add(
+                subject,
+                "invalid_id",
+                format!("`{subject}` must be a UUID."),
+            );
         }
         let filter = deliveries::Filter {
             statuses: self.statuses(&STATUSES),

@@ -20,19 +20,39 @@ pub async fn json_body(
     mut payload: actix_web::web::Payload,
     limit: usize,
 ) -> Result<Vec<u8>, Problem> {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {
-        return Err(Problem::new(Code::UnsupportedMediaType, "Send the body with content-type: application/json."));
+        return Err(Problem::new(
+            Code::UnsupportedMediaType,
+            "Send the body with content-type: application/json.",
+        ));
     }
-    let too_large = || Problem::new(Code::TooLarge, format!("The body may have at most {limit} bytes."));
-    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    if declared.and_then(|length| length.parse::<usize>().ok()).is_some_and(|length| length > limit) {
+    let too_large = || {
+        Problem::new(
+            Code::TooLarge,
+            format!("The body may have at most {limit} bytes."),
+        )
+    };
+    let declared = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok());
+    if declared
+        .and_then(|length| length.parse::<usize>().ok())
+        .is_some_and(|length| length > limit)
+    {
         return Err(too_large());
     }
     let mut body = Vec::new();
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| Problem::new(Code::Malformed, format!("The body broke off: {error}.")))?;
+        let chunk = chunk.map_err(|error| {
+            Problem::new(Code::Malformed, format!("The body broke off: {error}."))
+        })?;
         if body.len() + chunk.len() > limit {
             return Err(too_large());
         }
@@ -46,7 +66,12 @@ pub async fn json_body(
 /// # Errors
 /// 404: a malformed id names nothing.
 pub fn id(text: &str) -> Result<Uuid, Problem> {
-    Uuid::try_parse(text).map_err(|_| Problem::not_found(format_args!("id `{}`", text.chars().take(64).collect::<String>())))
+    Uuid::try_parse(text).map_err(|_| {
+        Problem::not_found(format_args!(
+            "id `{}`",
+            text.chars().take(64).collect::<String>()
+        ))
+    })
 }
 
 /// The `Idempotency-Key` with its scope, if there is one.
@@ -54,14 +79,24 @@ pub fn id(text: &str) -> Result<Uuid, Problem> {
 /// # Errors
 /// 400 when it is not 1 to 128 of `[A-Za-z0-9._~-]`.
 pub fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
-    let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
+    let Some(value) = request.headers().get("idempotency-key") else {
+        return Ok(None);
+    };
     let key = value.to_str().unwrap_or_default();
     let valid = (1..=128).contains(&key.len())
-        && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'~' | b'-'));
+        && key
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'~' | b'-'));
     if !valid {
-        return Err(Problem::new(Code::Malformed, "Idempotency-Key must be 1 to 128 of A-Z a-z 0-9 . _ ~ -"));
+        return Err(Problem::new(
+            Code::Malformed,
+            "Idempotency-Key must be 1 to 128 of A-Z a-z 0-9 . _ ~ -",
+        ));
     }
-    let scope = request.extensions().get::<Scope>().map_or_else(|| "-".to_owned(), |scope| scope.0.clone());
+    let scope = request
+        .extensions()
+        .get::<Scope>()
+        .map_or_else(|| "-".to_owned(), |scope| scope.0.clone());
     Ok(Some(format!("{scope}/{key}")))
 }
 
@@ -69,7 +104,9 @@ pub fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem>
 #[must_use]
 pub fn preferred_wait(request: &HttpRequest) -> Option<Duration> {
     let prefer = request.headers().get("prefer")?.to_str().ok()?;
-    let seconds: u64 = prefer.split([',', ';']).find_map(|part| part.trim().strip_prefix("wait=")?.parse().ok())?;
+    let seconds: u64 = prefer
+        .split([',', ';'])
+        .find_map(|part| part.trim().strip_prefix("wait=")?.parse().ok())?;
     Some(Duration::from_secs(seconds.min(60)))
 }
 

@@ -47,14 +47,21 @@ impl Streams {
     ) -> Result<HttpResponse, Answer> {
         let service = db.service();
         if !wants_stream(request) && subject.is_some() {
-            let events = db.read(move |conn| events_after(conn, service, subject, 0, i64::MAX)).await?;
+            let events = db
+                .read(move |conn| events_after(conn, service, subject, 0, i64::MAX))
+                .await?;
             let items: Vec<Event> = events.into_iter().map(|(_, event)| event).collect();
-            return Ok(HttpResponse::Ok().json(serde_json::json!({ "items": items, "next_cursor": null })));
+            return Ok(
+                HttpResponse::Ok().json(serde_json::json!({ "items": items, "next_cursor": null }))
+            );
         }
         // Subscribed before the history is read, so that nothing falls
         // between the two.
         let live = db.subscribe();
-        let last = request.headers().get("last-event-id").and_then(|id| id.to_str().ok()?.parse::<i64>().ok());
+        let last = request
+            .headers()
+            .get("last-event-id")
+            .and_then(|id| id.to_str().ok()?.parse::<i64>().ok());
         let last_id = match (last, subject) {
             (Some(last), _) => last,
             (None, Some(_)) => 0,
@@ -77,7 +84,10 @@ impl Streams {
 }
 
 fn wants_stream(request: &HttpRequest) -> bool {
-    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let accept = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok());
     accept.is_some_and(|accept| accept.contains("text/event-stream"))
 }
 
@@ -96,10 +106,17 @@ impl Feed {
     async fn next(mut self) -> Option<(Result<Bytes, actix_web::Error>, Self)> {
         if self.behind {
             let (service, subject, after) = (self.db.service(), self.subject, self.last_id);
-            let read = self.db.read(move |conn| events_after(conn, service, subject, after, PAGE)).await.ok()?;
+            let read = self
+                .db
+                .read(move |conn| events_after(conn, service, subject, after, PAGE))
+                .await
+                .ok()?;
             self.behind = i64::try_from(read.len()).unwrap_or(0) == PAGE;
             let text: String = read.iter().map(|(_, event)| render(event)).collect();
-            self.last_id = read.last().and_then(|(_, event)| event.id).unwrap_or(self.last_id);
+            self.last_id = read
+                .last()
+                .and_then(|(_, event)| event.id)
+                .unwrap_or(self.last_id);
             return Some((Ok(Bytes::from(format!(": hoiam\n\n{text}"))), self));
         }
         loop {
@@ -133,7 +150,9 @@ fn render(event: &Event) -> String {
     let kind = event.kind.as_str();
     let data = serde_json::to_string(event).unwrap_or_default();
     match (event.id, event.kind) {
-        (Some(id), EventType::State | EventType::Attempt) => format!("id: {id}\nevent: {kind}\ndata: {data}\n\n"),
+        (Some(id), EventType::State | EventType::Attempt) => {
+            format!("id: {id}\nevent: {kind}\ndata: {data}\n\n")
+        }
         _ => format!("event: {kind}\ndata: {data}\n\n"),
     }
 }

@@ -51,7 +51,10 @@ impl System {
             .iter()
             .map(|db| {
                 let load = db.load();
-                (db.service().as_str().to_owned(), json!({ "open": load.jobs(), "bytes": load.bytes() }))
+                (
+                    db.service().as_str().to_owned(),
+                    json!({ "open": load.jobs(), "bytes": load.bytes() }),
+                )
             })
             .collect::<serde_json::Map<_, _>>()
             .into()

@@ -84,7 +84,11 @@ impl Files {
         let scratch = folder.join("scratch");
         std::fs::create_dir_all(&scratch)?;
         let store = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
-        Ok(Self { store: Arc::new(store), scratch: Arc::new(scratch), service })
+        Ok(Self {
+            store: Arc::new(store),
+            scratch: Arc::new(scratch),
+            service,
+        })
     }
 
     /// The key of a result. The claim's number is in it, so that two claims
@@ -106,10 +110,18 @@ impl Files {
     /// # Errors
     /// [`FileError::Missing`] when there is none.
     pub async fn read(&self, key: &str, range: Option<GetRange>) -> Result<Part, FileError> {
-        let options = GetOptions { range, ..GetOptions::default() };
+        let options = GetOptions {
+            range,
+            ..GetOptions::default()
+        };
         let found = self.store.get_opts(&Key::from(key), options).await?;
         let (range, size) = (found.range.clone(), found.meta.size);
-        Ok(Part { start: range.start, end: range.end, size, stream: found.into_stream() })
+        Ok(Part {
+            start: range.start,
+            end: range.end,
+            size,
+            stream: found.into_stream(),
+        })
     }
 
     /// Removes a file; one that is not there is no error.
@@ -117,7 +129,12 @@ impl Files {
     /// # Errors
     /// What the store says.
     pub async fn remove(&self, key: &str) -> Result<(), FileError> {
-        match self.store.delete(&Key::from(key)).await.map_err(FileError::from) {
+        match self
+            .store
+            .delete(&Key::from(key))
+            .await
+            .map_err(FileError::from)
+        {
             Err(FileError::Missing) | Ok(()) => Ok(()),
             Err(error) => Err(error),
         }

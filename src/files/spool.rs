@@ -35,7 +35,12 @@ pub struct Stored {
 
 impl Spool {
     pub(super) fn new(store: Arc<dyn ObjectStore>, scratch: Arc<PathBuf>) -> Self {
-        Self { store, scratch, memory: Vec::new(), file: None }
+        Self {
+            store,
+            scratch,
+            memory: Vec::new(),
+            file: None,
+        }
     }
 
     /// Appends.
@@ -96,7 +101,10 @@ impl Spool {
     pub async fn store(self, key: &str) -> Result<Stored, FileError> {
         match self.file {
             None => {
-                let stored = Stored { bytes: self.memory.len() as u64, sha256: hex(&Sha256::digest(&self.memory)) };
+                let stored = Stored {
+                    bytes: self.memory.len() as u64,
+                    sha256: hex(&Sha256::digest(&self.memory)),
+                };
                 self.store.put(&Key::from(key), self.memory.into()).await?;
                 Ok(stored)
             }
@@ -131,13 +139,20 @@ async fn upload(store: &dyn ObjectStore, key: &Key, mut file: File) -> Result<St
         upload.put(Bytes::from(chunk));
     }
     upload.finish().await?;
-    Ok(Stored { bytes, sha256: hex(&hash.finalize()) })
+    Ok(Stored {
+        bytes,
+        sha256: hex(&hash.finalize()),
+    })
 }
 
 async fn new_scratch(folder: Arc<PathBuf>) -> Result<File, FileError> {
     blocking(move || {
         let path = folder.join(uuid::Uuid::new_v4().to_string());
-        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
         // Without a name it is gone with its handle, whatever happens.
         std::fs::remove_file(&path)?;
         Ok(file)
@@ -157,10 +172,12 @@ async fn blocking<T: Send + 'static>(
 /// Lower-case hex.
 pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 #[cfg(test)]
@@ -177,7 +194,13 @@ mod tests {
         let key = files.key(uuid::Uuid::now_v7(), 1, "wav");
         let mut spool = files.spool();
         for number in 0..chunks {
-            spool.append(Bytes::from(vec![u8::try_from(number % 251).unwrap(); chunk])).await.unwrap();
+            spool
+                .append(Bytes::from(vec![
+                    u8::try_from(number % 251).unwrap();
+                    chunk
+                ]))
+                .await
+                .unwrap();
         }
         spool.replace_head(b"HEAD".to_vec()).await.unwrap();
         let stored = spool.store(&key).await.unwrap();
@@ -188,7 +211,12 @@ mod tests {
         assert_eq!(whole.len(), chunks * chunk);
         assert!(whole.starts_with(b"HEAD"));
         assert_eq!(usize::from(*whole.last().unwrap()), (chunks - 1) % 251);
-        assert_eq!(std::fs::read_dir(folder.path().join("scratch")).unwrap().count(), 0);
+        assert_eq!(
+            std::fs::read_dir(folder.path().join("scratch"))
+                .unwrap()
+                .count(),
+            0
+        );
         files.remove(&key).await.unwrap();
         files.remove(&key).await.unwrap();
     }

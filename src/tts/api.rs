@@ -14,9 +14,11 @@ use super::view::View;
 use super::voices::Voices;
 use super::workers::Workers;
 use crate::contract::create::Rules;
-use crate::contract::{CheckState, Code, Create, Faults, Page, Problem, Service, Speech, SpeechStatus};
-use crate::db::list::Cursor;
+use crate::contract::{
+    CheckState, Code, Create, Faults, Page, Problem, Service, Speech, SpeechStatus,
+};
 use crate::db::Db;
+use crate::db::list::Cursor;
 use crate::delivery::api::{self as deliveries, DeliveryState};
 use crate::delivery::check::{CheckCache, Finding};
 use crate::delivery::dispatcher::CheckNow;
@@ -82,7 +84,11 @@ pub fn routes(config: &mut web::ServiceConfig, delivery: DeliveryState) {
 
 type State = web::Data<TtsState>;
 
-async fn create(state: State, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Answer> {
+async fn create(
+    state: State,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Answer> {
     let key = request::idempotency_key(&request)?;
     accept(&state, &request, payload, Uuid::now_v7(), key).await
 }
@@ -132,30 +138,54 @@ async fn accept(
         let ended = |to: &str| SpeechStatus::parse(to).is_some_and(SpeechStatus::is_ended);
         until_ended(live, id, wait, ended).await;
     }
-    let speech = if is_new && wait.is_none() { state.view.speech(&row, None) } else { one(state, id).await? };
-    let mut answer = if is_new && !speech.status.is_ended() { HttpResponse::Accepted() } else { HttpResponse::Ok() };
-    answer.insert_header((header::LOCATION, format!("{}/{id}", Service::Tts.collection())));
+    let speech = if is_new && wait.is_none() {
+        state.view.speech(&row, None)
+    } else {
+        one(state, id).await?
+    };
+    let mut answer = if is_new && !speech.status.is_ended() {
+        HttpResponse::Accepted()
+    } else {
+        HttpResponse::Ok()
+    };
+    answer.insert_header((
+        header::LOCATION,
+        format!("{}/{id}", Service::Tts.collection()),
+    ));
     Ok(answer.json(speech))
 }
 
 /// Reads and checks everything that can be refused, before anything is
 /// stored.
-fn read(state: &TtsState, body: &[u8], id: Uuid, idempotency_key: Option<String>) -> Result<New, Problem> {
+fn read(
+    state: &TtsState,
+    body: &[u8],
+    id: Uuid,
+    idempotency_key: Option<String>,
+) -> Result<New, Problem> {
     let mut faults = Faults::default();
     let create = Create::parse(body, &state.rules, &mut faults)?;
     request::check_callback_url(&state.policy, create.callback_url.as_deref(), &mut faults);
     let offered = state.voices.offered();
     if offered.catalog.items.is_empty() && faults.is_empty() {
-        let detail = offered.problem.unwrap_or_else(|| "The voices are not known yet; the service is starting.".into());
+        let detail = offered
+            .problem
+            .unwrap_or_else(|| "The voices are not known yet; the service is starting.".into());
         return Err(Problem::new(Code::Unavailable, detail));
     }
     let resolved = state.voices.resolve(&create, &mut faults);
     faults.into_result()?;
-    let resolved = resolved.ok_or_else(|| Problem::new(Code::Unavailable, "No voice is set for this language."))?;
+    let resolved = resolved
+        .ok_or_else(|| Problem::new(Code::Unavailable, "No voice is set for this language."))?;
     let (max_jobs, max_bytes) = state.max_load;
     let text_bytes = i64::try_from(create.text.len()).unwrap_or(i64::MAX);
-    if state.db.load().jobs() >= max_jobs || state.db.load().bytes().saturating_add(text_bytes) > max_bytes {
-        return Err(Problem::new(Code::QueueFull, "The queue is full (queue.max_jobs, queue.max_bytes)."));
+    if state.db.load().jobs() >= max_jobs
+        || state.db.load().bytes().saturating_add(text_bytes) > max_bytes
+    {
+        return Err(Problem::new(
+            Code::QueueFull,
+            "The queue is full (queue.max_jobs, queue.max_bytes).",
+        ));
     }
     let check = match &create.callback_url {
         Some(url) if create.callback_check != Some(false) => match state.checks.known(url) {
@@ -164,7 +194,14 @@ fn read(state: &TtsState, body: &[u8], id: Uuid, idempotency_key: Option<String>
         },
         _ => CheckState::Off,
     };
-    Ok(New { id, idempotency_key, create, resolved_voice: resolved.voice, language: resolved.language, check })
+    Ok(New {
+        id,
+        idempotency_key,
+        create,
+        resolved_voice: resolved.voice,
+        language: resolved.language,
+        check,
+    })
 }
 
 async fn one(state: &TtsState, id: Uuid) -> Result<Speech, Problem> {
@@ -178,7 +215,10 @@ async fn get(state: State, id: web::Path<String>) -> Result<HttpResponse, Answer
 }
 
 async fn list(state: State, request: HttpRequest) -> Result<HttpResponse, Answer> {
-    let statuses: Vec<&str> = SpeechStatus::ALL.iter().map(|status| status.as_str()).collect();
+    let statuses: Vec<&str> = SpeechStatus::ALL
+        .iter()
+        .map(|status| status.as_str())
+        .collect();
     let filter = Query::of(request.query_string()).filter(&statuses)?;
     let view = state.view.clone();
     let page = state
@@ -188,11 +228,17 @@ async fn list(state: State, request: HttpRequest) -> Result<HttpResponse, Answer
             let most = usize::try_from(filter.limit).unwrap_or(usize::MAX);
             let more = rows.len() > most;
             rows.truncate(most);
-            let next_cursor = rows
-                .last()
-                .filter(|_| more)
-                .map(|row| Cursor { created_at: row.created_at, id: row.id.0 }.to_string());
-            Ok(Page { items: view.with_deliveries(conn, &rows)?, next_cursor })
+            let next_cursor = rows.last().filter(|_| more).map(|row| {
+                Cursor {
+                    created_at: row.created_at,
+                    id: row.id.0,
+                }
+                .to_string()
+            });
+            Ok(Page {
+                items: view.with_deliveries(conn, &rows)?,
+                next_cursor,
+            })
         })
         .await?;
     Ok(HttpResponse::Ok().json(page))
@@ -201,18 +247,30 @@ async fn list(state: State, request: HttpRequest) -> Result<HttpResponse, Answer
 /// How many statuses one question may ask for.
 const MAX_IDS: usize = 500;
 
-async fn statuses(state: State, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Answer> {
+async fn statuses(
+    state: State,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Answer> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Ids {
         ids: Vec<Uuid>,
     }
     let body = request::json_body(&request, payload, state.body_limit).await?;
-    let Ids { ids } = serde_json::from_slice(&body)
-        .map_err(|error| Problem::new(Code::Malformed, format!("The body must be {{\"ids\":[UUID, …]}}: {error}.")))?;
+    let Ids { ids } = serde_json::from_slice(&body).map_err(|error| {
+        Problem::new(
+            Code::Malformed,
+            format!("The body must be {{\"ids\":[UUID, …]}}: {error}."),
+        )
+    })?;
     let mut faults = Faults::default();
     if ids.len() > MAX_IDS {
-        faults.add("/ids", "too_many", format!("At most {MAX_IDS} ids at once."));
+        faults.add(
+            "/ids",
+            "too_many",
+            format!("At most {MAX_IDS} ids at once."),
+        );
     }
     faults.into_result()?;
     let view = state.view.clone();
@@ -238,9 +296,11 @@ async fn cancel(state: State, id: web::Path<String>) -> Result<HttpResponse, Ans
             let _ = state.dispatcher.try_send(DeliveryOwed);
             Ok(HttpResponse::Ok().json(one(&state, id).await?))
         }
-        Ended::Refused(row) => {
-            Err(Problem::new(Code::AlreadyEnded, format!("It has already ended: {}.", row.status)).into())
-        }
+        Ended::Refused(row) => Err(Problem::new(
+            Code::AlreadyEnded,
+            format!("It has already ended: {}.", row.status),
+        )
+        .into()),
         Ended::Unknown => Err(Problem::not_found("such speech").into()),
     }
 }
@@ -272,7 +332,9 @@ async fn events(
     id: web::Path<String>,
 ) -> Result<HttpResponse, Answer> {
     let id = one(&state, request::id(&id)?).await?.id;
-    streams.answer(&request, &state.db, Some(id), || Box::new(())).await
+    streams
+        .answer(&request, &state.db, Some(id), || Box::new(()))
+        .await
 }
 
 async fn file(
@@ -282,26 +344,40 @@ async fn file(
 ) -> Result<HttpResponse, Answer> {
     let (id, name) = path.into_inner();
     let id = request::id(&id)?;
-    let wanted = Wanted::parse(&name).ok_or_else(|| Problem::not_found(format_args!("file `{name}`")))?;
+    let wanted =
+        Wanted::parse(&name).ok_or_else(|| Problem::not_found(format_args!("file `{name}`")))?;
     let found = state
         .db
         .read(move |conn| {
             let row = store::get(conn, id)?;
-            let content = if matches!(wanted, Wanted::Audio(_)) { None } else { store::text_and_words(conn, id)? };
+            let content = if matches!(wanted, Wanted::Audio(_)) {
+                None
+            } else {
+                store::text_and_words(conn, id)?
+            };
             Ok(row.map(|row| (row, content)))
         })
         .await?;
     let (row, content) = found.ok_or_else(|| Problem::not_found("such speech"))?;
     let Some(audio) = row.audio() else {
         return Err(if row.status().is_ended() {
-            Problem::new(Code::Expired, format!("It has ended without a result: {}.", row.status))
+            Problem::new(
+                Code::Expired,
+                format!("It has ended without a result: {}.", row.status),
+            )
         } else {
             Problem::new(Code::NotReady, format!("It is {}.", row.status))
         }
         .into());
     };
     let (text, words) = content.unwrap_or_default();
-    let kept = Kept { file: row.file, audio, language: row.language, text, words };
+    let kept = Kept {
+        file: row.file,
+        audio,
+        language: row.language,
+        text,
+        words,
+    };
     Ok(serve(&request, &state.files, kept, wanted).await?)
 }
 
@@ -320,17 +396,30 @@ async fn callback_checks(
         url: String,
     }
     let body = request::json_body(&request, payload, state.body_limit).await?;
-    let Body { url } = serde_json::from_slice(&body)
-        .map_err(|error| Problem::new(Code::Malformed, format!("The body must be {{\"url\":\"…\"}}: {error}.")))?;
+    let Body { url } = serde_json::from_slice(&body).map_err(|error| {
+        Problem::new(
+            Code::Malformed,
+            format!("The body must be {{\"url\":\"…\"}}: {error}."),
+        )
+    })?;
     let mut faults = Faults::default();
     request::check_callback_url(&state.policy, Some(&url), &mut faults);
     faults.into_result()?;
-    let parsed = Url::parse(&url).map_err(|error| Problem::new(Code::Malformed, error.to_string()))?;
+    let parsed =
+        Url::parse(&url).map_err(|error| Problem::new(Code::Malformed, error.to_string()))?;
     let report = state
         .dispatcher
-        .send(CheckNow { url: parsed, timeout: state.check_timeout })
+        .send(CheckNow {
+            url: parsed,
+            timeout: state.check_timeout,
+        })
         .await
-        .map_err(|_| Problem::new(Code::Unavailable, "The dispatcher is restarting. Try again."))?;
+        .map_err(|_| {
+            Problem::new(
+                Code::Unavailable,
+                "The dispatcher is restarting. Try again.",
+            )
+        })?;
     Ok(HttpResponse::Ok().json(serde_json::json!({
         "url": url,
         "check": report.finding.state(),

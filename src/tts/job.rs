@@ -11,7 +11,9 @@
 //!
 //! completed, failed and canceled absorb everything.
 
-use crate::contract::SpeechStatus::{self, Canceled, Checking, Completed, Failed, Queued, Synthesizing};
+use crate::contract::SpeechStatus::{
+    self, Canceled, Checking, Completed, Failed, Queued, Synthesizing,
+};
 
 /// What can happen to a speech after it was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +34,14 @@ pub enum Step {
 
 impl Step {
     /// Every step.
-    pub const ALL: &'static [Self] =
-        &[Self::Open, Self::Claim, Self::Complete, Self::Fail, Self::GiveBack, Self::Cancel];
+    pub const ALL: &'static [Self] = &[
+        Self::Open,
+        Self::Claim,
+        Self::Complete,
+        Self::Fail,
+        Self::GiveBack,
+        Self::Cancel,
+    ];
 }
 
 /// Where `step` leads from `from`, or `None` where the table has no arrow.

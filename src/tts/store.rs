@@ -66,7 +66,9 @@ impl Row {
     /// The audio, without links.
     #[must_use]
     pub fn audio(&self) -> Option<Audio> {
-        self.audio.as_deref().and_then(|json| serde_json::from_str(json).ok())
+        self.audio
+            .as_deref()
+            .and_then(|json| serde_json::from_str(json).ok())
     }
 }
 
@@ -111,8 +113,15 @@ pub fn accept(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
             Accepted::Conflict
         });
     }
-    let status = if new.check == CheckState::Pending { SpeechStatus::Checking } else { SpeechStatus::Queued };
-    let request = Create { text: String::new(), ..new.create.clone() };
+    let status = if new.check == CheckState::Pending {
+        SpeechStatus::Checking
+    } else {
+        SpeechStatus::Queued
+    };
+    let request = Create {
+        text: String::new(),
+        ..new.create.clone()
+    };
     let text_bytes = i64::try_from(new.create.text.len()).unwrap_or(i64::MAX);
     let row: Row = diesel::insert_into(speeches::table)
         .values((
@@ -129,7 +138,11 @@ pub fn accept(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
             ),
             speeches::text_bytes.eq(text_bytes),
             speeches::callback_url.eq(&new.create.callback_url),
-            speeches::callback_origin.eq(new.create.callback_url.as_deref().map(deliveries::origin_of)),
+            speeches::callback_origin.eq(new
+                .create
+                .callback_url
+                .as_deref()
+                .map(deliveries::origin_of)),
             speeches::callback_check.eq(new.check.as_str()),
             speeches::created_at.eq(tx.now),
             speeches::deadline_at.eq(tx.now + i64::from(new.create.timeout_s) * 1000),
@@ -152,7 +165,9 @@ fn earlier(conn: &mut Conn, new: &New) -> QueryResult<Option<Row>> {
     if let Some(row) = get(conn, new.id)? {
         return Ok(Some(row));
     }
-    let Some(key) = &new.idempotency_key else { return Ok(None) };
+    let Some(key) = &new.idempotency_key else {
+        return Ok(None);
+    };
     speeches::table
         .filter(speeches::idempotency_key.is_not_null())
         .filter(speeches::idempotency_key.eq(key))
@@ -191,8 +206,15 @@ pub fn claim(tx: &mut Tx<'_>, owner: Uuid) -> QueryResult<Claimed> {
         .order((speeches::created_at, speeches::id))
         .first(tx.conn)
         .optional()?;
-    let Some(row) = oldest else { return Ok(Claimed { job: None, next_deadline_at }) };
-    let Some(status) = job::next(row.status(), Step::Claim) else { return Ok(Claimed::default()) };
+    let Some(row) = oldest else {
+        return Ok(Claimed {
+            job: None,
+            next_deadline_at,
+        });
+    };
+    let Some(status) = job::next(row.status(), Step::Claim) else {
+        return Ok(Claimed::default());
+    };
     let (row, text): (Row, String) = diesel::update(speeches::table.find(row.id))
         .set((
             speeches::status.eq(status.as_str()),
@@ -210,7 +232,10 @@ pub fn claim(tx: &mut Tx<'_>, owner: Uuid) -> QueryResult<Claimed> {
         by: "TTSWorker",
         ..NewEvent::default()
     })?;
-    Ok(Claimed { job: Some(Job { row, text }), next_deadline_at })
+    Ok(Claimed {
+        job: Some(Job { row, text }),
+        next_deadline_at,
+    })
 }
 
 /// Fails the waiting jobs whose deadline has come, and says when the next
@@ -289,8 +314,12 @@ pub struct Finished {
 /// # Errors
 /// What the database says.
 pub fn complete(tx: &mut Tx<'_>, fence: Fence, finished: &Finished) -> QueryResult<bool> {
-    let Some(row) = fenced(tx.conn, fence)? else { return Ok(false) };
-    let Some(status) = job::next(row.status(), Step::Complete) else { return Ok(false) };
+    let Some(row) = fenced(tx.conn, fence)? else {
+        return Ok(false);
+    };
+    let Some(status) = job::next(row.status(), Step::Complete) else {
+        return Ok(false);
+    };
     diesel::update(speeches::table.find(row.id))
         .set((
             speeches::status.eq(status.as_str()),
@@ -301,7 +330,14 @@ pub fn complete(tx: &mut Tx<'_>, fence: Fence, finished: &Finished) -> QueryResu
             speeches::words.eq(Some(&finished.words)),
         ))
         .execute(tx.conn)?;
-    ended(tx, &row, status, "spoken", "TTSWorker", DeliveryType::SpeechCompleted)?;
+    ended(
+        tx,
+        &row,
+        status,
+        "spoken",
+        "TTSWorker",
+        DeliveryType::SpeechCompleted,
+    )?;
     Ok(true)
 }
 
@@ -311,7 +347,9 @@ pub fn complete(tx: &mut Tx<'_>, fence: Fence, finished: &Finished) -> QueryResu
 /// # Errors
 /// What the database says.
 pub fn fail(tx: &mut Tx<'_>, fence: Fence, failure: &Failure) -> QueryResult<bool> {
-    let Some(row) = fenced(tx.conn, fence)? else { return Ok(false) };
+    let Some(row) = fenced(tx.conn, fence)? else {
+        return Ok(false);
+    };
     end_failed(tx, &row, failure, "TTSWorker")
 }
 
@@ -320,8 +358,15 @@ pub fn fail(tx: &mut Tx<'_>, fence: Fence, failure: &Failure) -> QueryResult<boo
 ///
 /// # Errors
 /// What the database says.
-pub fn attempt_failed(tx: &mut Tx<'_>, fence: Fence, failure: &Failure, max_attempts: i32) -> QueryResult<bool> {
-    let Some(row) = fenced(tx.conn, fence)? else { return Ok(false) };
+pub fn attempt_failed(
+    tx: &mut Tx<'_>,
+    fence: Fence,
+    failure: &Failure,
+    max_attempts: i32,
+) -> QueryResult<bool> {
+    let Some(row) = fenced(tx.conn, fence)? else {
+        return Ok(false);
+    };
     diesel::update(speeches::table.find(row.id))
         .set(speeches::attempt.eq(row.attempt + 1))
         .execute(tx.conn)?;
@@ -337,7 +382,9 @@ pub fn attempt_failed(tx: &mut Tx<'_>, fence: Fence, failure: &Failure, max_atte
 /// # Errors
 /// What the database says.
 pub fn give_back(tx: &mut Tx<'_>, fence: Fence, reason: &str) -> QueryResult<bool> {
-    let Some(row) = fenced(tx.conn, fence)? else { return Ok(false) };
+    let Some(row) = fenced(tx.conn, fence)? else {
+        return Ok(false);
+    };
     requeue(tx, &row, reason)
 }
 
@@ -375,15 +422,26 @@ pub fn recover(tx: &mut Tx<'_>, owner: Uuid) -> QueryResult<usize> {
 pub fn open_load(conn: &mut Conn) -> QueryResult<(i64, i64)> {
     use diesel::dsl::count_star;
     let open = ["checking", "queued", "synthesizing"];
-    let jobs = speeches::table.filter(speeches::status.eq_any(open)).select(count_star()).first(conn)?;
-    let bytes: Vec<i64> = speeches::table.filter(speeches::status.eq_any(open)).select(speeches::text_bytes).load(conn)?;
+    let jobs = speeches::table
+        .filter(speeches::status.eq_any(open))
+        .select(count_star())
+        .first(conn)?;
+    let bytes: Vec<i64> = speeches::table
+        .filter(speeches::status.eq_any(open))
+        .select(speeches::text_bytes)
+        .load(conn)?;
     Ok((jobs, bytes.iter().sum()))
 }
 
 fn requeue(tx: &mut Tx<'_>, row: &Row, reason: &str) -> QueryResult<bool> {
-    let Some(status) = job::next(row.status(), Step::GiveBack) else { return Ok(false) };
+    let Some(status) = job::next(row.status(), Step::GiveBack) else {
+        return Ok(false);
+    };
     diesel::update(speeches::table.find(row.id))
-        .set((speeches::status.eq(status.as_str()), speeches::owner.eq(None::<Id>)))
+        .set((
+            speeches::status.eq(status.as_str()),
+            speeches::owner.eq(None::<Id>),
+        ))
         .execute(tx.conn)?;
     tx.event(&NewEvent {
         subject: row.id.0,
@@ -396,8 +454,15 @@ fn requeue(tx: &mut Tx<'_>, row: &Row, reason: &str) -> QueryResult<bool> {
     Ok(true)
 }
 
-fn end_failed(tx: &mut Tx<'_>, row: &Row, failure: &Failure, by: &'static str) -> QueryResult<bool> {
-    let Some(status) = job::next(row.status(), Step::Fail) else { return Ok(false) };
+fn end_failed(
+    tx: &mut Tx<'_>,
+    row: &Row,
+    failure: &Failure,
+    by: &'static str,
+) -> QueryResult<bool> {
+    let Some(status) = job::next(row.status(), Step::Fail) else {
+        return Ok(false);
+    };
     diesel::update(speeches::table.find(row.id))
         .set((
             speeches::status.eq(status.as_str()),
@@ -407,7 +472,14 @@ fn end_failed(tx: &mut Tx<'_>, row: &Row, failure: &Failure, by: &'static str) -
             speeches::error.eq(serde_json::to_string(failure).ok()),
         ))
         .execute(tx.conn)?;
-    ended(tx, row, status, &failure.code, by, DeliveryType::SpeechFailed)?;
+    ended(
+        tx,
+        row,
+        status,
+        &failure.code,
+        by,
+        DeliveryType::SpeechFailed,
+    )?;
     Ok(true)
 }
 
@@ -454,11 +526,15 @@ pub enum Ended {
 /// # Errors
 /// What the database says.
 pub fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
-    let Some(row) = get(tx.conn, id)? else { return Ok(Ended::Unknown) };
+    let Some(row) = get(tx.conn, id)? else {
+        return Ok(Ended::Unknown);
+    };
     if row.status() == SpeechStatus::Canceled {
         return Ok(Ended::Done(Box::new(row)));
     }
-    let Some(status) = job::next(row.status(), Step::Cancel) else { return Ok(Ended::Refused(Box::new(row))) };
+    let Some(status) = job::next(row.status(), Step::Cancel) else {
+        return Ok(Ended::Refused(Box::new(row)));
+    };
     let after: Row = diesel::update(speeches::table.find(row.id))
         .set((
             speeches::status.eq(status.as_str()),
@@ -467,7 +543,14 @@ pub fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
         ))
         .returning(Row::as_returning())
         .get_result(tx.conn)?;
-    ended(tx, &row, status, "asked for", "api", DeliveryType::SpeechCanceled)?;
+    ended(
+        tx,
+        &row,
+        status,
+        "asked for",
+        "api",
+        DeliveryType::SpeechCanceled,
+    )?;
     Ok(Ended::Done(Box::new(after)))
 }
 
@@ -477,7 +560,9 @@ pub fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
 /// # Errors
 /// What the database says.
 pub fn erase(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
-    let Some(row) = get(tx.conn, id)? else { return Ok(Ended::Unknown) };
+    let Some(row) = get(tx.conn, id)? else {
+        return Ok(Ended::Unknown);
+    };
     if !row.status().is_ended() {
         return Ok(Ended::Refused(Box::new(row)));
     }
@@ -492,7 +577,10 @@ pub fn erase(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
 ///
 /// # Errors
 /// What the database says.
-pub fn unchecked_urls(conn: &mut Conn, allowance: &dyn Fn(&str) -> usize) -> QueryResult<Vec<String>> {
+pub fn unchecked_urls(
+    conn: &mut Conn,
+    allowance: &dyn Fn(&str) -> usize,
+) -> QueryResult<Vec<String>> {
     // A loose index scan: one seek for each origin and each URL, whatever
     // the number of jobs behind them.
     let mut urls = Vec::new();
@@ -556,14 +644,22 @@ fn close(tx: &mut Tx<'_>, row: &Row, check: CheckState, failure: &Failure) -> Qu
     diesel::update(speeches::table.find(row.id))
         .set(speeches::callback_check.eq(check.as_str()))
         .execute(tx.conn)?;
-    let row = Row { callback_check: check.as_str().to_owned(), ..row.clone() };
+    let row = Row {
+        callback_check: check.as_str().to_owned(),
+        ..row.clone()
+    };
     end_failed(tx, &row, failure, "CallbackDispatcher").map(drop)
 }
 
 fn open(tx: &mut Tx<'_>, row: &Row) -> QueryResult<()> {
-    let Some(status) = job::next(row.status(), Step::Open) else { return Ok(()) };
+    let Some(status) = job::next(row.status(), Step::Open) else {
+        return Ok(());
+    };
     diesel::update(speeches::table.find(row.id))
-        .set((speeches::status.eq(status.as_str()), speeches::callback_check.eq(CheckState::Open.as_str())))
+        .set((
+            speeches::status.eq(status.as_str()),
+            speeches::callback_check.eq(CheckState::Open.as_str()),
+        ))
         .execute(tx.conn)?;
     tx.event(&NewEvent {
         subject: row.id.0,
@@ -609,7 +705,11 @@ pub fn expire_held(tx: &mut Tx<'_>, hold_ms: i64) -> QueryResult<Option<Millis>>
 /// # Errors
 /// What the database says.
 pub fn get(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Row>> {
-    speeches::table.find(Id(id)).select(Row::as_select()).first(conn).optional()
+    speeches::table
+        .find(Id(id))
+        .select(Row::as_select())
+        .first(conn)
+        .optional()
 }
 
 /// Several speeches; unknown ids are left out.
@@ -618,7 +718,10 @@ pub fn get(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Row>> {
 /// What the database says.
 pub fn get_many(conn: &mut Conn, ids: &[Uuid]) -> QueryResult<Vec<Row>> {
     let ids: Vec<Id> = ids.iter().copied().map(Id).collect();
-    speeches::table.filter(speeches::id.eq_any(ids)).select(Row::as_select()).load(conn)
+    speeches::table
+        .filter(speeches::id.eq_any(ids))
+        .select(Row::as_select())
+        .load(conn)
 }
 
 /// One page, newest first, with one row more than asked for if there is one.
@@ -634,5 +737,9 @@ pub fn list(conn: &mut Conn, filter: &Filter) -> QueryResult<Vec<Row>> {
 /// # Errors
 /// What the database says.
 pub fn text_and_words(conn: &mut Conn, id: Uuid) -> QueryResult<Option<(String, Option<String>)>> {
-    speeches::table.find(Id(id)).select((speeches::text, speeches::words)).first(conn).optional()
+    speeches::table
+        .find(Id(id))
+        .select((speeches::text, speeches::words))
+        .first(conn)
+        .optional()
 }

@@ -4,9 +4,7 @@ use diesel::prelude::QueryResult;
 use uuid::Uuid;
 
 use super::store::{self, Row};
-use crate::contract::{
-    Callback, CheckState, Service, Speech, SpeechStatus, WaitingFor, rfc3339,
-};
+use crate::contract::{Callback, CheckState, Service, Speech, SpeechStatus, WaitingFor, rfc3339};
 use crate::db::{Conn, Id};
 use crate::delivery::dispatcher::{InDelivery, Subject};
 use crate::delivery::store as deliveries;
@@ -30,14 +28,19 @@ impl View {
     pub fn speech(&self, row: &Row, delivery: Option<&deliveries::Row>) -> Speech {
         let status = row.status();
         let request = row.request();
-        let links = row.audio().map(|audio| self.links.of(Service::Tts, row.id.0, audio));
-        let (audio, subtitles, words) =
-            links.map_or((None, None, None), |links| (Some(links.audio), Some(links.subtitles), Some(links.words)));
+        let links = row
+            .audio()
+            .map(|audio| self.links.of(Service::Tts, row.id.0, audio));
+        let (audio, subtitles, words) = links.map_or((None, None, None), |links| {
+            (Some(links.audio), Some(links.subtitles), Some(links.words))
+        });
         Speech {
             id: row.id.0,
             status,
             reference: row.reference.clone(),
-            metadata: request.as_ref().and_then(|request| request.metadata.clone()),
+            metadata: request
+                .as_ref()
+                .and_then(|request| request.metadata.clone()),
             voice: request.as_ref().and_then(|request| request.voice.clone()),
             resolved_voice: Some(row.resolved_voice.clone()),
             language: Some(row.language.clone()),
@@ -47,8 +50,12 @@ impl View {
             deadline_at: rfc3339(row.deadline_at),
             started_at: row.started_at.map(rfc3339),
             ended_at: row.ended_at.map(rfc3339),
-            attempt: u32::try_from(row.attempt).unwrap_or(0) + u32::from(row.claim > 0 && row.error.is_none()),
-            progress: self.progress.get(row.id.0).filter(|_| status == SpeechStatus::Synthesizing),
+            attempt: u32::try_from(row.attempt).unwrap_or(0)
+                + u32::from(row.claim > 0 && row.error.is_none()),
+            progress: self
+                .progress
+                .get(row.id.0)
+                .filter(|_| status == SpeechStatus::Synthesizing),
             waiting_for: match status {
                 SpeechStatus::Checking => Some(WaitingFor::Callback),
                 SpeechStatus::Queued => Some(WaitingFor::Worker),
@@ -57,7 +64,10 @@ impl View {
             audio,
             subtitles,
             words,
-            error: row.error.as_deref().and_then(|json| serde_json::from_str(json).ok()),
+            error: row
+                .error
+                .as_deref()
+                .and_then(|json| serde_json::from_str(json).ok()),
             callback: row.callback_url.as_ref().map(|url| Callback {
                 check: CheckState::parse(&row.callback_check),
                 ..deliveries::callback_of(url, delivery, &self.in_delivery)
@@ -81,14 +91,23 @@ impl View {
     /// # Errors
     /// What the database says.
     pub fn with_deliveries(&self, conn: &mut Conn, rows: &[Row]) -> QueryResult<Vec<Speech>> {
-        let ids: Vec<Id> = rows.iter().filter(|row| row.callback_url.is_some()).map(|row| row.id).collect();
+        let ids: Vec<Id> = rows
+            .iter()
+            .filter(|row| row.callback_url.is_some())
+            .map(|row| row.id)
+            .collect();
         let newest = deliveries::newest_of(conn, &ids)?;
-        Ok(rows.iter().map(|row| self.speech(row, newest.get(&row.id.0))).collect())
+        Ok(rows
+            .iter()
+            .map(|row| self.speech(row, newest.get(&row.id.0)))
+            .collect())
     }
 }
 
 impl Subject for View {
     fn data(&self, conn: &mut Conn, id: Uuid) -> QueryResult<Option<serde_json::Value>> {
-        Ok(self.read(conn, id)?.and_then(|speech| serde_json::to_value(speech).ok()))
+        Ok(self
+            .read(conn, id)?
+            .and_then(|speech| serde_json::to_value(speech).ok()))
     }
 }

@@ -53,8 +53,9 @@ impl Voices {
     pub fn offer(&self, hello: &Hello) {
         self.offered.send_if_modified(|offered| {
             let catalog = self.catalog(hello);
-            let changed =
-                *offered.catalog != catalog || offered.problem.is_some() || offered.unavailable != hello.unavailable;
+            let changed = *offered.catalog != catalog
+                || offered.problem.is_some()
+                || offered.unavailable != hello.unavailable;
             if changed {
                 *offered = Offered {
                     catalog: Arc::new(catalog),
@@ -68,7 +69,8 @@ impl Voices {
 
     /// No child can be started just now.
     pub fn withdraw(&self, problem: &str) {
-        self.offered.send_modify(|offered| offered.problem = Some(problem.to_owned()));
+        self.offered
+            .send_modify(|offered| offered.problem = Some(problem.to_owned()));
     }
 
     /// What is offered now.
@@ -80,7 +82,9 @@ impl Voices {
     /// Resolves once a first child has started or could not be.
     pub async fn known(&self) {
         let mut offered = self.offered.subscribe();
-        let _ = offered.wait_for(|offered| offered.problem.is_some() || !offered.catalog.items.is_empty()).await;
+        let _ = offered
+            .wait_for(|offered| offered.problem.is_some() || !offered.catalog.items.is_empty())
+            .await;
     }
 
     /// The voice and the language of a request: the voice that it names, else
@@ -93,14 +97,19 @@ impl Voices {
             (None, Some(language)) => match self.default_voice(language) {
                 Some(voice) => voice,
                 None => {
-                    let detail = format!("No voice is set for the language `{language}`; name a voice.");
+                    let detail =
+                        format!("No voice is set for the language `{language}`; name a voice.");
                     let known = self.defaults.keys().cloned().collect();
                     faults.suggest("/language", "no_voice_for_language", detail, known);
                     return None;
                 }
             },
             (None, None) => {
-                let language = if text::looks_vietnamese(&create.text) { "vi" } else { "en" };
+                let language = if text::looks_vietnamese(&create.text) {
+                    "vi"
+                } else {
+                    "en"
+                };
                 self.default_voice(language)?
             }
         };
@@ -110,15 +119,24 @@ impl Voices {
         };
         check_bitrate(create, voice, faults);
         let slow = name.starts_with("test/slow-").then(|| name.clone());
-        let language = create.language.clone().unwrap_or_else(|| voice.language.clone());
-        Some(Resolved { voice: slow.unwrap_or_else(|| voice.id.clone()), language })
+        let language = create
+            .language
+            .clone()
+            .unwrap_or_else(|| voice.language.clone());
+        Some(Resolved {
+            voice: slow.unwrap_or_else(|| voice.id.clone()),
+            language,
+        })
     }
 
     /// `vi-VN` falls back to `vi`.
     fn default_voice(&self, language: &str) -> Option<String> {
         let language = language.to_lowercase();
         let primary = language.split('-').next().unwrap_or_default();
-        self.defaults.get(&language).or_else(|| self.defaults.get(primary)).cloned()
+        self.defaults
+            .get(&language)
+            .or_else(|| self.defaults.get(primary))
+            .cloned()
     }
 
     fn catalog(&self, hello: &Hello) -> Catalog {
@@ -130,9 +148,16 @@ impl Voices {
             gender: voice.gender.clone(),
             sample_rate_hz: voice.sample_rate_hz,
             licence: voice.licence.clone(),
-            aliases: self.aliases.iter().filter(|(_, id)| **id == voice.id).map(|(alias, _)| alias.clone()).collect(),
+            aliases: self
+                .aliases
+                .iter()
+                .filter(|(_, id)| **id == voice.id)
+                .map(|(alias, _)| alias.clone())
+                .collect(),
         });
-        Catalog { items: items.collect() }
+        Catalog {
+            items: items.collect(),
+        }
     }
 }
 

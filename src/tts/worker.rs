@@ -159,17 +159,27 @@ impl TtsWorker {
         };
         let (worker, life) = (ctx.address(), self.life);
         actix_rt::spawn(async move {
-            let done = spawn_unit(unit.run(canceled)).await.unwrap_or_else(|failure| {
-                log::error!("a speaking unit failed: {failure}");
-                Spoke { synthesizer: None, next: Next::Pause, finish: None, life }
-            });
+            let done = spawn_unit(unit.run(canceled))
+                .await
+                .unwrap_or_else(|failure| {
+                    log::error!("a speaking unit failed: {failure}");
+                    Spoke {
+                        synthesizer: None,
+                        next: Next::Pause,
+                        finish: None,
+                        life,
+                    }
+                });
             worker.do_send(done);
         });
     }
 
     fn new_synthesizer(&self) -> Synthesizer {
         let synthesizer = (self.make_synthesizer)();
-        let mut children = self.children.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut children = self
+            .children
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if children.len() <= self.number {
             children.resize_with(self.number + 1, || synthesizer.monitor());
         }
@@ -192,14 +202,16 @@ impl TtsWorker {
 
     fn arm_retry(&mut self, ctx: &mut Context<Self>, at: Millis) {
         let worker = ctx.address();
-        self.retry.arm(self.db.clock(), at, move || worker.do_send(JobQueued));
+        self.retry
+            .arm(self.db.clock(), at, move || worker.do_send(JobQueued));
     }
 
     fn arm_expiry(&mut self, ctx: &mut Context<Self>, at: Option<Millis>) {
         match at {
             Some(at) if self.number == 0 => {
                 let worker = ctx.address();
-                self.expiry.arm(self.db.clock(), at, move || worker.do_send(Expire));
+                self.expiry
+                    .arm(self.db.clock(), at, move || worker.do_send(Expire));
             }
             _ => self.expiry.disarm(),
         }
@@ -343,7 +355,10 @@ impl Handler<Spoke> for TtsWorker {
             Next::Wait { next_deadline_at } => self.arm_expiry(ctx, next_deadline_at),
             Next::Pause => self.arm_retry(ctx, now + STORE_PAUSE_MS),
             Next::Backoff(wait) => {
-                self.arm_retry(ctx, now + i64::try_from(wait.as_millis()).unwrap_or(STORE_PAUSE_MS));
+                self.arm_retry(
+                    ctx,
+                    now + i64::try_from(wait.as_millis()).unwrap_or(STORE_PAUSE_MS),
+                );
             }
         }
         self.tell_if_idle();
@@ -451,34 +466,68 @@ impl SpeakUnit {
                 return self.ends(Next::Pause, None);
             }
         };
-        let Claimed { job: Some(job), next_deadline_at } = claimed else {
-            return self.ends(Next::Wait { next_deadline_at: claimed.next_deadline_at }, None);
+        let Claimed {
+            job: Some(job),
+            next_deadline_at,
+        } = claimed
+        else {
+            return self.ends(
+                Next::Wait {
+                    next_deadline_at: claimed.next_deadline_at,
+                },
+                None,
+            );
         };
         let id = job.row.id.0;
-        self.worker.do_send(Claims { id, next_deadline_at, life: self.life });
+        self.worker.do_send(Claims {
+            id,
+            next_deadline_at,
+            life: self.life,
+        });
         let finish = self.speak(job, canceled).await;
         let next = match &finish.outcome {
-            Outcome::GiveBack { wait: Some(wait), .. } => Next::Backoff(*wait),
+            Outcome::GiveBack {
+                wait: Some(wait), ..
+            } => Next::Backoff(*wait),
             _ => Next::Claim,
         };
         self.ends(next, Some(finish))
     }
 
     fn ends(self, next: Next, finish: Option<Finish>) -> Spoke {
-        Spoke { synthesizer: Some(self.synthesizer), next, finish, life: self.life }
+        Spoke {
+            synthesizer: Some(self.synthesizer),
+            next,
+            finish,
+            life: self.life,
+        }
     }
 
     async fn speak(&mut self, job: Job, canceled: oneshot::Receiver<()>) -> Finish {
         let row = job.row;
-        let fence = Fence { id: row.id.0, claim: row.claim, owner: self.settings.owner };
+        let fence = Fence {
+            id: row.id.0,
+            claim: row.claim,
+            owner: self.settings.owner,
+        };
         let create = row.request();
-        let (format, bitrate_kbps, speed) =
-            create.map_or((speech::Format::Mp3, 64, 1.0), |create| (create.format, create.bitrate_kbps, create.speed));
-        let request =
-            speech::Request { text: job.text, voice: row.resolved_voice.clone(), format, bitrate_kbps, speed };
+        let (format, bitrate_kbps, speed) = create
+            .map_or((speech::Format::Mp3, 64, 1.0), |create| {
+                (create.format, create.bitrate_kbps, create.speed)
+            });
+        let request = speech::Request {
+            text: job.text,
+            voice: row.resolved_voice.clone(),
+            format,
+            bitrate_kbps,
+            speed,
+        };
         let characters = u32::try_from(row.characters).unwrap_or(0);
-        let synthesis_limit =
-            self.settings.synthesis_base + self.settings.synthesis_per_character.saturating_mul(characters);
+        let synthesis_limit = self.settings.synthesis_base
+            + self
+                .settings
+                .synthesis_per_character
+                .saturating_mul(characters);
         let remaining_ms = u64::try_from(row.deadline_at - self.db.clock().now()).unwrap_or(0);
         let remaining = Duration::from_millis(remaining_ms);
         let mut gathered = Gather {
@@ -493,34 +542,51 @@ impl SpeakUnit {
                 std::future::pending::<()>().await;
             }
         };
-        let spoken = self.synthesizer.speak(&request, wall_limit, &mut gathered, canceled).await;
+        let spoken = self
+            .synthesizer
+            .speak(&request, wall_limit, &mut gathered, canceled)
+            .await;
         let spool = gathered.spool.borrow_mut().take();
         let outcome = match (spoken, spool) {
             (Ok(spoken), Some(spool)) => Outcome::Spoken { spoken, spool },
-            (Ok(_), None) => Outcome::GiveBack { reason: "the file store failed".into(), wait: None },
+            (Ok(_), None) => Outcome::GiveBack {
+                reason: "the file store failed".into(),
+                wait: None,
+            },
             (Err(error), _) => failed(error, remaining <= synthesis_limit),
         };
         let file = self.files.key(fence.id, fence.claim, extension(format));
-        Finish { fence, file, format, bitrate_kbps, outcome }
+        Finish {
+            fence,
+            file,
+            format,
+            bitrate_kbps,
+            outcome,
+        }
     }
 }
 
 /// What an error of the child means for the job.
 fn failed(error: SpeakError, deadline_was_the_limit: bool) -> Outcome {
     match error {
-        SpeakError::Engine(SpeechError::EngineUnavailable { detail }) => {
-            Outcome::GiveBack { reason: detail, wait: Some(Duration::from_secs(5)) }
+        SpeakError::Engine(SpeechError::EngineUnavailable { detail }) => Outcome::GiveBack {
+            reason: detail,
+            wait: Some(Duration::from_secs(5)),
+        },
+        SpeakError::Engine(SpeechError::Output { detail }) => Outcome::GiveBack {
+            reason: detail,
+            wait: Some(Duration::from_secs(1)),
+        },
+        SpeakError::Engine(SpeechError::Canceled) | SpeakError::Canceled => Outcome::GiveBack {
+            reason: "canceled or drained".into(),
+            wait: None,
+        },
+        SpeakError::Engine(SpeechError::UnknownVoice { voice }) => {
+            Outcome::Failed(Failure::permanent(
+                "unknown_voice",
+                format!("No engine here has the voice `{voice}` any more."),
+            ))
         }
-        SpeakError::Engine(SpeechError::Output { detail }) => {
-            Outcome::GiveBack { reason: detail, wait: Some(Duration::from_secs(1)) }
-        }
-        SpeakError::Engine(SpeechError::Canceled) | SpeakError::Canceled => {
-            Outcome::GiveBack { reason: "canceled or drained".into(), wait: None }
-        }
-        SpeakError::Engine(SpeechError::UnknownVoice { voice }) => Outcome::Failed(Failure::permanent(
-            "unknown_voice",
-            format!("No engine here has the voice `{voice}` any more."),
-        )),
         SpeakError::Engine(SpeechError::EngineFailed { detail }) => {
             Outcome::Failed(Failure::permanent("engine_failed", detail))
         }
@@ -528,14 +594,20 @@ fn failed(error: SpeakError, deadline_was_the_limit: bool) -> Outcome {
             "engine_crashed",
             format!("The engine crashed on this text each time it was tried ({how})."),
         )),
-        SpeakError::Overran { .. } if deadline_was_the_limit => Outcome::Failed(store::deadline_exceeded()),
+        SpeakError::Overran { .. } if deadline_was_the_limit => {
+            Outcome::Failed(store::deadline_exceeded())
+        }
         SpeakError::Overran { limit } => Outcome::AttemptFailed(Failure::transient(
             "synthesis_timeout",
-            format!("The engine had not finished after {} s, each time it was tried.", limit.as_secs()),
+            format!(
+                "The engine had not finished after {} s, each time it was tried.",
+                limit.as_secs()
+            ),
         )),
-        SpeakError::NotStarted(error) => {
-            Outcome::GiveBack { reason: error.to_string(), wait: Some(error.retry_in) }
-        }
+        SpeakError::NotStarted(error) => Outcome::GiveBack {
+            reason: error.to_string(),
+            wait: Some(error.retry_in),
+        },
     }
 }
 
@@ -551,7 +623,10 @@ impl Events for Gather {
         let Some(mut spool) = self.spool.borrow_mut().take() else {
             return Err(std::io::Error::other("the file store failed before"));
         };
-        spool.append(bytes).await.map_err(|error| std::io::Error::other(error.to_string()))?;
+        spool
+            .append(bytes)
+            .await
+            .map_err(|error| std::io::Error::other(error.to_string()))?;
         *self.spool.borrow_mut() = Some(spool);
         Ok(())
     }
@@ -559,7 +634,13 @@ impl Events for Gather {
     fn progress(&mut self, done: u32, total: u32) {
         // A single sentence is over before anybody could look.
         if total > 1 {
-            self.progress.set(self.id, Progress { sentences_done: done, sentences_total: total });
+            self.progress.set(
+                self.id,
+                Progress {
+                    sentences_done: done,
+                    sentences_total: total,
+                },
+            );
         }
     }
 }
@@ -574,39 +655,70 @@ struct Finish {
 }
 
 enum Outcome {
-    Spoken { spoken: Spoken, spool: Spool },
+    Spoken {
+        spoken: Spoken,
+        spool: Spool,
+    },
     Failed(Failure),
     AttemptFailed(Failure),
-    GiveBack { reason: String, wait: Option<Duration> },
+    GiveBack {
+        reason: String,
+        wait: Option<Duration>,
+    },
 }
 
 impl Finish {
     async fn commit(self, db: &Db, files: &Files, max_attempts: i32) {
         let fence = self.fence;
         let result = match self.outcome {
-            Outcome::Spoken { spoken, spool } => match keep(spoken.head.clone(), spool, &self.file).await {
-                Ok(stored) => {
-                    let finished = finished(&spoken, stored, self.file.clone(), self.format, self.bitrate_kbps);
-                    let committed = db.write_until_kept(move |tx| store::complete(tx, fence, &finished)).await;
-                    if committed == Ok(false) {
-                        // Canceled or claimed anew meanwhile: nobody names it.
-                        let _ = files.remove(&self.file).await;
+            Outcome::Spoken { spoken, spool } => {
+                match keep(spoken.head.clone(), spool, &self.file).await {
+                    Ok(stored) => {
+                        let finished = finished(
+                            &spoken,
+                            stored,
+                            self.file.clone(),
+                            self.format,
+                            self.bitrate_kbps,
+                        );
+                        let committed = db
+                            .write_until_kept(move |tx| store::complete(tx, fence, &finished))
+                            .await;
+                        if committed == Ok(false) {
+                            // Canceled or claimed anew meanwhile: nobody names it.
+                            let _ = files.remove(&self.file).await;
+                        }
+                        committed
                     }
-                    committed
+                    Err(error) => {
+                        log::error!("the audio of {} could not be kept: {error}", fence.id);
+                        db.write_until_kept(move |tx| {
+                            store::give_back(tx, fence, "the file store failed")
+                        })
+                        .await
+                    }
                 }
-                Err(error) => {
-                    log::error!("the audio of {} could not be kept: {error}", fence.id);
-                    db.write_until_kept(move |tx| store::give_back(tx, fence, "the file store failed")).await
-                }
-            },
-            Outcome::Failed(failure) => db.write_until_kept(move |tx| store::fail(tx, fence, &failure)).await,
-            Outcome::AttemptFailed(failure) => {
-                db.write_until_kept(move |tx| store::attempt_failed(tx, fence, &failure, max_attempts)).await
             }
-            Outcome::GiveBack { reason, .. } => db.write_until_kept(move |tx| store::give_back(tx, fence, &reason)).await,
+            Outcome::Failed(failure) => {
+                db.write_until_kept(move |tx| store::fail(tx, fence, &failure))
+                    .await
+            }
+            Outcome::AttemptFailed(failure) => {
+                db.write_until_kept(move |tx| {
+                    store::attempt_failed(tx, fence, &failure, max_attempts)
+                })
+                .await
+            }
+            Outcome::GiveBack { reason, .. } => {
+                db.write_until_kept(move |tx| store::give_back(tx, fence, &reason))
+                    .await
+            }
         };
         if let Err(error) = result {
-            log::error!("the outcome of {} could not be committed: {error}", fence.id);
+            log::error!(
+                "the outcome of {} could not be committed: {error}",
+                fence.id
+            );
         }
     }
 }
@@ -634,5 +746,9 @@ fn finished(
         sha256: stored.sha256,
         expires_at: None,
     };
-    Finished { file, audio, words: serde_json::to_string(&spoken.words).unwrap_or_else(|_| "[]".into()) }
+    Finished {
+        file,
+        audio,
+        words: serde_json::to_string(&spoken.words).unwrap_or_else(|_| "[]".into()),
+    }
 }

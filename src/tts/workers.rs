@@ -41,7 +41,11 @@ impl Workers {
 }
 
 impl CheckQueue for Workers {
-    fn unchecked(&self, conn: &mut Conn, allowance: &dyn Fn(&str) -> usize) -> QueryResult<Vec<String>> {
+    fn unchecked(
+        &self,
+        conn: &mut Conn,
+        allowance: &dyn Fn(&str) -> usize,
+    ) -> QueryResult<Vec<String>> {
         store::unchecked_urls(conn, allowance)
     }
 

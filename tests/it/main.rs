@@ -1,1 +1,12 @@
-fn main(){}
+//! The integration tests: one crate, so that everything is linked once.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
+mod listen;
+mod submit;
+mod supervision;

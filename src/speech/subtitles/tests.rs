@@ -33,11 +33,16 @@ fn cues_of(source: &str, word_ms: u64, pause_ms: u64) -> Vec<Cue> {
 }
 
 fn lines_of(source: &str) -> Vec<Vec<String>> {
-    cues_of(source, 250, 300).into_iter().map(|cue| cue.lines).collect()
+    cues_of(source, 250, 300)
+        .into_iter()
+        .map(|cue| cue.lines)
+        .collect()
 }
 
 fn squeezed(text: &str) -> String {
-    text.chars().filter(|c| !c.is_whitespace() && !c.is_control()).collect()
+    text.chars()
+        .filter(|c| !c.is_whitespace() && !c.is_control())
+        .collect()
 }
 
 #[test]
@@ -55,7 +60,10 @@ fn each_sentence_has_its_cue_and_the_lines_are_balanced() {
 fn lines_and_cues_break_at_punctuation_first() {
     assert_eq!(
         lines_of("Bạn gửi văn bản; giọng nói trả về bằng cách gọi lại."),
-        [vec!["Bạn gửi văn bản;", "giọng nói trả về bằng cách gọi lại."]]
+        [vec![
+            "Bạn gửi văn bản;",
+            "giọng nói trả về bằng cách gọi lại."
+        ]]
     );
     let cues = lines_of(
         "Khi trời vừa sáng và mọi người còn đang ngủ say, chúng tôi đã lên đường đi về phía núi, mang theo tất cả.",
@@ -75,7 +83,10 @@ fn very_short_sentences_share_a_cue() {
 fn a_word_longer_than_a_line_is_broken() {
     let cues = cues_of(&"a".repeat(100), 10_000, 0);
     let lines: Vec<&String> = cues.iter().flat_map(|cue| &cue.lines).collect();
-    assert_eq!(lines.iter().map(|line| line.len()).collect::<Vec<_>>(), [42, 42, 16]);
+    assert_eq!(
+        lines.iter().map(|line| line.len()).collect::<Vec<_>>(),
+        [42, 42, 16]
+    );
     assert_eq!(cues[0].start_ms, 0);
     assert!(cues.iter().all(|cue| cue.end_ms > cue.start_ms));
 }
@@ -85,20 +96,31 @@ fn a_cue_stays_to_be_read_in_a_pause_but_never_into_the_next() {
     let cues = cues_of("Nhanh quá đi mất thôi. Rồi thì sao nữa đây.", 100, 2000);
     // 22 characters at 17 a second, though the sound ends after 0.5 s.
     assert_eq!((cues[0].start_ms, cues[0].end_ms), (0, 1295));
-    let cues = cues_of("Nhanh quá đi mất thôi nhé. Rồi thì sao nữa đây em.", 200, 10);
+    let cues = cues_of(
+        "Nhanh quá đi mất thôi nhé. Rồi thì sao nữa đây em.",
+        200,
+        10,
+    );
     assert_eq!(cues[0].end_ms, cues[1].start_ms);
 }
 
 #[test]
 fn slow_speech_is_cut_before_seven_seconds() {
-    for cue in cues_of("một hai ba bốn năm sáu bảy tám chín mười mười một mười hai", 1500, 0) {
+    for cue in cues_of(
+        "một hai ba bốn năm sáu bảy tám chín mười mười một mười hai",
+        1500,
+        0,
+    ) {
         assert!(cue.end_ms - cue.start_ms <= LONGEST_MS, "{cue:?}");
     }
 }
 
 #[test]
 fn symbols_and_emoji_stay_with_the_words_they_stand_by() {
-    assert_eq!(lines_of("- Chào bạn! 😀\n- Chào em."), [vec!["- Chào bạn! 😀 - Chào em."]]);
+    assert_eq!(
+        lines_of("- Chào bạn! 😀\n- Chào em."),
+        [vec!["- Chào bạn! 😀 - Chào em."]]
+    );
     assert_eq!(
         cues_of("- Chào bạn thân mến! 😀\n- Chào em yêu quý nhé.", 400, 300)
             .into_iter()
@@ -139,7 +161,10 @@ fn times_have_hours_minutes_seconds_and_milliseconds() {
         lines: vec!["x".into(), "y".into()],
     }];
     assert_eq!(to_srt(&cues), "1\n01:02:03,004 --> 01:02:04,050\nx\ny\n\n");
-    assert_eq!(to_vtt(&cues), "WEBVTT\n\n01:02:03.004 --> 01:02:04.050\nx\ny\n\n");
+    assert_eq!(
+        to_vtt(&cues),
+        "WEBVTT\n\n01:02:03.004 --> 01:02:04.050\nx\ny\n\n"
+    );
 }
 
 #[test]
@@ -155,9 +180,37 @@ fn a_hostile_text_takes_no_quadratic_time() {
 
 fn texts() -> impl Strategy<Value = String> {
     let part = prop::sample::select(vec![
-        "a", "chào ", "bạn, ", "TP.HCM ", "1.500.000 ", ". ", "! ", "… ", " — ", "\"", "(", ")",
-        "\n", "\r\n", "\t", "\u{1}", "\0", "😀", "👨‍👩‍👧", "，", "好", "世界", "שלום ", "e\u{301}\u{302}",
-        "-->", "<b>", "&amp;", "\u{2028}", "WEBVTT", "NOTE ", "00:00:01,000 --> 00:00:02,000\n",
+        "a",
+        "chào ",
+        "bạn, ",
+        "TP.HCM ",
+        "1.500.000 ",
+        ". ",
+        "! ",
+        "… ",
+        " — ",
+        "\"",
+        "(",
+        ")",
+        "\n",
+        "\r\n",
+        "\t",
+        "\u{1}",
+        "\0",
+        "😀",
+        "👨‍👩‍👧",
+        "，",
+        "好",
+        "世界",
+        "שלום ",
+        "e\u{301}\u{302}",
+        "-->",
+        "<b>",
+        "&amp;",
+        "\u{2028}",
+        "WEBVTT",
+        "NOTE ",
+        "00:00:01,000 --> 00:00:02,000\n",
         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     ]);
     let mixed = prop::collection::vec(part, 0..150).prop_map(|parts| parts.concat());
@@ -172,7 +225,10 @@ fn spoken_texts() -> impl Strategy<Value = (String, Vec<Word>, u64)> {
             (text, words, end_ms + tail_ms)
         },
     );
-    let steps = prop::collection::vec((0_u32..9, 1_u32..50, 0_u64..900, 0_u64..900, 0_u32..2), 0..80);
+    let steps = prop::collection::vec(
+        (0_u32..9, 1_u32..50, 0_u64..900, 0_u64..900, 0_u32..2),
+        0..80,
+    );
     let arbitrary = (texts(), steps, 0_u64..100_000).prop_map(|(text, steps, duration_ms)| {
         let (mut at, mut now, mut sentence) = (0, 0, 0);
         let mut words = Vec::new();

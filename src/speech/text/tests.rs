@@ -4,7 +4,9 @@ use super::sentences::{MAX_BYTES, MAX_CHARS};
 use super::*;
 
 fn words_of(text: &str) -> Vec<String> {
-    let tokens = sentences(text).into_iter().flat_map(|sentence| sentence.words);
+    let tokens = sentences(text)
+        .into_iter()
+        .flat_map(|sentence| sentence.words);
     tokens.map(|token| token.text).collect()
 }
 
@@ -17,17 +19,39 @@ fn sentences_of(text: &str) -> Vec<String> {
 fn numbers_contractions_abbreviations_and_addresses_are_one_word_each() {
     assert_eq!(
         words_of("Có 1.500.000 hay 3,14? I don’t, don't. (TP.HCM) TP.HCM!"),
-        ["Có", "1.500.000", "hay", "3,14", "I", "don’t", "don't", "TP.HCM", "TP.HCM"]
+        [
+            "Có",
+            "1.500.000",
+            "hay",
+            "3,14",
+            "I",
+            "don’t",
+            "don't",
+            "TP.HCM",
+            "TP.HCM"
+        ]
     );
     assert_eq!(
-        words_of("Viết cho an.nguyen+tts@vi-du.com.vn, xem (https://vi-du.vn/a-b?c=1&d=2), www.vi-du.vn."),
-        ["Viết", "cho", "an.nguyen+tts@vi-du.com.vn", "xem", "https://vi-du.vn/a-b?c=1&d=2", "www.vi-du.vn"]
+        words_of(
+            "Viết cho an.nguyen+tts@vi-du.com.vn, xem (https://vi-du.vn/a-b?c=1&d=2), www.vi-du.vn."
+        ),
+        [
+            "Viết",
+            "cho",
+            "an.nguyen+tts@vi-du.com.vn",
+            "xem",
+            "https://vi-du.vn/a-b?c=1&d=2",
+            "www.vi-du.vn"
+        ]
     );
 }
 
 #[test]
 fn an_address_inside_text_without_spaces_ends_where_its_characters_end() {
-    assert_eq!(words_of("看https://x.org/a好"), ["看", "https://x.org/a", "好"]);
+    assert_eq!(
+        words_of("看https://x.org/a好"),
+        ["看", "https://x.org/a", "好"]
+    );
 }
 
 #[test]
@@ -52,7 +76,13 @@ fn offsets_count_code_points_of_the_source() {
 fn sentences_end_at_terminators_before_white_space() {
     assert_eq!(
         sentences_of("Xin chào. Bạn khỏe không? Tốt lắm! \"Vâng.\" Hết"),
-        ["Xin chào.", "Bạn khỏe không?", "Tốt lắm!", "\"Vâng.\"", "Hết"]
+        [
+            "Xin chào.",
+            "Bạn khỏe không?",
+            "Tốt lắm!",
+            "\"Vâng.\"",
+            "Hết"
+        ]
     );
     assert_eq!(sentences_of("你好。世界！"), ["你好。", "世界！"]);
 }
@@ -68,12 +98,18 @@ fn decimals_abbreviations_initials_and_numbered_lines_do_not_end_a_sentence() {
     ] {
         assert_eq!(sentences_of(one), [one]);
     }
-    assert_eq!(sentences_of("Sinh năm 1990. Lớn lên ở Huế."), ["Sinh năm 1990.", "Lớn lên ở Huế."]);
+    assert_eq!(
+        sentences_of("Sinh năm 1990. Lớn lên ở Huế."),
+        ["Sinh năm 1990.", "Lớn lên ở Huế."]
+    );
 }
 
 #[test]
 fn an_ellipsis_or_a_quotation_goes_on_in_lower_case_only() {
-    assert_eq!(sentences_of("Chờ đã... rồi đi… nhé"), ["Chờ đã... rồi đi… nhé"]);
+    assert_eq!(
+        sentences_of("Chờ đã... rồi đi… nhé"),
+        ["Chờ đã... rồi đi… nhé"]
+    );
     assert_eq!(sentences_of("Chờ đã… Rồi đi."), ["Chờ đã…", "Rồi đi."]);
     assert_eq!(sentences_of("“Sao?” anh hỏi."), ["“Sao?” anh hỏi."]);
 }
@@ -115,7 +151,10 @@ fn a_word_longer_than_a_sentence_runs_on_and_keeps_its_letters() {
         .collect();
     assert!(!parts[0].continues);
     assert!(parts[1..].iter().all(|part| part.continues));
-    let letters: usize = parts.iter().map(|part| part.char_end - part.char_start).sum();
+    let letters: usize = parts
+        .iter()
+        .map(|part| part.char_end - part.char_start)
+        .sum();
     assert_eq!(letters, 5000);
 }
 
@@ -126,7 +165,14 @@ fn control_characters_and_emoji_are_spaces_for_the_engine() {
 
 #[test]
 fn only_letters_and_digits_are_speech() {
-    for silent in ["", " \n\t", "...!?", "😀👍🏽 👨‍👩‍👧 🇻🇳 🅰", "→ © $ %", "\u{0}\u{200b}\u{feff}"] {
+    for silent in [
+        "",
+        " \n\t",
+        "...!?",
+        "😀👍🏽 👨‍👩‍👧 🇻🇳 🅰",
+        "→ © $ %",
+        "\u{0}\u{200b}\u{feff}",
+    ] {
         assert!(!has_speech(silent), "{silent:?}");
     }
     for spoken in ["a", "7", "... ơ", "😀 ok", "你"] {
@@ -158,7 +204,10 @@ fn vietnamese_is_told_from_english_by_its_letters() {
 
 #[test]
 fn a_hostile_text_takes_no_quadratic_time() {
-    for piece in ["a", ".", "9", "(", "\n", " ", "😀", "a.", "!a", "\u{301}", "@", "://", "x@y.z", "\"", "。", "a\n"] {
+    for piece in [
+        "a", ".", "9", "(", "\n", " ", "😀", "a.", "!a", "\u{301}", "@", "://", "x@y.z", "\"",
+        "。", "a\n",
+    ] {
         let text: String = piece.chars().cycle().take(100_000).collect();
         let began = std::time::Instant::now();
         sentences(&text);
@@ -171,9 +220,37 @@ fn a_hostile_text_takes_no_quadratic_time() {
 /// Any text, and texts made of what the tokenizer looks at.
 fn texts() -> impl Strategy<Value = String> {
     let part = prop::sample::select(vec![
-        "a", "Ơ", "chào", "TP.", "HCM", "1.", "3,14", ".", "...", "…", "!", "\"", "(", ")", " ",
-        "  ", "\n", "\r\n", "\u{1}", "\0", "😀", "👨‍👩‍👧", "。", "，", "好", "שלום", "e\u{301}\u{302}",
-        "x@y.z", "https://a.b/c", "://", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "a",
+        "Ơ",
+        "chào",
+        "TP.",
+        "HCM",
+        "1.",
+        "3,14",
+        ".",
+        "...",
+        "…",
+        "!",
+        "\"",
+        "(",
+        ")",
+        " ",
+        "  ",
+        "\n",
+        "\r\n",
+        "\u{1}",
+        "\0",
+        "😀",
+        "👨‍👩‍👧",
+        "。",
+        "，",
+        "好",
+        "שלום",
+        "e\u{301}\u{302}",
+        "x@y.z",
+        "https://a.b/c",
+        "://",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     ]);
     let mixed = prop::collection::vec(part, 0..200).prop_map(|parts| parts.concat());
     prop_oneof![any::<String>(), mixed]
