@@ -98,7 +98,7 @@ impl TimeoutWatchdog {
         }
         let (db, watchdog, life) = (self.parts.db.clone(), ctx.address(), self.life);
         actix_rt::spawn(async move {
-            let timed_out = db.write(|tx| store::time_out(tx)).await;
+            let timed_out = db.write(store::time_out).await;
             watchdog.do_send(Looked { timed_out, life });
         });
     }

@@ -196,3 +196,125 @@ fn wav_head(sample_rate_hz: u32, data_bytes: u64) -> [u8; WAV_HEAD_BYTES] {
     put(&fitting(data_bytes).to_le_bytes());
     head
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::tests::{Recorder, decode};
+    use super::*;
+
+    const RATES: [u32; 9] = [
+        8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000,
+    ];
+
+    fn encoded(format: Format, rate: u32, kbps: u32, pieces: &[&[i16]]) -> Vec<u8> {
+        let mut recorder = Recorder::default();
+        let mut encoder = Encoder::new(format, rate, kbps).unwrap();
+        for piece in pieces {
+            encoder.encode(piece, &mut recorder).unwrap();
+        }
+        let head = encoder.finish(&mut recorder).unwrap();
+        recorder.file(&head)
+    }
+
+    /// A tone of 440 Hz.
+    fn tone(rate: u32, samples: usize) -> Vec<i16> {
+        (0..samples)
+            .map(|at| {
+                let turns = 440.0 * at as f32 / rate as f32;
+                ((turns * std::f32::consts::TAU).sin() * 8000.0) as i16
+            })
+            .collect()
+    }
+
+    #[test]
+    fn mp3_keeps_rate_and_length_at_every_valid_bit_rate() {
+        for rate in RATES {
+            let pcm = tone(rate, rate as usize / 2);
+            for kbps in valid_bitrates(rate) {
+                let (decoded_rate, samples) = decode(encoded(Format::Mp3, rate, *kbps, &[&pcm]));
+                assert_eq!(decoded_rate, rate);
+                let off = samples.len().abs_diff(pcm.len()) * 1000 / rate as usize;
+                assert!(off <= 30, "{rate} Hz, {kbps} kbit/s: off by {off} ms");
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_samples_are_in_the_mp3() {
+        let mut pcm = vec![0; 22_050];
+        pcm.extend(tone(22_050, 400));
+        let (_, samples) = decode(encoded(Format::Mp3, 22_050, 64, &[&pcm]));
+        let end = &samples[samples.len().min(22_050)..];
+        let loudest = end
+            .iter()
+            .fold(0.0_f32, |loudest, sample| loudest.max(sample.abs()));
+        assert!(
+            loudest > 0.1,
+            "the loudest of the last samples is {loudest}"
+        );
+    }
+
+    #[test]
+    fn bit_rates_that_mpeg_does_not_have_are_refused() {
+        for (rate, kbps) in [
+            (22_050, 0),
+            (22_050, 320),
+            (44_100, 8),
+            (22_051, 64),
+            (8_000, 128),
+        ] {
+            let refused = Encoder::new(Format::Mp3, rate, kbps);
+            assert!(matches!(refused, Err(SpeechError::EngineFailed { .. })));
+        }
+        assert!(Encoder::new(Format::Wav, 22_051, 0).is_ok());
+    }
+
+    #[test]
+    fn wav_says_its_real_sizes() {
+        let file = encoded(Format::Wav, 22_050, 0, &[&[1, -2], &[3]]);
+        assert_eq!(file.len(), 44 + 6);
+        assert_eq!(file[4..8], 42_u32.to_le_bytes());
+        assert_eq!(file[40..44], 6_u32.to_le_bytes());
+        assert_eq!(file[44..], [1, 0, 0xFE, 0xFF, 3, 0]);
+    }
+
+    #[test]
+    fn a_sink_that_fails_ends_the_work() {
+        struct Full;
+        impl Sink for Full {
+            fn audio(&mut self, _: &[u8]) -> std::io::Result<()> {
+                Err(std::io::Error::other("disk full"))
+            }
+            fn progress(&mut self, _: u32, _: u32) -> bool {
+                true
+            }
+        }
+        let mut encoder = Encoder::new(Format::Wav, 22_050, 0).unwrap();
+        let detail = "disk full".to_owned();
+        assert_eq!(
+            encoder.encode(&[1], &mut Full),
+            Err(SpeechError::Output { detail })
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn any_samples_in_any_pieces_keep_their_length(
+            pieces in prop::collection::vec(prop::collection::vec(any::<i16>(), 0..4000), 1..6)
+        ) {
+            let pieces: Vec<&[i16]> = pieces.iter().map(Vec::as_slice).collect();
+            let pcm = pieces.concat();
+            let (_, samples) = decode(encoded(Format::Wav, 22_050, 0, &pieces));
+            prop_assert_eq!(samples.len(), pcm.len());
+            for (decoded, sample) in samples.iter().zip(&pcm) {
+                prop_assert_eq!((decoded * 32_768.0) as i16, *sample);
+            }
+            let (_, samples) = decode(encoded(Format::Mp3, 22_050, 64, &pieces));
+            prop_assert!(samples.len().abs_diff(pcm.len()) <= 22_050 * 30 / 1000);
+        }
+    }
+}

@@ -156,3 +156,6 @@ pub fn speak(
     engines.speak(&voice, &sentences, request.speed, &mut track)?;
     track.finish()
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::unix::pipe;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use crate::speech::{Request, SpeechError, Spoken};
 use crate::synthesizer::process::{self, Ended, Process};
@@ -41,7 +41,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 /// What a child needs to know of the service's environment: where its
 /// libraries and data are. All else may hold secrets, and the child works on
 /// text from strangers.
-const KEPT_ENVIRONMENT: [&str; 9] = [
+const KEPT_ENVIRONMENT: [&str; 8] = [
     "ESPEAK_DATA_PATH",
     "HOME",
     "LANG",
@@ -50,7 +50,6 @@ const KEPT_ENVIRONMENT: [&str; 9] = [
     "PATH",
     "RTEN_NUM_THREADS",
     "RUST_BACKTRACE",
-    "XDG_DATA_HOME",
 ];
 
 /// How children are started and when they are replaced.
@@ -242,14 +241,31 @@ impl Synthesizer {
             child = self.take_child() => child.map_err(SpeakError::NotStarted)?,
         };
         self.monitor.speaking();
-        let deadline = Instant::now() + wall_limit;
         let ending = tokio::select! {
             biased;
-            answer = timeout_at(deadline, child.answer(request, wall_limit, events)) => {
+            answer = timeout(wall_limit, child.answer(request, wall_limit, events)) => {
                 answer.unwrap_or(Err(Interruption::Overran))
             }
             () = &mut cancel => Err(Interruption::Canceled),
         };
+        self.settle(child, ending, wall_limit).await
+    }
+
+    /// Ends the child, if there is one, and waits until it is gone.
+    pub async fn stop(&mut self) {
+        if let Some(child) = self.child.take() {
+            child.process.end().await;
+        }
+    }
+
+    /// Keeps the child or ends it, after how it dealt with a request, and
+    /// tells the caller.
+    async fn settle(
+        &mut self,
+        child: Child,
+        ending: Result<Result<Spoken, SpeechError>, Interruption>,
+        limit: Duration,
+    ) -> Result<Spoken, SpeakError> {
         match ending {
             Ok(answer) => {
                 self.keep(child);
@@ -266,25 +282,18 @@ impl Synthesizer {
             }
             Err(Interruption::Overran) => {
                 child.process.end().await;
-                Err(SpeakError::Overran { limit: wall_limit })
+                Err(SpeakError::Overran { limit })
             }
             Err(Interruption::Broken(Broken::Gone)) => {
                 let ended = child.process.wait_or_kill().await;
                 if ended.spent_its_processor_time() {
-                    return Err(SpeakError::Overran { limit: wall_limit });
+                    return Err(SpeakError::Overran { limit });
                 }
                 Err(crashed(process::describe(ended.status), ended))
             }
             Err(Interruption::Broken(Broken::Unexpected(what))) => {
                 Err(crashed(what, child.process.end().await))
             }
-        }
-    }
-
-    /// Ends the child, if there is one, and waits until it is gone.
-    pub async fn stop(&mut self) {
-        if let Some(child) = self.child.take() {
-            child.process.end().await;
         }
     }
 

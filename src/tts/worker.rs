@@ -270,7 +270,7 @@ impl Handler<Expire> for TtsWorker {
     fn handle(&mut self, _: Expire, ctx: &mut Self::Context) {
         let (db, worker, dispatcher) = (self.db.clone(), ctx.address(), self.dispatcher.clone());
         actix_rt::spawn(async move {
-            let next = db.write(|tx| store::expire(tx)).await;
+            let next = db.write(store::expire).await;
             let _ = dispatcher.try_send(DeliveryOwed);
             worker.do_send(Expired(next.ok().flatten()));
         });

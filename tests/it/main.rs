@@ -10,3 +10,4 @@
 mod listen;
 mod submit;
 mod supervision;
+mod synthesizer;

@@ -45,11 +45,8 @@ pub struct Cue {
 pub fn cues(source: &str, words: &[Word], language: &str, duration_ms: u64) -> Vec<Cue> {
     let spoken_until = words.last().map_or(0, |word| word.end_ms);
     let end_ms = duration_ms.max(spoken_until);
-    let text = Text {
-        pieces: pieces::pieces(source, words, end_ms),
-        end_ms,
-        reading_speed: reading_speed(language),
-    };
+    let pieces = pieces::pieces(source, words, end_ms);
+    let text = Text::new(pieces, end_ms, reading_speed(language));
     let mut cues: Vec<Cue> = cost::cheapest_cuts(&text)
         .into_iter()
         .map(|cut| Cue {
@@ -75,6 +72,9 @@ fn reading_speed(language: &str) -> u64 {
 /// A text in pieces, and what is the same for all its cues.
 struct Text {
     pieces: Vec<Piece>,
+    /// For each piece, where it would begin if the whole text were one line.
+    /// Widths are asked for so often that they must be cheap.
+    columns: Vec<usize>,
     end_ms: u64,
     reading_speed: u64,
 }
@@ -83,19 +83,37 @@ struct Text {
 type Cut = std::ops::Range<usize>;
 
 impl Text {
-    /// How many code points the pieces are on one line.
-    fn width(&self, cut: Cut) -> usize {
-        let pieces = &self.pieces[cut];
-        let spaces = pieces.iter().skip(1).filter(|piece| piece.spaced).count();
-        spaces + pieces.iter().map(|piece| piece.chars).sum::<usize>()
+    fn new(pieces: Vec<Piece>, end_ms: u64, reading_speed: u64) -> Self {
+        let mut columns = Vec::with_capacity(pieces.len());
+        let mut column = 0;
+        for piece in &pieces {
+            column += usize::from(piece.spaced);
+            columns.push(column);
+            column += piece.chars;
+        }
+        Self {
+            pieces,
+            columns,
+            end_ms,
+            reading_speed,
+        }
     }
 
-    /// Where the pieces may be cut into two lines, each short enough.
+    /// How many code points the pieces are on one line.
+    fn width(&self, cut: Cut) -> usize {
+        let last = cut.end - 1;
+        self.columns[last] + self.pieces[last].chars - self.columns[cut.start]
+    }
+
+    /// Where the pieces may be cut into two lines, each short enough; from the
+    /// longest upper line to the longest lower one.
     fn line_breaks(&self, cut: Cut) -> impl Iterator<Item = usize> {
         let (start, end) = (cut.start, cut.end);
-        (start + 1..end)
-            .take_while(move |at| self.width(start..*at) <= LINE_CHARS)
-            .filter(move |at| self.width(*at..end) <= LINE_CHARS)
+        let near = end.min(start + LINE_CHARS + 1);
+        (start + 1..near)
+            .rev()
+            .skip_while(move |at| self.width(start..*at) > LINE_CHARS)
+            .take_while(move |at| self.width(*at..end) <= LINE_CHARS)
     }
 
     fn fits(&self, cut: Cut) -> bool {
@@ -144,8 +162,8 @@ impl Text {
     /// When the last sound of a cue ends.
     fn heard_until(&self, cut: &Cut) -> u64 {
         let pieces = &self.pieces[cut.clone()];
-        let ends = pieces.iter().filter_map(|piece| piece.end_ms);
-        ends.max().unwrap_or(self.pieces[cut.start].start_ms)
+        let last = pieces.iter().rev().find_map(|piece| piece.end_ms);
+        last.unwrap_or(self.pieces[cut.start].start_ms)
     }
 
     /// A cue stays until its last sound, and on into a pause if it could not

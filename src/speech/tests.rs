@@ -1,0 +1,440 @@
+//! Synthesis from end to end, with the real eSpeak NG.
+
+use symphonia::core::codecs::audio::AudioDecoderOptions;
+use symphonia::core::formats::TrackType;
+use symphonia::core::formats::probe::Hint;
+use symphonia::core::io::MediaSourceStream;
+
+use super::*;
+
+/// A sink that keeps everything.
+#[derive(Default)]
+pub(super) struct Recorder {
+    bytes: Vec<u8>,
+    progress: Vec<(u32, u32)>,
+    /// Asks to stop once so many sentences are done.
+    stop_at: Option<u32>,
+}
+
+impl Sink for Recorder {
+    fn audio(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn progress(&mut self, done: u32, total: u32) -> bool {
+        self.progress.push((done, total));
+        self.stop_at != Some(done)
+    }
+}
+
+impl Recorder {
+    /// The whole file, once its first bytes are known.
+    pub(super) fn file(mut self, head: &[u8]) -> Vec<u8> {
+        self.bytes[..head.len()].copy_from_slice(head);
+        self.bytes
+    }
+}
+
+/// The sample rate and the gapless samples of a mono file.
+pub(super) fn decode(file: Vec<u8>) -> (u32, Vec<f32>) {
+    let stream = MediaSourceStream::new(Box::new(std::io::Cursor::new(file)), Default::default());
+    let mut format = symphonia::default::get_probe()
+        .probe(&Hint::new(), stream, Default::default(), Default::default())
+        .unwrap();
+    let track = format.default_track(TrackType::Audio).unwrap();
+    let codec = track.codec_params.as_ref().unwrap().audio().unwrap();
+    let rate = codec.sample_rate.unwrap();
+    let mut decoder = symphonia::default::get_codecs()
+        .make_audio_decoder(codec, &AudioDecoderOptions::default())
+        .unwrap();
+    let mut samples = Vec::new();
+    let mut part = Vec::new();
+    while let Some(packet) = format.next_packet().unwrap() {
+        decoder
+            .decode(&packet)
+            .unwrap()
+            .copy_to_vec_interleaved(&mut part);
+        samples.append(&mut part);
+    }
+    (rate, samples)
+}
+
+fn request(voice: &str, text: &str) -> Request {
+    Request {
+        text: text.into(),
+        voice: voice.into(),
+        format: Format::Wav,
+        bitrate_kbps: 64,
+        speed: 1.0,
+    }
+}
+
+/// What was said and the samples of the result, once everything that must hold
+/// for every text has been checked.
+fn spoken(request: &Request) -> (Spoken, Vec<f32>) {
+    let mut engines = Engines::open(true);
+    let mut recorder = Recorder::default();
+    let spoken = speak(&mut engines, request, &mut recorder).unwrap();
+
+    let (_, total) = recorder.progress[0];
+    let expected: Vec<_> = (0..=total).map(|done| (done, total)).collect();
+    recorder.progress.dedup();
+    assert_eq!(recorder.progress, expected);
+
+    let (rate, samples) = decode(recorder.file(&spoken.head));
+    assert_eq!(rate, spoken.sample_rate_hz);
+    let decoded_ms = samples.len() as u64 * 1000 / u64::from(rate);
+    assert!(
+        decoded_ms.abs_diff(spoken.duration_ms) <= 30,
+        "{decoded_ms}"
+    );
+    check_words(request, &spoken);
+    check_sound(&spoken, &samples);
+    (spoken, samples)
+}
+
+/// Words are exactly those of the text, in order, and never overlap.
+fn check_words(request: &Request, spoken: &Spoken) {
+    let chars: Vec<char> = request.text.chars().collect();
+    let mut now = 0;
+    let mut sentence = 0;
+    for word in &spoken.words {
+        let source: String = chars[word.char_start as usize..word.char_end as usize]
+            .iter()
+            .collect();
+        assert_eq!(source, word.text);
+        assert!(
+            now <= word.start_ms && word.start_ms <= word.end_ms,
+            "{word:?}"
+        );
+        assert!(word.end_ms <= spoken.duration_ms && word.sentence >= sentence);
+        now = word.end_ms;
+        sentence = word.sentence;
+    }
+}
+
+/// The first and the last word are where the sound begins and ends.
+fn check_sound(spoken: &Spoken, samples: &[f32]) {
+    // -50 dB below full scale.
+    let audible = |sample: &f32| sample.abs() > 0.003_163;
+    let ms = |at: usize| at as u64 * 1000 / u64::from(spoken.sample_rate_hz);
+    let Some(first) = samples.iter().position(audible) else {
+        return;
+    };
+    let last = samples.iter().rposition(audible).unwrap();
+    let start_ms = spoken.words[0].start_ms;
+    let end_ms = spoken.words[spoken.words.len() - 1].end_ms;
+    assert!(
+        start_ms.abs_diff(ms(first)) <= 100,
+        "{start_ms} {}",
+        ms(first)
+    );
+    assert!(
+        end_ms >= ms(last) && end_ms <= spoken.duration_ms,
+        "{end_ms} {}",
+        ms(last)
+    );
+}
+
+fn texts(spoken: &Spoken) -> Vec<&str> {
+    spoken.words.iter().map(|word| &*word.text).collect()
+}
+
+fn refused(request: &Request) -> SpeechError {
+    speak(&mut Engines::open(true), request, &mut Recorder::default()).unwrap_err()
+}
+
+#[test]
+fn vietnamese_with_numbers_and_english_words_has_a_time_for_each_word() {
+    let text = "Xin chào TP.HCM! Năm 2024 có 1.500.000 người dùng iPhone, giá $20. Đẹp lắm!";
+    let (spoken, _) = spoken(&request("espeak/vi", text));
+    assert_eq!(
+        texts(&spoken),
+        [
+            "Xin",
+            "chào",
+            "TP.HCM",
+            "Năm",
+            "2024",
+            "có",
+            "1.500.000",
+            "người",
+            "dùng",
+            "iPhone",
+            "giá",
+            "20",
+            "Đẹp",
+            "lắm"
+        ]
+    );
+    // A number takes as long as the words that it is read as.
+    let long_ms = |at: usize| spoken.words[at].end_ms - spoken.words[at].start_ms;
+    assert!(long_ms(4) > 900 && long_ms(6) > 900, "{:?}", spoken.words);
+    for at in 0..spoken.words.len() {
+        assert!(long_ms(at) > 50, "{:?}", spoken.words[at]);
+    }
+}
+
+#[test]
+fn words_that_espeak_does_not_report_get_a_time_of_their_own() {
+    let text = "Hello -- world, the red-haired U.S. army don't care.";
+    let (spoken, _) = spoken(&request("espeak/en", text));
+    assert_eq!(
+        texts(&spoken),
+        [
+            "Hello", "world", "the", "red", "haired", "U.S", "army", "don't", "care"
+        ]
+    );
+    assert!(spoken.words.iter().all(|word| word.end_ms > word.start_ms));
+}
+
+#[test]
+fn mp3_and_wav_of_one_text_are_equally_long() {
+    let mut asked = request("espeak/vi", "Hồi âm: bạn gửi văn bản. Giọng nói trả về!");
+    let (wav, _) = spoken(&asked);
+    asked.format = Format::Mp3;
+    let (mp3, _) = spoken(&asked);
+    assert_eq!((wav.duration_ms, &wav.words), (mp3.duration_ms, &mp3.words));
+}
+
+#[test]
+fn the_same_request_makes_the_same_sound() {
+    let asked = request("espeak/vi", "Hồi âm là hồi âm. Hello!");
+    let first = spoken(&asked);
+    spoken(&request(
+        "espeak/en",
+        "Something else in between, 42 times.",
+    ));
+    assert!(first == spoken(&asked));
+}
+
+#[test]
+fn speed_is_heard() {
+    let mut asked = request("espeak/vi", "Một hai ba bốn năm sáu bảy tám chín mười.");
+    let mut duration = |speed| {
+        asked.speed = speed;
+        spoken(&asked).0.duration_ms
+    };
+    let (slow, normal, fast) = (duration(0.5), duration(1.0), duration(2.0));
+    assert!(
+        slow * 10 > normal * 15 && normal * 10 > fast * 15,
+        "{slow} {normal} {fast}"
+    );
+}
+
+#[test]
+fn one_word_is_enough() {
+    assert_eq!(texts(&spoken(&request("espeak/vi", "Chào")).0), ["Chào"]);
+    assert_eq!(
+        texts(&spoken(&request("espeak/en", "\n \"a\"...")).0),
+        ["a"]
+    );
+}
+
+#[test]
+fn a_word_of_5000_letters_is_spoken_whole() {
+    let text = format!("Từ {} hết.", "ba".repeat(2500));
+    let (spoken, _) = spoken(&request("espeak/vi", &text));
+    assert_eq!(spoken.words.len(), 3);
+    assert_eq!(spoken.words[1].text.chars().count(), 5000);
+    // eSpeak alone drops all but the first 160 bytes.
+    assert!(spoken.words[1].end_ms - spoken.words[1].start_ms > 60_000);
+}
+
+#[test]
+fn hostile_texts_are_spoken_as_text() {
+    for text in [
+        "مرحبا بالعالم hello שלום עולם",
+        "\u{202e}ngược\u{202c} a\u{200b}b \u{feff}c",
+        "a\0b\u{1}c\u{1}5S\u{1b}[31m d\u{7f}\u{85}e",
+        "Xin 😀 chào 👨‍👩‍👧 bạn 🇻🇳!",
+        "<speak>a</speak> <audio src=\"/etc/passwd\"/> &amp; &lt; <!-- x --> <![CDATA[y]]>",
+        "[[h@l'oU]] [[ft]]",
+        "e\u{301}\u{302}\u{303}\u{304} Z\u{351}\u{36f}\u{300}algo",
+        "%%% 100% --- *** a",
+        "你好，世界。こんにちは",
+    ] {
+        for voice in ["espeak/vi", "espeak/en"] {
+            spoken(&request(voice, text));
+        }
+    }
+}
+
+#[test]
+fn markup_and_phonemes_are_read_out_and_not_obeyed() {
+    let plain = spoken(&request("espeak/en", "a b c")).0.duration_ms;
+    for markup in ["<break time=\"9s\"/> a", "[[_:9000]] a b c"] {
+        let took = spoken(&request("espeak/en", markup)).0.duration_ms;
+        assert!(took > plain && took < 9000, "{markup}: {took}");
+    }
+    let (spoken, _) = spoken(&request("espeak/en", "<speak>yes</speak> &amp;"));
+    assert_eq!(texts(&spoken), ["speak", "yes", "speak", "amp"]);
+}
+
+#[test]
+fn what_a_control_character_commands_is_not_obeyed() {
+    // 0x01 and then "80S" sets the speed in eSpeak.
+    let command = spoken(&request("espeak/en", "a \u{1}80S b")).0;
+    let plain = spoken(&request("espeak/en", "a  80S b")).0;
+    assert_eq!(command.duration_ms, plain.duration_ms);
+}
+
+#[test]
+fn cues_are_in_time_with_the_sound() {
+    let text = "Hồi âm là dịch vụ chuyển văn bản thành giọng nói. 😀 \"Không ai phải chờ ai cả!\" anh nói.";
+    let (spoken, _) = spoken(&request("espeak/vi", text));
+    let cues = subtitles::cues(text, &spoken.words, "vi", spoken.duration_ms);
+    let last = cues.len() - 1;
+    assert_eq!(cues[0].start_ms, spoken.words[0].start_ms);
+    let last_word = &spoken.words[spoken.words.len() - 1];
+    assert!((last_word.end_ms..=spoken.duration_ms).contains(&cues[last].end_ms));
+}
+
+#[test]
+fn a_hundred_thousand_characters_are_spoken_piece_by_piece() {
+    /// A sink that keeps nothing but the largest piece.
+    #[derive(Default)]
+    struct Meter {
+        largest: usize,
+        bytes: u64,
+    }
+    impl Sink for Meter {
+        fn audio(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+            self.largest = self.largest.max(bytes.len());
+            self.bytes += bytes.len() as u64;
+            Ok(())
+        }
+        fn progress(&mut self, _: u32, _: u32) -> bool {
+            true
+        }
+    }
+    let mut engines = Engines::open(false);
+    for piece in ["a", "9", "Xin chào các bạn ", "a. ", "ễ", "+ a", "1 "] {
+        let text = piece.chars().cycle().take(100_000).collect::<String>();
+        let mut meter = Meter::default();
+        let began = std::time::Instant::now();
+        let spoken = speak(&mut engines, &request("espeak/vi", &text), &mut meter).unwrap();
+        let took = began.elapsed();
+        assert_eq!(meter.bytes, 44 + spoken_bytes(&spoken), "{piece:?}");
+        // One sentence: 400 characters at less than half a second each.
+        assert!(meter.largest < 400 * 22_050, "{piece:?}: {}", meter.largest);
+        assert!(took.as_secs() < 120, "{piece:?} took {took:?}");
+    }
+}
+
+/// Samples of a WAV file in bytes, by the sizes in its head.
+fn spoken_bytes(spoken: &Spoken) -> u64 {
+    let size: [u8; 4] = spoken.head[40..44].try_into().unwrap();
+    u64::from(u32::from_le_bytes(size))
+}
+
+#[test]
+fn a_sink_that_says_no_cancels_between_sentences() {
+    let mut recorder = Recorder {
+        stop_at: Some(2),
+        ..Recorder::default()
+    };
+    let asked = request("espeak/en", "One. Two. Three. Four.");
+    let error = speak(&mut Engines::open(false), &asked, &mut recorder).unwrap_err();
+    assert_eq!(error, SpeechError::Canceled);
+    assert_eq!(recorder.progress, [(0, 4), (1, 4), (2, 4)]);
+}
+
+#[test]
+fn voices_have_unique_ids_and_language_tags() {
+    let voices = Engines::open(false).voices();
+    let find = |id: &str| voices.iter().find(|voice| voice.id == id).unwrap();
+    assert_eq!(find("espeak/vi").language, "vi");
+    assert_eq!(find("espeak/en").language, "en-GB");
+    assert_eq!(find("espeak/en-us").language, "en-US");
+    assert_eq!(find("espeak/vi-vn-x-south").language, "vi-VN-x-south");
+    assert!(
+        voices
+            .iter()
+            .all(|voice| voice.sample_rate_hz == 22_050 && voice.engine == "espeak")
+    );
+    let mut ids: Vec<&str> = voices.iter().map(|voice| &*voice.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), voices.len());
+}
+
+#[test]
+fn every_voice_of_the_list_speaks() {
+    let mut engines = Engines::open(false);
+    for voice in engines.voices() {
+        let asked = request(&voice.id, "Test 42");
+        let spoken = speak(&mut engines, &asked, &mut Recorder::default());
+        assert!(spoken.is_ok(), "{}: {spoken:?}", voice.id);
+    }
+}
+
+#[test]
+fn a_voice_that_nobody_has_is_unknown() {
+    for voice in [
+        "",
+        "espeak",
+        "espeak/",
+        "espeak/../vi",
+        "espeak/vi+f1",
+        "espeak/VI",
+        "x/vi",
+        "test/slow-",
+        "test/slow-600001",
+    ] {
+        let unknown = SpeechError::UnknownVoice {
+            voice: voice.into(),
+        };
+        assert_eq!(refused(&request(voice, "a")), unknown);
+    }
+    let mut without = Engines::open(false);
+    let error = speak(
+        &mut without,
+        &request("test/silence", "a"),
+        &mut Recorder::default(),
+    );
+    assert!(matches!(error, Err(SpeechError::UnknownVoice { .. })));
+}
+
+#[test]
+fn test_silence_is_one_second_with_its_words_spread_evenly() {
+    let (spoken, samples) = spoken(&request("test/silence", "Một hai. Ba bốn năm!"));
+    assert_eq!(spoken.duration_ms, 1000);
+    assert!(samples.iter().all(|sample| *sample == 0.0));
+    let times: Vec<_> = spoken
+        .words
+        .iter()
+        .map(|word| (word.start_ms, word.end_ms))
+        .collect();
+    assert_eq!(
+        times,
+        [(0, 200), (200, 400), (400, 600), (600, 800), (800, 1000)]
+    );
+}
+
+#[test]
+fn test_fail_fails_and_test_slow_can_be_canceled() {
+    let failed = refused(&request("test/fail", "a"));
+    assert!(matches!(failed, SpeechError::EngineFailed { .. }));
+
+    let mut recorder = Recorder {
+        stop_at: Some(0),
+        ..Recorder::default()
+    };
+    let slow = request("test/slow-600000", "a");
+    let error = speak(&mut Engines::open(true), &slow, &mut recorder).unwrap_err();
+    assert_eq!(error, SpeechError::Canceled);
+
+    let began = std::time::Instant::now();
+    assert_eq!(spoken(&request("test/slow-60", "a")).0.duration_ms, 1000);
+    assert!(began.elapsed().as_millis() >= 60);
+}
+
+#[test]
+fn a_bit_rate_that_the_voice_cannot_have_is_refused() {
+    let mut asked = request("espeak/vi", "a");
+    asked.format = Format::Mp3;
+    asked.bitrate_kbps = 320;
+    assert!(matches!(refused(&asked), SpeechError::EngineFailed { .. }));
+}
