@@ -73,15 +73,21 @@ pub fn routes(config: &mut web::ServiceConfig, delivery: DeliveryState) {
             web::scope("/v1/tasks")
                 .app_data(web::Data::new(delivery))
                 .configure(deliveries::routes)
-                .route("", web::post().to(create))
-                .route("", web::get().to(list))
-                .route("/{id}", web::put().to(create_with_id))
-                .route("/{id}", web::get().to(get))
-                .route("/{id}", web::delete().to(erase))
-                .route("/{id}/cancel", web::post().to(cancel))
-                .route("/{id}/retry", web::post().to(retry))
-                .route("/{id}/events", web::get().to(events))
-                .route("/{id}/{file}", web::get().to(file)),
+                .service(
+                    web::resource("")
+                        .route(web::post().to(create))
+                        .route(web::get().to(list)),
+                )
+                .service(
+                    web::resource("/{id}")
+                        .route(web::put().to(create_with_id))
+                        .route(web::get().to(get))
+                        .route(web::delete().to(erase)),
+                )
+                .service(web::resource("/{id}/cancel").route(web::post().to(cancel)))
+                .service(web::resource("/{id}/retry").route(web::post().to(retry)))
+                .service(web::resource("/{id}/events").route(web::get().to(events)))
+                .service(web::resource("/{id}/{file}").route(web::get().to(file))),
         );
 }
 

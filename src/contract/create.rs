@@ -357,22 +357,32 @@ impl Fields<'_> {
     }
 }
 
-/// The names most like `name`, best first, at most `most` of them.
+/// The names most like `name`, best first, at most `most` of them. Of names
+/// that are equally like it, the one that begins like it for longer comes
+/// first: people err at the end of `espeak/vi` and not at its start.
 #[must_use]
 pub fn nearest(name: &str, among: impl Iterator<Item = String>, most: usize) -> Vec<String> {
-    let mut near: Vec<(f64, String)> = among
+    let name = name.to_lowercase();
+    let mut near: Vec<(f64, usize, String)> = among
         .map(|candidate| {
+            let lower = candidate.to_lowercase();
+            let alike = name
+                .chars()
+                .zip(lower.chars())
+                .take_while(|(a, b)| a == b)
+                .count();
             (
-                strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase()),
+                strsim::normalized_damerau_levenshtein(&name, &lower),
+                alike,
                 candidate,
             )
         })
-        .filter(|(likeness, _)| *likeness > 0.6)
+        .filter(|(likeness, ..)| *likeness >= 0.5)
         .collect();
-    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    near.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
     near.into_iter()
         .take(most)
-        .map(|(_, candidate)| candidate)
+        .map(|(.., candidate)| candidate)
         .collect()
 }
 

@@ -31,10 +31,10 @@ pub struct DeliveryState {
 /// The routes, relative to the service's collection.
 pub fn routes(config: &mut web::ServiceConfig) {
     config
-        .route("/deliveries", web::get().to(list))
-        .route("/deliveries/redeliver", web::post().to(redeliver_all))
-        .route("/deliveries/{id}", web::get().to(get))
-        .route("/deliveries/{id}/redeliver", web::post().to(redeliver));
+        .service(web::resource("/deliveries").route(web::get().to(list)))
+        .service(web::resource("/deliveries/redeliver").route(web::post().to(redeliver_all)))
+        .service(web::resource("/deliveries/{id}").route(web::get().to(get)))
+        .service(web::resource("/deliveries/{id}/redeliver").route(web::post().to(redeliver)));
 }
 
 fn subject_name(service: Service) -> &'static str {

@@ -64,21 +64,27 @@ pub struct TtsState {
 /// The routes of the TTS service.
 pub fn routes(config: &mut web::ServiceConfig, delivery: DeliveryState) {
     config
-        .route("/v1/voices", web::get().to(voices))
-        .route("/v1/callback-checks", web::post().to(callback_checks))
+        .service(web::resource("/v1/voices").route(web::get().to(voices)))
+        .service(web::resource("/v1/callback-checks").route(web::post().to(callback_checks)))
         .service(
             web::scope("/v1/speech")
                 .app_data(web::Data::new(delivery))
                 .configure(deliveries::routes)
-                .route("", web::post().to(create))
-                .route("", web::get().to(list))
-                .route("/statuses", web::post().to(statuses))
-                .route("/{id}", web::put().to(create_with_id))
-                .route("/{id}", web::get().to(get))
-                .route("/{id}", web::delete().to(erase))
-                .route("/{id}/cancel", web::post().to(cancel))
-                .route("/{id}/events", web::get().to(events))
-                .route("/{id}/{file}", web::get().to(file)),
+                .service(
+                    web::resource("")
+                        .route(web::post().to(create))
+                        .route(web::get().to(list)),
+                )
+                .service(web::resource("/statuses").route(web::post().to(statuses)))
+                .service(
+                    web::resource("/{id}")
+                        .route(web::put().to(create_with_id))
+                        .route(web::get().to(get))
+                        .route(web::delete().to(erase)),
+                )
+                .service(web::resource("/{id}/cancel").route(web::post().to(cancel)))
+                .service(web::resource("/{id}/events").route(web::get().to(events)))
+                .service(web::resource("/{id}/{file}").route(web::get().to(file))),
         );
 }
 
