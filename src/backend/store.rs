@@ -211,6 +211,12 @@ pub fn due_errands(
         .select(Row::as_select())
         .filter(owed())
         .filter(tasks::errand_due_at.le(now))
+        // What is past its deadline is the watchdog's.
+        .filter(
+            tasks::errand
+                .ne(Errand::HandOver.as_str())
+                .or(tasks::errand_until.gt(now)),
+        )
         .order(tasks::errand_due_at)
         .limit(most)
         .load(conn)?;

@@ -132,6 +132,9 @@ async fn accept(
             return Err(Problem::new(Code::IdempotencyConflict, detail).into());
         }
     };
+    if is_new {
+        state.workers.deadline_added(row.deadline_at);
+    }
     if is_new && row.status() == SpeechStatus::Checking {
         let _ = state.dispatcher.try_send(CheckOwed);
     } else if is_new {

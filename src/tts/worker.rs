@@ -43,6 +43,11 @@ pub struct JobQueued;
 #[rtype(result = "()")]
 pub struct JobCanceled(pub Uuid);
 
+/// A job with this deadline waits.
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct DeadlineAdded(pub Millis);
+
 /// What a worker works with.
 #[derive(Clone)]
 pub struct Settings {
@@ -83,6 +88,8 @@ pub struct TtsWorker {
     idle: watch::Sender<bool>,
     retry: Alarm,
     expiry: Alarm,
+    /// What `expiry` waits for.
+    expiry_at: Option<Millis>,
 }
 
 /// What [`TtsWorker::new`] needs.
@@ -131,6 +138,7 @@ impl TtsWorker {
             idle: watch::Sender::new(true),
             retry: Alarm::default(),
             expiry: Alarm::default(),
+            expiry_at: None,
         }
     }
 
@@ -206,14 +214,21 @@ impl TtsWorker {
             .arm(self.db.clock(), at, move || worker.do_send(JobQueued));
     }
 
+    /// Only the first worker watches the deadlines of waiting jobs. What is
+    /// armed already stays if it is earlier: a claim may have been read before
+    /// the newest job was committed, and a look too many costs nothing.
     fn arm_expiry(&mut self, ctx: &mut Context<Self>, at: Option<Millis>) {
-        match at {
-            Some(at) if self.number == 0 => {
+        if self.number > 0 {
+            return;
+        }
+        self.expiry_at = at.into_iter().chain(self.expiry_at).min();
+        match self.expiry_at {
+            Some(at) => {
                 let worker = ctx.address();
                 self.expiry
                     .arm(self.db.clock(), at, move || worker.do_send(Expire));
             }
-            _ => self.expiry.disarm(),
+            None => self.expiry.disarm(),
         }
     }
 }
@@ -236,6 +251,7 @@ impl Supervised for TtsWorker {
         self.life += 1;
         self.call_off();
         self.current = None;
+        self.expiry_at = None;
         self.finishing = 0;
         self.idle.send_replace(true);
     }
@@ -259,6 +275,14 @@ impl Handler<JobCanceled> for TtsWorker {
     }
 }
 
+impl Handler<DeadlineAdded> for TtsWorker {
+    type Result = ();
+
+    fn handle(&mut self, DeadlineAdded(at): DeadlineAdded, ctx: &mut Self::Context) {
+        self.arm_expiry(ctx, Some(at));
+    }
+}
+
 /// The deadline of a waiting job has come.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -268,6 +292,7 @@ impl Handler<Expire> for TtsWorker {
     type Result = ();
 
     fn handle(&mut self, _: Expire, ctx: &mut Self::Context) {
+        self.expiry_at = None;
         let (db, worker, dispatcher) = (self.db.clone(), ctx.address(), self.dispatcher.clone());
         actix_rt::spawn(async move {
             let next = db.write(store::expire).await;

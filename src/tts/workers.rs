@@ -7,7 +7,7 @@ use diesel::prelude::QueryResult;
 use uuid::Uuid;
 
 use super::store;
-use super::worker::{JobCanceled, JobQueued, TtsWorker};
+use super::worker::{DeadlineAdded, JobCanceled, JobQueued, TtsWorker};
 use crate::clock::Millis;
 use crate::db::{Conn, Tx};
 use crate::delivery::check::{CheckQueue, Verdict};
@@ -29,6 +29,14 @@ impl Workers {
     pub fn queued(&self) {
         for worker in self.0.get().into_iter().flatten() {
             let _ = worker.try_send(JobQueued);
+        }
+    }
+
+    /// A job with this deadline waits. The hint carries an instant, so a full
+    /// mailbox must not lose it.
+    pub fn deadline_added(&self, at: Millis) {
+        if let Some(first) = self.0.get().and_then(|workers| workers.first()) {
+            first.do_send(DeadlineAdded(at));
         }
     }
 
