@@ -9,6 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
+mod composed;
 pub mod encode;
 pub mod engine;
 pub mod subtitles;
@@ -17,13 +18,14 @@ mod track;
 
 pub use engine::Engines;
 
+use composed::Composed;
 use encode::Encoder;
 use track::Track;
 
 /// What is to be spoken: everything that decides the bytes of the result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
-    /// The text as the caller sent it, in NFC, 1 to 100,000 characters.
+    /// The text as the caller sent it, 1 to 100,000 characters after NFC.
     pub text: String,
     /// A resolved voice: `engine/name`, never an alias.
     pub voice: String,
@@ -149,12 +151,19 @@ pub fn speak(
     let voice = engines.voice(&request.voice)?;
     let rate = voice.sample_rate_hz;
     let encoder = Encoder::new(request.format, rate, request.bitrate_kbps)?;
-    let sentences = text::sentences(&request.text);
+    let composed = Composed::of(&request.text);
+    let sentences = text::sentences(&composed.text);
     let total = u32::try_from(sentences.len()).unwrap_or(u32::MAX);
     let mut track = Track::new(sink, encoder, rate, total);
     track.check_wanted()?;
     engines.speak(&voice, &sentences, request.speed, &mut track)?;
-    track.finish()
+    let spoken = track.finish()?;
+    let words = spoken
+        .words
+        .into_iter()
+        .map(|word| composed.in_source(word))
+        .collect();
+    Ok(Spoken { words, ..spoken })
 }
 
 #[cfg(test)]

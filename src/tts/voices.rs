@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use unicode_normalization::UnicodeNormalization;
 
 use crate::contract::{Catalog, Create, Faults, VoiceItem};
 use crate::speech::{Format, encode, text};
@@ -105,7 +106,8 @@ impl Voices {
                 }
             },
             (None, None) => {
-                let language = if text::looks_vietnamese(&create.text) {
+                let composed: String = create.text.nfc().collect();
+                let language = if text::looks_vietnamese(&composed) {
                     "vi"
                 } else {
                     "en"

@@ -1,0 +1,107 @@
+//! Texts that were sent decomposed (NFD, as macOS file names and some editors
+//! write Vietnamese): engines want them composed, while word times belong to
+//! the text as it was sent.
+
+use unicode_normalization::{UnicodeNormalization, is_nfc};
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::Word;
+
+/// A text in NFC, with the way back to the text it was made of.
+pub struct Composed {
+    /// The composed text.
+    pub text: String,
+    /// For each character of `text`, and one past its end, where the source
+    /// of its cluster begins; `None` where source and text are the same.
+    source_starts: Option<Vec<u32>>,
+    source: Vec<char>,
+}
+
+impl Composed {
+    /// Composes a text. Nothing composes across the border of a grapheme
+    /// cluster (UAX #15, UAX #29), so clusters are composed one by one.
+    #[must_use]
+    pub fn of(source: &str) -> Self {
+        if is_nfc(source) {
+            return Self {
+                text: source.to_owned(),
+                source_starts: None,
+                source: Vec::new(),
+            };
+        }
+        let (mut text, mut starts, mut start) = (String::new(), Vec::new(), 0_u32);
+        for cluster in source.graphemes(true) {
+            for composed in cluster.nfc() {
+                text.push(composed);
+                starts.push(start);
+            }
+            start += u32::try_from(cluster.chars().count()).unwrap_or(0);
+        }
+        starts.push(start);
+        Self {
+            text,
+            source_starts: Some(starts),
+            source: source.chars().collect(),
+        }
+    }
+
+    /// Moves a word's offsets and its text back to the source.
+    #[must_use]
+    pub fn in_source(&self, word: Word) -> Word {
+        let Some(starts) = &self.source_starts else {
+            return word;
+        };
+        let at = |offset: u32| {
+            let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+            starts.get(offset).or(starts.last()).copied().unwrap_or(0)
+        };
+        let (char_start, char_end) = (at(word.char_start), at(word.char_end));
+        let text = self
+            .source
+            .get(usize::try_from(char_start).unwrap_or(0)..usize::try_from(char_end).unwrap_or(0))
+            .map_or(word.text, |chars| chars.iter().collect());
+        Word {
+            text,
+            char_start,
+            char_end,
+            ..word
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(text: &str, char_start: u32, char_end: u32) -> Word {
+        Word {
+            text: text.into(),
+            start_ms: 0,
+            end_ms: 1,
+            char_start,
+            char_end,
+            sentence: 0,
+        }
+    }
+
+    #[test]
+    fn a_composed_text_stays_as_it_is() {
+        let composed = Composed::of("tiếng Việt");
+        assert_eq!(composed.text, "tiếng Việt");
+        assert_eq!(composed.in_source(word("Việt", 6, 10)), word("Việt", 6, 10));
+    }
+
+    #[test]
+    fn words_of_a_decomposed_text_point_into_the_text_as_it_was_sent() {
+        let sent: String = "tiếng Việt".nfd().collect();
+        let composed = Composed::of(&sent);
+        assert_eq!(composed.text, "tiếng Việt");
+        let found = composed.in_source(word("Việt", 6, 10));
+        let characters: Vec<char> = sent.chars().collect();
+        let range =
+            usize::try_from(found.char_start).unwrap()..usize::try_from(found.char_end).unwrap();
+        assert_eq!(characters[range].iter().collect::<String>(), found.text);
+        assert_eq!(found.text.nfc().collect::<String>(), "Việt");
+        assert_eq!(found.char_end, u32::try_from(characters.len()).unwrap());
+    }
+}
