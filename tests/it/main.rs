@@ -7,7 +7,9 @@
     reason = "a test fails by a panic"
 )]
 
+mod chain;
 mod listen;
 mod submit;
+mod support;
 mod supervision;
 mod synthesizer;

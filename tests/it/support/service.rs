@@ -1,0 +1,272 @@
+//! The real program as a child process.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use tempfile::TempDir;
+
+use super::http::Client;
+use super::signed::SECRET;
+use super::{eventually, look_until};
+
+/// What a process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    All,
+    Backend,
+    Tts,
+}
+
+impl Role {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Backend => "backend",
+            Self::Tts => "tts",
+        }
+    }
+}
+
+/// How a service is to be started.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    role: Role,
+    settings: BTreeMap<String, String>,
+    api_key: Option<String>,
+}
+
+impl Setup {
+    fn new(role: Role) -> Self {
+        let setup = Self {
+            role,
+            settings: BTreeMap::new(),
+            api_key: None,
+        };
+        // Few threads and children, since many services run side by side.
+        setup
+            .set("server.workers", 1)
+            .set("tts.workers", 1)
+            .set("tts.test_voices", true)
+            .set("callback.secrets", SECRET)
+    }
+
+    /// Sets a key of the configuration, such as `tts.workers`.
+    pub fn set(mut self, key: &str, value: impl ToString) -> Self {
+        self.settings.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    /// Leaves a key to its default.
+    pub fn unset(mut self, key: &str) -> Self {
+        self.settings.remove(key);
+        self
+    }
+
+    /// The service asks for this key, and [`Service::client`] sends it.
+    pub fn api_key(mut self, key: &str) -> Self {
+        self.api_key = Some(key.to_owned());
+        self.set("server.api_keys", key)
+    }
+
+    /// Starts it on a free port, with a new data folder, and waits until it
+    /// is ready.
+    #[track_caller]
+    pub fn start(self) -> Service {
+        let mut service = Service {
+            setup: self,
+            folder: tempfile::tempdir().expect("a data folder"),
+            address: "127.0.0.1:0".to_owned(),
+            process: None,
+            log: Arc::default(),
+        };
+        service.start();
+        service
+    }
+}
+
+struct Process {
+    child: Child,
+    log_reader: Option<JoinHandle<()>>,
+}
+
+/// A service under test. Dropped, it is killed and its folder removed.
+pub struct Service {
+    setup: Setup,
+    folder: TempDir,
+    address: String,
+    process: Option<Process>,
+    log: Arc<Mutex<String>>,
+}
+
+impl Service {
+    /// Both services in one process, which is the default.
+    pub fn all() -> Setup {
+        Setup::new(Role::All)
+    }
+
+    /// The Backend service alone.
+    pub fn backend() -> Setup {
+        Setup::new(Role::Backend)
+    }
+
+    /// The TTS service alone.
+    pub fn tts() -> Setup {
+        Setup::new(Role::Tts)
+    }
+
+    /// Starts it again, on the same port and the same folder.
+    #[track_caller]
+    pub fn start(&mut self) {
+        assert!(self.process.is_none(), "it runs already");
+        // Another test may have been given the port in the meantime, and
+        // gives it back sooner or later.
+        eventually("the service starts", || self.try_start().then_some(()));
+        let client = self.client();
+        let ready = look_until(|| {
+            let answer = client.try_send("GET", "/health/ready", &[], &[]);
+            answer.ok().filter(|answer| answer.status == 200)
+        });
+        assert!(ready.is_some(), "it never became ready");
+    }
+
+    /// Whether it came as far as listening; what else goes wrong is a failure.
+    #[track_caller]
+    fn try_start(&mut self) -> bool {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hoiam"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HOIAM")) {
+            command.env_remove(name);
+        }
+        for (key, value) in &self.setup.settings {
+            let name = key.replace('.', "__").to_uppercase();
+            command.env(format!("HOIAM__{name}"), value);
+        }
+        let mut child = command
+            .args(["serve", "--role", self.setup.role.as_str()])
+            .args(["--listen", &self.address])
+            .arg("--data-dir")
+            .arg(self.folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program");
+        let log_reader = keep_log(&mut child, &self.log);
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("its output");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        self.process = Some(Process {
+            child,
+            log_reader: Some(log_reader),
+        });
+        if let Some(url) = line.trim().strip_prefix("listening on http://") {
+            self.address = url.to_owned();
+            return true;
+        }
+        let status = self.wait();
+        let port_is_taken = self.log().contains("cannot be listened on");
+        assert!(port_is_taken, "it did not start, {status}: {}", self.log());
+        false
+    }
+
+    /// The `host:port` it listens on.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The URL it listens on.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A client that sends the service's own key, if it has one.
+    pub fn client(&self) -> Client {
+        Client::new(&self.address, self.setup.api_key.as_deref())
+    }
+
+    /// Changes a setting for the next start.
+    pub fn set(&mut self, key: &str, value: impl ToString) {
+        self.setup = self.setup.clone().set(key, value);
+    }
+
+    /// The data folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The id of the process.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").child.id()
+    }
+
+    /// What it has logged over all its starts.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Ends it at once, as `kill -9` does.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.process().child.kill().expect("a kill");
+        self.wait();
+    }
+
+    /// Asks it to end and waits until it has.
+    #[track_caller]
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.signal("-TERM");
+        self.wait()
+    }
+
+    /// Sends a signal, such as `-TERM`, and does not wait.
+    #[track_caller]
+    pub fn signal(&mut self, signal: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.expect("kill").success());
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        let child = &mut self.process().child;
+        let status = eventually("the process ends", || child.try_wait().expect("a wait"));
+        let mut ended = self.process.take().expect("it ran");
+        if let Some(log_reader) = ended.log_reader.take() {
+            log_reader.join().expect("the log's reader");
+        }
+        status
+    }
+
+    #[track_caller]
+    fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("it runs")
+    }
+}
+
+fn keep_log(child: &mut Child, log: &Arc<Mutex<String>>) -> JoinHandle<()> {
+    let (mut stderr, log) = (child.stderr.take().expect("its errors"), Arc::clone(log));
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(read @ 1..) = stderr.read(&mut buffer) {
+            log.lock()
+                .unwrap()
+                .push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+    })
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            let _ = process.child.kill();
+            let _ = process.child.wait();
+        }
+        if std::thread::panicking() {
+            let role = self.setup.role.as_str();
+            eprintln!("--- the log of {role} ({}):\n{}", self.address, self.log());
+        }
+    }
+}
