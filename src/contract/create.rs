@@ -208,25 +208,15 @@ impl Fields<'_> {
 
     fn language(&mut self) -> Option<String> {
         let language = self.string("language", 35)?;
-        let well_formed = language.split('-').enumerate().all(|(index, part)| {
-            let letters_only = index > 0 || part.chars().all(|c| c.is_ascii_alphabetic());
-            (1..=8).contains(&part.len())
-                && letters_only
-                && part.chars().all(|c| c.is_ascii_alphanumeric())
-        });
-        if !well_formed
-            || language
-                .split('-')
-                .next()
-                .is_some_and(|first| first.len() < 2)
-        {
-            self.faults.add(
-                "/language",
-                "invalid_language",
-                "`language` must be a BCP 47 tag such as `vi`, `en` or `en-GB`.",
-            );
+        if is_language_tag(&language) {
+            return Some(language);
         }
-        Some(language)
+        self.faults.add(
+            "/language",
+            "invalid_language",
+            "`language` must be a BCP 47 tag such as `vi`, `en` or `en-GB`.",
+        );
+        None
     }
 
     fn format(&mut self) -> Format {
@@ -355,6 +345,18 @@ impl Fields<'_> {
             );
         }
     }
+}
+
+/// The shape of a BCP 47 tag: subtags of 1 to 8 letters and digits, the first
+/// of letters alone and at least two of them.
+fn is_language_tag(tag: &str) -> bool {
+    let mut subtags = tag.split('-');
+    let primary = subtags.next().unwrap_or_default();
+    (2..=8).contains(&primary.len())
+        && primary.bytes().all(|b| b.is_ascii_alphabetic())
+        && subtags.all(|subtag| {
+            (1..=8).contains(&subtag.len()) && subtag.bytes().all(|b| b.is_ascii_alphanumeric())
+        })
 }
 
 /// The names most like `name`, best first, at most `most` of them. Of names

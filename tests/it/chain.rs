@@ -13,5 +13,8 @@ fn a_task_is_spoken_fetched_and_told_with_a_signature_that_others_can_check() {
     let task = submit(&client, json!({"callback_url": receiver.url("/hook")}));
     let callback = receiver.wait_for_callback("task.completed");
     assert_signed(&callback, SECRET);
-    assert_eq!(callback.json()["data"]["id"], client.get(&task).expect(200).json()["id"]);
+    assert_eq!(
+        callback.json()["data"]["id"],
+        client.get(&task).expect(200).json()["id"]
+    );
 }

@@ -9,7 +9,9 @@
 
 mod chain;
 mod listen;
+mod refusals;
+mod results;
 mod submit;
-mod support;
 mod supervision;
+mod support;
 mod synthesizer;

@@ -294,9 +294,13 @@ impl Client {
     /// How often the history of `path` leads to `status`.
     #[track_caller]
     pub fn times_reached(&self, path: &str, status: &str) -> usize {
-        let reached =
-            |event: &Value| event["type"] == "state" && event["to"] == status && event["from"] != status;
-        self.events(path).iter().filter(|event| reached(event)).count()
+        let reached = |event: &Value| {
+            event["type"] == "state" && event["to"] == status && event["from"] != status
+        };
+        self.events(path)
+            .iter()
+            .filter(|event| reached(event))
+            .count()
     }
 }
 

@@ -1,0 +1,274 @@
+//! Bad input is refused with a stable code, all faults at once, and nothing
+//! of it is stored.
+
+use std::io::{Read, Write};
+
+use serde_json::{Value, json};
+
+use super::support::http::Client;
+use super::support::service::Service;
+
+fn nothing_is_stored(client: &Client) {
+    for path in ["/v1/speech", "/v1/tasks"] {
+        assert_eq!(
+            client.get(path).expect(200).json()["items"],
+            json!([]),
+            "{path}"
+        );
+    }
+}
+
+/// The faults of a refused body, as pointer and code.
+fn faults(client: &Client, path: &str, body: &Value) -> Vec<(String, String)> {
+    let problem = client
+        .post(path, body)
+        .expect_problem(422, "invalid_request");
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let faults = problem["errors"].as_array().unwrap().iter();
+    faults
+        .map(|fault| (text(&fault["pointer"]), text(&fault["code"])))
+        .collect()
+}
+
+#[test]
+fn every_fault_of_a_body_is_told() {
+    let service = Service::all().start();
+    let client = service.client();
+    let cases = [
+        (json!({}), vec![("/text", "required")]),
+        (json!({ "text": "" }), vec![("/text", "nothing_to_speak")]),
+        (
+            json!({ "text": " \n\t " }),
+            vec![("/text", "nothing_to_speak")],
+        ),
+        (
+            json!({ "text": "🙂 🎉 …!" }),
+            vec![("/text", "nothing_to_speak")],
+        ),
+        (
+            json!({ "text": "a".repeat(100_001) }),
+            vec![("/text", "text_too_long")],
+        ),
+        (json!({ "text": 7 }), vec![("/text", "wrong_type")]),
+        (
+            json!({ "text": "a", "txet": 1 }),
+            vec![("/txet", "unknown_field")],
+        ),
+        (
+            json!({ "text": "a", "voice": "espeak/vn" }),
+            vec![("/voice", "unknown_voice")],
+        ),
+        (
+            json!({ "text": "a", "language": "v!" }),
+            vec![("/language", "invalid_language")],
+        ),
+        (
+            json!({ "text": "a", "format": "ogg" }),
+            vec![("/format", "unknown_format")],
+        ),
+        (
+            json!({ "text": "a", "bitrate_kbps": 63 }),
+            vec![("/bitrate_kbps", "invalid_bitrate")],
+        ),
+        (
+            json!({ "text": "a", "speed": 2.5 }),
+            vec![("/speed", "out_of_range")],
+        ),
+        (
+            json!({ "text": "a", "timeout_s": 259_201 }),
+            vec![("/timeout_s", "out_of_range")],
+        ),
+        (
+            json!({ "text": "a", "metadata": "x" }),
+            vec![("/metadata", "wrong_type")],
+        ),
+        (
+            json!({ "text": "a", "metadata": { "x": "y".repeat(5000) } }),
+            vec![("/metadata", "too_long")],
+        ),
+        (
+            json!({ "text": "a", "reference": "r".repeat(201) }),
+            vec![("/reference", "too_long")],
+        ),
+        (
+            json!({ "text": "a", "callback_url": "nonsense" }),
+            vec![("/callback_url", "invalid_url")],
+        ),
+        (
+            json!({ "text": "a", "callback_url": "ftp://example.com/" }),
+            vec![("/callback_url", "callback_url_forbidden")],
+        ),
+        (
+            json!({ "text": "a", "callback_url": "http://10.0.0.1/" }),
+            vec![("/callback_url", "callback_url_forbidden")],
+        ),
+        (
+            json!({ "text": "a", "callback_url": "http://[::ffff:169.254.169.254]/" }),
+            vec![("/callback_url", "callback_url_forbidden")],
+        ),
+        (
+            json!({ "text": "", "speed": "fast", "voice": "nobody/there", "x": null, "y": 1 }),
+            vec![
+                ("/text", "nothing_to_speak"),
+                ("/speed", "wrong_type"),
+                ("/x", "unknown_field"),
+                ("/y", "unknown_field"),
+                ("/voice", "unknown_voice"),
+            ],
+        ),
+    ];
+    for (body, expected) in cases {
+        let expected: Vec<(String, String)> = expected
+            .into_iter()
+            .map(|(pointer, code)| (pointer.to_owned(), code.to_owned()))
+            .collect();
+        let mut told = faults(&client, "/v1/speech", &body);
+        let mut wanted = expected.clone();
+        told.sort();
+        wanted.sort();
+        assert_eq!(told, wanted, "{body}");
+    }
+    nothing_is_stored(&client);
+}
+
+#[test]
+fn an_unknown_voice_is_refused_by_both_services_with_the_nearest_names() {
+    let service = Service::all().start();
+    let client = service.client();
+    for path in ["/v1/speech", "/v1/tasks"] {
+        // The Backend hears of the voices in the background.
+        let problem = super::support::eventually("the voice is refused", || {
+            let answer = client.post(path, &json!({ "text": "a", "voice": "espeak/vn" }));
+            (answer.status == 422).then(|| answer.json())
+        });
+        assert_eq!(problem["errors"][0]["code"], "unknown_voice");
+        let near = problem["errors"][0]["suggestions"].as_array().unwrap();
+        assert!(near.contains(&json!("espeak/vi")), "{near:?}");
+    }
+}
+
+#[test]
+fn tasks_take_no_callback_check() {
+    let service = Service::all().start();
+    let told = faults(
+        &service.client(),
+        "/v1/tasks",
+        &json!({ "text": "a", "callback_check": true }),
+    );
+    assert_eq!(
+        told,
+        [("/callback_check".to_owned(), "unknown_field".to_owned())]
+    );
+}
+
+#[test]
+fn what_is_no_json_object_of_the_right_type_and_size_is_refused() {
+    let service = Service::all().start();
+    let client = service.client();
+    let json_type = [("content-type", "application/json")];
+    let send = |body: &[u8], headers: &[(&str, &str)]| {
+        client.send_bytes("POST", "/v1/speech", headers, body)
+    };
+    send(b"{", &json_type).expect_problem(400, "malformed");
+    send(b"[]", &json_type).expect_problem(400, "malformed");
+    send(b"{\"text\":\"\xff\"}", &json_type).expect_problem(400, "malformed");
+    send(b"{\"text\":\"a\"}", &[("content-type", "text/plain")])
+        .expect_problem(415, "unsupported_media_type");
+    send(b"{\"text\":\"a\"}", &[]).expect_problem(415, "unsupported_media_type");
+    send(&vec![b'a'; 3 * 1024 * 1024], &json_type).expect_problem(413, "too_large");
+    nothing_is_stored(&client);
+}
+
+#[test]
+fn unknown_ids_paths_and_methods_are_never_500() {
+    let service = Service::all().start();
+    let client = service.client();
+    let id = "01990000-0000-7000-8000-000000000000";
+    for path in [
+        "/v1/speech/nope".to_owned(),
+        "/v1/tasks/..%2f..%2fetc%2fpasswd".to_owned(),
+        format!("/v1/speech/{id}"),
+        format!("/v1/tasks/{id}/audio.mp3"),
+        format!("/v1/tasks/{id}/audio.exe"),
+        format!("/v1/speech/{id}/events"),
+        format!("/v1/speech/deliveries/{id}"),
+        "/nothing/here".to_owned(),
+    ] {
+        client.get(&path).expect_problem(404, "not_found");
+    }
+    client
+        .send("PATCH", &format!("/v1/speech/{id}"), &[], None)
+        .expect_problem(405, "method_not_allowed");
+    client
+        .send("DELETE", "/v1/tasks", &[], None)
+        .expect_problem(405, "method_not_allowed");
+    client
+        .get("/v1/tasks?limit=0")
+        .expect_problem(422, "invalid_request");
+    client
+        .get("/v1/tasks?status=done")
+        .expect_problem(422, "invalid_request");
+    client
+        .get("/v1/tasks?cursor=nonsense")
+        .expect_problem(422, "invalid_request");
+    client
+        .get("/v1/tasks?nonsense=1")
+        .expect_problem(422, "invalid_request");
+}
+
+#[test]
+fn keys_are_asked_for_and_signed_links_need_none() {
+    let key = "a-key-of-enough-length";
+    let service = Service::all().api_key(key).start();
+    let client = service.client();
+    let nobody = Client::new(service.address(), None);
+    let stranger = Client::new(service.address(), Some("another-key-of-some-length"));
+    nobody.get("/v1/tasks").expect_problem(401, "unauthorized");
+    stranger
+        .get("/v1/tasks")
+        .expect_problem(401, "unauthorized");
+    nobody.get("/health/ready").expect(200);
+    let body = json!({ "text": "linked", "voice": "test/silence" });
+    let id = client.post("/v1/speech", &body).expect(202).json()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let speech = client.wait_for_status(&format!("/v1/speech/{id}"), "completed");
+    let link = speech["audio"]["url"].as_str().unwrap();
+    let path = link.strip_prefix(&service.url()).unwrap();
+    nobody.get(path).expect(200);
+    let other_file = path.replace("audio.mp3", "words.json");
+    nobody.get(&other_file).expect_problem(401, "unauthorized");
+    nobody
+        .get(&path.replace("expires=1", "expires=2"))
+        .expect_problem(401, "unauthorized");
+}
+
+#[test]
+fn an_unauthenticated_loopback_listener_answers_to_its_own_names_only() {
+    let service = Service::all().start();
+    let status = |host: &str| {
+        let mut stream = std::net::TcpStream::connect(service.address()).unwrap();
+        let request =
+            format!("GET /v1/tasks HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(status("localhost:1234"), "200");
+    assert_eq!(status("[::1]"), "200");
+    assert_eq!(status("attacker.example"), "403");
+}
+
+#[test]
+fn a_full_queue_is_answered_and_not_swallowed() {
+    let service = Service::all().set("queue.max_jobs", 2).start();
+    let client = service.client();
+    let body = json!({ "text": "waits", "voice": "test/hang" });
+    client.post("/v1/speech", &body).expect(202);
+    client.post("/v1/speech", &body).expect(202);
+    let full = client.post("/v1/speech", &body);
+    assert!(full.header("retry-after").is_some());
+    full.expect_problem(429, "queue_full");
+}

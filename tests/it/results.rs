@@ -1,0 +1,324 @@
+//! What comes out: audio that an independent decoder reads, subtitles that an
+//! independent parser reads, and times that fit the sound.
+
+use serde_json::{Value, json};
+use subtp::srt::SubRip;
+use subtp::vtt::{VttBlock, WebVtt};
+use symphonia::core::codecs::audio::AudioDecoderOptions;
+use symphonia::core::formats::TrackType;
+use symphonia::core::formats::probe::Hint;
+use symphonia::core::io::MediaSourceStream;
+
+use super::support::http::Client;
+use super::support::service::Service;
+
+/// Below this a sample counts as silence: −50 dB of full scale.
+const SILENCE: f32 = 0.003_162;
+
+struct Decoded {
+    rate: u32,
+    samples: Vec<f32>,
+}
+
+impl Decoded {
+    fn of(file: &[u8]) -> Self {
+        let source = Box::new(std::io::Cursor::new(file.to_vec()));
+        let stream = MediaSourceStream::new(source, Default::default());
+        let mut format = symphonia::default::get_probe()
+            .probe(&Hint::new(), stream, Default::default(), Default::default())
+            .unwrap();
+        let track = format.default_track(TrackType::Audio).unwrap();
+        let codec = track.codec_params.as_ref().unwrap().audio().unwrap();
+        let rate = codec.sample_rate.unwrap();
+        let mut decoder = symphonia::default::get_codecs()
+            .make_audio_decoder(codec, &AudioDecoderOptions::default())
+            .unwrap();
+        let (mut samples, mut part) = (Vec::new(), Vec::new());
+        while let Some(packet) = format.next_packet().unwrap() {
+            decoder
+                .decode(&packet)
+                .unwrap()
+                .copy_to_vec_interleaved(&mut part);
+            samples.append(&mut part);
+        }
+        Self { rate, samples }
+    }
+
+    fn ms(&self, samples: usize) -> i64 {
+        i64::try_from(samples * 1000).unwrap() / i64::from(self.rate)
+    }
+
+    fn duration_ms(&self) -> i64 {
+        self.ms(self.samples.len())
+    }
+
+    fn first_sound_ms(&self) -> i64 {
+        self.ms(self
+            .samples
+            .iter()
+            .position(|sample| sample.abs() > SILENCE)
+            .unwrap())
+    }
+
+    fn last_sound_ms(&self) -> i64 {
+        self.ms(self
+            .samples
+            .iter()
+            .rposition(|sample| sample.abs() > SILENCE)
+            .unwrap())
+    }
+}
+
+#[derive(Debug)]
+struct Cue {
+    start_ms: i64,
+    end_ms: i64,
+    text: String,
+}
+
+fn ms(hours: u8, minutes: u8, seconds: u8, milliseconds: u16) -> i64 {
+    ((i64::from(hours) * 60 + i64::from(minutes)) * 60 + i64::from(seconds)) * 1000
+        + i64::from(milliseconds)
+}
+
+fn srt_cues(text: &str) -> Vec<Cue> {
+    let parsed = SubRip::parse(text).unwrap();
+    let cue = |cue: &subtp::srt::SrtSubtitle| Cue {
+        start_ms: ms(
+            cue.start.hours,
+            cue.start.minutes,
+            cue.start.seconds,
+            cue.start.milliseconds,
+        ),
+        end_ms: ms(
+            cue.end.hours,
+            cue.end.minutes,
+            cue.end.seconds,
+            cue.end.milliseconds,
+        ),
+        text: cue.text.join("\n"),
+    };
+    parsed.subtitles.iter().map(cue).collect()
+}
+
+fn vtt_texts(text: &str) -> Vec<String> {
+    let parsed = WebVtt::parse(text).unwrap();
+    let texts = parsed.blocks.iter().filter_map(|block| match block {
+        VttBlock::Que(cue) => Some(cue.payload.join("\n")),
+        _ => None,
+    });
+    texts.collect()
+}
+
+fn without_white_space(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_whitespace() && !c.is_control())
+        .collect()
+}
+
+fn spoken(client: &Client, body: &Value) -> Value {
+    let created = client.post("/v1/speech", body).expect(202).json();
+    let path = format!("/v1/speech/{}", created["id"].as_str().unwrap());
+    client.wait_for_status(&path, "completed")
+}
+
+/// Speaks a text and checks everything that must hold for every text.
+fn check(client: &Client, text: &str, format: &str, voice: Option<&str>) -> Value {
+    let speech = spoken(
+        client,
+        &json!({ "text": text, "format": format, "voice": voice }),
+    );
+    let path = format!("/v1/speech/{}", speech["id"].as_str().unwrap());
+    let audio = client.get(&format!("{path}/audio.{format}")).expect(200);
+    assert_eq!(
+        audio.body().len(),
+        usize::try_from(speech["audio"]["bytes"].as_u64().unwrap()).unwrap()
+    );
+    let sound = Decoded::of(audio.body());
+    let duration_ms = speech["audio"]["duration_ms"].as_i64().unwrap();
+    assert!(
+        (sound.duration_ms() - duration_ms).abs() <= 30,
+        "{text}: {} {duration_ms}",
+        sound.duration_ms()
+    );
+
+    let srt = client.get(&format!("{path}/subtitles.srt")).expect(200);
+    let cues = srt_cues(srt.text());
+    let (first, last) = (cues.first().unwrap(), cues.last().unwrap());
+    assert!(
+        (first.start_ms - sound.first_sound_ms()).abs() <= 100,
+        "{text}: {first:?} {}",
+        sound.first_sound_ms()
+    );
+    // The mp3 encoder smears the last sound by up to one of its blocks.
+    assert!(
+        last.end_ms >= sound.last_sound_ms() - 30,
+        "{text}: {last:?} {}",
+        sound.last_sound_ms()
+    );
+    assert!(last.end_ms <= duration_ms, "{text}: {last:?} {duration_ms}");
+    for pair in cues.windows(2) {
+        assert!(pair[0].end_ms <= pair[1].start_ms, "{pair:?}");
+    }
+    let joined: String = cues.iter().map(|cue| cue.text.as_str()).collect();
+    // SubRip knows no escapes, so an arrow that would look like a time line is
+    // written as one character.
+    let expected = without_white_space(text).replace("-->", "→");
+    assert_eq!(without_white_space(&joined), expected);
+
+    let vtt = client.get(&format!("{path}/subtitles.vtt")).expect(200);
+    assert_eq!(vtt_texts(vtt.text()).len(), cues.len());
+
+    let times = client.get(&format!("{path}/words.json")).expect(200).json();
+    assert_eq!(times["duration_ms"], speech["audio"]["duration_ms"]);
+    let characters: Vec<char> = text.chars().collect();
+    for word in times["words"].as_array().unwrap() {
+        let at = |name: &str| usize::try_from(word[name].as_u64().unwrap()).unwrap();
+        let there: String = characters[at("char_start")..at("char_end")]
+            .iter()
+            .collect();
+        assert_eq!(word["text"], there);
+        assert!(at("start_ms") <= at("end_ms"));
+    }
+    speech
+}
+
+#[test]
+fn vietnamese_with_tone_marks_and_english_words_in_it() {
+    let service = Service::all().start();
+    let text = "Xin chào các bạn! Hôm nay chúng ta nói về machine learning và deep learning. Giá là 1.500.000 đồng.";
+    let speech = check(&service.client(), text, "mp3", None);
+    assert_eq!(speech["resolved_voice"], "espeak/vi");
+    assert_eq!(speech["language"], "vi");
+}
+
+#[test]
+fn english_as_mp3_and_as_wav() {
+    let service = Service::all().start();
+    let text = "Good morning, everybody. It's 8:30, and the U.S. price is $3.14 - isn't it? See https://example.com/a?b=c.";
+    let speech = check(&service.client(), text, "mp3", None);
+    assert_eq!(speech["resolved_voice"], "espeak/en-us");
+    check(&service.client(), text, "wav", None);
+}
+
+#[test]
+fn decomposed_vietnamese_is_spoken_and_timed_as_it_was_sent() {
+    use unicode_normalization::UnicodeNormalization;
+    let service = Service::all().start();
+    let sent: String = "Tiếng Việt có sáu thanh điệu.".nfd().collect();
+    let speech = check(&service.client(), &sent, "wav", None);
+    assert_eq!(speech["resolved_voice"], "espeak/vi");
+}
+
+#[test]
+fn unusual_texts_are_spoken() {
+    let service = Service::all().start();
+    let client = service.client();
+    for text in [
+        "một",
+        "a",
+        "7",
+        &"a".repeat(5000),
+        "שלום עולם, مرحبا بالعالم",
+        "tab\there\nand a\u{0}null\u{7}bell\u{200b}zero",
+        "so 🙂 happy 🎉!",
+        "<speak>&amp; [[h@'loU]] --> {x}",
+        "Wait... what?! \"Quoted\" (in brackets) — dash.",
+    ] {
+        check(&client, text, "wav", None);
+    }
+}
+
+#[test]
+fn slower_speech_takes_longer() {
+    let service = Service::all().start();
+    let client = service.client();
+    let duration = |speed: f64| {
+        let speech = spoken(
+            &client,
+            &json!({ "text": "One two three four five six.", "speed": speed }),
+        );
+        speech["audio"]["duration_ms"].as_u64().unwrap()
+    };
+    assert!(duration(0.5) > duration(1.0) && duration(1.0) > duration(2.0));
+}
+
+#[test]
+fn a_part_of_the_audio_can_be_asked_for_and_a_known_one_is_not_sent_again() {
+    let service = Service::all().start();
+    let client = service.client();
+    let speech = spoken(
+        &client,
+        &json!({ "text": "Part of it.", "voice": "test/silence", "format": "wav" }),
+    );
+    let path = format!("/v1/speech/{}/audio.wav", speech["id"].as_str().unwrap());
+    let whole = client.get(&path).expect(200);
+    let part = client
+        .send("GET", &path, &[("range", "bytes=0-3")], None)
+        .expect(206);
+    assert_eq!(part.body(), b"RIFF");
+    let total = whole.body().len();
+    assert_eq!(
+        part.header("content-range"),
+        Some(format!("bytes 0-3/{total}").as_str())
+    );
+    let tag = whole.header("etag").unwrap().to_owned();
+    client
+        .send("GET", &path, &[("if-none-match", &tag)], None)
+        .expect(304);
+    client
+        .send("GET", &path, &[("range", "bytes=999999999-")], None)
+        .expect(416);
+}
+
+/// Resident memory of a process in bytes, without what it shares.
+fn pss(pid: u32) -> u64 {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+    line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok())
+        .unwrap_or(0)
+        * 1024
+}
+
+fn pss_of_all(service: &Service) -> u64 {
+    let system = service.client().get("/v1/system").expect(200).json();
+    let actors = system["actors"].as_array().unwrap();
+    let children = actors
+        .iter()
+        .flat_map(|actor| actor["children"].as_array().unwrap().clone());
+    let pids = children.filter_map(|child| u32::try_from(child["pid"].as_u64()?).ok());
+    pids.chain([service.pid()]).map(pss).sum()
+}
+
+#[test]
+fn a_text_of_100_000_characters_is_spoken_with_bounded_memory_and_visible_progress() {
+    let service = Service::all().start();
+    let client = service.client();
+    let sentence = "Đây là một câu tiếng Việt khá dài để thử giới hạn. ";
+    let mut text = sentence.repeat(100_000 / sentence.chars().count());
+    text.push('x');
+    let created = client
+        .post("/v1/speech", &json!({ "text": text, "format": "wav" }))
+        .expect(202)
+        .json();
+    let path = format!("/v1/speech/{}", created["id"].as_str().unwrap());
+    let (mut most, mut progress) = (0, Vec::new());
+    let done = super::support::eventually("the long text is spoken", || {
+        most = most.max(pss_of_all(&service));
+        let speech = client.get(&path).expect(200).json();
+        if let Some(done) = speech["progress"]["sentences_done"].as_u64() {
+            progress.push(done);
+        }
+        speech["audio"].is_object().then_some(speech)
+    });
+    assert!(most < 300 * 1024 * 1024, "{most} bytes at most");
+    progress.dedup();
+    assert!(progress.len() > 2 && progress.is_sorted(), "{progress:?}");
+    assert!(
+        done["audio"]["duration_ms"].as_u64().unwrap() > 3_600_000,
+        "{}",
+        done["audio"]
+    );
+    let srt = client.get(&format!("{path}/subtitles.srt")).expect(200);
+    assert!(srt_cues(srt.text()).len() > 1000);
+}
