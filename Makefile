@@ -1,0 +1,42 @@
+# On a machine with git, a C toolchain, Python 3 and Rust nothing has to be set up
+# by hand: every target installs what it misses.
+
+program := $(or $(CARGO_TARGET_DIR),target)/release/hoiam
+
+.PHONY: help demo test run bench lint format clippy doc deny libraries
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: libraries ## show in half a minute what hoiam does; the results are in demo-output/
+	cargo build --release --locked
+	python3 -B examples/demo $(program)
+
+test: libraries ## run all tests
+	cargo test --locked --no-fail-fast
+
+run: libraries ## run the service on 127.0.0.1:4640 with its data in ./data; Ctrl-C ends it
+	cargo build --release --locked
+	$(program) serve
+
+bench: libraries ## measure hoiam and its peers; benches/README.md says what and how
+	benches/peers/setup.sh
+	cargo bench --locked --bench load -- --peers
+
+lint: format clippy doc ## formatting, warnings, documentation
+
+format: ## is the code formatted?
+	cargo fmt --check
+
+clippy: ## warnings are errors, in tests and benchmarks too
+	cargo clippy --locked --all-targets -- -D warnings
+
+doc: ## the code's documentation with all private items; warnings are errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+deny: ## licences, bans and sources of all dependencies, as deny.toml has it
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny --locked check licenses bans sources
+
+libraries:
+	@deploy/install-libespeak.sh
