@@ -333,7 +333,7 @@ async fn start_tts(
                 files: files.clone(),
                 voices: voices.clone(),
                 progress: progress.clone(),
-                dispatcher: dispatcher.clone(),
+                dispatcher: dispatcher.clone().recipient(),
                 settings: settings.clone(),
                 children: Arc::clone(children),
                 make_synthesizer: Box::new(move || {
@@ -452,7 +452,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
             db: db.clone(),
             files: files.clone(),
             tts: tts.clone(),
-            dispatcher: dispatcher.clone(),
+            dispatcher: dispatcher.clone().recipient(),
             progress,
             voices,
         }),
@@ -462,8 +462,9 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
         TimeoutWatchdog::new(watchdog::Parts {
             db: db.clone(),
             tts,
-            backend: backend.clone(),
-            dispatcher: dispatcher.clone(),
+            result_known: backend.clone().recipient(),
+            task_ended: backend.clone().recipient(),
+            dispatcher: dispatcher.clone().recipient(),
         }),
     );
 

@@ -107,7 +107,7 @@ pub struct Parts {
     /// Speaks to the TTS service.
     pub tts: TtsClient,
     /// Told what is owed.
-    pub dispatcher: Addr<CallbackDispatcher>,
+    pub dispatcher: Recipient<DeliveryOwed>,
     /// Told how far a watched synthesis is.
     pub progress: ProgressBoard,
     /// Where the voices are kept for the edge.

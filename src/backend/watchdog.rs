@@ -5,12 +5,12 @@ use actix::prelude::*;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::actor::{Backend, ResultKnown, TaskEnded};
+use super::actor::{ResultKnown, TaskEnded};
 use super::store::{self, TimedOut};
 use super::tts_client::TtsClient;
 use crate::clock::{Alarm, Millis};
 use crate::db::{Db, StoreError};
-use crate::delivery::{CallbackDispatcher, DeliveryOwed};
+use crate::delivery::DeliveryOwed;
 use crate::supervision::{Drain, spawn_unit};
 
 /// The most ids that the TTS service takes in one question.
@@ -34,10 +34,12 @@ pub struct Parts {
     pub db: Db,
     /// Speaks to the TTS service.
     pub tts: TtsClient,
-    /// Told that errands are owed.
-    pub backend: Addr<Backend>,
-    /// Told what is owed.
-    pub dispatcher: Addr<CallbackDispatcher>,
+    /// Told that fetches may be owed.
+    pub result_known: Recipient<ResultKnown>,
+    /// Told that abandons are owed.
+    pub task_ended: Recipient<TaskEnded>,
+    /// Told that callbacks are owed.
+    pub dispatcher: Recipient<DeliveryOwed>,
 }
 
 /// The actor.
@@ -239,7 +241,7 @@ impl Handler<Looked> for TimeoutWatchdog {
             }) => {
                 if count > 0 {
                     let _ = self.parts.dispatcher.try_send(DeliveryOwed);
-                    let _ = self.parts.backend.try_send(TaskEnded);
+                    let _ = self.parts.task_ended.try_send(TaskEnded);
                 }
                 next_deadline_at
             }
@@ -316,13 +318,16 @@ impl TimeoutWatchdog {
         }
         self.busy.send_modify(|busy| *busy += 1);
         let (db, tts) = (self.parts.db.clone(), self.parts.tts.clone());
-        let (backend, dispatcher) = (self.parts.backend.clone(), self.parts.dispatcher.clone());
+        let (result_known, dispatcher) = (
+            self.parts.result_known.clone(),
+            self.parts.dispatcher.clone(),
+        );
         let (watchdog, life) = (ctx.address(), self.life);
         actix_rt::spawn(async move {
             let unit = spawn_unit(async move {
                 for batch in ids.chunks(PULL_BATCH) {
                     pull(&db, &tts, batch).await;
-                    let _ = backend.try_send(ResultKnown);
+                    let _ = result_known.try_send(ResultKnown);
                     let _ = dispatcher.try_send(DeliveryOwed);
                 }
             });

@@ -19,7 +19,7 @@ use super::voices::Voices;
 use crate::clock::{Alarm, Millis};
 use crate::contract::{Audio, Failure, Progress};
 use crate::db::Db;
-use crate::delivery::{CallbackDispatcher, DeliveryOwed};
+use crate::delivery::DeliveryOwed;
 use crate::edge::links::extension;
 use crate::files::{FileError, Files, Spool, Stored};
 use crate::progress::ProgressBoard;
@@ -71,7 +71,7 @@ pub struct TtsWorker {
     files: Files,
     voices: Voices,
     progress: ProgressBoard,
-    dispatcher: Addr<CallbackDispatcher>,
+    dispatcher: Recipient<DeliveryOwed>,
     settings: Settings,
     /// Taken by the unit that speaks and given back at its end.
     synthesizer: Option<Synthesizer>,
@@ -105,7 +105,7 @@ pub struct Parts {
     /// Told how far a synthesis is.
     pub progress: ProgressBoard,
     /// Told what is owed.
-    pub dispatcher: Addr<CallbackDispatcher>,
+    pub dispatcher: Recipient<DeliveryOwed>,
     /// Limits.
     pub settings: Settings,
     /// Where children are shown.
