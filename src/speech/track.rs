@@ -10,6 +10,10 @@ use super::{Sink, SpeechError, Spoken, Word};
 /// The loudest sample that counts as silence: -50 dB below full scale.
 const SILENCE: u16 = 103;
 
+/// How long a word is still counted as heard after its last audible sample:
+/// sound dies away, and MP3 smears it over up to 26 ms (576 samples).
+const RELEASE_MS: usize = 50;
+
 /// A recording in the making.
 pub(super) struct Track<'a> {
     sink: &'a mut dyn Sink,
@@ -49,7 +53,7 @@ impl<'a> Track<'a> {
         words: &[Range<usize>],
     ) -> Result<(), SpeechError> {
         for (token, samples) in sentence.words.iter().zip(words) {
-            let heard = sounding(pcm, samples.clone());
+            let heard = self.sounding(pcm, samples.clone());
             let start_ms = self.milliseconds(heard.start);
             let end_ms = self.milliseconds(heard.end);
             match self.words.last_mut().filter(|_| token.continues) {
@@ -102,6 +106,21 @@ impl<'a> Track<'a> {
         })
     }
 
+    /// The part of `range` from its first audible sample until shortly after
+    /// its last; all of it if there is none.
+    fn sounding(&self, pcm: &[i16], range: Range<usize>) -> Range<usize> {
+        let end = range.end.min(pcm.len());
+        let part = &pcm[range.start.min(end)..end];
+        let audible = |sample: &i16| sample.unsigned_abs() > SILENCE;
+        let first = part.iter().position(audible);
+        let last = part.iter().rposition(audible);
+        let (Some(first), Some(last)) = (first, last) else {
+            return range;
+        };
+        let release = RELEASE_MS * self.sample_rate_hz as usize / 1000;
+        range.start + first..end.min(range.start + last + 1 + release)
+    }
+
     /// The time of a sample of the sentence that is being added.
     fn milliseconds(&self, sample: usize) -> u64 {
         to_milliseconds(self.samples + sample as u64, self.sample_rate_hz)
@@ -117,19 +136,4 @@ fn to_milliseconds(samples: u64, sample_rate_hz: u32) -> u64 {
 /// Texts are limited far below 2³² code points.
 fn code_points(offset: usize) -> u32 {
     u32::try_from(offset).unwrap_or(u32::MAX)
-}
-
-/// The part of `range` from its first to its last audible sample; all of it if
-/// there is none.
-fn sounding(pcm: &[i16], range: Range<usize>) -> Range<usize> {
-    let end = range.end.min(pcm.len());
-    let part = &pcm[range.start.min(end)..end];
-    let audible = |sample: &i16| sample.unsigned_abs() > SILENCE;
-    match (
-        part.iter().position(audible),
-        part.iter().rposition(audible),
-    ) {
-        (Some(first), Some(last)) => range.start + first..range.start + last + 1,
-        _ => range,
-    }
 }

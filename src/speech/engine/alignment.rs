@@ -89,7 +89,8 @@ fn without_gaps(sentence: &Sentence, starts: &[Option<usize>], samples: usize) -
             .find(|word| starts[*word].is_some())
             .unwrap_or(starts.len());
         let at = |word: usize| starts.get(word).copied().flatten();
-        let begin = at(known).unwrap_or(0).min(samples);
+        let before = filled.last().copied().unwrap_or(0);
+        let begin = at(known).unwrap_or(0).clamp(before, samples);
         let end = at(next).unwrap_or(samples).clamp(begin, samples);
         let letters = |words: Range<usize>| -> usize {
             let words = &sentence.words[words];
@@ -105,4 +106,93 @@ fn without_gaps(sentence: &Sentence, starts: &[Option<usize>], samples: usize) -
         known = next;
     }
     filled
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::speech::text::sentences;
+
+    /// Aligns one sentence with events given as position and sample.
+    fn starts(text: &str, events: &[(usize, usize)], samples: usize) -> Vec<usize> {
+        let events: Vec<Event> = events
+            .iter()
+            .map(|(position, sample)| Event {
+                position: *position,
+                sample: *sample,
+            })
+            .collect();
+        let words = align(&sentences(text)[0], &events, samples);
+        words.into_iter().map(|word| word.start).collect()
+    }
+
+    #[test]
+    fn a_number_reported_many_times_is_one_word() {
+        // As eSpeak 1.51 reports it: later parts at shifted places.
+        let events = [(0, 0), (4, 164), (5, 370), (5, 550), (5, 915), (9, 1533)];
+        assert_eq!(starts("Năm 2024 có", &events, 1761), [0, 164, 1533]);
+    }
+
+    #[test]
+    fn a_word_that_is_not_reported_shares_the_time_of_its_neighbours() {
+        let events = [(0, 0), (4, 100), (15, 1000)];
+        assert_eq!(
+            starts("The red-haired man", &events, 1500),
+            [0, 100, 400, 1000]
+        );
+    }
+
+    #[test]
+    fn a_word_reported_at_the_symbol_before_it_starts_there() {
+        assert_eq!(
+            starts("Hello -- world", &[(0, 0), (6, 461)], 1000),
+            [0, 461]
+        );
+    }
+
+    #[test]
+    fn a_spoken_symbol_belongs_to_the_word_that_it_touches() {
+        let slash = [(0, 0), (2, 300), (3, 600)];
+        assert_eq!(starts("15/04", &slash, 900), [0, 600]);
+        let dollar = [(0, 0), (4, 300), (5, 800)];
+        assert_eq!(starts("giá $20", &dollar, 900), [0, 300]);
+    }
+
+    #[test]
+    fn what_is_heard_first_belongs_to_the_first_word() {
+        assert_eq!(
+            starts("$20 đó", &[(0, 0), (1, 500), (4, 900)], 1200),
+            [0, 900]
+        );
+    }
+
+    #[test]
+    fn without_events_words_share_the_time_by_their_letters() {
+        assert_eq!(starts("a bcd", &[], 400), [0, 100]);
+    }
+
+    proptest! {
+        #[test]
+        fn words_are_in_order_and_fill_the_time(
+            text in "[a-zơ0-9$%/., -]{0,30}[a-z][a-zơ0-9$%/., -]{0,30}",
+            events in prop::collection::vec((0_usize..80, 0_usize..2000), 0..40),
+            samples in 0_usize..2000,
+        ) {
+            let events: Vec<Event> = events
+                .into_iter()
+                .map(|(position, sample)| Event { position, sample })
+                .collect();
+            for sentence in sentences(&text) {
+                let words = align(&sentence, &events, samples);
+                prop_assert_eq!(words.len(), sentence.words.len());
+                prop_assert_eq!((words[0].start, words[words.len() - 1].end), (0, samples));
+                for pair in words.windows(2) {
+                    prop_assert!(pair[0].start <= pair[0].end);
+                    prop_assert_eq!(pair[0].end, pair[1].start);
+                }
+            }
+        }
+    }
 }

@@ -266,7 +266,9 @@ impl LibEspeak {
     }
 }
 
-/// SAFETY: `F` must be the type of the function with this name.
+/// # Safety
+///
+/// `F` must be the type of the function with this name.
 unsafe fn symbol<F: Copy>(library: &Library, name: &str) -> Result<F, libloading::Error> {
     // SAFETY: the caller vouches for the type.
     unsafe { library.get::<F>(name).map(|symbol| *symbol) }
@@ -310,7 +312,9 @@ fn check(function: &str, code: c_int) -> Result<(), String> {
     }
 }
 
-/// SAFETY: `text` must be null or a C string.
+/// # Safety
+///
+/// `text` must be null or a C string.
 unsafe fn text(text: *const c_char) -> String {
     if text.is_null() {
         return String::new();

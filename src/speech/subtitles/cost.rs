@@ -70,10 +70,7 @@ fn cost(text: &Text, cut: Cut) -> u64 {
     let heard_ms = text.heard_until(&cut).saturating_sub(start_ms);
     let last = cut.end - 1;
 
-    let sentences_inside = text.pieces[cut.start..last]
-        .iter()
-        .filter(|piece| piece.after == Break::Sentence)
-        .count() as u64;
+    let sentences_inside = text.sentence_ends[last] - text.sentence_ends[cut.start];
     let too_long = match heard_ms.saturating_sub(LONGEST_MS) {
         0 => 0,
         excess => TOO_LONG + excess,
@@ -83,7 +80,7 @@ fn cost(text: &Text, cut: Cut) -> u64 {
     // The square of what is missing makes cues of even length the cheapest.
     let room = (2 * LINE_CHARS).saturating_sub(text.width(cut)) as u64;
     CUE + text.pieces[last].after.cue_cost()
-        + SENTENCE_INSIDE * sentences_inside
+        + SENTENCE_INSIDE * sentences_inside as u64
         + too_long
         + too_short
         + unread

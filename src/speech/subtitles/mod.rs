@@ -9,13 +9,15 @@
 //! source → pieces that are not broken → the cheapest way to cut them into
 //! cues → lines and times of each cue.
 
+use std::ops::Range;
+
 use super::Word;
 
 mod cost;
 mod pieces;
 mod write;
 
-use pieces::Piece;
+use pieces::{Break, Piece};
 pub use write::{to_srt, to_vtt};
 
 /// The most code points of a line.
@@ -72,28 +74,34 @@ fn reading_speed(language: &str) -> u64 {
 /// A text in pieces, and what is the same for all its cues.
 struct Text {
     pieces: Vec<Piece>,
-    /// For each piece, where it would begin if the whole text were one line.
-    /// Widths are asked for so often that they must be cheap.
-    columns: Vec<usize>,
+    /// From which to which column each piece would be if the whole text were
+    /// one line. Widths are asked for so often that they must be cheap.
+    columns: Vec<Cut>,
+    /// For each piece, how many pieces before it end a sentence.
+    sentence_ends: Vec<usize>,
     end_ms: u64,
     reading_speed: u64,
 }
 
 /// A range of pieces.
-type Cut = std::ops::Range<usize>;
+type Cut = Range<usize>;
 
 impl Text {
     fn new(pieces: Vec<Piece>, end_ms: u64, reading_speed: u64) -> Self {
         let mut columns = Vec::with_capacity(pieces.len());
-        let mut column = 0;
+        let mut sentence_ends = Vec::with_capacity(pieces.len());
+        let (mut column, mut ends) = (0, 0);
         for piece in &pieces {
-            column += usize::from(piece.spaced);
-            columns.push(column);
-            column += piece.chars;
+            sentence_ends.push(ends);
+            ends += usize::from(piece.after == Break::Sentence);
+            let start = column + usize::from(piece.spaced);
+            column = start + piece.chars;
+            columns.push(start..column);
         }
         Self {
             pieces,
             columns,
+            sentence_ends,
             end_ms,
             reading_speed,
         }
@@ -101,19 +109,19 @@ impl Text {
 
     /// How many code points the pieces are on one line.
     fn width(&self, cut: Cut) -> usize {
-        let last = cut.end - 1;
-        self.columns[last] + self.pieces[last].chars - self.columns[cut.start]
+        self.columns[cut.end - 1].end - self.columns[cut.start].start
     }
 
-    /// Where the pieces may be cut into two lines, each short enough; from the
-    /// longest upper line to the longest lower one.
+    /// Where the pieces may be cut into two lines, each short enough; the
+    /// longest upper line first.
     fn line_breaks(&self, cut: Cut) -> impl Iterator<Item = usize> {
-        let (start, end) = (cut.start, cut.end);
-        let near = end.min(start + LINE_CHARS + 1);
-        (start + 1..near)
+        let columns = &self.columns[cut.clone()];
+        let last_column = self.columns[cut.start].start + LINE_CHARS;
+        let upper = columns.partition_point(|piece| piece.end <= last_column);
+        let longest = (cut.start + upper).min(cut.end - 1);
+        (cut.start + 1..=longest)
             .rev()
-            .skip_while(move |at| self.width(start..*at) > LINE_CHARS)
-            .take_while(move |at| self.width(*at..end) <= LINE_CHARS)
+            .take_while(move |at| self.width(*at..cut.end) <= LINE_CHARS)
     }
 
     fn fits(&self, cut: Cut) -> bool {

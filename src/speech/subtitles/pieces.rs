@@ -4,6 +4,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::LINE_CHARS;
 use crate::speech::Word;
+use crate::speech::text::is_blank;
 
 /// A word with the punctuation that touches it, a single ideograph, or a line's
 /// length of something longer.
@@ -239,10 +240,6 @@ fn ends_clause(piece: &str) -> bool {
                     | '؛'
             )
     })
-}
-
-fn is_blank(c: char) -> bool {
-    c.is_whitespace() || c.is_control()
 }
 
 fn is_newline(c: char) -> bool {

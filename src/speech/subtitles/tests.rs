@@ -165,10 +165,11 @@ fn times_have_hours_minutes_seconds_and_milliseconds() {
 fn a_hostile_text_takes_no_quadratic_time() {
     for piece in ["a ", "a", "😀", "- ", "\u{301}", "好", "。", "a. "] {
         let text: String = piece.chars().cycle().take(100_000).collect();
+        // Quadratic, it would take many minutes.
         let began = std::time::Instant::now();
         cues_of(&text, 100, 0);
         let took = began.elapsed();
-        assert!(took.as_secs() < 10, "{piece:?} took {took:?}");
+        assert!(took.as_secs() < 60, "{piece:?} took {took:?}");
     }
 }
 

@@ -83,6 +83,11 @@ fn token(chars: &[char], span: Span, continues: bool) -> Token {
     }
 }
 
+/// White space, and control characters, which count as such.
+pub(super) fn is_blank(c: char) -> bool {
+    c.is_whitespace() || c.is_control()
+}
+
 /// A letter or a digit that is not an emoji (🅰 is a letter to Unicode).
 fn is_spoken(c: char) -> bool {
     c.is_alphanumeric() && !is_pictograph(c)
@@ -91,7 +96,7 @@ fn is_spoken(c: char) -> bool {
 /// What an engine may see of a character. eSpeak takes some control
 /// characters as commands, and reads an emoji out by its name.
 fn readable(c: char) -> char {
-    if c.is_control() || c.is_whitespace() || is_pictograph(c) {
+    if is_blank(c) || is_pictograph(c) {
         ' '
     } else {
         c

@@ -1,6 +1,6 @@
 //! Where the sentences of a text end.
 
-use super::{Span, is_spoken};
+use super::{Span, is_blank, is_spoken};
 
 /// The most code points that one sentence may have. It keeps the engine's
 /// answer to one sentence small, and progress and cancelling lively.
@@ -198,10 +198,6 @@ fn skip_blank(chars: &[char], mut at: usize) -> usize {
         at += 1;
     }
     at
-}
-
-fn is_blank(c: char) -> bool {
-    c.is_whitespace() || c.is_control()
 }
 
 fn is_newline(c: char) -> bool {

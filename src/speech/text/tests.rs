@@ -209,11 +209,12 @@ fn a_hostile_text_takes_no_quadratic_time() {
         "。", "a\n",
     ] {
         let text: String = piece.chars().cycle().take(100_000).collect();
+        // Quadratic, it would take many minutes.
         let began = std::time::Instant::now();
         sentences(&text);
         looks_vietnamese(&text);
         let took = began.elapsed();
-        assert!(took.as_secs() < 5, "{piece:?} took {took:?}");
+        assert!(took.as_secs() < 60, "{piece:?} took {took:?}");
     }
 }
 

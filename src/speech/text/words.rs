@@ -2,7 +2,7 @@
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::{Span, is_spoken};
+use super::{Span, is_blank, is_spoken};
 
 /// The words of a text, in order, as ranges of code points. Words are those of
 /// Unicode's default rules (UAX #29, section 4) that have a letter or a digit,
@@ -22,10 +22,17 @@ pub(super) fn words(text: &str) -> Vec<Span> {
 
 /// Byte ranges of the words by Unicode's rules in one part of the text.
 fn plain_words(text: &str, part: Span) -> impl Iterator<Item = Span> {
-    text[part.clone()]
-        .split_word_bound_indices()
-        .filter(|(_, segment)| segment.chars().any(is_spoken))
-        .map(move |(at, segment)| part.start + at..part.start + at + segment.len())
+    text[part]
+        .split_word_bounds()
+        .filter(|segment| segment.chars().any(is_spoken))
+        // A combining mark makes one segment with a blank before it.
+        .map(move |segment| range_of(text, segment.trim_start_matches(is_blank)))
+}
+
+/// Where a part of the text is in it, in bytes.
+fn range_of(text: &str, part: &str) -> Span {
+    let start = part.as_ptr().addr() - text.as_ptr().addr();
+    start..start + part.len()
 }
 
 /// Byte ranges of the web and mail addresses. They are looked for in runs of
@@ -35,10 +42,7 @@ fn addresses(text: &str) -> impl Iterator<Item = Span> {
         .filter_map(|run| {
             let run = run.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
             let run = run.trim_end_matches(|c: char| !c.is_ascii_alphanumeric() && c != '/');
-            is_address(run).then(|| {
-                let start = run.as_ptr().addr() - text.as_ptr().addr();
-                start..start + run.len()
-            })
+            is_address(run).then(|| range_of(text, run))
         })
 }
 

@@ -2,6 +2,9 @@
 
 use std::num::NonZeroU32;
 
+mod info_tag;
+
+use info_tag::Stream;
 use mp3lame_encoder::{FlushGap, MonoPcm, ffi};
 
 use super::{Format, Sink, SpeechError};
@@ -20,6 +23,9 @@ const MPEG_2_5: &[u32] = &[8, 16, 24, 32, 40, 48, 56, 64];
 
 /// What a RIFF WAVE file of PCM has before its samples, in bytes.
 const WAV_HEAD_BYTES: usize = 44;
+
+/// Stands for the size of a WAV file until it is known.
+const UNKNOWN_BYTES: u64 = u32::MAX as u64;
 
 /// The bit rates, in kbit/s, that an MP3 with this sample rate can have; none
 /// if there is no MP3 with this sample rate.
@@ -44,10 +50,16 @@ pub struct Encoder {
 }
 
 enum Codec {
-    Mp3(mp3lame_encoder::Encoder),
+    Mp3 {
+        lame: mp3lame_encoder::Encoder,
+        stream: Stream,
+        samples: u64,
+        /// Without the tag.
+        bytes: u64,
+    },
     Wav {
         sample_rate_hz: u32,
-        data_bytes: u64,
+        bytes: u64,
     },
 }
 
@@ -60,15 +72,26 @@ impl Encoder {
         sample_rate_hz: u32,
         bitrate_kbps: u32,
     ) -> Result<Self, SpeechError> {
-        let mut encoded = Vec::new();
-        let codec = match format {
-            Format::Mp3 => Codec::Mp3(lame(sample_rate_hz, bitrate_kbps)?),
+        let (codec, encoded) = match format {
+            Format::Mp3 => {
+                let lame = lame(sample_rate_hz, bitrate_kbps)?;
+                let stream = Stream::new(sample_rate_hz, bitrate_kbps);
+                let (samples, bytes) = (0, 0);
+                let codec = Codec::Mp3 {
+                    lame,
+                    stream,
+                    samples,
+                    bytes,
+                };
+                (codec, stream.placeholder())
+            }
             Format::Wav => {
-                encoded.extend(wav_head(sample_rate_hz, u64::from(u32::MAX)));
-                Codec::Wav {
+                let bytes = 0;
+                let codec = Codec::Wav {
                     sample_rate_hz,
-                    data_bytes: 0,
-                }
+                    bytes,
+                };
+                (codec, wav_head(sample_rate_hz, UNKNOWN_BYTES).to_vec())
             }
         };
         Ok(Self { codec, encoded })
@@ -77,16 +100,22 @@ impl Encoder {
     /// Encodes the next samples and sends what is ready to the sink.
     pub fn encode(&mut self, pcm: &[i16], sink: &mut dyn Sink) -> Result<(), SpeechError> {
         match &mut self.codec {
-            Codec::Mp3(lame) => {
+            Codec::Mp3 {
+                lame,
+                samples,
+                bytes,
+                ..
+            } => {
                 // The worst case, from lame.h.
                 self.encoded.reserve(pcm.len() * 5 / 4 + 7200);
-                lame.encode_to_vec(MonoPcm(pcm), &mut self.encoded)
-                    .map_err(encoder_failed)?;
+                let encoded = lame.encode_to_vec(MonoPcm(pcm), &mut self.encoded);
+                *bytes += encoded.map_err(encoder_failed)? as u64;
+                *samples += pcm.len() as u64;
             }
-            Codec::Wav { data_bytes, .. } => {
-                self.encoded
-                    .extend(pcm.iter().flat_map(|sample| sample.to_le_bytes()));
-                *data_bytes += 2 * pcm.len() as u64;
+            Codec::Wav { bytes, .. } => {
+                let encoded = pcm.iter().flat_map(|sample| sample.to_le_bytes());
+                self.encoded.extend(encoded);
+                *bytes += 2 * pcm.len() as u64;
             }
         }
         self.send(sink)
@@ -95,24 +124,27 @@ impl Encoder {
     /// Sends the last bytes to the sink and answers the file's real first
     /// bytes.
     pub fn finish(mut self, sink: &mut dyn Sink) -> Result<Vec<u8>, SpeechError> {
-        if let Codec::Mp3(lame) = &mut self.codec {
-            self.encoded.reserve(7200);
-            // The other flush, `FlushNoGap`, leaves the last samples behind.
-            lame.flush_to_vec::<FlushGap>(&mut self.encoded)
-                .map_err(encoder_failed)?;
-        }
-        self.send(sink)?;
-        Ok(match &self.codec {
-            Codec::Mp3(lame) => {
-                let mut tag = Vec::with_capacity(lame.lame_tag_size());
-                lame.lame_tag_encode_to_vec(&mut tag);
-                tag
+        let head = match &mut self.codec {
+            Codec::Mp3 {
+                lame,
+                stream,
+                samples,
+                bytes,
+            } => {
+                self.encoded.reserve(7200);
+                // The other flush, `FlushNoGap`, leaves the last samples
+                // behind.
+                let encoded = lame.flush_to_vec::<FlushGap>(&mut self.encoded);
+                *bytes += encoded.map_err(encoder_failed)? as u64;
+                stream.tag(*samples, *bytes)
             }
             Codec::Wav {
                 sample_rate_hz,
-                data_bytes,
-            } => wav_head(*sample_rate_hz, *data_bytes).to_vec(),
-        })
+                bytes,
+            } => wav_head(*sample_rate_hz, *bytes).to_vec(),
+        };
+        self.send(sink)?;
+        Ok(head)
     }
 
     fn send(&mut self, sink: &mut dyn Sink) -> Result<(), SpeechError> {
@@ -141,9 +173,8 @@ fn lame(sample_rate_hz: u32, bitrate_kbps: u32) -> Result<mp3lame_encoder::Encod
     lame.set_output_sample_rate(NonZeroU32::new(sample_rate_hz))
         .map_err(encoder_failed)?;
     set_bitrate(&mut lame, bitrate_kbps)?;
-    // The tag has the encoder's delay and padding, which players need to play
-    // without gaps and to tell the length.
-    lame.set_to_write_vbr_tag(true).map_err(encoder_failed)?;
+    // The tag is ours: see there why.
+    lame.set_to_write_vbr_tag(false).map_err(encoder_failed)?;
     lame.build().map_err(encoder_failed)
 }
 
