@@ -166,6 +166,36 @@ fn an_engine_that_fails_ends_the_task_with_its_reason() {
 }
 
 #[test]
+fn a_text_that_crashes_the_engine_fails_its_task_and_the_next_one_is_spoken() {
+    let service = Service::all().start();
+    let client = service.client();
+    let crashing = submit(&client, json!({"voice": "test/crash"}));
+    let next = submit(&client, json!({}));
+    let failed = client.wait_for_status(&crashing, "failed");
+    assert_eq!(failed["error"]["code"], "engine_crashed");
+    let speech = Chain::speech(&crashing);
+    assert_eq!(client.times_reached(&speech, "synthesizing"), 3);
+    client.wait_for_status(&next, "completed");
+}
+
+#[test]
+fn while_a_secret_is_being_changed_both_sign_and_both_are_believed() {
+    const NEW: &str = "whsec_dGhlIG5leHQgc2VjcmV0IG9mIHRoZSB0ZXN0cywgMzI=";
+    let mut chain = Chain::start();
+    let receiver = Peer::receiver();
+    // The TTS service has the new secret already, the Backend only hears of it.
+    assert_eq!(chain.tts.terminate().code(), Some(0));
+    chain.tts.set("callback.secrets", format!("{NEW},{SECRET}"));
+    chain.tts.start();
+    chain.submit(json!({"callback_url": receiver.url("/hook")}));
+    assert_signed(&receiver.wait_for_callback("task.completed"), SECRET);
+    let report = chain.to_backend.wait_for_callback("speech.completed");
+    for secret in [NEW, SECRET] {
+        assert_signed(&report, secret);
+    }
+}
+
+#[test]
 fn a_second_start_on_the_same_folder_says_so_and_ends() {
     let first = Service::all().start();
     let second = std::process::Command::new(env!("CARGO_BIN_EXE_hoiam"))

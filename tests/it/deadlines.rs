@@ -79,6 +79,20 @@ fn a_tts_service_that_dies_with_the_task_in_its_hands_is_timed_out() {
 }
 
 #[test]
+fn a_tts_service_that_falls_silent_after_its_202_is_timed_out() {
+    let chain = Chain::start();
+    let (client, receiver) = (chain.client(), Peer::receiver());
+    chain.to_backend.react(|_| Reaction::Silence);
+    let task = chain.submit(json!({"timeout_s": 3, "callback_url": receiver.url("/hook")}));
+    client.wait_for_status(&task, "in_progress");
+    chain.to_tts.react(|_| Reaction::Silence);
+    let told = receiver.wait_for_callback("task.timed_out").json();
+    assert_timed_out_on_time(&told["data"]);
+    let asked = chain.to_tts.requests_to("POST", "/v1/speech/statuses");
+    assert_eq!(asked.len(), 1, "it was asked before the deadline");
+}
+
+#[test]
 fn a_deadline_that_passes_while_the_backend_is_down_is_kept_at_its_start() {
     let mut backend = Service::backend()
         .set("backend.tts_url", format!("http://{}", nobody()))
@@ -109,6 +123,23 @@ fn the_job_of_a_task_that_timed_out_is_called_off() {
         .wait_until(&Chain::speech(&task), "ended", |speech| {
             speech["status"] == "canceled" || speech["error"]["code"] == "deadline_exceeded"
         });
+}
+
+#[test]
+fn a_speech_that_the_tts_service_has_forgotten_fails_its_task_before_the_deadline() {
+    let mut chain = Chain::start();
+    let (client, receiver) = (chain.client(), Peer::receiver());
+    let task = chain.submit(json!({"voice": "test/hang", "timeout_s": 6,
+        "callback_url": receiver.url("/hook")}));
+    client.wait_for_status(&task, "in_progress");
+    chain.tts.kill();
+    for file in ["tts.db", "tts.db-wal", "tts.db-shm"] {
+        let _ = std::fs::remove_file(chain.tts.folder().join(file));
+    }
+    chain.tts.start();
+    let told = receiver.wait_for_callback("task.failed").json()["data"].clone();
+    assert_eq!(told["error"]["code"], "speech_lost");
+    assert!(ms(&told["ended_at"]) < ms(&told["deadline_at"]), "{told}");
 }
 
 #[test]

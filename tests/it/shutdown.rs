@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use serde_json::{Value, json};
 
 use crate::support::chain::submit;
-use crate::support::{Client, Peer, Service};
+use crate::support::{Chain, Client, Peer, Service};
 
 /// How many tasks are on their way in each test.
 const TASKS: usize = 300;
@@ -44,6 +44,14 @@ fn under_load(client: &Client, receiver: &Peer, meanwhile: impl FnOnce()) -> BTr
         meanwhile();
     });
     accepted.into_inner().unwrap()
+}
+
+/// Fails where the process had nothing left to do when it ended, since the
+/// test would show nothing then.
+#[track_caller]
+fn assert_interrupted(receiver: &Peer, accepted: &BTreeSet<String>) {
+    let told = receiver.callbacks("task.completed").len();
+    assert!(told < accepted.len(), "{told} of {}", accepted.len());
 }
 
 /// Waits until every task has been told, and looks at what was done for it.
@@ -87,6 +95,7 @@ fn a_graceful_stop_under_load_loses_nothing_and_the_next_start_finishes_all() {
         assert_eq!(service.terminate().code(), Some(0));
     });
     assert!(!service.log().contains("panicked"));
+    assert_interrupted(&receiver, &accepted);
     service.start();
     assert_all_done_once(&client, &receiver, &accepted);
 }
@@ -99,6 +108,7 @@ fn a_kill_under_load_loses_nothing_and_the_next_start_finishes_all() {
         receiver.wait_for_callbacks("task.completed", TOLD_BEFORE);
         service.kill();
     });
+    assert_interrupted(&receiver, &accepted);
     service.start();
     assert_all_done_once(&client, &receiver, &accepted);
 }
@@ -116,6 +126,34 @@ fn kills_again_and_again_are_survived() {
         service.start();
     }
     assert_all_done_once(&client, &receiver, &accepted);
+}
+
+#[test]
+fn either_process_of_a_chain_may_be_killed_with_work_in_its_hands() {
+    let mut chain = Chain::start();
+    let (client, receiver) = (chain.client(), Peer::receiver());
+    let tasks: Vec<String> = (0..40)
+        .map(|_| chain.submit(json!({"callback_url": receiver.url("/hook")})))
+        .collect();
+    receiver.wait_for_callbacks("task.completed", 5);
+    chain.tts.kill();
+    chain.backend.kill();
+    chain.backend.start();
+    chain.tts.start();
+    for task in &tasks {
+        client.wait_for_status(task, "completed");
+        assert_eq!(client.times_reached(task, "completed"), 1, "{task}");
+        let speech = Chain::speech(task);
+        assert_eq!(
+            chain.tts.client().times_reached(&speech, "completed"),
+            1,
+            "{speech}"
+        );
+    }
+    receiver.wait_for("the callbacks of all tasks", |requests| {
+        let told: BTreeSet<String> = requests.iter().filter_map(subject).collect();
+        (told.len() == tasks.len()).then_some(())
+    });
 }
 
 #[test]

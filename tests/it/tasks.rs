@@ -97,6 +97,29 @@ fn whoever_prefers_to_wait_gets_the_ended_task() {
     assert!(["queued", "in_progress"].contains(&open["status"].as_str().unwrap()));
 }
 
+#[test]
+fn a_task_can_be_erased_once_it_has_ended() {
+    let service = Service::all().start();
+    let client = service.client();
+    let open = submit(&client, json!({"voice": "test/hang"}));
+    client.delete(&open).expect_problem(409, "not_ended");
+    client.ask(&format!("{open}/cancel")).expect(200);
+    let ended = submit(&client, json!({}));
+    client.wait_for_status(&ended, "completed");
+    for task in [&open, &ended] {
+        assert_eq!(client.delete(task).status, 204);
+        for path in [
+            task.clone(),
+            format!("{task}/events"),
+            format!("{task}/audio.wav"),
+        ] {
+            client.get(&path).expect_problem(404, "not_found");
+        }
+    }
+    let list = client.get("/v1/tasks").expect(200).json();
+    assert_eq!(list["items"], json!([]));
+}
+
 fn is_end(event: &StreamEvent) -> bool {
     event.kind == "state" && event.data["to"] == "completed"
 }
