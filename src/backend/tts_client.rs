@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::contract::{Catalog, Create, Speech};
 use crate::outbound::OutboundError;
 use crate::outbound::client::{Answer, Client, Download, Fetch, Method, Outgoing};
+use crate::speech::Word;
 
 /// The largest answer that is read: 500 statuses of 20 kB each at most.
 const ANSWER_LIMIT: usize = 12 * 1024 * 1024;
@@ -79,9 +80,11 @@ struct Items {
     items: Vec<Speech>,
 }
 
+/// Read as what they are, so that word times we could not render later are a
+/// failed fetch now.
 #[derive(Deserialize)]
 struct WordTimes {
-    words: serde_json::Value,
+    words: Vec<Word>,
 }
 
 impl TtsClient {
@@ -176,7 +179,8 @@ impl TtsClient {
                 true,
             )
             .await?;
-        read::<WordTimes>(&answer).map(|times| times.words.to_string())
+        let times: WordTimes = read(&answer)?;
+        serde_json::to_string(&times.words).map_err(|error| TtsError::Unreadable(error.to_string()))
     }
 
     /// Starts the download of an audio file.

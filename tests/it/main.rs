@@ -7,11 +7,17 @@
     reason = "a test fails by a panic"
 )]
 
+mod callbacks;
+mod cancel;
 mod chain;
+mod deadlines;
+mod hand_over;
 mod listen;
 mod refusals;
 mod results;
+mod shutdown;
 mod submit;
 mod supervision;
 mod support;
 mod synthesizer;
+mod tasks;

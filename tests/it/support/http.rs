@@ -1,7 +1,7 @@
 //! HTTP/1.1 as far as the tests need it: one request a connection, so that a
 //! process that was killed leaves no stale connection behind.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write as _};
 use std::net::TcpStream;
 
 use serde_json::Value;

@@ -6,9 +6,6 @@
 //! a fixed time: [`eventually`] and the `wait_for` methods wait for a
 //! condition, and fail after [`PATIENCE`].
 
-// Each test module uses its own share of this.
-#![allow(dead_code, reason = "a helper may be ahead of its first test")]
-
 pub mod chain;
 pub mod http;
 pub mod peer;
@@ -20,7 +17,7 @@ use std::time::{Duration, Instant};
 pub use chain::Chain;
 pub use http::{Answer, Client};
 pub use peer::{Gate, Peer, Reaction, Request};
-pub use service::{Role, Service};
+pub use service::Service;
 
 /// How long a condition may take to come true before the test fails. Far more
 /// than anything needs, since many tests share few cores.

@@ -15,7 +15,7 @@ use super::{eventually, look_until};
 
 /// What a process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+enum Role {
     All,
     Backend,
     Tts,
