@@ -765,15 +765,18 @@ pub fn erase(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
 /// # Errors
 /// What the database says.
 pub fn open_load(conn: &mut Conn) -> QueryResult<(i64, i64)> {
-    let open = ["queued", "in_progress", "fetching"];
-    let bytes: Vec<i64> = tasks::table
-        .filter(tasks::status.eq_any(open))
-        .select(tasks::text_bytes)
-        .load(conn)?;
-    Ok((
-        i64::try_from(bytes.len()).unwrap_or(i64::MAX),
-        bytes.iter().sum(),
-    ))
+    // One look for each index that holds open tasks: however many have ended,
+    // a start does not read them. A task that is fetching owes its fetch.
+    let (mut jobs, mut bytes) = (0, 0);
+    for condition in [OPEN, "errand IS NOT NULL AND status = 'fetching'"] {
+        let open: Vec<i64> = tasks::table
+            .filter(sql::<Bool>(condition))
+            .select(tasks::text_bytes)
+            .load(conn)?;
+        jobs += i64::try_from(open.len()).unwrap_or(i64::MAX);
+        bytes += open.iter().sum::<i64>();
+    }
+    Ok((jobs, bytes))
 }
 
 /// One task.
@@ -807,3 +810,6 @@ pub fn text_and_words(conn: &mut Conn, id: Uuid) -> QueryResult<Option<(String, 
         .first(conn)
         .optional()
 }
+
+#[cfg(test)]
+mod tests;

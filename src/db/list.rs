@@ -88,6 +88,9 @@ macro_rules! filtered {
             query = query.filter($table::ended_at.lt(at));
         }
         if let Some(cursor) = filter.cursor {
+            // Said once more without OR, so that the index is entered at the
+            // cursor and not read up to it.
+            query = query.filter($table::created_at.le(cursor.created_at));
             query = query.filter(
                 $table::created_at
                     .lt(cursor.created_at)

@@ -11,6 +11,8 @@ mod id;
 mod in_flight;
 pub mod list;
 pub mod schema;
+#[cfg(test)]
+pub(crate) mod testing;
 mod writer;
 
 pub use connection::{Conn, OpenError, Opened, open};

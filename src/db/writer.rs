@@ -534,3 +534,6 @@ fn keep_anchor(conn: &mut Conn, anchor: &str) -> QueryResult<()> {
         .execute(conn)
         .map(drop)
 }
+
+#[cfg(test)]
+mod tests;

@@ -431,3 +431,6 @@ pub fn erase_of(tx: &mut Tx<'_>, subject: Uuid) -> QueryResult<()> {
         .execute(tx.conn)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

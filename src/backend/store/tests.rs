@@ -1,0 +1,367 @@
+//! The Backend's verbs against the pure machine of [`task`], and how they
+//! find their rows.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+
+use super::*;
+use crate::contract::Service;
+use crate::db::schema::deliveries as delivery_rows;
+use crate::db::testing::{TestDb, block_on, found_by, found_by_tx, plan_lines};
+use crate::speech::Format;
+
+fn create(callback_url: Option<&str>, timeout_s: u32) -> Create {
+    Create {
+        text: "Xin chào.".into(),
+        voice: None,
+        language: None,
+        format: Format::Mp3,
+        bitrate_kbps: 64,
+        speed: 1.0,
+        callback_url: callback_url.map(str::to_owned),
+        callback_check: None,
+        reference: None,
+        metadata: None,
+        timeout_s,
+    }
+}
+
+fn new(id: Uuid, callback_url: Option<&str>, timeout_s: u32) -> New {
+    New {
+        id,
+        idempotency_key: None,
+        create: create(callback_url, timeout_s),
+        report_to: "http://127.0.0.1/v1/callbacks".into(),
+        retry_of: None,
+    }
+}
+
+fn speech(id: Uuid, status: SpeechStatus) -> Speech {
+    let audio = (status == SpeechStatus::Completed).then(|| {
+        serde_json::json!({
+            "format": "mp3", "sample_rate_hz": 22050, "channels": 1, "duration_ms": 1000,
+            "bytes": 10, "sha256": "00",
+        })
+    });
+    serde_json::from_value(serde_json::json!({
+        "id": id, "status": status, "format": "mp3", "audio": audio,
+    }))
+    .unwrap()
+}
+
+// ------------------------------------------------------------ state machine
+
+/// One verb, of one of a few tasks.
+#[derive(Debug, Clone)]
+enum Verb {
+    Submit { with_callback: bool, timeout_s: u32 },
+    Accepted,
+    Result(SpeechStatus),
+    Fetched,
+    ErrandFailed(Errand),
+    FetchRefused,
+    Abandoned,
+    Refused,
+    Lost,
+    Cancel,
+    TimeOut,
+    Wait { ms: i64 },
+}
+
+fn verb() -> impl Strategy<Value = Verb> {
+    prop_oneof![
+        3 => (any::<bool>(), 1_u32..4).prop_map(|(with_callback, timeout_s)| Verb::Submit {
+            with_callback,
+            timeout_s,
+        }),
+        3 => Just(Verb::Accepted),
+        4 => prop::sample::select(SpeechStatus::ALL).prop_map(Verb::Result),
+        3 => Just(Verb::Fetched),
+        3 => prop::sample::select(Errand::ALL).prop_map(Verb::ErrandFailed),
+        1 => Just(Verb::FetchRefused),
+        1 => Just(Verb::Abandoned),
+        1 => Just(Verb::Refused),
+        1 => Just(Verb::Lost),
+        1 => Just(Verb::Cancel),
+        3 => Just(Verb::TimeOut),
+        // Beyond the deadlines, and now and then beyond the fetch window.
+        3 => prop_oneof![0_i64..3000, Just(FETCH_WINDOW_MS)].prop_map(|ms| Verb::Wait { ms }),
+    ]
+}
+
+fn apply(tx: &mut Tx<'_>, id: Uuid, verb: &Verb) -> QueryResult<()> {
+    match verb {
+        Verb::Submit {
+            with_callback,
+            timeout_s,
+        } => {
+            let url = with_callback.then_some("http://127.0.0.1:9/hook");
+            submit(tx, &new(id, url, *timeout_s)).map(drop)
+        }
+        Verb::Accepted => accepted(tx, id, &speech(id, SpeechStatus::Queued)),
+        Verb::Result(status) => result_known(tx, &speech(id, *status), "callback").map(drop),
+        Verb::Fetched => {
+            let files = Fetched {
+                file: "a".into(),
+                words: "[]".into(),
+            };
+            fetched(tx, id, &files).map(drop)
+        }
+        Verb::ErrandFailed(errand) => errand_failed(tx, id, *errand, "no answer", None),
+        Verb::FetchRefused => fetch_refused(tx, id, "gone"),
+        Verb::Abandoned => abandoned(tx, id, "404"),
+        Verb::Refused => refused(tx, id, &Failure::permanent("unknown_voice", "no")),
+        Verb::Lost => lost(tx, &[id], tx.now + 1),
+        Verb::Cancel => cancel(tx, id).map(drop),
+        Verb::TimeOut => time_out(tx).map(drop),
+        Verb::Wait { ms } => {
+            tx.now += ms;
+            Ok(())
+        }
+    }
+}
+
+/// What a row tells beside its status must fit the status.
+fn check_row(tx: &mut Tx<'_>, row: &Row) -> Result<(), TestCaseError> {
+    let status = row.status();
+    prop_assert_eq!(row.ended_at.is_some(), status.is_ended(), "{:?}", row);
+    let errands: &[Option<Errand>] = match status {
+        TaskStatus::Queued => &[Some(Errand::HandOver)],
+        TaskStatus::InProgress | TaskStatus::Completed | TaskStatus::Failed => &[None],
+        TaskStatus::Fetching => &[Some(Errand::Fetch)],
+        TaskStatus::TimedOut => &[None, Some(Errand::Abandon), Some(Errand::Fetch)],
+        TaskStatus::Canceled => &[None, Some(Errand::Abandon)],
+    };
+    prop_assert!(errands.contains(&row.errand()), "{:?}", row);
+    prop_assert_eq!(row.errand.is_some(), row.errand_due_at.is_some());
+
+    let told: Vec<String> = delivery_rows::table
+        .filter(delivery_rows::subject_id.eq(row.id))
+        .select(delivery_rows::kind)
+        .order(delivery_rows::id)
+        .load(tx.conn)
+        .unwrap();
+    let mut owed: Vec<String> = Vec::new();
+    if row.callback_url.is_some() && status.is_ended() {
+        owed.push(format!("task.{}", row.status));
+        if status == TaskStatus::TimedOut && row.file.is_some() {
+            owed.push("task.late_result".into());
+        }
+    }
+    prop_assert_eq!(told, owed);
+    Ok(())
+}
+
+/// The history replays to the status of the row.
+fn check_history(tx: &mut Tx<'_>, row: &Row) -> Result<(), TestCaseError> {
+    let history: Vec<(Option<String>, Option<String>)> = events::table
+        .filter(events::subject_id.eq(row.id))
+        .filter(events::kind.eq("state"))
+        .select((events::from_status, events::to_status))
+        .order(events::id)
+        .load(tx.conn)
+        .unwrap();
+    let mut at: Option<String> = None;
+    for (from, to) in history {
+        prop_assert_eq!(&from, &at);
+        at = to;
+    }
+    prop_assert_eq!(at.as_deref(), Some(row.status.as_str()));
+    Ok(())
+}
+
+/// Runs the verbs in one commit, and checks after each of them.
+fn drive(tx: &mut Tx<'_>, ids: &[Uuid], verbs: &[(usize, Verb)]) -> Result<(), TestCaseError> {
+    let mut before: HashMap<Uuid, TaskStatus> = HashMap::new();
+    for (which, verb) in verbs {
+        let id = ids[which % ids.len()];
+        apply(tx, id, verb).unwrap();
+        for id in ids {
+            let Some(row) = get(tx.conn, *id).unwrap() else {
+                continue;
+            };
+            let to = row.status();
+            let from = before.insert(*id, to);
+            match from {
+                None => prop_assert_eq!(to, TaskStatus::Queued),
+                Some(from) if from != to => {
+                    prop_assert!(!from.is_ended(), "{} -> {} by {:?}", from, to, verb);
+                    let allowed = Step::ALL
+                        .iter()
+                        .any(|step| task::next(from, *step) == Some(to));
+                    prop_assert!(allowed, "{} -> {} by {:?}", from, to, verb);
+                }
+                Some(_) => {}
+            }
+            check_row(tx, &row)?;
+            check_history(tx, &row)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn no_sequence_of_verbs_leaves_the_state_machine() {
+    let test = TestDb::new(Service::Backend);
+    let db = test.db.clone();
+    let verbs = prop::collection::vec((0_usize..3, verb()), 1..60);
+    let mut runner = proptest::test_runner::TestRunner::default();
+    let result = runner.run(&verbs, |verbs| {
+        let ids: Vec<Uuid> = (0..3).map(|_| Uuid::now_v7()).collect();
+        let outcome = block_on(db.write(move |tx| Ok(drive(tx, &ids, &verbs))));
+        outcome.unwrap()?;
+        let (open, bytes) = block_on(db.read(open_load)).unwrap();
+        prop_assert_eq!((db.load().jobs(), db.load().bytes()), (open, bytes));
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_late_result_is_fetched_and_told_once_however_often_it_comes() {
+    let test = TestDb::new(Service::Backend);
+    let id = Uuid::now_v7();
+    let kinds = test
+        .db
+        .write(move |tx| {
+            submit(tx, &new(id, Some("http://127.0.0.1:9/"), 1))?;
+            tx.now += 1000;
+            time_out(tx)?;
+            for _ in 0..3 {
+                result_known(tx, &speech(id, SpeechStatus::Completed), "callback")?;
+                apply(tx, id, &Verb::Fetched)?;
+            }
+            delivery_rows::table
+                .select(delivery_rows::kind)
+                .order(delivery_rows::id)
+                .load::<String>(tx.conn)
+        })
+        .await
+        .unwrap();
+    assert_eq!(kinds, ["task.timed_out", "task.late_result"]);
+}
+
+#[tokio::test]
+async fn a_deadline_counts_from_its_very_millisecond_and_not_before() {
+    let test = TestDb::new(Service::Backend);
+    let id = Uuid::now_v7();
+    test.db
+        .write(move |tx| {
+            submit(tx, &new(id, None, 10))?;
+            let deadline_at = tx.now + 10_000;
+            tx.now = deadline_at - 1;
+            let early = time_out(tx)?;
+            assert_eq!(
+                (early.count, early.next_deadline_at),
+                (0, Some(deadline_at))
+            );
+            tx.now = deadline_at;
+            let looked = time_out(tx)?;
+            assert_eq!((looked.count, looked.next_deadline_at), (1, None));
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+// ------------------------------------------------------------------- plans
+
+/// How the statements of a verb find their rows, with a task of each kind
+/// there.
+async fn plans<T>(verb: impl Fn(&mut Tx<'_>) -> QueryResult<T> + Send + 'static) -> Vec<String> {
+    let test = TestDb::new(Service::Backend);
+    test.db
+        .write(move |tx| {
+            submit(tx, &new(Uuid::now_v7(), Some("http://127.0.0.1:9/"), 1))?;
+            tx.now += 1000;
+            Ok(found_by_tx(tx, |tx| verb(tx)))
+        })
+        .await
+        .unwrap()
+}
+
+async fn read_plans<T: Send + 'static>(
+    verb: impl FnOnce(&mut Conn) -> QueryResult<T> + Send + 'static,
+) -> Vec<String> {
+    let test = TestDb::new(Service::Backend);
+    test.db
+        .read(move |conn| Ok(found_by(conn, verb)))
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn due_errands_are_found_by_their_index() {
+    let found = read_plans(|conn| due_errands(conn, 1, 10)).await;
+    assert_eq!(found, ["tasks_errands_due"; 2]);
+}
+
+#[tokio::test]
+async fn due_deadlines_are_found_by_their_index() {
+    let found = plans(time_out).await;
+    assert_eq!(
+        found,
+        ["tasks_open_by_deadline", "id", "tasks_open_by_deadline"]
+    );
+}
+
+#[tokio::test]
+async fn due_pulls_are_found_by_their_index() {
+    let found = read_plans(|conn| due_pulls(conn, 1, 2)).await;
+    assert_eq!(found, ["tasks_open_by_pull"; 2]);
+}
+
+#[tokio::test]
+async fn what_a_start_reconciles_is_found_among_the_open_tasks_only() {
+    let found = [read_plans(in_progress).await, read_plans(open_load).await].concat();
+    assert!(!found.contains(&"all of tasks".to_owned()), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_page_is_read_in_the_order_of_an_index() {
+    let all = Filter {
+        limit: 50,
+        ..Filter::default()
+    };
+    let next_page = Filter {
+        cursor: Some(list::Cursor {
+            created_at: 1,
+            id: Uuid::now_v7(),
+        }),
+        ..all.clone()
+    };
+    let one_status = Filter {
+        statuses: vec!["failed".into()],
+        ..all.clone()
+    };
+    for filter in [all, next_page, one_status] {
+        let found = read_plans(move |conn| super::list(conn, &filter)).await;
+        assert_eq!(found, ["tasks_by_age"]);
+    }
+}
+
+#[tokio::test]
+async fn the_next_page_starts_where_the_last_one_ended_and_does_not_read_up_to_it() {
+    let test = TestDb::new(Service::Backend);
+    let filter = Filter {
+        limit: 50,
+        cursor: Some(list::Cursor {
+            created_at: 1,
+            id: Uuid::now_v7(),
+        }),
+        ..Filter::default()
+    };
+    let details = test
+        .db
+        .read(move |conn| Ok(plan_lines(conn, |conn| super::list(conn, &filter))))
+        .await
+        .unwrap();
+    assert!(
+        details[0].starts_with("SEARCH tasks USING INDEX tasks_by_age (created_at<"),
+        "{details:?}"
+    );
+}

@@ -1,0 +1,150 @@
+//! What the tests of the stores share: a real database file in a folder of
+//! its own, and a look at how SQLite answers a verb's statements.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use diesel::connection::InstrumentationEvent;
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+use tempfile::TempDir;
+
+use super::{Conn, Db, Tx, open};
+use crate::clock::{Clock, ManualClock};
+use crate::contract::Service;
+
+/// When the manual clock starts; far from zero, so that nothing is due by
+/// accident.
+pub const START: i64 = 1_700_000_000_000;
+
+/// A service's database, whose time is moved by hand.
+pub struct TestDb {
+    pub db: Db,
+    pub hand: ManualClock,
+    pub folder: TempDir,
+}
+
+impl TestDb {
+    pub fn new(service: Service) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, hand) = Clock::manual(START);
+        let db = open(&folder.path().join("test.db"))
+            .unwrap()
+            .start(service, clock)
+            .unwrap();
+        Self { db, hand, folder }
+    }
+}
+
+/// A runtime for tests that cannot be `async` themselves.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+/// How SQLite finds the rows of each statement that `verb` runs: the name of
+/// the index, `id` for the primary key, `all of <table>` for a full scan; with
+/// `, sorted` where the rows are sorted after they were found. Statements that
+/// look for nothing are left out.
+pub fn found_by<T>(conn: &mut Conn, verb: impl FnOnce(&mut Conn) -> QueryResult<T>) -> Vec<String> {
+    let statements = record(conn);
+    let result = verb(conn);
+    stop_recording(conn);
+    result.unwrap();
+    told(conn, &statements)
+}
+
+/// The same for a verb that writes.
+pub fn found_by_tx<T>(
+    tx: &mut Tx<'_>,
+    verb: impl FnOnce(&mut Tx<'_>) -> QueryResult<T>,
+) -> Vec<String> {
+    let statements = record(tx.conn);
+    let result = verb(tx);
+    stop_recording(tx.conn);
+    result.unwrap();
+    told(tx.conn, &statements)
+}
+
+/// The plans of what `verb` runs, as SQLite words them.
+pub fn plan_lines<T>(
+    conn: &mut Conn,
+    verb: impl FnOnce(&mut Conn) -> QueryResult<T>,
+) -> Vec<String> {
+    let statements = record(conn);
+    let result = verb(conn);
+    stop_recording(conn);
+    result.unwrap();
+    let statements = statements.lock().unwrap().clone();
+    statements
+        .iter()
+        .flat_map(|statement| plan(conn, statement))
+        .collect()
+}
+
+type Statements = Arc<Mutex<Vec<String>>>;
+
+/// Notes every statement as diesel makes it, from now on.
+fn record(conn: &mut Conn) -> Statements {
+    let statements = Statements::default();
+    let seen = Arc::clone(&statements);
+    conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+        if let InstrumentationEvent::StartQuery { query, .. } = event {
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.push(query.to_string());
+        }
+    });
+    statements
+}
+
+fn stop_recording(conn: &mut Conn) {
+    conn.set_instrumentation(|_: InstrumentationEvent<'_>| {});
+}
+
+fn told(conn: &mut Conn, statements: &Statements) -> Vec<String> {
+    let statements = statements.lock().unwrap().clone();
+    statements
+        .iter()
+        .filter_map(|statement| in_short(&plan(conn, statement)))
+        .collect()
+}
+
+#[derive(QueryableByName)]
+struct PlanLine {
+    #[diesel(sql_type = Text)]
+    detail: String,
+}
+
+fn plan(conn: &mut Conn, statement: &str) -> Vec<String> {
+    let statement = statement
+        .split_once(" -- binds:")
+        .map_or(statement, |(statement, _)| statement);
+    let lines: Vec<PlanLine> = diesel::sql_query(format!("EXPLAIN QUERY PLAN {statement}"))
+        .load(conn)
+        .unwrap();
+    lines.into_iter().map(|line| line.detail).collect()
+}
+
+fn in_short(plan: &[String]) -> Option<String> {
+    let mut told: Option<String> = None;
+    for line in plan {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words.as_slice() {
+            ["SEARCH" | "SCAN", table, rest @ ..] => {
+                let index = rest.iter().position(|word| *word == "INDEX");
+                told = Some(match index.map(|at| rest[at + 1]) {
+                    Some(name) if name.starts_with("sqlite_autoindex") => "id".to_owned(),
+                    Some(name) => name.to_owned(),
+                    None => format!("all of {table}"),
+                });
+            }
+            ["USE", "TEMP", "B-TREE", ..] => {
+                told = told.map(|told| format!("{told}, sorted"));
+            }
+            _ => {}
+        }
+    }
+    told
+}

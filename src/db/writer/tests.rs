@@ -1,0 +1,301 @@
+//! The writer and the readers over a real file.
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+
+use super::super::testing::{START, TestDb};
+use super::super::{OpenError, open};
+use super::*;
+
+fn put(tx: &mut Tx<'_>, key: &str, value: &str) -> QueryResult<()> {
+    diesel::insert_into(meta::table)
+        .values((meta::key.eq(key), meta::value.eq(value)))
+        .execute(tx.conn)
+        .map(drop)
+}
+
+/// Everything but the clock's anchor.
+fn keys(conn: &mut Conn) -> QueryResult<Vec<String>> {
+    meta::table
+        .select(meta::key)
+        .filter(meta::key.ne(CLOCK_KEY))
+        .order(meta::key)
+        .load(conn)
+}
+
+/// Keeps the writer busy until it is dropped, so that what is sent meanwhile
+/// is taken as one batch.
+struct Held {
+    release: std::sync::mpsc::Sender<()>,
+    done: tokio::task::JoinHandle<Result<(), StoreError>>,
+}
+
+impl Held {
+    async fn new(db: &Db) -> Self {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let released = Mutex::new(released);
+        let (tell, told) = oneshot::channel();
+        let mut tell = Some(tell);
+        let db = db.clone();
+        let done = tokio::spawn(async move {
+            db.write(move |_| {
+                if let Some(tell) = tell.take() {
+                    let _ = tell.send(());
+                }
+                let _ = released.lock().unwrap().recv();
+                Ok(())
+            })
+            .await
+        });
+        told.await.unwrap();
+        Self { release, done }
+    }
+
+    async fn release(self) {
+        drop(self.release);
+        self.done.await.unwrap().unwrap();
+    }
+}
+
+/// Sends a verb at once, so that the order in the queue is the order of the
+/// calls.
+fn send<T: Send + 'static>(
+    db: &Db,
+    verb: impl FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
+) -> oneshot::Receiver<Result<T, StoreError>> {
+    let (reply, answer) = oneshot::channel();
+    let call = Call {
+        verb,
+        value: None,
+        reply,
+    };
+    assert!(db.commands.send(Work::Verb(Box::new(call))).is_ok());
+    answer
+}
+
+#[tokio::test]
+async fn everything_that_waits_is_one_commit_and_all_are_answered() {
+    let test = TestDb::new(Service::Tts);
+    let held = Held::new(&test.db).await;
+    let answers: Vec<_> = (0..50)
+        .map(|number| {
+            send(&test.db, move |tx| {
+                put(tx, &format!("{number:02}"), "")?;
+                Ok((number, tx.now))
+            })
+        })
+        .collect();
+    // Every commit has its own time: one time is one commit.
+    test.hand.advance(Duration::from_millis(7));
+    held.release().await;
+    for (number, answer) in answers.into_iter().enumerate() {
+        assert_eq!(answer.await.unwrap(), Ok((number, START + 7)));
+        test.hand.advance(Duration::from_millis(1));
+    }
+    assert_eq!(test.db.read(keys).await.unwrap().len(), 50);
+}
+
+#[tokio::test]
+async fn a_verb_that_fails_takes_no_other_with_it_and_leaves_nothing() {
+    let test = TestDb::new(Service::Tts);
+    let held = Held::new(&test.db).await;
+    let before = send(&test.db, |tx| put(tx, "before", ""));
+    let failing = send(&test.db, |tx| {
+        put(tx, "half", "")?;
+        put(tx, "half", "the key is taken")
+    });
+    let after = send(&test.db, |tx| put(tx, "after", ""));
+    held.release().await;
+    assert_eq!(before.await.unwrap(), Ok(()));
+    assert!(matches!(
+        failing.await.unwrap(),
+        Err(StoreError::Unavailable(_))
+    ));
+    assert_eq!(after.await.unwrap(), Ok(()));
+    assert_eq!(test.db.read(keys).await.unwrap(), ["after", "before"]);
+}
+
+#[tokio::test]
+async fn a_verb_that_panics_takes_no_other_with_it_and_the_writer_lives() {
+    let test = TestDb::new(Service::Tts);
+    let held = Held::new(&test.db).await;
+    let before = send(&test.db, |tx| put(tx, "before", ""));
+    let panicking = send(&test.db, |tx| -> QueryResult<()> {
+        put(tx, "half", "")?;
+        panic!("boom")
+    });
+    let after = send(&test.db, |tx| put(tx, "after", ""));
+    held.release().await;
+    assert_eq!(before.await.unwrap(), Ok(()));
+    assert_eq!(panicking.await.unwrap(), Err(StoreError::Panicked));
+    assert_eq!(after.await.unwrap(), Ok(()));
+    test.db.write(|tx| put(tx, "later", "")).await.unwrap();
+    let kept = test.db.read(keys).await.unwrap();
+    assert_eq!(kept, ["after", "before", "later"]);
+}
+
+#[tokio::test]
+async fn a_batch_that_fails_is_rolled_back_whole_and_each_verb_runs_once_more() {
+    let test = TestDb::new(Service::Tts);
+    let mut live = test.db.subscribe();
+    let held = Held::new(&test.db).await;
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&runs);
+    let subject = Uuid::now_v7();
+    let first = send(&test.db, move |tx| {
+        let run = counted.fetch_add(1, Ordering::SeqCst);
+        put(tx, "run", &run.to_string())?;
+        tx.load(1, 10);
+        tx.event(&NewEvent {
+            subject,
+            by: "test",
+            ..NewEvent::default()
+        })
+    });
+    let failing = send(&test.db, |_| -> QueryResult<()> {
+        Err(diesel::result::Error::NotFound)
+    });
+    held.release().await;
+    first.await.unwrap().unwrap();
+    failing.await.unwrap().unwrap_err();
+    assert_eq!(runs.load(Ordering::SeqCst), 2);
+    let kept: String = test
+        .db
+        .read(|conn| meta::table.find("run").select(meta::value).first(conn))
+        .await
+        .unwrap();
+    assert_eq!(kept, "1", "only the second run counts");
+    // Neither the load nor the events of the run that was rolled back count.
+    assert_eq!((test.db.load().jobs(), test.db.load().bytes()), (1, 10));
+    assert!(live.try_recv().is_ok());
+    assert!(live.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_read_sees_only_what_is_committed() {
+    let test = TestDb::new(Service::Tts);
+    test.db.write(|tx| put(tx, "old", "")).await.unwrap();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let (tell, told) = oneshot::channel();
+    let mut tell = Some(tell);
+    let writing = send(&test.db, move |tx| {
+        put(tx, "new", "")?;
+        if let Some(tell) = tell.take() {
+            let _ = tell.send(());
+        }
+        let _ = released.lock().unwrap().recv();
+        Ok(())
+    });
+    told.await.unwrap();
+    assert_eq!(test.db.read(keys).await.unwrap(), ["old"]);
+    drop(release);
+    writing.await.unwrap().unwrap();
+    assert_eq!(test.db.read(keys).await.unwrap(), ["new", "old"]);
+}
+
+#[tokio::test]
+async fn a_read_cannot_write_and_its_panic_is_its_own() {
+    let test = TestDb::new(Service::Tts);
+    let written = test
+        .db
+        .read(|conn| conn.batch_execute("INSERT INTO meta VALUES ('a', 'b')"))
+        .await;
+    assert!(matches!(written, Err(StoreError::Unavailable(_))));
+    for _ in 0..2 * READERS {
+        let panicked = test
+            .db
+            .read(|_| -> QueryResult<()> { panic!("boom") })
+            .await;
+        assert_eq!(panicked, Err(StoreError::Panicked));
+    }
+    assert!(test.db.read(keys).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn close_commits_what_is_queued_and_refuses_what_comes_later() {
+    let test = TestDb::new(Service::Tts);
+    let held = Held::new(&test.db).await;
+    let queued: Vec<_> = (0..2 * MAX_BATCH)
+        .map(|number| send(&test.db, move |tx| put(tx, &number.to_string(), "")))
+        .collect();
+    let db = test.db.clone();
+    let closing = tokio::spawn(async move { db.close().await });
+    held.release().await;
+    closing.await.unwrap();
+    for answer in queued {
+        assert_eq!(answer.await.unwrap(), Ok(()));
+    }
+    let late = test.db.write(|tx| put(tx, "late", "")).await;
+    assert_eq!(late, Err(StoreError::Closed));
+    assert_eq!(test.db.read(keys).await.unwrap().len(), 2 * MAX_BATCH);
+}
+
+#[tokio::test]
+async fn a_file_in_use_is_locked_until_it_is_closed_and_the_holder_is_named() {
+    let test = TestDb::new(Service::Tts);
+    let path = test.folder.path().join("test.db");
+    match open(&path) {
+        Err(OpenError::Locked { holder, .. }) => assert_eq!(holder, std::process::id().to_string()),
+        other => panic!("{:?}", other.err()),
+    }
+    test.db.close().await;
+    let again = open(&path)
+        .unwrap()
+        .start(Service::Tts, test.db.clock().clone());
+    again.unwrap().write(|tx| put(tx, "a", "")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_a_newer_version_has_written_is_refused() {
+    let test = TestDb::new(Service::Tts);
+    let newer = "INSERT INTO __diesel_schema_migrations (version) VALUES ('99991231235959')";
+    test.db
+        .write(move |tx| tx.conn.batch_execute(newer))
+        .await
+        .unwrap();
+    test.db.close().await;
+    match open(&test.folder.path().join("test.db")) {
+        Err(OpenError::Failed { detail, .. }) => assert!(detail.contains("newer"), "{detail}"),
+        other => panic!("{:?}", other.err()),
+    }
+}
+
+#[tokio::test]
+async fn each_commit_keeps_the_time_for_the_next_start() {
+    let test = TestDb::new(Service::Tts);
+    test.hand.advance(Duration::from_secs(5));
+    test.db.write(|tx| put(tx, "a", "")).await.unwrap();
+    test.hand.advance(Duration::from_secs(5));
+    // What changes nothing needs no sync, and keeps no time.
+    test.db.write(|_| Ok(())).await.unwrap();
+    test.db.close().await;
+    let anchor = open(&test.folder.path().join("test.db")).unwrap().anchor();
+    assert_eq!(anchor.map(|anchor| anchor.now_ms), Some(START + 5000));
+}
+
+#[tokio::test]
+async fn an_outcome_waits_for_a_store_that_cannot_take_it() {
+    let test = TestDb::new(Service::Tts);
+    let tries = Arc::new(AtomicUsize::new(0));
+    let (counted, db) = (Arc::clone(&tries), test.db.clone());
+    let kept = tokio::spawn(async move {
+        db.write_until_kept(move |tx| {
+            if counted.fetch_add(1, Ordering::SeqCst) < 2 {
+                return Err(diesel::result::Error::BrokenTransactionManager);
+            }
+            put(tx, "kept", "")
+        })
+        .await
+    });
+    while !kept.is_finished() {
+        test.hand.advance(Duration::from_millis(100));
+        tokio::task::yield_now().await;
+    }
+    kept.await.unwrap().unwrap();
+    assert_eq!(tries.load(Ordering::SeqCst), 3);
+    assert!(test.db.clock().now() >= START + 2 * RETRY_MS);
+}

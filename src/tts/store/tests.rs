@@ -1,0 +1,505 @@
+//! The TTS service's verbs against the pure machine of [`job`], and how they
+//! find their rows.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+
+use super::*;
+use crate::contract::Service;
+use crate::db::schema::deliveries as delivery_rows;
+use crate::db::testing::{TestDb, block_on, found_by, found_by_tx};
+use crate::speech::Format;
+
+const MAX_ATTEMPTS: i32 = 3;
+const HOLD_MS: i64 = 2000;
+
+fn new(id: Uuid, callback_url: Option<&str>, check: CheckState, timeout_s: u32) -> New {
+    New {
+        id,
+        idempotency_key: None,
+        create: Create {
+            text: "Xin chào.".into(),
+            voice: None,
+            language: None,
+            format: Format::Mp3,
+            bitrate_kbps: 64,
+            speed: 1.0,
+            callback_url: callback_url.map(str::to_owned),
+            callback_check: None,
+            reference: None,
+            metadata: None,
+            timeout_s,
+        },
+        resolved_voice: "test/silence".into(),
+        language: "zxx".into(),
+        check,
+    }
+}
+
+fn finished() -> Finished {
+    Finished {
+        file: "a".into(),
+        audio: Audio {
+            url: String::new(),
+            format: Format::Mp3,
+            bitrate_kbps: Some(64),
+            sample_rate_hz: 22_050,
+            channels: 1,
+            duration_ms: 1000,
+            bytes: 10,
+            sha256: "00".into(),
+            expires_at: None,
+        },
+        words: "[]".into(),
+    }
+}
+
+fn url_of(which: usize) -> String {
+    format!("http://127.0.0.1:9/{}", which % 2)
+}
+
+// ------------------------------------------------------------ state machine
+
+/// One verb; where it belongs to a claim, of the claim with this number among
+/// all that were ever made.
+#[derive(Debug, Clone)]
+enum Verb {
+    Accept {
+        which: usize,
+        check: CheckState,
+        with_callback: bool,
+        timeout_s: u32,
+    },
+    Claim,
+    Complete {
+        claim: usize,
+    },
+    Fail {
+        claim: usize,
+    },
+    AttemptFailed {
+        claim: usize,
+    },
+    GiveBack {
+        claim: usize,
+    },
+    /// The service starts anew.
+    Recover,
+    Cancel {
+        which: usize,
+    },
+    Settle {
+        which: usize,
+        check: CheckState,
+    },
+    ExpireHeld,
+    Expire,
+    Wait {
+        ms: i64,
+    },
+}
+
+fn verb() -> impl Strategy<Value = Verb> {
+    let check = prop::sample::select(vec![CheckState::Off, CheckState::Pending, CheckState::Open]);
+    let verdict = prop::sample::select(vec![
+        CheckState::Open,
+        CheckState::NotFound,
+        CheckState::Forbidden,
+    ]);
+    prop_oneof![
+        4 => (0_usize..4, check, any::<bool>(), 1_u32..6).prop_map(
+            |(which, check, with_callback, timeout_s)| Verb::Accept {
+                which, check, with_callback, timeout_s,
+            }
+        ),
+        5 => Just(Verb::Claim),
+        2 => (0_usize..8).prop_map(|claim| Verb::Complete { claim }),
+        1 => (0_usize..8).prop_map(|claim| Verb::Fail { claim }),
+        3 => (0_usize..8).prop_map(|claim| Verb::AttemptFailed { claim }),
+        2 => (0_usize..8).prop_map(|claim| Verb::GiveBack { claim }),
+        2 => Just(Verb::Recover),
+        1 => (0_usize..4).prop_map(|which| Verb::Cancel { which }),
+        2 => (0_usize..4, verdict).prop_map(|(which, check)| Verb::Settle { which, check }),
+        1 => Just(Verb::ExpireHeld),
+        1 => Just(Verb::Expire),
+        2 => (0_i64..2500).prop_map(|ms| Verb::Wait { ms }),
+    ]
+}
+
+/// What the verbs are driven with.
+struct World {
+    ids: Vec<Uuid>,
+    owner: Uuid,
+    claims: Vec<Fence>,
+}
+
+impl World {
+    /// Runs a verb of a claim and checks that only the claim that holds the
+    /// job can write.
+    fn fenced(
+        &self,
+        tx: &mut Tx<'_>,
+        claim: usize,
+        verb: impl FnOnce(&mut Tx<'_>, Fence) -> QueryResult<bool>,
+    ) -> Result<(), TestCaseError> {
+        let Some(fence) = self.claims.get(claim).copied() else {
+            return Ok(());
+        };
+        let row = get(tx.conn, fence.id).unwrap().unwrap();
+        let holds = row.status() == SpeechStatus::Synthesizing
+            && row.claim == fence.claim
+            && row.owner == Some(Id(fence.owner));
+        prop_assert_eq!(verb(tx, fence).unwrap(), holds);
+        Ok(())
+    }
+
+    fn apply(&mut self, tx: &mut Tx<'_>, verb: &Verb) -> Result<(), TestCaseError> {
+        match verb {
+            Verb::Accept {
+                which,
+                check,
+                with_callback,
+                timeout_s,
+            } => {
+                let url = url_of(*which);
+                let (url, check) = if *with_callback {
+                    (Some(url.as_str()), *check)
+                } else {
+                    (None, CheckState::Off)
+                };
+                accept(tx, &new(self.ids[*which], url, check, *timeout_s)).unwrap();
+            }
+            Verb::Claim => {
+                let claimed = claim(tx, self.owner).unwrap();
+                if let Some(Job { row, .. }) = claimed.job {
+                    prop_assert!(row.deadline_at > tx.now);
+                    self.claims.push(Fence {
+                        id: row.id.0,
+                        claim: row.claim,
+                        owner: self.owner,
+                    });
+                }
+            }
+            Verb::Complete { claim } => {
+                self.fenced(tx, *claim, |tx, fence| complete(tx, fence, &finished()))?;
+            }
+            Verb::Fail { claim } => {
+                let failure = Failure::permanent("engine_failed", "no");
+                self.fenced(tx, *claim, |tx, fence| fail(tx, fence, &failure))?;
+            }
+            Verb::AttemptFailed { claim } => {
+                let failure = Failure::permanent("engine_crashed", "no");
+                self.fenced(tx, *claim, |tx, fence| {
+                    attempt_failed(tx, fence, &failure, MAX_ATTEMPTS)
+                })?;
+            }
+            Verb::GiveBack { claim } => {
+                self.fenced(tx, *claim, |tx, fence| give_back(tx, fence, "drained"))?;
+            }
+            Verb::Recover => {
+                self.owner = Uuid::now_v7();
+                recover(tx, self.owner).unwrap();
+            }
+            Verb::Cancel { which } => drop(cancel(tx, self.ids[*which]).unwrap()),
+            Verb::Settle { which, check } => {
+                let verdict = match check {
+                    CheckState::Open => Verdict::Open,
+                    check => Verdict::Closed {
+                        check: *check,
+                        failure: Failure::permanent("callback_not_found", "no"),
+                    },
+                };
+                settle_check(tx, &url_of(*which), &verdict).unwrap();
+            }
+            Verb::ExpireHeld => drop(expire_held(tx, HOLD_MS).unwrap()),
+            Verb::Expire => drop(expire(tx).unwrap()),
+            Verb::Wait { ms } => tx.now += ms,
+        }
+        Ok(())
+    }
+}
+
+fn check_row(tx: &mut Tx<'_>, row: &Row) -> Result<(), TestCaseError> {
+    let status = row.status();
+    prop_assert_eq!(row.ended_at.is_some(), status.is_ended(), "{:?}", row);
+    prop_assert_eq!(
+        row.owner.is_some(),
+        status == SpeechStatus::Synthesizing,
+        "{:?}",
+        row
+    );
+    prop_assert_eq!(row.file.is_some(), status == SpeechStatus::Completed);
+    prop_assert_eq!(row.error.is_some(), status == SpeechStatus::Failed);
+    prop_assert!(row.attempt <= MAX_ATTEMPTS && row.lost_leases <= MAX_LOST_LEASES);
+    if !status.is_ended() {
+        prop_assert!(row.attempt < MAX_ATTEMPTS && row.lost_leases < MAX_LOST_LEASES);
+    }
+    let told: Vec<(String, String)> = delivery_rows::table
+        .filter(delivery_rows::subject_id.eq(row.id))
+        .select((delivery_rows::kind, delivery_rows::status))
+        .load(tx.conn)
+        .unwrap();
+    let owed = (row.callback_url.is_some() && status.is_ended()).then(|| {
+        let born = match row.callback_check.as_str() {
+            "forbidden" => "aborted",
+            _ => "pending",
+        };
+        (format!("speech.{}", row.status), born.to_owned())
+    });
+    prop_assert_eq!(told, Vec::from_iter(owed));
+    Ok(())
+}
+
+/// The history replays to the status of the row, claim by claim.
+fn check_history(tx: &mut Tx<'_>, row: &Row) -> Result<(), TestCaseError> {
+    let history: Vec<(Option<String>, Option<String>)> = events::table
+        .filter(events::subject_id.eq(row.id))
+        .filter(events::kind.eq("state"))
+        .select((events::from_status, events::to_status))
+        .order(events::id)
+        .load(tx.conn)
+        .unwrap();
+    let mut at: Option<String> = None;
+    let mut claims = 0;
+    for (from, to) in history {
+        prop_assert_eq!(&from, &at);
+        claims += i32::from(to.as_deref() == Some("synthesizing"));
+        at = to;
+    }
+    prop_assert_eq!(at.as_deref(), Some(row.status.as_str()));
+    prop_assert_eq!(claims, row.claim);
+    Ok(())
+}
+
+fn drive(tx: &mut Tx<'_>, verbs: &[Verb]) -> Result<(), TestCaseError> {
+    let mut world = World {
+        ids: (0..4).map(|_| Uuid::now_v7()).collect(),
+        owner: Uuid::now_v7(),
+        claims: Vec::new(),
+    };
+    let mut before: HashMap<Uuid, (SpeechStatus, i32)> = HashMap::new();
+    for verb in verbs {
+        world.apply(tx, verb)?;
+        for id in &world.ids {
+            let Some(row) = get(tx.conn, *id).unwrap() else {
+                continue;
+            };
+            let to = row.status();
+            match before.insert(*id, (to, row.claim)) {
+                None => prop_assert!(matches!(to, SpeechStatus::Checking | SpeechStatus::Queued)),
+                Some((from, claim)) => {
+                    prop_assert!(row.claim >= claim);
+                    let allowed = from == to
+                        || Step::ALL
+                            .iter()
+                            .any(|step| job::next(from, *step) == Some(to));
+                    prop_assert!(allowed, "{} -> {} by {:?}", from, to, verb);
+                }
+            }
+            check_row(tx, &row)?;
+            check_history(tx, &row)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn no_sequence_of_verbs_leaves_the_state_machine() {
+    let test = TestDb::new(Service::Tts);
+    let db = test.db.clone();
+    let mut runner = proptest::test_runner::TestRunner::default();
+    let result = runner.run(&prop::collection::vec(verb(), 1..80), |verbs| {
+        // What is left is called off, so that no case finds another's jobs.
+        let outcome = block_on(db.write(move |tx| {
+            let outcome = drive(tx, &verbs);
+            let left: Vec<Id> = speeches::table
+                .filter(speeches::ended_at.is_null())
+                .select(speeches::id)
+                .load(tx.conn)?;
+            for id in left {
+                cancel(tx, id.0)?;
+            }
+            Ok(outcome)
+        }));
+        outcome.unwrap()?;
+        prop_assert_eq!(block_on(db.read(open_load)).unwrap(), (0, 0));
+        prop_assert_eq!((db.load().jobs(), db.load().bytes()), (0, 0));
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_load_is_the_number_of_open_rows_after_each_commit() {
+    let test = TestDb::new(Service::Tts);
+    let ids: Vec<Uuid> = (0..3).map(|_| Uuid::now_v7()).collect();
+    let owner = Uuid::now_v7();
+    let verbs: Vec<Box<dyn Fn(&mut Tx<'_>) -> QueryResult<()> + Send + Sync>> = vec![
+        Box::new({
+            let ids = ids.clone();
+            move |tx| {
+                for id in &ids {
+                    accept(tx, &new(*id, None, CheckState::Off, 60))?;
+                }
+                Ok(())
+            }
+        }),
+        Box::new(move |tx| claim(tx, owner).map(drop)),
+        Box::new({
+            let id = ids[0];
+            move |tx| {
+                let fence = Fence {
+                    id,
+                    claim: 1,
+                    owner,
+                };
+                complete(tx, fence, &finished()).map(drop)
+            }
+        }),
+        Box::new({
+            let id = ids[1];
+            move |tx| cancel(tx, id).map(drop)
+        }),
+    ];
+    let mut seen = Vec::new();
+    for verb in verbs {
+        test.db.write(verb).await.unwrap();
+        let open = test.db.read(open_load).await.unwrap();
+        assert_eq!((test.db.load().jobs(), test.db.load().bytes()), open);
+        seen.push(open.0);
+    }
+    assert_eq!(seen, [3, 3, 2, 1]);
+}
+
+// ------------------------------------------------------------------- plans
+
+async fn plans<T>(
+    mut prepare: impl FnMut(&mut Tx<'_>) + Send + 'static,
+    verb: impl Fn(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
+) -> Vec<String> {
+    let test = TestDb::new(Service::Tts);
+    test.db
+        .write(move |tx| {
+            prepare(tx);
+            Ok(found_by_tx(tx, |tx| verb(tx)))
+        })
+        .await
+        .unwrap()
+}
+
+fn accept_one(check: CheckState) -> impl FnMut(&mut Tx<'_>) + Send + 'static {
+    move |tx| {
+        accept(tx, &new(Uuid::now_v7(), Some(&url_of(0)), check, 1)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_oldest_queued_job_and_what_has_expired_are_found_by_their_indexes() {
+    let owner = Uuid::now_v7();
+    let found = plans(accept_one(CheckState::Off), move |tx| claim(tx, owner)).await;
+    let by_deadline = "speeches_waiting_by_deadline";
+    assert_eq!(
+        found,
+        [by_deadline, by_deadline, "speeches_queued", "id"],
+        "expire looks twice, then the claim"
+    );
+    let found = plans(
+        |tx| {
+            accept_one(CheckState::Off)(tx);
+            tx.now += 1000;
+        },
+        expire,
+    )
+    .await;
+    assert_eq!(found, [by_deadline, "id", by_deadline]);
+}
+
+#[tokio::test]
+async fn unchecked_urls_are_found_by_one_seek_each() {
+    let test = TestDb::new(Service::Tts);
+    test.db
+        .write(|tx| {
+            for which in 0..2 {
+                let url = url_of(which);
+                accept(
+                    tx,
+                    &new(Uuid::now_v7(), Some(&url), CheckState::Pending, 60),
+                )?;
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    let found = test
+        .db
+        .read(|conn| Ok(found_by(conn, |conn| unchecked_urls(conn, &|_| 8))))
+        .await
+        .unwrap();
+    assert_eq!(
+        found, ["speeches_checking"; 5],
+        "one origin, its two URLs and their end, the end of the origins"
+    );
+}
+
+#[tokio::test]
+async fn the_jobs_that_wait_for_a_url_are_found_by_its_index() {
+    let found = plans(accept_one(CheckState::Pending), |tx| {
+        settle_check(tx, &url_of(0), &Verdict::Open)
+    })
+    .await;
+    assert_eq!(found, ["speeches_checking", "id"]);
+}
+
+#[tokio::test]
+async fn jobs_that_were_held_too_long_are_found_by_their_age() {
+    let found = plans(
+        |tx| {
+            accept_one(CheckState::Pending)(tx);
+            tx.now += HOLD_MS;
+        },
+        |tx| expire_held(tx, HOLD_MS),
+    )
+    .await;
+    let by_age = "speeches_checking_by_age";
+    assert_eq!(found, [by_age, "id", "id", by_age]);
+}
+
+#[tokio::test]
+async fn what_a_start_looks_for_is_found_among_the_open_jobs_only() {
+    let owner = Uuid::now_v7();
+    let found = plans(accept_one(CheckState::Off), move |tx| recover(tx, owner)).await;
+    assert_eq!(found, ["speeches_leased"]);
+    let found = plans(accept_one(CheckState::Off), |tx| open_load(tx.conn)).await;
+    assert!(!found.contains(&"all of speeches".to_owned()), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_page_is_read_in_the_order_of_an_index() {
+    let all = Filter {
+        limit: 50,
+        ..Filter::default()
+    };
+    let one_status = Filter {
+        statuses: vec!["failed".into()],
+        ..all.clone()
+    };
+    for filter in [all, one_status] {
+        let found = plans(|_| {}, move |tx| super::list(tx.conn, &filter)).await;
+        assert_eq!(found, ["speeches_by_age"]);
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_creation_is_found_by_its_id_or_its_key() {
+    let id = Uuid::now_v7();
+    let with_key = New {
+        idempotency_key: Some("a:b".into()),
+        ..new(id, None, CheckState::Off, 60)
+    };
+    let found = plans(|_| {}, move |tx| accept(tx, &with_key)).await;
+    assert_eq!(found, ["id", "speeches_by_key"]);
+}
