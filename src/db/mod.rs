@@ -13,7 +13,7 @@ pub mod list;
 pub mod schema;
 mod writer;
 
-pub use connection::{Conn, OpenError, Opened, open};
+pub use connection::{Conn, OpenError, Opened, Standing, inspect, open};
 pub use id::Id;
 pub use in_flight::InFlight;
 pub use writer::{Db, Load, NewEvent, StoreError, Tx};
