@@ -10,6 +10,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::speaker::{self, Speaker};
 use super::whole_file::{WholeFile, is_stdout};
@@ -131,12 +132,22 @@ async fn say(
         (Ok(()), None) => return Err("the voice could not be found".to_owned()),
         (Err(problem), _) => return Err(explain(&problem.errors, args, &speaker)),
     };
+    // Before there is a file that it would leave behind.
+    let interrupted = interruption()?;
     let files = Files::create(args)?;
     let mut sink = Sink {
         audio: files.audio,
         bar: bar(globals),
     };
-    let spoken = speak(&mut speaker, config, &create, &resolved, &mut sink).await;
+    let spoken = speak(
+        &mut speaker,
+        config,
+        &create,
+        &resolved,
+        &mut sink,
+        interrupted,
+    )
+    .await;
     sink.bar.finish_and_clear();
     speaker.synthesizer.stop().await;
     let spoken = spoken.map_err(|error| why(&error, &args.output))?;
@@ -250,12 +261,26 @@ fn cannot_write(path: &Path, error: &io::Error) -> String {
     format!("cannot write {}: {error}", path.display())
 }
 
+/// Resolves on Ctrl-C and SIGTERM, which from now on do not end the process.
+fn interruption() -> Result<impl Future<Output = ()>, String> {
+    let listen = |kind| signal(kind).map_err(|error| format!("no signals: {error}"));
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
 async fn speak(
     speaker: &mut Speaker,
     config: &Config,
     create: &Create,
     resolved: &Resolved,
     sink: &mut Sink,
+    interrupted: impl Future<Output = ()>,
 ) -> Result<Spoken, SpeakError> {
     let request = speech::Request {
         text: create.text.clone(),
@@ -267,11 +292,6 @@ async fn speak(
     let per_character = Duration::from_millis(config.tts.synthesis_ms_per_char);
     let limit = Duration::from_secs(config.tts.synthesis_base_s)
         + per_character.saturating_mul(create.characters());
-    let interrupted = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
     speaker
         .synthesizer
         .speak(&request, limit, sink, interrupted)

@@ -8,6 +8,7 @@
 )]
 
 mod chain;
+mod cli;
 mod listen;
 mod refusals;
 mod results;
