@@ -201,22 +201,9 @@ fn common(
         ttl_s,
         clock.clone(),
     );
-    // A service for this machine alone may report to this machine.
-    let loopback_allowed = config.server.api_keys.is_empty();
-    let always = config
-        .role
-        .runs_backend()
-        .then_some(&config.backend.callback_base_url);
-    let policy = Policy::callbacks(
-        config.callback.allow_cidrs.clone(),
-        loopback_allowed,
-        always,
-    );
+    let policy = callback_policy(&config);
     let roots = tls::system_roots().map_err(|error| failed("the TLS roots")(&error))?;
-    let timeouts = Timeouts {
-        connect: Duration::from_secs(config.callback.connect_timeout_s),
-        total: Duration::from_secs(config.callback.total_timeout_s),
-    };
+    let timeouts = outgoing_timeouts(&config);
     let client = Client::new(policy.clone(), timeouts, Arc::clone(&roots));
     let trusted = Client::new(Policy::trusted(), timeouts, roots);
     Ok(Common {
@@ -229,6 +216,31 @@ fn common(
         trusted,
         stopping,
     })
+}
+
+/// Which callback URLs are called.
+#[must_use]
+pub fn callback_policy(config: &Config) -> Policy {
+    // A service for this machine alone may report to this machine.
+    let loopback_allowed = config.server.api_keys.is_empty();
+    let always = config
+        .role
+        .runs_backend()
+        .then_some(&config.backend.callback_base_url);
+    Policy::callbacks(
+        config.callback.allow_cidrs.clone(),
+        loopback_allowed,
+        always,
+    )
+}
+
+/// How long an outgoing request may take.
+#[must_use]
+pub fn outgoing_timeouts(config: &Config) -> Timeouts {
+    Timeouts {
+        connect: Duration::from_secs(config.callback.connect_timeout_s),
+        total: Duration::from_secs(config.callback.total_timeout_s),
+    }
 }
 
 fn sender(common: &Common) -> Sender {

@@ -1,13 +1,147 @@
-//! Scratch only: `run` is written elsewhere.
-use super::Globals;
+//! `hoiam check-callback`: would a service accept this callback URL?
+
 use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use url::Url;
+
+use super::{EXIT_FAILED, Globals, ServiceArgs};
+use crate::app::{callback_policy, outgoing_timeouts};
+use crate::clock::Clock;
+use crate::config::{Config, secret_path};
+use crate::contract::CheckState;
+use crate::contract::signature::Secret;
+use crate::delivery::attempt::Sender;
+use crate::delivery::check::{Finding, Report, Step, probe};
+use crate::outbound::{Client, OutboundError, check_url, tls};
+
 /// The flags of `hoiam check-callback`.
-#[derive(clap::Args, Clone, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct CheckCallbackArgs {
     /// The URL to check
-    pub url: url::Url,
+    #[arg(value_parser = url)]
+    pub url: Url,
+
+    /// What the service is started with.
+    #[command(flatten)]
+    pub service: ServiceArgs,
 }
-/// Nothing here.
-pub fn run(_: CheckCallbackArgs, _: Globals) -> ExitCode {
-    ExitCode::SUCCESS
+
+fn url(text: &str) -> Result<Url, String> {
+    Url::parse(text).map_err(|error| {
+        format!("{error}; write it whole, such as https://example.com/hooks/voice")
+    })
+}
+
+/// Checks. Exit code 0 when the URL is open, 1 when it is not.
+pub fn run(args: CheckCallbackArgs, globals: Globals) -> ExitCode {
+    let config = match globals.load_or_explain(&args.service) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let checked = actix_web::rt::System::new().block_on(check(&args.url, &config));
+    let told = checked.and_then(|answer| {
+        super::print(&if globals.json {
+            super::pretty(&answer)?
+        } else {
+            answer.for_people()
+        })?;
+        Ok(answer.check == CheckState::Open)
+    });
+    match told {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_FAILED),
+        Err(message) => super::exit(Err(message)),
+    }
+}
+
+/// What is told; the first three fields are those of `POST /v1/callback-checks`.
+#[derive(Serialize)]
+struct Answer {
+    url: String,
+    check: CheckState,
+    steps: Vec<Step>,
+    /// What it means and what to do.
+    advice: String,
+}
+
+async fn check(url: &Url, config: &Config) -> Result<Answer, String> {
+    let policy = callback_policy(config);
+    let report = match check_url(&policy, url) {
+        Err(forbidden) => Report {
+            steps: Vec::new(),
+            finding: Finding::Forbidden(OutboundError::Forbidden(forbidden)),
+        },
+        Ok(()) => {
+            let roots = tls::system_roots().map_err(|error| format!("no encryption: {error}"))?;
+            let sender = Sender {
+                client: Client::new(policy, outgoing_timeouts(config), roots),
+                secrets: secrets(config)?.into(),
+                origin: config
+                    .server
+                    .public_url
+                    .host_str()
+                    .unwrap_or("localhost")
+                    .to_owned(),
+                clock: Clock::resume(None),
+            };
+            let timeout = Duration::from_secs(config.callback.check_timeout_s);
+            probe(&sender, url, timeout, &Semaphore::new(1)).await
+        }
+    };
+    Ok(Answer {
+        url: url.to_string(),
+        check: report.finding.state(),
+        advice: advice(&report.finding, config),
+        steps: report.steps,
+    })
+}
+
+/// The service's own, so that a receiver that verifies is content. Where no
+/// service has been started yet there is none, and a check makes none: it
+/// signs with a secret that nobody knows.
+fn secrets(config: &Config) -> Result<Vec<Secret>, String> {
+    if config.callback.secrets.is_empty() && !secret_path(&config.data_dir).exists() {
+        return Secret::generate()
+            .map(|secret| vec![secret])
+            .map_err(|_| "the system gives no random bytes to make a secret of".to_owned());
+    }
+    config.callback_secrets().map_err(|error| error.to_string())
+}
+
+fn advice(finding: &Finding, config: &Config) -> String {
+    match finding {
+        Finding::Open => "A job with this callback_url is accepted and spoken.".to_owned(),
+        Finding::NotFound { status } => format!(
+            "Every question was answered by {status}, so a job would fail with callback_not_found \
+             before it is spoken. Correct the path, or have the route answer POST with another \
+             status. callback_check: false in the request leaves the check out."
+        ),
+        Finding::Forbidden(error) => {
+            format!("A service with this configuration does not call this URL. {error}")
+        }
+        Finding::Unreachable(error) => format!(
+            "{error} A job would wait {} s for the receiver and then fail with \
+             callback_unreachable. Start the receiver, and look at the name, the port and the \
+             firewall.",
+            config.callback.hold_s
+        ),
+    }
+}
+
+impl Answer {
+    fn for_people(&self) -> String {
+        let rows: Vec<[String; 3]> = self
+            .steps
+            .iter()
+            .map(|step| {
+                let duration = format!("{} ms", step.duration_ms);
+                [step.step.clone(), duration, step.detail.clone()]
+            })
+            .collect();
+        format!("{}{}: {}\n", super::columns(&rows), self.check, self.advice)
+    }
 }

@@ -1,12 +1,11 @@
 //! `hoiam config`: every key, its value and where it comes from.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{EXIT_FAILED, Globals, ServiceArgs};
-use crate::config::{Config, DEFAULTS, Row, Value};
+use super::{Globals, ServiceArgs};
+use crate::config::{Config, DEFAULTS, Value};
 
 /// The flags of `hoiam config`.
 #[derive(Args, Clone, Debug, Default)]
@@ -26,28 +25,13 @@ pub fn run(args: ConfigArgs, globals: Globals) -> ExitCode {
         Ok(DEFAULTS.to_owned())
     } else {
         match globals.load_or_explain(&args.service) {
-            Ok(config) if globals.json => as_json(&config.rows()),
+            // One array of `{"key", "value", "source"}`; a list is an array of texts.
+            Ok(config) if globals.json => super::pretty(&config.rows()),
             Ok(config) => Ok(as_table(&config)),
             Err(code) => return code,
         }
     };
-    let printed = text.and_then(|text| io::stdout().write_all(text.as_bytes()));
-    match printed {
-        Ok(()) => ExitCode::SUCCESS,
-        // Who reads only the first lines (`| head`) has what they wanted.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("hoiam: cannot print the configuration: {error}");
-            ExitCode::from(EXIT_FAILED)
-        }
-    }
-}
-
-/// One JSON array of `{"key", "value", "source"}`; a list is an array of texts.
-fn as_json(rows: &[Row]) -> io::Result<String> {
-    let mut text = serde_json::to_string_pretty(rows)?;
-    text.push('\n');
-    Ok(text)
+    super::exit(text.and_then(|text| super::print(&text)))
 }
 
 /// Three columns: key, value, source.
@@ -57,16 +41,7 @@ fn as_table(config: &Config) -> String {
         .into_iter()
         .map(|row| [row.key, in_one_line(&row.value), row.source])
         .collect();
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or_default()
-    };
-    let (keys, values) = (width(0), width(1));
-    rows.iter()
-        .map(|[key, value, source]| format!("{key:keys$}  {value:values$}  {source}\n"))
-        .collect()
+    super::columns(&rows)
 }
 
 fn in_one_line(value: &Value) -> String {

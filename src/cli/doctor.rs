@@ -1,14 +1,155 @@
-//! Scratch only: `run` is written elsewhere.
-use super::{Globals, ServiceArgs};
+//! `hoiam doctor`: looks at everything that a service needs, changes nothing,
+//! and says how to mend what is wrong.
+
+mod machine;
+mod network;
+mod speech;
+mod storage;
+
 use std::process::ExitCode;
-/// Flags.
-#[derive(clap::Args, Clone, Debug, Default)]
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::json;
+
+use super::{EXIT_FAILED, Globals, ServiceArgs};
+use crate::config::{Config, Faults};
+
+/// The flags of `hoiam doctor`.
+#[derive(Args, Clone, Debug, Default)]
 pub struct DoctorArgs {
-    /// What the service would be started with.
+    /// What the service is started with.
     #[command(flatten)]
     pub service: ServiceArgs,
 }
-/// Nothing here.
-pub fn run(_: DoctorArgs, _: Globals) -> ExitCode {
-    ExitCode::SUCCESS
+
+/// What one look came to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    /// What was looked at, in a few words that stay the same.
+    check: &'static str,
+    status: Status,
+    /// What was found.
+    detail: String,
+    /// How to mend it; null where all is well, or where the detail says it.
+    way_out: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Ok,
+    /// It works, and could be better or safer.
+    Warning,
+    /// It does not work.
+    Problem,
+}
+
+impl Check {
+    fn ok(check: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            check,
+            status: Status::Ok,
+            detail: detail.into(),
+            way_out: None,
+        }
+    }
+
+    fn warning(check: &'static str, detail: impl Into<String>, way_out: impl Into<String>) -> Self {
+        Self {
+            status: Status::Warning,
+            way_out: Some(way_out.into()),
+            ..Self::ok(check, detail)
+        }
+    }
+
+    fn problem(check: &'static str, detail: impl Into<String>, way_out: impl Into<String>) -> Self {
+        Self {
+            status: Status::Problem,
+            ..Self::warning(check, detail, way_out)
+        }
+    }
+}
+
+/// Looks. Exit code 1 when there is a problem.
+pub fn run(args: DoctorArgs, globals: Globals) -> ExitCode {
+    let checks = match globals.load(&args.service) {
+        Ok(config) => actix_web::rt::System::new().block_on(look(&config)),
+        Err(faults) => configuration_faults(&faults),
+    };
+    let problems = count(&checks, Status::Problem);
+    let told = if globals.json {
+        super::pretty(&json!({ "ok": problems == 0, "checks": checks }))
+    } else {
+        Ok(for_people(&checks))
+    };
+    match told.and_then(|text| super::print(&text)) {
+        Ok(()) if problems > 0 => ExitCode::from(EXIT_FAILED),
+        done => super::exit(done),
+    }
+}
+
+/// Everything, in the order in which a service would meet it.
+async fn look(config: &Config) -> Vec<Check> {
+    let mut checks = vec![Check::ok("configuration", configuration(config))];
+    checks.extend(storage::checks(config));
+    if config.role.runs_tts() {
+        checks.extend(speech::checks(config).await);
+    }
+    checks.extend(network::checks(config, storage::is_in_use(config)).await);
+    checks.extend(machine::checks(config));
+    checks
+}
+
+fn configuration(config: &Config) -> String {
+    let own = config.rows().into_iter().filter(|row| {
+        let source = row.source.as_str();
+        source != "default" && source != "derived"
+    });
+    match own.count() {
+        0 => format!("valid: role {}, nothing but defaults", config.role),
+        changed => format!("valid: role {}, {changed} keys set", config.role),
+    }
+}
+
+/// Nothing else can be looked at before these are mended.
+fn configuration_faults(faults: &Faults) -> Vec<Check> {
+    let way_out = "correct it; `hoiam config --reference` explains every key";
+    let faults = faults.0.iter();
+    faults
+        .map(|fault| Check::problem("configuration", fault.to_string(), way_out))
+        .collect()
+}
+
+fn count(checks: &[Check], status: Status) -> usize {
+    checks.iter().filter(|check| check.status == status).count()
+}
+
+fn for_people(checks: &[Check]) -> String {
+    let rows: Vec<[String; 3]> = checks
+        .iter()
+        .map(|check| {
+            let status = match check.status {
+                Status::Ok => "ok",
+                Status::Warning => "warning",
+                Status::Problem => "problem",
+            };
+            let told = match &check.way_out {
+                Some(way_out) => {
+                    let detail = check.detail.trim_end_matches('.');
+                    format!("{detail}. Way out: {way_out}")
+                }
+                None => check.detail.clone(),
+            };
+            [status.to_owned(), check.check.to_owned(), told]
+        })
+        .collect();
+    let (problems, warnings) = (
+        count(checks, Status::Problem),
+        count(checks, Status::Warning),
+    );
+    format!(
+        "{}problems: {problems}, warnings: {warnings}\n",
+        super::columns(&rows)
+    )
 }

@@ -13,10 +13,15 @@ pub mod submit;
 pub mod synthesizer;
 pub mod voices;
 
+mod speaker;
+mod whole_file;
+
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
 
 use crate::config::{Config, Faults};
 
@@ -147,8 +152,11 @@ pub enum Command {
     /// Speak a text into a file, without a service
     #[command(after_long_help = "Examples:\n  \
         hoiam say \"Xin chào các bạn\" -o hello.mp3\n  \
-        hoiam say \"Good morning\" -v espeak/en-us -o morning.wav --srt morning.srt\n\n\
-        `hoiam voices` lists the voices.")]
+        hoiam say \"Good morning\" -v espeak/en-us -o morning.wav --srt morning.srt\n  \
+        hoiam say - < chapter-1.txt -o chapter-1.mp3     the text from stdin\n  \
+        hoiam say \"Good morning\" --format wav -o - | aplay\n\n\
+        `hoiam voices` lists the voices. Exit code: 0 written, 1 not, 2 wrong usage or a faulty\n\
+        configuration. A file of the name given is replaced, and only by a whole one.")]
     Say(say::SayArgs),
 
     /// Have files spoken by a running service, wait, and fetch the results
@@ -164,7 +172,8 @@ pub enum Command {
     /// List the voices
     #[command(after_long_help = "Examples:\n  \
         hoiam voices                                   all voices\n  \
-        hoiam voices --language vi --json")]
+        hoiam voices --language vi --json\n\n\
+        These are the voices of this machine. A running service tells its own: GET /v1/voices.")]
     Voices(voices::VoicesArgs),
 
     /// Receive callbacks and show them; for development
@@ -182,16 +191,19 @@ pub enum Command {
     /// Check whether a callback URL would be accepted, step by step
     #[command(after_long_help = "Examples:\n  \
         hoiam check-callback https://example.com/hooks/voice\n\n\
-        Does what the service does before it starts the work: the policy, name resolution, the\n\
-        connection, the OPTIONS request, and says what each came to.")]
+        Does what the service does before it starts the work: the policy, an OPTIONS request, and\n\
+        where that is answered by 404 or 410, signed POSTs. Says what each came to and what to do.\n\
+        Exit code: 0 the URL is open, 1 it is not, 2 wrong usage or a faulty configuration.")]
     CheckCallback(check_callback::CheckCallbackArgs),
 
     /// Find out why something does not work
     #[command(after_long_help = "Examples:\n  \
         hoiam doctor\n  \
         hoiam doctor --data-dir /var/lib/hoiam --json\n\n\
-        Looks at the configuration, the data folder, the engines, the limits of the synthesizer\n\
-        children and the listener, and names the way out of each problem it finds.")]
+        Looks at the configuration, the data folder, the databases, the callback secret, the engines,\n\
+        the limits of the synthesizer children, the listener and the machine, and names the way out\n\
+        of each problem it finds. Changes nothing. Exit code: 0 no problem (warnings are none), 1\n\
+        some.")]
     Doctor(doctor::DoctorArgs),
 
     /// Show the configuration in force and where each value comes from
@@ -253,6 +265,52 @@ fn start_logger(globals: &Globals) {
     env_logger::Builder::from_env(environment)
         .format_timestamp_millis()
         .init();
+}
+
+/// Prints on stdout.
+fn print(text: &str) -> Result<(), String> {
+    match io::stdout().write_all(text.as_bytes()) {
+        // Who reads only the first lines (`| head`) has what they wanted.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot print the answer: {error}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One JSON value as people and programs can read it, with a line end.
+fn pretty(value: &impl Serialize) -> Result<String, String> {
+    serde_json::to_string_pretty(value)
+        .map(|text| text + "\n")
+        .map_err(|error| format!("cannot write the answer as JSON: {error}"))
+}
+
+/// Rows as lines; each column but the last is as wide as its widest cell.
+fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or_default()
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths);
+        let padded: String = cells
+            .map(|(cell, width)| format!("{cell:width$}  "))
+            .collect();
+        padded.trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+/// The end of a command that may have failed: its exit code, and why on stderr.
+fn exit(done: Result<(), String>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("hoiam: {message}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -1,23 +1,419 @@
-//! Scratch only: `run` is written elsewhere.
-use super::Globals;
-use std::path::PathBuf;
+//! `hoiam say`: speaks a text into a file, without a service.
+
+use std::io::{self, IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::speaker::{self, Speaker};
+use super::whole_file::{WholeFile, is_stdout};
+use super::{EXIT_USAGE, Globals, ServiceArgs};
+use crate::config::Config;
+use crate::contract::create::Rules;
+use crate::contract::{Create, Fault, Faults};
+use crate::speech::{self, SpeechError, Spoken, Word, subtitles};
+use crate::synthesizer::parent::{Events, SpeakError};
+use crate::tts::voices::Resolved;
+
 /// The flags of `hoiam say`.
-#[derive(clap::Args, Clone, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct SayArgs {
     /// The text; - reads it from stdin
     pub text: String,
+
     /// Voice id or alias [default: by the text's language]
     #[arg(short, long)]
     pub voice: Option<String>,
-    /// File to write; its ending chooses the format
+
+    /// Language of the text (BCP 47), such as vi or en [default: the voice's, or by the text]
+    #[arg(long)]
+    pub language: Option<String>,
+
+    /// Speed, 0.5 to 2.0
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub speed: f64,
+
+    /// Kilobits a second of an mp3
+    #[arg(long, value_name = "KBPS", default_value_t = 64)]
+    pub bitrate: u32,
+
+    /// Format of the audio: mp3 or wav [default: by the ending of the file, else mp3]
+    #[arg(long, value_name = "FORMAT", value_parser = ["mp3", "wav"])]
+    pub format: Option<String>,
+
+    /// File for the audio; - is stdout
     #[arg(short, long, value_name = "FILE", default_value = "speech.mp3")]
     pub output: PathBuf,
-    /// Write subtitles too
+
+    /// File for subtitles in SubRip
     #[arg(long, value_name = "FILE")]
     pub srt: Option<PathBuf>,
+
+    /// File for subtitles in WebVTT
+    #[arg(long, value_name = "FILE")]
+    pub vtt: Option<PathBuf>,
+
+    /// File for the times of the words, in JSON
+    #[arg(long, value_name = "FILE")]
+    pub words: Option<PathBuf>,
 }
-/// Nothing here.
-pub fn run(_: SayArgs, _: Globals) -> ExitCode {
-    ExitCode::SUCCESS
+
+/// Speaks. Exit code 1 when nothing was written.
+pub fn run(args: SayArgs, globals: Globals) -> ExitCode {
+    let config = match globals.load_or_explain(&ServiceArgs::default()) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let format = match format(&args, globals.json) {
+        Ok(format) => format,
+        Err(message) => {
+            eprintln!("hoiam: {message}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let done = actix_web::rt::System::new()
+        .block_on(say(&args, &globals, &config, format))
+        .and_then(|said| said.print(&globals));
+    super::exit(done)
+}
+
+/// Which format is asked for; an error is wrong usage.
+fn format(args: &SayArgs, json: bool) -> Result<&str, String> {
+    if is_stdout(&args.output) {
+        if json {
+            return Err("--json and -o - would both write to stdout; give -o a file".to_owned());
+        }
+        if io::stdout().is_terminal() {
+            return Err(
+                "-o - would write audio to the terminal; pipe it somewhere, or give -o a file"
+                    .to_owned(),
+            );
+        }
+    }
+    if let Some(format) = &args.format {
+        return Ok(format);
+    }
+    match args
+        .output
+        .extension()
+        .map(|ending| ending.to_ascii_lowercase())
+    {
+        None => Ok("mp3"),
+        Some(ending) if ending == "mp3" => Ok("mp3"),
+        Some(ending) if ending == "wav" => Ok("wav"),
+        Some(ending) => Err(format!(
+            "the ending .{} names no format; name the file .mp3 or .wav, or give --format",
+            ending.display()
+        )),
+    }
+}
+
+async fn say(
+    args: &SayArgs,
+    globals: &Globals,
+    config: &Config,
+    format: &str,
+) -> Result<Said, String> {
+    let mut faults = Faults::default();
+    let create = read_request(args, config, format, &mut faults)?;
+    let mut speaker = Speaker::start(config)
+        .await
+        .map_err(|error| speaker::not_started(&error))?;
+    let resolved = speaker.resolve(&create, &mut faults);
+    let resolved = match (faults.into_result(), resolved) {
+        (Ok(()), Some(resolved)) => resolved,
+        (Ok(()), None) => return Err("the voice could not be found".to_owned()),
+        (Err(problem), _) => return Err(explain(&problem.errors, args, &speaker)),
+    };
+    // Before there is a file that it would leave behind.
+    let interrupted = interruption()?;
+    let files = Files::create(args)?;
+    let mut sink = Sink {
+        audio: files.audio,
+        bar: bar(globals),
+    };
+    let spoken = speak(
+        &mut speaker,
+        config,
+        &create,
+        &resolved,
+        &mut sink,
+        interrupted,
+    )
+    .await;
+    sink.bar.finish_and_clear();
+    speaker.synthesizer.stop().await;
+    let spoken = spoken.map_err(|error| why(&error, &args.output))?;
+
+    let text_files = TextFiles::of(&create.text, &resolved.language, &spoken)?;
+    for (file, path, text) in [
+        (files.srt, &args.srt, text_files.srt),
+        (files.vtt, &args.vtt, text_files.vtt),
+        (files.words, &args.words, text_files.words),
+    ] {
+        if let (Some(mut file), Some(path)) = (file, path) {
+            let written = file.append(text.as_bytes()).and_then(|()| file.finish(&[]));
+            written.map_err(|error| cannot_write(path, &error))?;
+        }
+    }
+    // The audio last: where it is, everything is.
+    let bytes = sink
+        .audio
+        .finish(&spoken.head)
+        .map_err(|error| cannot_write(&args.output, &error))?;
+    Ok(Said {
+        file: args.output.clone(),
+        duration_ms: spoken.duration_ms,
+        voice: resolved.voice,
+        language: resolved.language,
+        bytes,
+        words: spoken.words.len(),
+    })
+}
+
+/// The same request that a service would be sent, read by the same rules.
+fn read_request(
+    args: &SayArgs,
+    config: &Config,
+    format: &str,
+    faults: &mut Faults,
+) -> Result<Create, String> {
+    let text = match args.text.as_str() {
+        "-" => {
+            let mut text = String::new();
+            io::stdin()
+                .read_to_string(&mut text)
+                .map_err(|error| format!("the text cannot be read from stdin: {error}"))?;
+            text
+        }
+        text => text.to_owned(),
+    };
+    let body = json!({
+        "text": text,
+        "voice": args.voice,
+        "language": args.language,
+        "format": format,
+        "bitrate_kbps": args.bitrate,
+        "speed": args.speed,
+    });
+    let rules = Rules {
+        takes_callback_check: false,
+        max_characters: config.tts.max_characters,
+        default_timeout_s: config.tts.default_timeout_s,
+    };
+    Create::parse(body.to_string().as_bytes(), &rules, faults)
+        .map_err(|problem| problem.to_string())
+}
+
+/// Every fault, each with the nearest allowed values.
+fn explain(faults: &[Fault], args: &SayArgs, speaker: &Speaker) -> String {
+    let mut lines = Vec::new();
+    for fault in faults {
+        let detail = match (fault.code, &args.voice) {
+            ("unknown_voice", Some(voice)) => format!("There is no voice `{voice}`."),
+            ("unknown_voice", None) => {
+                "The voice that tts.default_voices names is not there.".to_owned()
+            }
+            _ => fault.detail.clone(),
+        };
+        let near = match fault.suggestions.as_slice() {
+            [] => String::new(),
+            near => format!(" Did you mean {}?", near.join(" or ")),
+        };
+        lines.push(detail + &near);
+        if fault.pointer == "/voice" {
+            lines.extend(speaker.missing());
+            lines.push("`hoiam voices` lists the voices.".to_owned());
+        }
+    }
+    lines.join("\n  ")
+}
+
+/// The places of the results.
+struct Files {
+    audio: WholeFile,
+    srt: Option<WholeFile>,
+    vtt: Option<WholeFile>,
+    words: Option<WholeFile>,
+}
+
+impl Files {
+    fn create(args: &SayArgs) -> Result<Self, String> {
+        let create =
+            |path: &Path| WholeFile::create(path).map_err(|error| cannot_write(path, &error));
+        Ok(Self {
+            audio: create(&args.output)?,
+            srt: args.srt.as_deref().map(create).transpose()?,
+            vtt: args.vtt.as_deref().map(create).transpose()?,
+            words: args.words.as_deref().map(create).transpose()?,
+        })
+    }
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> String {
+    format!("cannot write {}: {error}", path.display())
+}
+
+/// Resolves on Ctrl-C and SIGTERM, which from now on do not end the process.
+fn interruption() -> Result<impl Future<Output = ()>, String> {
+    let listen = |kind| signal(kind).map_err(|error| format!("no signals: {error}"));
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+async fn speak(
+    speaker: &mut Speaker,
+    config: &Config,
+    create: &Create,
+    resolved: &Resolved,
+    sink: &mut Sink,
+    interrupted: impl Future<Output = ()>,
+) -> Result<Spoken, SpeakError> {
+    let request = speech::Request {
+        text: create.text.clone(),
+        voice: resolved.voice.clone(),
+        format: create.format,
+        bitrate_kbps: create.bitrate_kbps,
+        speed: create.speed,
+    };
+    let per_character = Duration::from_millis(config.tts.synthesis_ms_per_char);
+    let limit = Duration::from_secs(config.tts.synthesis_base_s)
+        + per_character.saturating_mul(create.characters());
+    speaker
+        .synthesizer
+        .speak(&request, limit, sink, interrupted)
+        .await
+}
+
+/// Takes what the child makes.
+struct Sink {
+    audio: WholeFile,
+    bar: ProgressBar,
+}
+
+impl Events for Sink {
+    async fn audio(&mut self, bytes: Bytes) -> io::Result<()> {
+        // Blocks the only thread, which has nothing else to do.
+        self.audio.append(&bytes)
+    }
+
+    fn progress(&mut self, done: u32, total: u32) {
+        self.bar.set_length(total.into());
+        self.bar.set_position(done.into());
+    }
+}
+
+/// Drawn on stderr where that is a terminal.
+fn bar(globals: &Globals) -> ProgressBar {
+    let target = if globals.json || globals.quiet {
+        ProgressDrawTarget::hidden()
+    } else {
+        ProgressDrawTarget::stderr()
+    };
+    let bar = ProgressBar::with_draw_target(None, target);
+    if let Ok(style) =
+        ProgressStyle::with_template("[{bar:30}] sentence {pos} of {len}, {eta} left")
+    {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}
+
+/// Why nothing was spoken, with the way out.
+fn why(error: &SpeakError, output: &Path) -> String {
+    match error {
+        SpeakError::Engine(SpeechError::Output { detail }) => {
+            format!("cannot write {}: {detail}", output.display())
+        }
+        SpeakError::Engine(
+            SpeechError::EngineFailed { detail } | SpeechError::EngineUnavailable { detail },
+        ) => format!("{detail}\n  `hoiam voices` lists other voices"),
+        SpeakError::Engine(SpeechError::UnknownVoice { voice }) => {
+            format!("there is no voice {voice}\n  `hoiam voices` lists the voices")
+        }
+        SpeakError::Engine(SpeechError::Canceled) | SpeakError::Canceled => {
+            "interrupted; nothing was written".to_owned()
+        }
+        SpeakError::Crashed { how, .. } => format!(
+            "the engine crashed on this text ({how})\n  try another voice, or the text in parts"
+        ),
+        SpeakError::Overran { limit } => format!(
+            "the engine had not finished after {} s\n  allow more with --set tts.synthesis_base_s=600, or \
+             give the text in parts",
+            limit.as_secs()
+        ),
+        SpeakError::NotStarted(error) => speaker::not_started(error),
+    }
+}
+
+/// What is written beside the audio, as a service would answer it.
+struct TextFiles {
+    srt: String,
+    vtt: String,
+    words: String,
+}
+
+/// What a service answers as `words.json`.
+#[derive(Serialize)]
+struct WordTimes<'a> {
+    duration_ms: u64,
+    words: &'a [Word],
+}
+
+impl TextFiles {
+    fn of(text: &str, language: &str, spoken: &Spoken) -> Result<Self, String> {
+        let cues = subtitles::cues(text, &spoken.words, language, spoken.duration_ms);
+        let words = WordTimes {
+            duration_ms: spoken.duration_ms,
+            words: &spoken.words,
+        };
+        Ok(Self {
+            srt: subtitles::to_srt(&cues),
+            vtt: subtitles::to_vtt(&cues),
+            words: serde_json::to_string(&words)
+                .map_err(|error| format!("cannot write the words as JSON: {error}"))?,
+        })
+    }
+}
+
+/// What was done; with `--json` this is what is printed.
+#[derive(Debug, Serialize)]
+struct Said {
+    file: PathBuf,
+    duration_ms: u64,
+    voice: String,
+    language: String,
+    bytes: u64,
+    /// How many there are.
+    words: usize,
+}
+
+impl Said {
+    fn print(&self, globals: &Globals) -> Result<(), String> {
+        if globals.json {
+            return super::print(&super::pretty(self)?);
+        }
+        if globals.quiet || is_stdout(&self.file) {
+            return Ok(());
+        }
+        let seconds = Duration::from_millis(self.duration_ms).as_secs_f64();
+        super::print(&format!(
+            "{}: {seconds:.1} s, {}\n",
+            self.file.display(),
+            self.voice
+        ))
+    }
 }

@@ -24,6 +24,7 @@ use uuid::Uuid;
 use self::events::EventStream;
 use self::input::Input;
 use self::service::{CallError, Service};
+use super::whole_file::WholeFile;
 use super::{EXIT_FAILED, EXIT_USAGE, Globals};
 use crate::config;
 use crate::contract::{Audio, Progress, Task, TaskStatus};
@@ -309,19 +310,14 @@ fn check(audio: &Audio, bytes: &[u8]) -> Result<(), FetchError> {
     })
 }
 
-/// Writes beside the place and then into it, so that a file of that name is whole.
 fn save(path: &Path, bytes: &[u8]) -> Result<(), FetchError> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".part");
-    fs::write(&beside, bytes)
-        .and_then(|()| fs::rename(&beside, path))
-        .map_err(|error| {
-            let detail = format!("cannot write {}: {error}", path.display());
-            FetchError::Other {
-                code: "not_saved",
-                detail,
-            }
-        })
+    WholeFile::save(path, bytes).map_err(|error| {
+        let detail = format!("cannot write {}: {error}", path.display());
+        FetchError::Other {
+            code: "not_saved",
+            detail,
+        }
+    })
 }
 
 /// What became of one input; with `--json` this is what is printed.

@@ -1,14 +1,122 @@
-//! Scratch only: `run` is written elsewhere.
-use super::Globals;
+//! `hoiam voices`: the voices of this machine.
+
+use std::collections::BTreeSet;
 use std::process::ExitCode;
+
+use clap::Args;
+
+use super::speaker::{self, Speaker};
+use super::{Globals, ServiceArgs};
+use crate::config::Config;
+use crate::contract::{Catalog, VoiceItem};
+
 /// The flags of `hoiam voices`.
-#[derive(clap::Args, Clone, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct VoicesArgs {
     /// Only voices of this language (BCP 47), such as vi or en
+    ///
+    /// en has the voices of en-us and en-gb too.
     #[arg(long)]
     pub language: Option<String>,
 }
-/// Nothing here.
-pub fn run(_: VoicesArgs, _: Globals) -> ExitCode {
-    ExitCode::SUCCESS
+
+/// Lists the voices; exit code 1 when there is none.
+pub fn run(args: VoicesArgs, globals: Globals) -> ExitCode {
+    let config = match globals.load_or_explain(&ServiceArgs::default()) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let done = actix_web::rt::System::new().block_on(list(&args, &globals, &config));
+    super::exit(done)
+}
+
+async fn list(args: &VoicesArgs, globals: &Globals, config: &Config) -> Result<(), String> {
+    let mut speaker = Speaker::start(config)
+        .await
+        .map_err(|error| speaker::not_started(&error))?;
+    speaker.synthesizer.stop().await;
+    for missing in speaker.missing() {
+        eprintln!("hoiam: {missing}");
+    }
+    let all = &speaker.voices.offered().catalog.items;
+    let items: Vec<VoiceItem> = all
+        .iter()
+        .filter(|voice| speaks(voice, args.language.as_deref()))
+        .cloned()
+        .collect();
+    if items.is_empty() {
+        return Err(none_of(args.language.as_deref(), all));
+    }
+    super::print(&if globals.json {
+        // The body that GET /v1/voices answers.
+        super::pretty(&Catalog { items })?
+    } else {
+        as_table(&items)
+    })
+}
+
+/// A voice of `en-us` speaks `en`, a voice of `en` does not speak `en-us`.
+fn speaks(voice: &VoiceItem, language: Option<&str>) -> bool {
+    let Some(language) = language.map(str::to_lowercase) else {
+        return true;
+    };
+    let rest = voice.language.to_lowercase();
+    let rest = rest.strip_prefix(&language);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+fn none_of(language: Option<&str>, all: &[VoiceItem]) -> String {
+    match language {
+        Some(language) if !all.is_empty() => {
+            let known: BTreeSet<&str> = all
+                .iter()
+                .filter_map(|voice| voice.language.split('-').next())
+                .collect();
+            let known: Vec<&str> = known.into_iter().collect();
+            format!(
+                "no voice speaks {language}; there are voices for {}",
+                known.join(", ")
+            )
+        }
+        _ => "there is no voice on this machine; `hoiam doctor` tells what to install".to_owned(),
+    }
+}
+
+fn as_table(items: &[VoiceItem]) -> String {
+    let head = ["ID", "LANGUAGE", "NAME", "GENDER", "RATE", "ALIASES"].map(str::to_owned);
+    let rows = items.iter().map(|voice| {
+        [
+            voice.id.clone(),
+            voice.language.clone(),
+            voice.name.clone(),
+            voice.gender.clone().unwrap_or_else(|| "-".to_owned()),
+            format!("{} Hz", voice.sample_rate_hz),
+            voice.aliases.join(", "),
+        ]
+    });
+    let rows: Vec<[String; 6]> = std::iter::once(head).chain(rows).collect();
+    super::columns(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_language_has_the_voices_of_its_regions_and_of_no_other_language() {
+        let voice = |language: &str| VoiceItem {
+            id: "e/v".into(),
+            engine: "e".into(),
+            language: language.into(),
+            name: "v".into(),
+            gender: None,
+            sample_rate_hz: 22_050,
+            licence: None,
+            aliases: Vec::new(),
+        };
+        assert!(speaks(&voice("en-us"), Some("EN")));
+        assert!(speaks(&voice("en"), Some("en")));
+        assert!(!speaks(&voice("en"), Some("en-us")));
+        assert!(!speaks(&voice("eno"), Some("en")));
+    }
 }

@@ -60,25 +60,42 @@ impl Catalog {
         if self.items.is_empty() || self.find(name).is_some() {
             return;
         }
-        let names = self
-            .items
-            .iter()
-            .flat_map(|voice| voice.aliases.iter().chain([&voice.id]))
-            .cloned();
-        // The engine's name is shared by many voices; likeness is judged by
-        // the whole name first and by the part after the slash second.
-        let mut near = nearest(name, names, 3);
-        if near.is_empty() {
-            near = self
-                .items
-                .iter()
-                .take(3)
-                .map(|voice| voice.id.clone())
-                .collect();
-        }
+        let near = self.nearest(name);
         let detail = format!("There is no voice `{name}`; GET /v1/voices has them all.");
         faults.suggest("/voice", "unknown_voice", detail, near);
     }
+}
+
+impl Catalog {
+    /// At most three names like this one; the first voices where none is.
+    fn nearest(&self, name: &str) -> Vec<String> {
+        let names = || self.items.iter().flat_map(VoiceItem::names).cloned();
+        let near = nearest(name, names(), 3);
+        if !near.is_empty() {
+            return near;
+        }
+        // Whoever leaves the engine out means one of its voices.
+        let asked = after_engine(name);
+        let near = nearest(asked, names().map(|id| after_engine(&id).to_owned()), 3);
+        let whole = |part: &String| names().find(|id| after_engine(id) == part);
+        let near: Vec<String> = near.iter().filter_map(whole).collect();
+        if !near.is_empty() {
+            return near;
+        }
+        names().take(3).collect()
+    }
+}
+
+impl VoiceItem {
+    /// Every name that requests may use.
+    fn names(&self) -> impl Iterator<Item = &String> {
+        self.aliases.iter().chain([&self.id])
+    }
+}
+
+/// The name of a voice without that of its engine, which many voices share.
+fn after_engine(id: &str) -> &str {
+    id.rsplit('/').next().unwrap_or(id)
 }
 
 #[cfg(test)]
@@ -118,5 +135,27 @@ mod tests {
         catalog.check("espeak/vn", &mut faults);
         let problem = faults.into_result().unwrap_err();
         assert_eq!(problem.errors[0].suggestions[0], "espeak/vi");
+    }
+
+    #[test]
+    fn among_names_that_are_equally_like_the_one_that_begins_the_same_is_nearer() {
+        let ids = ["espeak/an", "espeak/bn", "espeak/cv", "espeak/vi"];
+        let catalog = Catalog {
+            items: ids.map(|id| voice(id, &[])).to_vec(),
+        };
+        assert_eq!(catalog.nearest("espeak/vn")[0], "espeak/vi");
+    }
+
+    #[test]
+    fn a_voice_without_its_engine_is_found_by_the_rest_of_its_name() {
+        let ids = ["espeak/af", "espeak/am", "espeak/an", "espeak/vi"];
+        let catalog = Catalog {
+            items: ids.map(|id| voice(id, &[])).to_vec(),
+        };
+        assert_eq!(catalog.nearest("vi")[0], "espeak/vi");
+        assert_eq!(
+            catalog.nearest("zz"),
+            ["espeak/af", "espeak/am", "espeak/an"]
+        );
     }
 }

@@ -79,17 +79,7 @@ pub fn open(path: &Path) -> Result<Opened, OpenError> {
     writer
         .run_pending_migrations(MIGRATIONS)
         .map_err(|error| failed(error.to_string()))?;
-    let known = writer
-        .applied_migrations()
-        .map_err(|error| failed(error.to_string()))?;
-    let ours =
-        diesel::migration::MigrationSource::<diesel::sqlite::Sqlite>::migrations(&MIGRATIONS)
-            .map_err(|error| failed(error.to_string()))?;
-    if known.len() > ours.len() {
-        return Err(failed(
-            "a newer hoiam has written it; start that version, or use another data folder".into(),
-        ));
-    }
+    outstanding(&mut writer).map_err(failed)?;
     let anchor = meta::table
         .find(CLOCK_KEY)
         .select(meta::value)
@@ -102,6 +92,50 @@ pub fn open(path: &Path) -> Result<Opened, OpenError> {
         writer,
         anchor,
         lock,
+    })
+}
+
+/// How a database file stands to this version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// There is no file yet.
+    Absent,
+    /// [`open`] would change nothing.
+    Current,
+    /// [`open`] would run so many migrations.
+    Older(usize),
+}
+
+/// Looks at a database without changing it, under its lock.
+///
+/// # Errors
+/// Those of [`open`].
+pub fn inspect(path: &Path) -> Result<Standing, OpenError> {
+    if !path.exists() {
+        return Ok(Standing::Absent);
+    }
+    let _lock = take_lock(path)?;
+    let failed = |detail: String| OpenError::Failed {
+        path: path.to_owned(),
+        detail,
+    };
+    let mut conn = connect(path, false).map_err(|error| failed(error.to_string()))?;
+    match outstanding(&mut conn).map_err(failed)? {
+        0 => Ok(Standing::Current),
+        more => Ok(Standing::Older(more)),
+    }
+}
+
+/// How many migrations of ours a database has not had yet.
+fn outstanding(conn: &mut Conn) -> Result<usize, String> {
+    let had = conn
+        .applied_migrations()
+        .map_err(|error| error.to_string())?;
+    let ours =
+        diesel::migration::MigrationSource::<diesel::sqlite::Sqlite>::migrations(&MIGRATIONS)
+            .map_err(|error| error.to_string())?;
+    ours.len().checked_sub(had.len()).ok_or_else(|| {
+        "a newer hoiam has written it; start that version, or use another data folder".to_owned()
     })
 }
 

@@ -15,7 +15,7 @@ pub mod schema;
 pub(crate) mod testing;
 mod writer;
 
-pub use connection::{Conn, OpenError, Opened, open};
+pub use connection::{Conn, OpenError, Opened, Standing, inspect, open};
 pub use id::Id;
 pub use in_flight::InFlight;
 pub use writer::{Db, Load, NewEvent, StoreError, Tx};

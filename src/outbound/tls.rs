@@ -27,6 +27,13 @@ pub fn system_roots() -> Result<Arc<ClientConfig>, rustls::Error> {
     with_roots(roots)
 }
 
+/// How many certificates the system trusts. With none, [`system_roots`] takes
+/// Mozilla's list.
+#[must_use]
+pub fn trusted_by_the_system() -> usize {
+    rustls_native_certs::load_native_certs().certs.len()
+}
+
 /// As [`system_roots`], trusting exactly `roots`.
 ///
 /// # Errors

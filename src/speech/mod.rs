@@ -137,6 +137,19 @@ pub enum SpeechError {
     },
 }
 
+impl std::fmt::Display for SpeechError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::UnknownVoice { voice } => write!(f, "no engine here has the voice {voice}"),
+            Self::EngineFailed { detail } | Self::EngineUnavailable { detail } => {
+                f.write_str(detail)
+            }
+            Self::Canceled => f.write_str("it was canceled"),
+            Self::Output { detail } => write!(f, "the audio cannot be written: {detail}"),
+        }
+    }
+}
+
 /// Speaks a text: the audio goes to the sink as it is made, the times of the
 /// words and the file's first bytes are the answer. Memory does not grow with
 /// the length of the audio.

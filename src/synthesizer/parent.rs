@@ -144,7 +144,7 @@ pub enum SpeakError {
 impl std::fmt::Display for SpeakError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Engine(error) => write!(f, "the engine failed: {error:?}"),
+            Self::Engine(error) => write!(f, "the engine failed: {error}"),
             Self::Crashed { how, .. } => write!(f, "the synthesizer crashed: {how}"),
             Self::Overran { limit } => {
                 write!(f, "the synthesis took longer than {} s", limit.as_secs())

@@ -15,13 +15,14 @@ use super::support::service::Service;
 /// Below this a sample counts as silence: −50 dB of full scale.
 const SILENCE: f32 = 0.003_162;
 
-struct Decoded {
+/// What an independent decoder makes of an audio file.
+pub struct Decoded {
     rate: u32,
     samples: Vec<f32>,
 }
 
 impl Decoded {
-    fn of(file: &[u8]) -> Self {
+    pub fn of(file: &[u8]) -> Self {
         let source = Box::new(std::io::Cursor::new(file.to_vec()));
         let stream = MediaSourceStream::new(source, Default::default());
         let mut format = symphonia::default::get_probe()
@@ -48,7 +49,7 @@ impl Decoded {
         i64::try_from(samples * 1000).unwrap() / i64::from(self.rate)
     }
 
-    fn duration_ms(&self) -> i64 {
+    pub fn duration_ms(&self) -> i64 {
         self.ms(self.samples.len())
     }
 

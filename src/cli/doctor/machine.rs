@@ -1,0 +1,86 @@
+//! The machine: open files, the clock.
+
+use std::fs;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::Check;
+use crate::clock::Clock;
+use crate::config::Config;
+
+/// Enough for some hundred connections beside the databases and children.
+const AMPLE_FILES: u64 = 1024;
+
+/// Before this program was written (2025-01-01).
+const PROGRAM_IS_YOUNGER: i64 = 1_735_689_600;
+
+/// Receivers accept signatures whose time is that far from theirs.
+const TOLERANCE: Duration = Duration::from_secs(5 * 60);
+
+/// What a service needs of the machine.
+pub fn checks(config: &Config) -> Vec<Check> {
+    vec![open_files(), clock(config)]
+}
+
+fn open_files() -> Check {
+    let way_out = "raise it: `ulimit -n 65536` in the shell, LimitNOFILE=65536 in a systemd unit";
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    match soft_limit(&limits, "Max open files") {
+        None => Check::ok("open files", "there is no limit"),
+        Some(most) if most >= AMPLE_FILES => {
+            Check::ok("open files", format!("{most} may be open (ulimit -n)"))
+        }
+        Some(most) => Check::warning(
+            "open files",
+            format!("only {most} may be open (ulimit -n); each connection is one"),
+            way_out,
+        ),
+    }
+}
+
+/// The first number behind a name in `/proc/self/limits`; `None` for `unlimited`.
+fn soft_limit(limits: &str, name: &str) -> Option<u64> {
+    let line = limits.lines().find(|line| line.starts_with(name))?;
+    line[name.len()..].split_whitespace().next()?.parse().ok()
+}
+
+fn clock(config: &Config) -> Check {
+    let now = Clock::resume(None).wall();
+    let shown = now.format("%Y-%m-%d %H:%M:%S UTC");
+    let way_out = "set the clock, and keep it right by NTP: signatures and links carry its time";
+    if now.timestamp() < PROGRAM_IS_YOUNGER {
+        let detail = format!("it shows {shown}, before this program was written");
+        return Check::problem("clock", detail, way_out);
+    }
+    match last_write(config) {
+        Some(last) if last > now + TOLERANCE => Check::problem(
+            "clock",
+            format!("it shows {shown}, and the data folder was written later than that"),
+            way_out,
+        ),
+        _ => Check::ok("clock", format!("it shows {shown}")),
+    }
+}
+
+/// When a file of the data folder was last written.
+fn last_write(config: &Config) -> Option<DateTime<Utc>> {
+    let files = fs::read_dir(&config.data_dir).ok()?.flatten();
+    files
+        .filter_map(|file| file.metadata().ok()?.modified().ok())
+        .max()
+        .map(DateTime::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_is_the_first_number() {
+        let limits = "Max cpu time              unlimited            unlimited            seconds\n\
+                      Max open files            1024                 524288               files\n";
+        assert_eq!(soft_limit(limits, "Max open files"), Some(1024));
+        assert_eq!(soft_limit(limits, "Max cpu time"), None);
+    }
+}

@@ -1,0 +1,160 @@
+//! The data folder and what is in it.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{Check, Status};
+use crate::config::{Config, ensure_secret, secret_path};
+use crate::contract::Service;
+use crate::db::{self, OpenError, Standing};
+
+/// Room for some hours of audio, and for a queue as large as it may be.
+const AMPLE_BYTES: u64 = 2_000_000_000;
+/// Below this, writing will soon fail.
+const LEAST_BYTES: u64 = 100_000_000;
+
+const OTHER_FOLDER: &str = "run it as the user of the service, give that user the folder, or choose another with --data-dir";
+
+/// What a service keeps.
+pub fn checks(config: &Config) -> Vec<Check> {
+    let folder = &config.data_dir;
+    let mut checks = vec![writable(folder), free_space(folder)];
+    checks.extend(databases(config).iter().map(|path| database(path)));
+    checks.push(secret(config));
+    checks
+}
+
+/// Whether a service runs on this data folder.
+pub fn is_in_use(config: &Config) -> bool {
+    let mut paths = databases(config).into_iter();
+    paths.any(|path| matches!(db::inspect(&path), Err(OpenError::Locked { .. })))
+}
+
+/// One for each service of the role.
+fn databases(config: &Config) -> Vec<PathBuf> {
+    let services = [
+        (Service::Tts, config.role.runs_tts()),
+        (Service::Backend, config.role.runs_backend()),
+    ];
+    let ours = services.into_iter().filter(|(_, runs)| *runs);
+    ours.map(|(service, _)| config.data_dir.join(format!("{service}.db")))
+        .collect()
+}
+
+/// The folder, or the nearest one above it that is there already.
+fn nearest(folder: &Path) -> &Path {
+    folder
+        .ancestors()
+        .find(|folder| folder.exists())
+        .unwrap_or(folder)
+}
+
+fn writable(folder: &Path) -> Check {
+    let there = nearest(folder);
+    let shown = folder.display();
+    let trial = there.join(format!(".hoiam-doctor-{}", std::process::id()));
+    match File::create_new(&trial).and_then(|_| fs::remove_file(&trial)) {
+        Ok(()) if there == folder => Check::ok("data folder", format!("{shown} can be written")),
+        Ok(()) => Check::ok(
+            "data folder",
+            format!("{shown} is not there yet; the first start makes it"),
+        ),
+        Err(error) => Check::problem(
+            "data folder",
+            format!("nothing can be written in {}: {error}", there.display()),
+            OTHER_FOLDER,
+        ),
+    }
+}
+
+fn free_space(folder: &Path) -> Check {
+    let way_out = "make room, or choose a folder on another disk with --data-dir";
+    match free_bytes(nearest(folder)) {
+        Ok(bytes) => {
+            let told = format!("{:.1} GB are free", bytes as f64 / 1e9);
+            match bytes {
+                AMPLE_BYTES.. => Check::ok("disk space", told),
+                LEAST_BYTES.. => Check::warning("disk space", told, way_out),
+                _ => Check::problem("disk space", told, way_out),
+            }
+        }
+        Err(error) => Check::warning(
+            "disk space",
+            format!("how much is free cannot be found out: {error}"),
+            way_out,
+        ),
+    }
+}
+
+/// What others than root may still write on the disk of `path`.
+#[expect(
+    unsafe_code,
+    reason = "the standard library has no safe call for statvfs"
+)]
+fn free_bytes(path: &Path) -> io::Result<u64> {
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    let mut found = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: `path` is a C string and `found` is writable for the whole call.
+    if unsafe { libc::statvfs(path.as_ptr(), found.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zeroed is a valid statvfs, and the call has filled it.
+    let found = unsafe { found.assume_init() };
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+fn database(path: &Path) -> Check {
+    let shown = path.display();
+    match db::inspect(path) {
+        Ok(Standing::Absent) => Check::ok(
+            "database",
+            format!("{shown} is not there yet; the first start makes it"),
+        ),
+        Ok(Standing::Current) => Check::ok("database", format!("{shown} opens, schema current")),
+        Ok(Standing::Older(missing)) => Check::ok(
+            "database",
+            format!("{shown} opens; the next start runs the migrations it lacks ({missing})"),
+        ),
+        Err(OpenError::Locked { holder, .. }) => Check::ok(
+            "database",
+            format!("{shown} is in use by a running service (process {holder})"),
+        ),
+        Err(error) => Check::problem("database", error.to_string(), OTHER_FOLDER),
+    }
+}
+
+fn secret(config: &Config) -> Check {
+    match config.callback.secrets.len() {
+        0 => {}
+        1 => return Check::ok("callback secret", "one is configured"),
+        several => {
+            return Check::ok(
+                "callback secret",
+                format!("{several} are configured; the first two sign, all verify"),
+            );
+        }
+    }
+    let path = secret_path(&config.data_dir);
+    if !path.exists() {
+        return Check::ok(
+            "callback secret",
+            format!(
+                "{} is not there yet; the first start makes it",
+                path.display()
+            ),
+        );
+    }
+    match ensure_secret(&config.data_dir) {
+        Ok(_) => Check::ok(
+            "callback secret",
+            format!("{} is there, for its owner alone", path.display()),
+        ),
+        // These errors name their own way out.
+        Err(error) => Check {
+            status: Status::Problem,
+            ..Check::ok("callback secret", error.to_string())
+        },
+    }
+}

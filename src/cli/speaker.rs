@@ -1,0 +1,66 @@
+//! A synthesizer child of a command's own, for commands that need no service.
+
+use crate::config::Config;
+use crate::contract::{Create, Faults};
+use crate::synthesizer::parent::{Options, StartError, Synthesizer};
+use crate::synthesizer::protocol::Hello;
+use crate::tts::voices::{Resolved, Voices};
+
+/// A child that has started, and the voices it has.
+pub struct Speaker {
+    /// Speaks.
+    pub synthesizer: Synthesizer,
+    /// Under their names here, aliases and defaults of the configuration included.
+    pub voices: Voices,
+    /// What the child said of itself.
+    pub hello: Hello,
+}
+
+impl Speaker {
+    /// Starts a child.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let mut synthesizer = Synthesizer::new(Options {
+            test_voices: config.tts.test_voices,
+            ..Options::default()
+        });
+        let hello = synthesizer.ensure_started().await?.clone();
+        let voices = Voices::new(
+            config.tts.aliases.clone(),
+            config.tts.default_voices.clone(),
+        );
+        voices.offer(&hello);
+        Ok(Self {
+            synthesizer,
+            voices,
+            hello,
+        })
+    }
+
+    /// The voice of a request, as a service would choose it; what is wrong goes
+    /// to `faults`.
+    pub fn resolve(&self, create: &Create, faults: &mut Faults) -> Option<Resolved> {
+        let resolved = self.voices.resolve(create, faults);
+        if resolved.is_none() && faults.is_empty() {
+            // A service that has no voice at all refuses none.
+            faults.add("/voice", "no_voices", "There is no voice on this machine.");
+        }
+        resolved
+    }
+
+    /// One line for each engine that is not there, with the way out.
+    pub fn missing(&self) -> Vec<String> {
+        let missing = self.hello.unavailable.iter();
+        missing
+            .map(|(engine, detail)| format!("The engine {engine} is missing: {detail}"))
+            .collect()
+    }
+}
+
+/// Why no child could be started, for people.
+pub fn not_started(error: &StartError) -> String {
+    let last_words = match error.stderr_tail.trim() {
+        "" => String::new(),
+        said => format!("\n  it said: {}", said.replace('\n', "\n    ")),
+    };
+    format!("{error}{last_words}\n  `hoiam doctor` looks for the cause")
+}
