@@ -10,12 +10,9 @@
 mod callbacks;
 mod cancel;
 mod chain;
-<<<<<<< HEAD
+mod cli;
 mod deadlines;
 mod hand_over;
-=======
-mod cli;
->>>>>>> c7c3d39307f166bc952e616fc830667f5d35aead
 mod listen;
 mod refusals;
 mod results;
