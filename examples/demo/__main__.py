@@ -67,7 +67,7 @@ def run(service):
     check(status == 0, "the service did not end in order")
     callbacks = receiver.requests()
     forged = sum(request.status == 401 for request in callbacks)
-    say(f"all {len(callbacks)} requests to the receiver: {forged} with a signature that was not right")
+    say(f"the receiver has verified {len(callbacks)} callbacks: {forged} had a wrong signature")
     check(forged == 0, "a callback was not signed as it should be")
     say(f"listen to it: {OUTPUT}/vietnamese.mp3, {OUTPUT}/english.mp3")
 

@@ -62,7 +62,10 @@ class Service:
     def stop(self):
         """SIGTERM: everything is put in order. Answers with the exit status."""
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(STOP_LIMIT_S)
+        try:
+            return self._process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            raise DemoFailed(f"the service did not end in {STOP_LIMIT_S} s") from None
 
     def end_if_running(self):
         """For the case that the demo itself has failed."""
