@@ -4,7 +4,7 @@
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -98,6 +98,13 @@ pub struct Peer {
 struct State {
     inner: Mutex<Inner>,
     came: Condvar,
+}
+
+impl State {
+    /// A test that fails while it looks must still be able to clean up.
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 struct Inner {
@@ -210,7 +217,7 @@ impl Peer {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.state.inner.lock().unwrap()
+        self.state.inner()
     }
 }
 
@@ -230,7 +237,7 @@ pub fn nobody() -> String {
 
 fn accept(listener: &TcpListener, state: &Arc<State>) {
     for stream in listener.incoming() {
-        if state.inner.lock().unwrap().closed {
+        if state.inner().closed {
             return;
         }
         let (Ok(stream), state) = (stream, Arc::clone(state)) else {
@@ -259,7 +266,7 @@ fn note(state: &State, message: Message) -> (Reaction, Option<String>) {
         words.next().unwrap_or_default(),
         words.next().unwrap_or_default(),
     );
-    let mut inner = state.inner.lock().unwrap();
+    let mut inner = state.inner();
     let same = |request: &&Request| request.is(&method, &path);
     let nth = inner.requests.iter().filter(same).count() + 1;
     let request = Request {
