@@ -263,16 +263,15 @@ fn count_hand_over(tx: &mut Tx<'_>, row: &Row) -> QueryResult<()> {
         .map(drop)
 }
 
-/// Notes before the first byte goes out that a hand-over is being tried, so
-/// that a cancel or a time-out that comes meanwhile owes an abandon.
-type NoErrand = (
+/// The columns of an errand, set together.
+type ErrandColumns = (
     diesel::dsl::Eq<tasks::errand, Option<&'static str>>,
     diesel::dsl::Eq<tasks::errand_due_at, Option<Millis>>,
     diesel::dsl::Eq<tasks::errand_until, Option<Millis>>,
     diesel::dsl::Eq<tasks::errand_attempt, i32>,
 );
 
-fn no_errand() -> NoErrand {
+fn no_errand() -> ErrandColumns {
     (
         tasks::errand.eq(None::<&'static str>),
         tasks::errand_due_at.eq(None::<Millis>),
@@ -281,7 +280,7 @@ fn no_errand() -> NoErrand {
     )
 }
 
-fn owe(errand: Errand, now: Millis, until: Millis) -> NoErrand {
+fn owe(errand: Errand, now: Millis, until: Millis) -> ErrandColumns {
     (
         tasks::errand.eq(Some(errand.as_str())),
         tasks::errand_due_at.eq(Some(now)),
@@ -700,8 +699,7 @@ pub enum Ended {
     Unknown,
 }
 
-/// Calls a task off. `hand_over_in_flight` says whether one is being tried
-/// just now.
+/// Calls a task off.
 ///
 /// # Errors
 /// What the database says.

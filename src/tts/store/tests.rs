@@ -338,7 +338,8 @@ async fn the_load_is_the_number_of_open_rows_after_each_commit() {
     let test = TestDb::new(Service::Tts);
     let ids: Vec<Uuid> = (0..3).map(|_| Uuid::now_v7()).collect();
     let owner = Uuid::now_v7();
-    let verbs: Vec<Box<dyn Fn(&mut Tx<'_>) -> QueryResult<()> + Send + Sync>> = vec![
+    type Verb = Box<dyn Fn(&mut Tx<'_>) -> QueryResult<()> + Send + Sync>;
+    let verbs: Vec<Verb> = vec![
         Box::new({
             let ids = ids.clone();
             move |tx| {
