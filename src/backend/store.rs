@@ -3,9 +3,7 @@
 //! Every change of a status asks [`task::next`] first, so a repeat, a late
 //! answer or a forged order of events changes nothing.
 
-use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::Bool;
 use uuid::Uuid;
 
 use super::task::{self, Errand, Step};
@@ -13,7 +11,7 @@ use crate::clock::Millis;
 use crate::contract::{Audio, Create, DeliveryType, Failure, Speech, SpeechStatus, TaskStatus};
 use crate::db::list::{self, Filter};
 use crate::db::schema::{events, tasks};
-use crate::db::{Conn, Id, NewEvent, Tx};
+use crate::db::{Condition, Conn, Id, NewEvent, Tx};
 use crate::delivery::store as deliveries;
 
 /// How long a fetch is tried again: one hour.
@@ -206,7 +204,7 @@ pub fn due_errands(
     now: Millis,
     most: i64,
 ) -> QueryResult<(Vec<Row>, Option<Millis>)> {
-    let owed = || sql::<Bool>("errand IS NOT NULL");
+    let owed = || Condition("errand IS NOT NULL");
     let rows = tasks::table
         .select(Row::as_select())
         .filter(owed())
@@ -605,7 +603,7 @@ pub fn time_out(tx: &mut Tx<'_>) -> QueryResult<TimedOut> {
     const MOST: i64 = 500;
     let rows: Vec<Row> = tasks::table
         .select(Row::as_select())
-        .filter(sql::<Bool>(OPEN))
+        .filter(Condition(OPEN))
         .filter(tasks::deadline_at.le(tx.now))
         .order(tasks::deadline_at)
         .limit(MOST)
@@ -638,7 +636,7 @@ pub fn time_out(tx: &mut Tx<'_>) -> QueryResult<TimedOut> {
     }
     let next_deadline_at = tasks::table
         .select(tasks::deadline_at)
-        .filter(sql::<Bool>(OPEN))
+        .filter(Condition(OPEN))
         .order(tasks::deadline_at)
         .first(tx.conn)
         .optional()?;
@@ -660,14 +658,14 @@ pub fn due_pulls(
 ) -> QueryResult<(Vec<Uuid>, Option<Millis>)> {
     let ids: Vec<Id> = tasks::table
         .select(tasks::id)
-        .filter(sql::<Bool>(OPEN))
+        .filter(Condition(OPEN))
         .filter(tasks::pull_at.gt(after))
         .filter(tasks::pull_at.le(until))
         .order(tasks::pull_at)
         .load(conn)?;
     let next = tasks::table
         .select(tasks::pull_at)
-        .filter(sql::<Bool>(OPEN))
+        .filter(Condition(OPEN))
         .filter(tasks::pull_at.gt(until))
         .order(tasks::pull_at)
         .first(conn)
@@ -682,7 +680,7 @@ pub fn due_pulls(
 pub fn in_progress(conn: &mut Conn) -> QueryResult<Vec<Uuid>> {
     let ids: Vec<Id> = tasks::table
         .select(tasks::id)
-        .filter(sql::<Bool>(OPEN))
+        .filter(Condition(OPEN))
         .filter(tasks::status.eq(TaskStatus::InProgress.as_str()))
         .load(conn)?;
     Ok(ids.into_iter().map(|id| id.0).collect())
@@ -768,7 +766,7 @@ pub fn open_load(conn: &mut Conn) -> QueryResult<(i64, i64)> {
     let (mut jobs, mut bytes) = (0, 0);
     for condition in [OPEN, "errand IS NOT NULL AND status = 'fetching'"] {
         let open: Vec<i64> = tasks::table
-            .filter(sql::<Bool>(condition))
+            .filter(Condition(condition))
             .select(tasks::text_bytes)
             .load(conn)?;
         jobs += i64::try_from(open.len()).unwrap_or(i64::MAX);

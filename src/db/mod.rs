@@ -5,6 +5,7 @@
 //! have the verbs; here is what every verb needs: a transaction with a clock
 //! and a place for events ([`Tx`]), and reads off the arbiters.
 
+mod condition;
 mod connection;
 pub mod history;
 mod id;
@@ -15,6 +16,7 @@ pub mod schema;
 pub(crate) mod testing;
 mod writer;
 
+pub use condition::Condition;
 pub use connection::{Conn, OpenError, Opened, Standing, inspect, open};
 pub use id::Id;
 pub use in_flight::InFlight;

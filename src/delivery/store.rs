@@ -3,9 +3,7 @@
 
 use std::collections::HashMap;
 
-use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::Bool;
 use uuid::Uuid;
 
 use super::delivery::{After, can_redeliver};
@@ -15,7 +13,7 @@ use crate::contract::{
     Callback, Delivery, DeliveryAttempt, DeliveryStatus, DeliveryType, Service, rfc3339,
 };
 use crate::db::schema::{deliveries, events};
-use crate::db::{Conn, Id, NewEvent, Tx};
+use crate::db::{Condition, Conn, Id, NewEvent, Tx};
 
 /// A row of `deliveries`.
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
@@ -134,7 +132,7 @@ pub fn due(conn: &mut Conn, now: Millis, most: i64, blocked: &[String]) -> Query
     for condition in [FIRST, AGAIN] {
         let mut query = deliveries::table
             .select(Row::as_select())
-            .filter(sql::<Bool>(condition))
+            .filter(Condition(condition))
             .filter(deliveries::next_attempt_at.le(now))
             .order(deliveries::next_attempt_at)
             .limit(most)
@@ -145,7 +143,7 @@ pub fn due(conn: &mut Conn, now: Millis, most: i64, blocked: &[String]) -> Query
         due.rows.extend(query.load(conn)?);
         let next: Option<Option<Millis>> = deliveries::table
             .select(deliveries::next_attempt_at)
-            .filter(sql::<Bool>(condition))
+            .filter(Condition(condition))
             .filter(deliveries::next_attempt_at.gt(now))
             .order(deliveries::next_attempt_at)
             .first(conn)
@@ -218,6 +216,19 @@ pub fn newest_of(conn: &mut Conn, subjects: &[Id]) -> QueryResult<HashMap<Uuid, 
         .into_iter()
         .map(|row| (row.subject_id.0, row))
         .collect())
+}
+
+/// The newest delivery of one subject.
+///
+/// # Errors
+/// What the database says.
+pub fn newest(conn: &mut Conn, subject: Id) -> QueryResult<Option<Row>> {
+    deliveries::table
+        .select(Row::as_select())
+        .filter(deliveries::subject_id.eq(subject))
+        .order((deliveries::created_at.desc(), deliveries::id.desc()))
+        .first(conn)
+        .optional()
 }
 
 /// Which deliveries a list or a bulk redelivery means.

@@ -3,9 +3,7 @@
 //! Every change of a status asks [`job::next`] first, and every write of a
 //! worker is fenced by (id, claim, owner).
 
-use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::Bool;
 use uuid::Uuid;
 
 use super::job::{self, Step};
@@ -13,7 +11,7 @@ use crate::clock::Millis;
 use crate::contract::{Audio, CheckState, Create, DeliveryType, Failure, SpeechStatus};
 use crate::db::list::{self, Filter};
 use crate::db::schema::{events, speeches};
-use crate::db::{Conn, Id, NewEvent, Tx};
+use crate::db::{Condition, Conn, Id, NewEvent, Tx};
 use crate::delivery::check::Verdict;
 use crate::delivery::store as deliveries;
 
@@ -202,7 +200,7 @@ pub fn claim(tx: &mut Tx<'_>, owner: Uuid) -> QueryResult<Claimed> {
     let next_deadline_at = expire(tx)?;
     let oldest: Option<Row> = speeches::table
         .select(Row::as_select())
-        .filter(sql::<Bool>("status = 'queued'"))
+        .filter(Condition("status = 'queued'"))
         .order((speeches::created_at, speeches::id))
         .first(tx.conn)
         .optional()?;
@@ -251,7 +249,7 @@ pub fn expire(tx: &mut Tx<'_>) -> QueryResult<Option<Millis>> {
     const MOST: i64 = 100;
     let rows: Vec<Row> = speeches::table
         .select(Row::as_select())
-        .filter(sql::<Bool>(WAITING))
+        .filter(Condition(WAITING))
         .filter(speeches::deadline_at.le(tx.now))
         .order(speeches::deadline_at)
         .limit(MOST)
@@ -261,7 +259,7 @@ pub fn expire(tx: &mut Tx<'_>) -> QueryResult<Option<Millis>> {
     }
     speeches::table
         .select(speeches::deadline_at)
-        .filter(sql::<Bool>(WAITING))
+        .filter(Condition(WAITING))
         .order(speeches::deadline_at)
         .first(tx.conn)
         .optional()
@@ -397,7 +395,7 @@ pub fn give_back(tx: &mut Tx<'_>, fence: Fence, reason: &str) -> QueryResult<boo
 pub fn recover(tx: &mut Tx<'_>, owner: Uuid) -> QueryResult<usize> {
     let lost: Vec<Row> = speeches::table
         .select(Row::as_select())
-        .filter(sql::<Bool>("status = 'synthesizing'"))
+        .filter(Condition("status = 'synthesizing'"))
         .filter(speeches::owner.ne(Some(Id(owner))))
         .load(tx.conn)?;
     for row in &lost {
@@ -427,7 +425,7 @@ pub fn open_load(conn: &mut Conn) -> QueryResult<(i64, i64)> {
     let (mut jobs, mut bytes) = (0, 0);
     for condition in [WAITING, "status = 'synthesizing'"] {
         let open: Vec<i64> = speeches::table
-            .filter(sql::<Bool>(condition))
+            .filter(Condition(condition))
             .select(speeches::text_bytes)
             .load(conn)?;
         jobs += i64::try_from(open.len()).unwrap_or(i64::MAX);
@@ -593,7 +591,7 @@ pub fn unchecked_urls(
         for _ in 0..allowance(&origin) {
             let next: Option<Option<String>> = speeches::table
                 .select(speeches::callback_url)
-                .filter(sql::<Bool>("status = 'checking'"))
+                .filter(Condition("status = 'checking'"))
                 .filter(speeches::callback_origin.eq(&origin))
                 .filter(speeches::callback_url.gt(&last_url))
                 .order(speeches::callback_url)
@@ -611,7 +609,7 @@ pub fn unchecked_urls(
 fn next_checking(conn: &mut Conn, after: Option<&str>) -> QueryResult<Option<String>> {
     let found: Option<Option<String>> = speeches::table
         .select(speeches::callback_origin)
-        .filter(sql::<Bool>("status = 'checking'"))
+        .filter(Condition("status = 'checking'"))
         .filter(speeches::callback_origin.gt(after.unwrap_or_default()))
         .order(speeches::callback_origin)
         .first(conn)
@@ -628,7 +626,7 @@ pub fn settle_check(tx: &mut Tx<'_>, url: &str, verdict: &Verdict) -> QueryResul
     const MOST: usize = 200;
     let rows: Vec<Row> = speeches::table
         .select(Row::as_select())
-        .filter(sql::<Bool>("status = 'checking'"))
+        .filter(Condition("status = 'checking'"))
         .filter(speeches::callback_origin.eq(deliveries::origin_of(url)))
         .filter(speeches::callback_url.eq(url))
         .order(speeches::created_at)
@@ -686,7 +684,7 @@ pub fn expire_held(tx: &mut Tx<'_>, hold_ms: i64) -> QueryResult<Option<Millis>>
     );
     let held: Vec<Row> = speeches::table
         .select(Row::as_select())
-        .filter(sql::<Bool>("status = 'checking'"))
+        .filter(Condition("status = 'checking'"))
         .filter(speeches::created_at.le(tx.now - hold_ms))
         .order(speeches::created_at)
         .limit(200)
@@ -696,7 +694,7 @@ pub fn expire_held(tx: &mut Tx<'_>, hold_ms: i64) -> QueryResult<Option<Millis>>
     }
     let next: Option<Millis> = speeches::table
         .select(speeches::created_at)
-        .filter(sql::<Bool>("status = 'checking'"))
+        .filter(Condition("status = 'checking'"))
         .order(speeches::created_at)
         .first(tx.conn)
         .optional()?;

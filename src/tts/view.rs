@@ -80,10 +80,14 @@ impl View {
     /// # Errors
     /// What the database says.
     pub fn read(&self, conn: &mut Conn, id: Uuid) -> QueryResult<Option<Speech>> {
-        Ok(match store::get(conn, id)? {
-            Some(row) => self.with_deliveries(conn, &[row])?.pop(),
+        let Some(row) = store::get(conn, id)? else {
+            return Ok(None);
+        };
+        let delivery = match row.callback_url {
+            Some(_) => deliveries::newest(conn, row.id)?,
             None => None,
-        })
+        };
+        Ok(Some(self.speech(&row, delivery.as_ref())))
     }
 
     /// Several rows with their newest deliveries.
