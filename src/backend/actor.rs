@@ -282,6 +282,8 @@ impl Supervised for Backend {
         // them changes nothing, since each is idempotent over there.
         self.life += 1;
         self.units = InFlight::default();
+        // A probe of the earlier life will not be heard of.
+        self.circuit.unused();
         self.idle.send_replace(true);
     }
 }

@@ -89,7 +89,7 @@ async fn check(url: &Url, config: &Config) -> Result<Answer, String> {
                 clock: Clock::resume(None),
             };
             let timeout = Duration::from_secs(config.callback.check_timeout_s);
-            probe(&sender, url, timeout, &Semaphore::new(1)).await
+            probe(&sender, url, timeout, &Semaphore::new(1), || {}).await
         }
     };
     Ok(Answer {

@@ -121,8 +121,15 @@ pub struct Report {
 }
 
 /// Asks a URL whether it is a receiver. `slots` bounds the exchanges under
-/// way with its origin; the wait between two looks holds none.
-pub async fn probe(sender: &Sender, url: &Url, timeout: Duration, slots: &Semaphore) -> Report {
+/// way with its origin; the wait between two looks holds none, and `waits` is
+/// called when it begins.
+pub async fn probe(
+    sender: &Sender,
+    url: &Url,
+    timeout: Duration,
+    slots: &Semaphore,
+    waits: impl FnOnce(),
+) -> Report {
     let mut probe = Probe {
         sender,
         url,
@@ -130,7 +137,7 @@ pub async fn probe(sender: &Sender, url: &Url, timeout: Duration, slots: &Semaph
         slots,
         steps: Vec::new(),
     };
-    let finding = probe.run().await;
+    let finding = probe.run(waits).await;
     Report {
         steps: probe.steps,
         finding,
@@ -146,9 +153,13 @@ struct Probe<'a> {
 }
 
 impl Probe<'_> {
-    async fn run(&mut self) -> Finding {
+    async fn run(&mut self, waits: impl FnOnce()) -> Finding {
+        let mut waits = Some(waits);
         for exchange in [Exchange::Options, Exchange::FirstPost, Exchange::SecondPost] {
             if exchange == Exchange::SecondPost {
+                if let Some(waits) = waits.take() {
+                    waits();
+                }
                 self.wait().await;
             }
             match self.exchange(exchange).await {

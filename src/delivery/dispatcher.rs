@@ -30,6 +30,8 @@ const KEPT_FOR_FIRST: usize = 32;
 const MAX_PER_ORIGIN: usize = 32;
 /// Checks under way at most to one receiver.
 const MAX_CHECKS_PER_ORIGIN: usize = 8;
+/// URLs of one receiver that may wait for their second look meanwhile.
+const MAX_WAITING_PER_ORIGIN: usize = 256;
 /// Waits between the probes of an origin that cannot be reached.
 const PROBE_AFTER_MS: [Millis; 5] = [1000, 2000, 5000, 10_000, 30_000];
 /// An origin that nobody has asked for so long is forgotten.
@@ -118,6 +120,8 @@ pub struct CallbackDispatcher {
 #[derive(Default)]
 struct Checks {
     urls: InFlight<String>,
+    /// Of `urls`, those that wait for their second look.
+    waiting: HashSet<String>,
     slots: HashMap<String, Rc<Semaphore>>,
     held: HashMap<String, Held>,
     probe: Alarm,
@@ -129,6 +133,22 @@ struct Checks {
 struct Held {
     failures: usize,
     next_probe_at: Millis,
+}
+
+impl Checks {
+    /// A probe of this origin has failed. What fails while the next probe is
+    /// still to come was on its way before, and changes nothing.
+    fn hold(&mut self, origin: String, now: Millis) {
+        let held = self.held.entry(origin).or_insert(Held {
+            failures: 0,
+            next_probe_at: now,
+        });
+        if held.next_probe_at <= now {
+            let wait = PROBE_AFTER_MS[held.failures.min(PROBE_AFTER_MS.len() - 1)];
+            held.failures += 1;
+            held.next_probe_at = now + wait;
+        }
+    }
 }
 
 impl CallbackDispatcher {
@@ -160,12 +180,6 @@ impl CallbackDispatcher {
         }
         let retries_running = self.units.len() - self.first_tries.len();
         let free_for_retries = (MAX_UNITS - KEPT_FOR_FIRST).saturating_sub(retries_running);
-        let blocked: Vec<String> = self
-            .per_origin
-            .iter()
-            .filter(|(_, running)| **running >= MAX_PER_ORIGIN)
-            .map(|(origin, _)| origin.clone())
-            .collect();
         let room = Room {
             free,
             free_for_retries,
@@ -180,7 +194,7 @@ impl CallbackDispatcher {
         let (dispatcher, life) = (ctx.address(), self.life);
         actix_rt::spawn(async move {
             let found = db
-                .read(move |conn| read_due(conn, now, &blocked, room, subject.as_ref()))
+                .read(move |conn| read_due(conn, now, room, subject.as_ref()))
                 .await;
             dispatcher.do_send(Found { found, life });
         });
@@ -257,9 +271,20 @@ impl Room {
             return false;
         }
         *at_origin += 1;
+        self.running.insert(row.id.0);
         self.free -= 1;
         self.free_for_retries -= usize::from(is_retry);
         true
+    }
+
+    /// The receivers that can take no more.
+    fn full_origins(&self) -> Vec<String> {
+        let full = |running: &usize| *running >= MAX_PER_ORIGIN;
+        let origins = self.per_origin.iter();
+        origins
+            .filter(|(_, running)| full(running))
+            .map(|(origin, _)| origin.clone())
+            .collect()
     }
 }
 
@@ -273,21 +298,27 @@ struct DueDelivery {
 fn read_due(
     conn: &mut Conn,
     now: Millis,
-    blocked: &[String],
     mut room: Room,
     subject: &dyn Subject,
 ) -> QueryResult<(Vec<DueDelivery>, Option<Millis>)> {
-    // Rows that are being tried still look due, so that many more are read.
-    let most = i64::try_from(room.free + room.running.len()).unwrap_or(i64::MAX);
-    let Due { rows, next_at } = store::due(conn, now, most, blocked)?;
     let mut taken = Vec::new();
-    for row in rows {
-        if room.takes(&row) {
-            let data = subject.data(conn, row.subject_id.0)?;
-            taken.push(DueDelivery { row, data });
+    loop {
+        // Rows that are being tried still look due, so that many more are read.
+        let most = i64::try_from(room.free + room.running.len()).unwrap_or(i64::MAX);
+        let blocked = room.full_origins();
+        let Due { rows, next_at } = store::due(conn, now, most, &blocked)?;
+        for row in rows {
+            if room.takes(&row) {
+                let data = subject.data(conn, row.subject_id.0)?;
+                taken.push(DueDelivery { row, data });
+            }
+        }
+        // Behind the rows of a receiver that has its share now there may be
+        // some of others.
+        if room.free == 0 || room.full_origins().len() == blocked.len() {
+            return Ok((taken, next_at));
         }
     }
-    Ok((taken, next_at))
 }
 
 impl Actor for CallbackDispatcher {
@@ -447,6 +478,10 @@ impl CallbackDispatcher {
         }
         let now = self.now();
         let held = self.checks.held.clone();
+        let mut waiting: HashMap<String, usize> = HashMap::new();
+        for url in &self.checks.waiting {
+            *waiting.entry(origin_of(url)).or_default() += 1;
+        }
         let (db, queue) = (self.parts.db.clone(), Arc::clone(&checks.queue));
         let (dispatcher, life) = (ctx.address(), self.life);
         actix_rt::spawn(async move {
@@ -455,7 +490,11 @@ impl CallbackDispatcher {
                     queue.unchecked(conn, &|origin| match held.get(origin) {
                         Some(held) if held.next_probe_at > now => 0,
                         Some(_) => 1,
-                        None => MAX_CHECKS_PER_ORIGIN,
+                        // Those that wait are found again and must leave room.
+                        None => {
+                            let waiting = waiting.get(origin).copied().unwrap_or(0);
+                            MAX_CHECKS_PER_ORIGIN + waiting.min(MAX_WAITING_PER_ORIGIN)
+                        }
                     })
                 })
                 .await;
@@ -483,8 +522,12 @@ impl CallbackDispatcher {
             url: url.clone(),
         };
         let (dispatcher, life) = (ctx.address(), self.life);
+        let waits = {
+            let (dispatcher, url) = (dispatcher.clone(), url.clone());
+            move || dispatcher.do_send(CheckWaits { url, life })
+        };
         actix_rt::spawn(async move {
-            let finding = spawn_unit(unit.run()).await.unwrap_or_else(|failure| {
+            let finding = spawn_unit(unit.run(waits)).await.unwrap_or_else(|failure| {
                 log::error!("a callback check failed: {failure}");
                 None
             });
@@ -504,11 +547,14 @@ impl CallbackDispatcher {
         );
         let (dispatcher, life) = (ctx.address(), self.life);
         actix_rt::spawn(async move {
-            let next = db.write(move |tx| queue.expire_held(tx, hold_ms)).await;
-            dispatcher.do_send(HeldUntil {
-                next: next.ok().flatten(),
-                life,
-            });
+            let next = db
+                .write(move |tx| queue.expire_held(tx, hold_ms))
+                .await
+                .unwrap_or_else(|error| {
+                    log::error!("held jobs could not be looked at: {error}");
+                    Some(db.clock().now() + STORE_PAUSE_MS)
+                });
+            dispatcher.do_send(HeldUntil { next, life });
         });
     }
 }
@@ -527,14 +573,36 @@ impl Handler<FoundChecks> for CallbackDispatcher {
         if life != self.life {
             return;
         }
-        let (fresh, again) = self
-            .checks
-            .urls
-            .take(found.unwrap_or_default(), String::clone);
+        let found = found.unwrap_or_else(|error| {
+            log::error!("unchecked URLs could not be read: {error}");
+            let at = self.now() + STORE_PAUSE_MS;
+            self.arm_checks(ctx, at);
+            Vec::new()
+        });
+        let (fresh, again) = self.checks.urls.take(found, String::clone);
         for url in fresh {
             self.check(url, ctx);
         }
         if again {
+            self.claim_checks(ctx);
+        }
+    }
+}
+
+/// A check waits for its second look, and others may go on.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct CheckWaits {
+    url: String,
+    life: u32,
+}
+
+impl Handler<CheckWaits> for CallbackDispatcher {
+    type Result = ();
+
+    fn handle(&mut self, CheckWaits { url, life }: CheckWaits, ctx: &mut Self::Context) {
+        if life == self.life {
+            self.checks.waiting.insert(url);
             self.claim_checks(ctx);
         }
     }
@@ -556,25 +624,13 @@ impl Handler<Checked> for CallbackDispatcher {
             return;
         }
         let origin = origin_of(&url);
+        self.checks.waiting.remove(&url);
         self.checks.urls.end(url);
-        if self.checks.urls.is_empty() {
-            self.checks.slots.clear();
-        }
+        self.checks
+            .slots
+            .retain(|_, slots| Rc::strong_count(slots) > 1);
         if matches!(finding, Some(Finding::Unreachable(_)) | None) {
-            let now = self.now();
-            let failures = self
-                .checks
-                .held
-                .get(&origin)
-                .map_or(0, |held| held.failures);
-            let wait = PROBE_AFTER_MS[failures.min(PROBE_AFTER_MS.len() - 1)];
-            self.checks.held.insert(
-                origin,
-                Held {
-                    failures: failures + 1,
-                    next_probe_at: now + wait,
-                },
-            );
+            self.checks.hold(origin, self.parts.db.clock().now());
             self.expire_held(ctx);
         } else {
             self.checks.held.remove(&origin);
@@ -601,14 +657,16 @@ impl CallbackDispatcher {
             .filter(|at| *at > now)
             .min();
         match next {
-            Some(at) => {
-                let dispatcher = ctx.address();
-                self.checks.probe.arm(self.parts.db.clock(), at, move || {
-                    dispatcher.do_send(CheckOwed)
-                });
-            }
+            Some(at) => self.arm_checks(ctx, at),
             None => self.checks.probe.disarm(),
         }
+    }
+
+    fn arm_checks(&mut self, ctx: &mut Context<Self>, at: Millis) {
+        let dispatcher = ctx.address();
+        self.checks.probe.arm(self.parts.db.clock(), at, move || {
+            dispatcher.do_send(CheckOwed)
+        });
     }
 }
 
@@ -661,12 +719,12 @@ struct Check {
 }
 
 impl Check {
-    async fn run(self) -> Option<Finding> {
+    async fn run(self, waits: impl FnOnce()) -> Option<Finding> {
         let url = Url::parse(&self.url).ok()?;
         let finding = match self.cache.known(&self.url) {
             Some(finding) => finding,
             None => {
-                probe(&self.sender, &url, self.timeout, &self.slots)
+                probe(&self.sender, &url, self.timeout, &self.slots, waits)
                     .await
                     .finding
             }
@@ -737,7 +795,7 @@ impl Handler<CheckNow> for CallbackDispatcher {
             .as_ref()
             .map(|checks| checks.cache.clone());
         Box::pin(async move {
-            let report = probe(&sender, &url, timeout, &Semaphore::new(1)).await;
+            let report = probe(&sender, &url, timeout, &Semaphore::new(1), || {}).await;
             if let Some(cache) = cache {
                 cache.note(url.as_str(), &report.finding);
             }

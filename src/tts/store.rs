@@ -188,6 +188,8 @@ pub struct Job {
 pub struct Claimed {
     /// The oldest queued job, if there was one.
     pub job: Option<Job>,
+    /// How many jobs nobody waited for any more.
+    pub expired: usize,
     /// When the next deadline of a waiting job comes.
     pub next_deadline_at: Option<Millis>,
 }
@@ -197,7 +199,10 @@ pub struct Claimed {
 /// # Errors
 /// What the database says.
 pub fn claim(tx: &mut Tx<'_>, owner: Uuid) -> QueryResult<Claimed> {
-    let next_deadline_at = expire(tx)?;
+    let Expired {
+        count: expired,
+        next_deadline_at,
+    } = expire(tx)?;
     let oldest: Option<Row> = speeches::table
         .select(Row::as_select())
         .filter(Condition("status = 'queued'"))
@@ -207,6 +212,7 @@ pub fn claim(tx: &mut Tx<'_>, owner: Uuid) -> QueryResult<Claimed> {
     let Some(row) = oldest else {
         return Ok(Claimed {
             job: None,
+            expired,
             next_deadline_at,
         });
     };
@@ -232,6 +238,7 @@ pub fn claim(tx: &mut Tx<'_>, owner: Uuid) -> QueryResult<Claimed> {
     })?;
     Ok(Claimed {
         job: Some(Job { row, text }),
+        expired,
         next_deadline_at,
     })
 }
@@ -239,12 +246,20 @@ pub fn claim(tx: &mut Tx<'_>, owner: Uuid) -> QueryResult<Claimed> {
 /// Jobs that nobody works on yet.
 const WAITING: &str = "status IN ('checking', 'queued')";
 
-/// Fails the waiting jobs whose deadline has come, and says when the next
-/// one comes.
+/// What a look at the deadlines of waiting jobs has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expired {
+    /// How many jobs have failed in this commit.
+    pub count: usize,
+    /// When the next deadline comes.
+    pub next_deadline_at: Option<Millis>,
+}
+
+/// Fails the waiting jobs whose deadline has come, at most 100 a commit.
 ///
 /// # Errors
 /// What the database says.
-pub fn expire(tx: &mut Tx<'_>) -> QueryResult<Option<Millis>> {
+pub fn expire(tx: &mut Tx<'_>) -> QueryResult<Expired> {
     /// Few enough that a claim behind a thousand dead jobs is not held up.
     const MOST: i64 = 100;
     let rows: Vec<Row> = speeches::table
@@ -257,12 +272,16 @@ pub fn expire(tx: &mut Tx<'_>) -> QueryResult<Option<Millis>> {
     for row in &rows {
         end_failed(tx, row, &deadline_exceeded(), "TTSWorker")?;
     }
-    speeches::table
+    let next_deadline_at = speeches::table
         .select(speeches::deadline_at)
         .filter(Condition(WAITING))
         .order(speeches::deadline_at)
         .first(tx.conn)
-        .optional()
+        .optional()?;
+    Ok(Expired {
+        count: rows.len(),
+        next_deadline_at,
+    })
 }
 
 /// The failure of a job that nobody waits for any more.

@@ -6,6 +6,7 @@
 //! and its outcome committed.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,11 +15,11 @@ use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use super::store::{self, Claimed, Fence, Finished, Job};
+use super::store::{self, Claimed, Expired, Fence, Finished, Job};
 use super::voices::Voices;
 use crate::clock::{Alarm, Millis};
 use crate::contract::{Audio, Failure, Progress};
-use crate::db::Db;
+use crate::db::{Db, StoreError};
 use crate::delivery::DeliveryOwed;
 use crate::edge::links::extension;
 use crate::files::{FileError, Files, Spool, Stored};
@@ -79,6 +80,9 @@ pub struct TtsWorker {
     children: ChildBoard,
     speaking: Option<oneshot::Sender<()>>,
     current: Option<Uuid>,
+    /// Jobs that were called off while a claim was under way, whose answer
+    /// may be one of them.
+    canceled_early: HashSet<Uuid>,
     /// A hint came while the unit was claiming: what it found may be old.
     again: bool,
     finishing: usize,
@@ -131,6 +135,7 @@ impl TtsWorker {
             children: parts.children,
             speaking: None,
             current: None,
+            canceled_early: HashSet::new(),
             again: false,
             finishing: 0,
             life: 0,
@@ -161,6 +166,7 @@ impl TtsWorker {
             voices: self.voices.clone(),
             progress: self.progress.clone(),
             settings: self.settings.clone(),
+            dispatcher: self.dispatcher.clone(),
             worker: ctx.address(),
             synthesizer,
             life: self.life,
@@ -251,6 +257,7 @@ impl Supervised for TtsWorker {
         self.life += 1;
         self.call_off();
         self.current = None;
+        self.canceled_early.clear();
         self.expiry_at = None;
         self.finishing = 0;
         self.idle.send_replace(true);
@@ -271,6 +278,8 @@ impl Handler<JobCanceled> for TtsWorker {
     fn handle(&mut self, JobCanceled(id): JobCanceled, _: &mut Self::Context) {
         if self.current == Some(id) {
             self.call_off();
+        } else if self.current.is_none() && self.speaking.is_some() {
+            self.canceled_early.insert(id);
         }
     }
 }
@@ -295,21 +304,28 @@ impl Handler<Expire> for TtsWorker {
         self.expiry_at = None;
         let (db, worker, dispatcher) = (self.db.clone(), ctx.address(), self.dispatcher.clone());
         actix_rt::spawn(async move {
-            let next = db.write(store::expire).await;
+            let expired = db.write(store::expire).await;
             let _ = dispatcher.try_send(DeliveryOwed);
-            worker.do_send(Expired(next.ok().flatten()));
+            worker.do_send(Looked(expired));
         });
     }
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Expired(Option<Millis>);
+struct Looked(Result<Expired, StoreError>);
 
-impl Handler<Expired> for TtsWorker {
+impl Handler<Looked> for TtsWorker {
     type Result = ();
 
-    fn handle(&mut self, Expired(next): Expired, ctx: &mut Self::Context) {
+    fn handle(&mut self, Looked(expired): Looked, ctx: &mut Self::Context) {
+        let next = match expired {
+            Ok(expired) => expired.next_deadline_at,
+            Err(error) => {
+                log::error!("deadlines could not be looked at: {error}");
+                Some(self.db.clock().now() + STORE_PAUSE_MS)
+            }
+        };
         self.arm_expiry(ctx, next);
     }
 }
@@ -329,6 +345,9 @@ impl Handler<Claims> for TtsWorker {
     fn handle(&mut self, claims: Claims, ctx: &mut Self::Context) {
         if claims.life == self.life {
             self.current = Some(claims.id);
+            if self.canceled_early.contains(&claims.id) {
+                self.call_off();
+            }
         }
         self.arm_expiry(ctx, claims.next_deadline_at);
     }
@@ -373,6 +392,7 @@ impl Handler<Spoke> for TtsWorker {
         self.synthesizer = Some(synthesizer);
         self.speaking = None;
         self.current = None;
+        self.canceled_early.clear();
         let now = self.db.clock().now();
         match spoke.next {
             Next::Claim => self.pump(ctx),
@@ -421,9 +441,10 @@ impl Handler<FinishedOne> for TtsWorker {
     fn handle(&mut self, FinishedOne { life }: FinishedOne, ctx: &mut Self::Context) {
         if life == self.life {
             self.finishing = self.finishing.saturating_sub(1);
-            self.pump(ctx);
-            self.tell_if_idle();
         }
+        // Also what a unit of an earlier life has given back is to be claimed.
+        self.pump(ctx);
+        self.tell_if_idle();
     }
 }
 
@@ -467,6 +488,7 @@ struct SpeakUnit {
     voices: Voices,
     progress: ProgressBoard,
     settings: Settings,
+    dispatcher: Recipient<DeliveryOwed>,
     worker: Addr<TtsWorker>,
     synthesizer: Synthesizer,
     life: u32,
@@ -492,16 +514,15 @@ impl SpeakUnit {
             }
         };
         let Claimed {
-            job: Some(job),
+            job,
+            expired,
             next_deadline_at,
-        } = claimed
-        else {
-            return self.ends(
-                Next::Wait {
-                    next_deadline_at: claimed.next_deadline_at,
-                },
-                None,
-            );
+        } = claimed;
+        if expired > 0 {
+            let _ = self.dispatcher.try_send(DeliveryOwed);
+        }
+        let Some(job) = job else {
+            return self.ends(Next::Wait { next_deadline_at }, None);
         };
         let id = job.row.id.0;
         self.worker.do_send(Claims {

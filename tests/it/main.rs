@@ -7,6 +7,7 @@
     reason = "a test fails by a panic"
 )]
 
+mod actors;
 mod callbacks;
 mod cancel;
 mod chain;

@@ -1,0 +1,221 @@
+//! Backend: its errands by the clock, and what it spares a TTS service.
+
+use actix::Addr;
+use hoiam::backend::actor::Parts;
+use hoiam::backend::{Backend, TaskEnded, TaskSubmitted, store as tasks};
+use hoiam::contract::{Catalog, Service};
+use hoiam::files::Files;
+use hoiam::progress::ProgressBoard;
+use serde_json::json;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::support::{
+    Heard, Probe, Reply, START, Seen, Server, World, eventually, task, task_row, tts_client,
+};
+
+pub fn start(world: &mut World, server: &Server) -> (Addr<Backend>, Heard) {
+    let (probe, heard) = Probe::start();
+    let parts = Parts {
+        db: world.db.clone(),
+        files: Files::open(&world.folder.path().join("files"), Service::Backend).unwrap(),
+        tts: tts_client(server),
+        dispatcher: probe.recipient(),
+        progress: ProgressBoard::new(world.db.clone()),
+        voices: watch::Sender::new(Catalog::default()),
+    };
+    (world.tree.start("backend", Backend::new(parts)), heard)
+}
+
+/// A TTS service that answers hand-overs with `hand_over`, and knows of no
+/// voices and no speech.
+pub fn tts(hand_over: impl Fn(&Seen) -> Reply + Send + 'static) -> Server {
+    Server::start(move |seen| match seen.method.as_str() {
+        "PUT" => hand_over(seen),
+        _ => Reply::Status(404),
+    })
+}
+
+pub fn accepts(seen: &Seen) -> Reply {
+    let id = seen.path.rsplit('/').next().unwrap();
+    Reply::Json(
+        202,
+        json!({ "id": id, "status": "queued", "format": "wav" }),
+    )
+}
+
+pub async fn submit(world: &World, timeout_s: u32, many: usize) -> Vec<Uuid> {
+    let submitted = world.db.write(move |tx| {
+        (0..many)
+            .map(|_| {
+                let id = Uuid::now_v7();
+                task(id, timeout_s)(tx)?;
+                Ok(id)
+            })
+            .collect()
+    });
+    submitted.await.unwrap()
+}
+
+#[actix_rt::test]
+async fn a_hand_over_that_fails_is_tried_again_by_the_schedule() {
+    let mut world = World::new(Service::Backend);
+    let server = tts(|_| Reply::Status(500));
+    let id = submit(&world, 3600, 1).await[0];
+    let (_backend, _) = start(&mut world, &server);
+    let mut waits = Vec::new();
+    for attempt in 1..=7 {
+        eventually("the try is recorded", || async {
+            task_row(&world.db, id).await.errand_attempt == attempt
+        })
+        .await;
+        let due_at = task_row(&world.db, id).await.errand_due_at.unwrap();
+        waits.push(due_at - world.now());
+        world.settle().await;
+        world.advance_to(due_at - 1);
+        world.settle().await;
+        assert_eq!(server.count("PUT"), usize::try_from(attempt).unwrap());
+        world.advance_ms(1);
+    }
+    assert_eq!(waits, [1000, 2000, 5000, 10_000, 30_000, 30_000, 30_000]);
+}
+
+#[actix_rt::test]
+async fn a_tts_service_that_is_down_gets_one_probe_at_a_time_and_waiting_is_no_attempt() {
+    let mut world = World::new(Service::Backend);
+    let server = tts(|_| Reply::Status(500));
+    let ids = submit(&world, 3600, 90).await;
+    let (_backend, _) = start(&mut world, &server);
+    eventually("the first wave is over", || async {
+        let mut recorded = 0;
+        for id in &ids {
+            recorded += task_row(&world.db, *id).await.errand_attempt;
+        }
+        recorded >= 64
+    })
+    .await;
+    world.settle().await;
+    let first_wave = server.count("PUT");
+    assert!(first_wave < 70, "{first_wave}");
+    for (probe, wait_ms) in [(1, 1000), (2, 2000), (3, 4000)] {
+        world.advance_ms(wait_ms);
+        eventually("the probe is sent", || async {
+            server.count("PUT") == first_wave + probe
+        })
+        .await;
+        world.settle().await;
+        world.settle().await;
+        assert_eq!(server.count("PUT"), first_wave + probe);
+    }
+    let mut tries = 0;
+    let mut untouched = 0;
+    for id in &ids {
+        let row = task_row(&world.db, *id).await;
+        tries += row.errand_attempt;
+        untouched += usize::from(row.errand_attempt == 0);
+    }
+    assert_eq!(usize::try_from(tries).unwrap(), first_wave + 3);
+    assert!(untouched >= 90 - first_wave - 3, "{untouched}");
+
+    server.answers(accepts);
+    world.advance_ms(60_000);
+    for id in &ids {
+        eventually("all are handed over once it answers", || async {
+            task_row(&world.db, *id).await.status == "in_progress"
+        })
+        .await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_retry_after_pauses_all_hand_overs() {
+    let mut world = World::new(Service::Backend);
+    let server = tts(|_| Reply::RetryAfter(429, 7));
+    let first = submit(&world, 3600, 1).await[0];
+    let (backend, _) = start(&mut world, &server);
+    eventually("the try is recorded", || async {
+        task_row(&world.db, first).await.errand_attempt == 1
+    })
+    .await;
+    world.settle().await;
+    server.answers(accepts);
+    let second = submit(&world, 3600, 1).await[0];
+    backend.do_send(TaskSubmitted);
+    world.settle().await;
+    world.advance_ms(6999);
+    world.settle().await;
+    assert_eq!(server.count("PUT"), 1);
+    world.advance_ms(1);
+    for id in [first, second] {
+        eventually("it is handed over", || async {
+            task_row(&world.db, id).await.status == "in_progress"
+        })
+        .await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_task_is_abandoned_only_once_no_hand_over_of_it_is_under_way() {
+    let mut world = World::new(Service::Backend);
+    let server = tts(|_| Reply::Hang);
+    let id = submit(&world, 3600, 1).await[0];
+    let (backend, _) = start(&mut world, &server);
+    eventually("the hand-over is under way", || async {
+        server.hanging() == 1
+    })
+    .await;
+    let canceled = world.db.write(move |tx| tasks::cancel(tx, id));
+    canceled.await.unwrap();
+    for _ in 0..5 {
+        backend.do_send(TaskEnded);
+        world.settle().await;
+    }
+    assert!(
+        !server
+            .seen()
+            .iter()
+            .any(|seen| seen.path.ends_with("/cancel"))
+    );
+    server.release();
+    eventually("it is abandoned", || async {
+        let row = task_row(&world.db, id).await;
+        row.status == "canceled" && row.errand.is_none()
+    })
+    .await;
+    let abandons = server.seen();
+    let abandons = abandons
+        .iter()
+        .filter(|seen| seen.path == format!("/v1/speech/{id}/cancel"));
+    assert_eq!(abandons.count(), 1);
+}
+
+#[actix_rt::test]
+async fn a_task_whose_time_is_over_is_left_to_the_watchdog() {
+    let mut world = World::new(Service::Backend);
+    let server = tts(accepts);
+    let id = submit(&world, 5, 1).await[0];
+    world.advance_to(START + 5000);
+    let (backend, heard) = start(&mut world, &server);
+    for _ in 0..5 {
+        backend.do_send(TaskSubmitted);
+        world.settle().await;
+    }
+    assert_eq!(server.count("PUT"), 0);
+    assert_eq!(task_row(&world.db, id).await.status, "queued");
+    // Each errand that has run tells the dispatcher: none has.
+    assert_eq!(heard.count("DeliveryOwed"), 0);
+}
+
+#[actix_rt::test]
+async fn what_the_hand_over_carries_is_the_time_that_remains() {
+    let mut world = World::new(Service::Backend);
+    let server = tts(accepts);
+    submit(&world, 60, 1).await;
+    world.advance_ms(10_001);
+    let (_backend, _) = start(&mut world, &server);
+    eventually("it is handed over", || async { server.count("PUT") == 1 }).await;
+    let put = server.seen().into_iter().find(|seen| seen.method == "PUT");
+    let body: serde_json::Value = serde_json::from_slice(&put.unwrap().body).unwrap();
+    assert_eq!(body["timeout_s"], 50, "rounded up");
+    assert_eq!(body["callback_url"], "http://127.0.0.1:9/v1/callbacks");
+}

@@ -1,0 +1,201 @@
+//! The callback checks of the dispatcher, before the heavy work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Addr;
+use hoiam::contract::Service;
+use hoiam::delivery::check::CheckCache;
+use hoiam::delivery::dispatcher::{CheckParts, InDelivery, Parts};
+use hoiam::delivery::{CallbackDispatcher, CheckOwed};
+use hoiam::tts::Workers;
+use uuid::Uuid;
+
+use super::dispatcher::Things;
+use super::support::{
+    Reply, START, Server, World, error_code, eventually, job_is, job_row, sender, unchecked_job,
+};
+
+const HOLD_MS: i64 = 900_000;
+
+fn start(world: &mut World, timeout: Duration) -> Addr<CallbackDispatcher> {
+    let parts = Parts {
+        db: world.db.clone(),
+        sender: sender(world.db.clock()),
+        schedule: vec![Duration::ZERO, Duration::from_secs(1)],
+        subject: Arc::new(Things),
+        in_delivery: InDelivery::default(),
+        checks: Some(CheckParts {
+            queue: Arc::new(Workers::default()),
+            cache: CheckCache::new(world.db.clock().clone()),
+            timeout,
+            hold_ms: HOLD_MS,
+        }),
+    };
+    world
+        .tree
+        .start("dispatcher", CallbackDispatcher::new(parts))
+}
+
+const PATIENT: Duration = Duration::from_secs(60);
+
+async fn accept(world: &World, urls: impl IntoIterator<Item = String>) -> Vec<Uuid> {
+    let urls: Vec<String> = urls.into_iter().collect();
+    let accepted = world.db.write(move |tx| {
+        urls.iter()
+            .map(|url| {
+                let id = Uuid::now_v7();
+                unchecked_job(id, url, 86_400)(tx)?;
+                Ok(id)
+            })
+            .collect()
+    });
+    accepted.await.unwrap()
+}
+
+async fn all_are(world: &World, jobs: &[Uuid], status: &str) {
+    eventually("the jobs have gone on", || async {
+        for id in jobs {
+            if !job_is(&world.db, *id, status).await {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+}
+
+#[actix_rt::test]
+async fn many_jobs_of_one_url_are_opened_by_one_probe() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Status(204));
+    let jobs = accept(&world, vec![server.url("/hook"); 250]).await;
+    let _dispatcher = start(&mut world, PATIENT);
+    all_are(&world, &jobs, "queued").await;
+    assert_eq!(server.seen().len(), 1);
+    assert_eq!(server.count("OPTIONS"), 1);
+}
+
+#[actix_rt::test]
+async fn at_most_eight_probes_of_an_origin_run_at_once() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Hang);
+    let jobs = accept(&world, (0..30).map(|n| server.url(&format!("/{n}")))).await;
+    let dispatcher = start(&mut world, PATIENT);
+    eventually("eight run", || async { server.hanging() == 8 }).await;
+    dispatcher.do_send(CheckOwed);
+    world.settle().await;
+    server.release();
+    all_are(&world, &jobs, "queued").await;
+    assert_eq!(server.most_hanging(), 8);
+}
+
+#[actix_rt::test]
+async fn the_wait_for_the_second_look_holds_no_slot() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|seen| match seen.path.starts_with("/gone") {
+        true => Reply::Status(404),
+        false => Reply::Status(204),
+    });
+    let gone = (0..20).map(|n| server.url(&format!("/gone/{n}")));
+    let gone = accept(&world, gone).await;
+    let open = accept(&world, [server.url("/open")]).await;
+    let _dispatcher = start(&mut world, PATIENT);
+    all_are(&world, &open, "queued").await;
+    eventually("every one has had its first look", || async {
+        server.count("POST") == 20
+    })
+    .await;
+    world.settle().await;
+    for id in &gone {
+        assert!(job_is(&world.db, *id, "checking").await);
+    }
+    world.advance_ms(5000);
+    all_are(&world, &gone, "failed").await;
+    let row = job_row(&world.db, gone[0]).await;
+    assert_eq!(
+        error_code(row.error.as_deref()).as_deref(),
+        Some("callback_not_found")
+    );
+    assert_eq!(row.callback_check, "not_found");
+    assert_eq!(row.ended_at, Some(START + 5000));
+}
+
+#[actix_rt::test]
+async fn an_origin_that_cannot_be_reached_is_probed_by_the_schedule_until_the_hold_is_over() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Hang);
+    let jobs = accept(&world, (0..12).map(|n| server.url(&format!("/{n}")))).await;
+    let _dispatcher = start(&mut world, Duration::from_millis(100));
+    eventually("the first eight are tried", || async {
+        server.count("OPTIONS") >= 8
+    })
+    .await;
+    // Each wait of the schedule, and one probe after it.
+    let mut tried = server.count("OPTIONS");
+    for (shortest, longest) in [(0, 3000), (1500, 5000), (4500, 9000)] {
+        let waited = world
+            .advance_until(100, 60_000, || server.count("OPTIONS") > tried)
+            .await;
+        assert!(
+            (shortest..longest).contains(&waited),
+            "{waited} ms before probe {}",
+            tried + 1
+        );
+        world.settle().await;
+        tried += 1;
+        assert!(tried >= 9 && server.count("OPTIONS") == tried);
+    }
+    for id in &jobs {
+        assert!(job_is(&world.db, *id, "checking").await);
+    }
+    world.advance_to(START + HOLD_MS - 1);
+    world.settle().await;
+    assert!(job_is(&world.db, jobs[0], "checking").await);
+    world.advance_ms(1);
+    all_are(&world, &jobs, "failed").await;
+    for id in &jobs {
+        let row = job_row(&world.db, *id).await;
+        assert_eq!(
+            error_code(row.error.as_deref()).as_deref(),
+            Some("callback_unreachable")
+        );
+        assert_eq!(row.ended_at, Some(START + HOLD_MS));
+    }
+    server.release();
+}
+
+#[actix_rt::test]
+async fn an_origin_that_comes_back_lets_all_its_jobs_go_on() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Hang);
+    let jobs = accept(&world, (0..12).map(|n| server.url(&format!("/{n}")))).await;
+    let _dispatcher = start(&mut world, Duration::from_millis(100));
+    eventually("it is tried", || async { server.count("OPTIONS") >= 8 }).await;
+    server.answers(|_| Reply::Status(405));
+    world
+        .advance_until(100, 60_000, || server.count("OPTIONS") >= 9)
+        .await;
+    all_are(&world, &jobs, "queued").await;
+    server.release();
+}
+
+#[actix_rt::test]
+async fn a_receiver_that_is_not_there_hears_of_it_once() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Status(404));
+    let jobs = accept(&world, [server.url("/hook")]).await;
+    let _dispatcher = start(&mut world, PATIENT);
+    eventually("the first look is over", || async {
+        server.count("POST") == 1
+    })
+    .await;
+    world.settle().await;
+    world.advance_ms(5000);
+    all_are(&world, &jobs, "failed").await;
+    eventually("its callback is tried", || async {
+        server.count("POST") == 3
+    })
+    .await;
+    assert_eq!(server.count("OPTIONS"), 1);
+}

@@ -1,0 +1,203 @@
+//! CallbackDispatcher: the schedule by the clock, and a fair share for all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Addr;
+use diesel::prelude::*;
+use hoiam::contract::{DeliveryType, Service, parse_rfc3339};
+use hoiam::db::schema::deliveries as table;
+use hoiam::db::{Conn, Db};
+use hoiam::delivery::dispatcher::{InDelivery, Parts, Subject};
+use hoiam::delivery::store::{self as deliveries, Row};
+use hoiam::delivery::{CallbackDispatcher, DeliveryOwed};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::support::{Reply, START, Server, World, eventually, sender};
+
+/// What the callbacks carry here.
+pub struct Things;
+
+impl Subject for Things {
+    fn data(&self, _: &mut Conn, id: Uuid) -> QueryResult<Option<Value>> {
+        Ok(Some(json!({ "id": id })))
+    }
+}
+
+pub fn start(world: &mut World, schedule_s: &[u64]) -> Addr<CallbackDispatcher> {
+    let parts = Parts {
+        db: world.db.clone(),
+        sender: sender(world.db.clock()),
+        schedule: schedule_s
+            .iter()
+            .copied()
+            .map(Duration::from_secs)
+            .collect(),
+        subject: Arc::new(Things),
+        in_delivery: InDelivery::default(),
+        checks: None,
+    };
+    world
+        .tree
+        .start("dispatcher", CallbackDispatcher::new(parts))
+}
+
+pub async fn owe(db: &Db, urls: Vec<String>) -> Vec<Uuid> {
+    db.write(move |tx| {
+        urls.iter()
+            .map(|url| deliveries::owe(tx, Uuid::now_v7(), DeliveryType::TaskCompleted, url))
+            .collect()
+    })
+    .await
+    .unwrap()
+}
+
+pub async fn row(db: &Db, id: Uuid) -> Row {
+    db.read(move |conn| deliveries::get(conn, id))
+        .await
+        .unwrap()
+        .unwrap()
+}
+
+async fn attempts_made(db: &Db, id: Uuid, attempts: i32) {
+    eventually("the attempt is recorded", || async {
+        row(db, id).await.attempts == attempts
+    })
+    .await;
+}
+
+#[actix_rt::test]
+async fn each_attempt_comes_at_its_time_and_the_last_failure_exhausts() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Status(500));
+    let id = owe(&world.db, vec![server.url("/")]).await[0];
+    let _dispatcher = start(&mut world, &[0, 1, 60]);
+    let mut expected = vec![START];
+    for (made, wait_ms) in [(1, 1000), (2, 60_000)] {
+        attempts_made(&world.db, id, made).await;
+        let now = world.now();
+        let next_at = row(&world.db, id).await.next_attempt_at.unwrap();
+        // Jitter is at most a tenth, and only added.
+        assert!((now + wait_ms..=now + wait_ms + wait_ms / 10).contains(&next_at));
+        world.settle().await;
+        world.advance_to(next_at - 1);
+        world.settle().await;
+        assert_eq!(row(&world.db, id).await.attempts, made);
+        world.advance_ms(1);
+        expected.push(next_at);
+    }
+    attempts_made(&world.db, id, 3).await;
+    let ended = row(&world.db, id).await;
+    assert_eq!(ended.status, "exhausted");
+    let log = world
+        .db
+        .read(move |conn| deliveries::attempts_of(conn, &[ended]))
+        .await
+        .unwrap();
+    let times: Vec<i64> = log[&id]
+        .iter()
+        .map(|attempt| parse_rfc3339(&attempt.at).unwrap())
+        .collect();
+    assert_eq!(times, expected);
+    world.advance_ms(86_400_000);
+    world.settle().await;
+    assert_eq!(server.count("POST"), 3);
+}
+
+#[actix_rt::test]
+async fn a_receivers_retry_after_is_waited_for() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::RetryAfter(503, 120));
+    let id = owe(&world.db, vec![server.url("/")]).await[0];
+    let _dispatcher = start(&mut world, &[0, 1, 1]);
+    attempts_made(&world.db, id, 1).await;
+    let next_at = row(&world.db, id).await.next_attempt_at.unwrap();
+    assert!((START + 120_000..=START + 132_000).contains(&next_at));
+    server.answers(|_| Reply::Status(204));
+    world.settle().await;
+    world.advance_to(next_at);
+    attempts_made(&world.db, id, 2).await;
+    assert_eq!(row(&world.db, id).await.status, "delivered");
+}
+
+#[actix_rt::test]
+async fn a_receiver_that_is_gone_is_left_alone() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Status(410));
+    let id = owe(&world.db, vec![server.url("/")]).await[0];
+    let _dispatcher = start(&mut world, &[0, 1, 1]);
+    attempts_made(&world.db, id, 1).await;
+    let row = row(&world.db, id).await;
+    assert_eq!(
+        (row.status.as_str(), row.next_attempt_at),
+        ("aborted", None)
+    );
+}
+
+#[actix_rt::test]
+async fn a_storm_of_retries_leaves_slots_for_first_attempts() {
+    let mut world = World::new(Service::Tts);
+    let slow: Vec<Server> = (0..4).map(|_| Server::start(|_| Reply::Hang)).collect();
+    let urls = slow
+        .iter()
+        .flat_map(|server| vec![server.url("/"); 40])
+        .collect();
+    owe(&world.db, urls).await;
+    let retries = world.db.write(|tx| {
+        diesel::update(table::table)
+            .set(table::attempt.eq(1))
+            .execute(tx.conn)
+    });
+    assert_eq!(retries.await.unwrap(), 160);
+    let dispatcher = start(&mut world, &[0, 1, 1]);
+    let under_way = || slow.iter().map(Server::hanging).sum::<usize>();
+    eventually("the retries fill their slots", || async {
+        under_way() == 96
+    })
+    .await;
+    let fast = Server::start(|_| Reply::Status(204));
+    let new = owe(&world.db, vec![fast.url("/")]).await[0];
+    dispatcher.do_send(DeliveryOwed);
+    attempts_made(&world.db, new, 1).await;
+    assert_eq!(row(&world.db, new).await.status, "delivered");
+    assert_eq!(under_way(), 96);
+    slow.iter().for_each(Server::release);
+}
+
+#[actix_rt::test]
+async fn a_slow_receiver_holds_up_no_other_however_much_it_is_owed() {
+    let mut world = World::new(Service::Tts);
+    let slow = Server::start(|_| Reply::Hang);
+    owe(&world.db, vec![slow.url("/"); 300]).await;
+    world.advance_ms(1);
+    let fast = Server::start(|_| Reply::Status(204));
+    let other = owe(&world.db, vec![fast.url("/")]).await[0];
+    let _dispatcher = start(&mut world, &[0, 1, 1]);
+    attempts_made(&world.db, other, 1).await;
+    eventually("the slow one has its share", || async {
+        slow.hanging() == 32
+    })
+    .await;
+    world.settle().await;
+    assert_eq!(slow.most_hanging(), 32);
+    slow.release();
+}
+
+#[actix_rt::test]
+async fn an_attempt_that_runs_is_not_made_twice_however_many_hints_come() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Hang);
+    let id = owe(&world.db, vec![server.url("/")]).await[0];
+    let dispatcher = start(&mut world, &[0, 1, 1]);
+    eventually("the attempt is made", || async { server.hanging() == 1 }).await;
+    for _ in 0..20 {
+        dispatcher.do_send(DeliveryOwed);
+        world.settle().await;
+    }
+    server.release();
+    attempts_made(&world.db, id, 1).await;
+    world.settle().await;
+    assert_eq!(server.count("POST"), 1);
+    assert_eq!(row(&world.db, id).await.status, "delivered");
+}

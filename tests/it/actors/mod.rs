@@ -1,0 +1,10 @@
+//! Each actor alone: probes stand where its neighbours are, a small HTTP
+//! server where it calls somebody, and time is moved by hand.
+
+mod backend;
+mod checks;
+mod dispatcher;
+mod panics;
+mod support;
+mod watchdog;
+mod worker;

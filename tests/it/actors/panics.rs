@@ -1,0 +1,185 @@
+//! A panic in an actor: what was owed before, and what comes after, is done
+//! all the same.
+
+use actix_web::{App, test, web};
+use hoiam::backend::{TaskSubmitted, store as tasks};
+use hoiam::contract::Service;
+use hoiam::delivery::DeliveryOwed;
+use hoiam::edge::system::{System, system};
+use hoiam::tts::JobQueued;
+use serde_json::Value;
+
+use super::support::{Reply, START, Server, World, eventually, task_row, tts_client};
+use super::{backend, dispatcher, worker};
+
+/// Makes the actor panic and waits until it lives again.
+async fn panics(world: &World, name: &str) {
+    let board = world.tree.status();
+    let restarts = || {
+        let children = board.children();
+        let actor = children.iter().find(|child| child.name == name).unwrap();
+        (actor.restarts, actor.state)
+    };
+    let (before, _) = restarts();
+    assert!(board.rehearse_panic(name));
+    eventually("it is restarted", || async {
+        restarts() == (before + 1, hoiam::supervision::ChildState::Running)
+    })
+    .await;
+}
+
+/// The restarts of an actor as `/v1/system` shows them.
+async fn shown_restarts(world: &World, name: &str) -> Value {
+    let state = web::Data::new(System {
+        role: "all",
+        started_at: START,
+        board: world.tree.status(),
+        dbs: vec![world.db.clone()],
+        children: std::sync::Arc::new(Default::default),
+    });
+    let app = App::new()
+        .app_data(state)
+        .route("/v1/system", web::get().to(system));
+    let app = test::init_service(app).await;
+    let request = test::TestRequest::get().uri("/v1/system").to_request();
+    let page: Value = test::call_and_read_body_json(&app, request).await;
+    let actors = page["actors"].as_array().unwrap();
+    let actor = actors.iter().find(|actor| actor["name"] == name).unwrap();
+    actor["restarts"].clone()
+}
+
+#[actix_rt::test]
+async fn the_dispatcher_delivers_what_was_owed_before_and_after_its_panic() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Hang);
+    let before = dispatcher::owe(&world.db, vec![server.url("/")]).await[0];
+    let addr = dispatcher::start(&mut world, &[0, 1, 1]);
+    eventually("it is being tried", || async { server.hanging() == 1 }).await;
+    // Nobody tells the dispatcher of this one.
+    let unheard = dispatcher::owe(&world.db, vec![server.url("/")]).await[0];
+    panics(&world, "dispatcher").await;
+    server.release();
+    let after = dispatcher::owe(&world.db, vec![server.url("/")]).await[0];
+    addr.do_send(DeliveryOwed);
+    for id in [before, unheard, after] {
+        eventually("it is delivered", || async {
+            dispatcher::row(&world.db, id).await.status == "delivered"
+        })
+        .await;
+        assert_eq!(dispatcher::row(&world.db, id).await.attempts, 1);
+    }
+    assert_eq!(shown_restarts(&world, "dispatcher").await, 1);
+}
+
+#[actix_rt::test]
+async fn the_backend_hands_over_what_was_submitted_before_and_after_its_panic() {
+    let mut world = World::new(Service::Backend);
+    let server = backend::tts(|_| Reply::Hang);
+    let before = backend::submit(&world, 3600, 1).await[0];
+    let (addr, _) = backend::start(&mut world, &server);
+    eventually("it is being handed over", || async {
+        server.hanging() == 1
+    })
+    .await;
+    let unheard = backend::submit(&world, 3600, 1).await[0];
+    server.answers(|seen| match seen.method.as_str() {
+        "PUT" => backend::accepts(seen),
+        _ => Reply::Status(404),
+    });
+    panics(&world, "backend").await;
+    let after = backend::submit(&world, 3600, 1).await[0];
+    addr.do_send(TaskSubmitted);
+    for id in [before, unheard, after] {
+        eventually("it is handed over", || async {
+            task_row(&world.db, id).await.status == "in_progress"
+        })
+        .await;
+    }
+    server.release();
+    assert_eq!(shown_restarts(&world, "backend").await, 1);
+}
+
+#[actix_rt::test]
+async fn a_probe_that_was_under_way_at_the_panic_is_made_again_at_once() {
+    let mut world = World::new(Service::Backend);
+    let server = backend::tts(|_| Reply::Status(500));
+    let ids = backend::submit(&world, 3600, 3).await;
+    let (_addr, _) = backend::start(&mut world, &server);
+    for id in &ids {
+        eventually("all have failed", || async {
+            task_row(&world.db, *id).await.errand_attempt == 1
+        })
+        .await;
+    }
+    world.settle().await;
+    let tried = server.count("PUT");
+    server.answers(|_| Reply::Hang);
+    world.advance_ms(1000);
+    eventually("the probe is under way", || async {
+        server.count("PUT") == tried + 1
+    })
+    .await;
+    server.answers(backend::accepts);
+    panics(&world, "backend").await;
+    for id in &ids {
+        eventually("it is handed over", || async {
+            task_row(&world.db, *id).await.status == "in_progress"
+        })
+        .await;
+    }
+    server.release();
+}
+
+#[actix_rt::test]
+async fn the_watchdog_keeps_deadlines_that_it_was_never_told_of() {
+    let mut world = World::new(Service::Backend);
+    let server = Server::start(|_| Reply::Status(500));
+    let (probe, _) = super::support::Probe::start();
+    let parts = hoiam::backend::watchdog::Parts {
+        db: world.db.clone(),
+        tts: tts_client(&server),
+        result_known: probe.clone().recipient(),
+        task_ended: probe.clone().recipient(),
+        dispatcher: probe.recipient(),
+    };
+    let addr = hoiam::backend::TimeoutWatchdog::new(parts);
+    let addr = world.tree.start("watchdog", addr);
+    world.settle().await;
+    let unheard = backend::submit(&world, 5, 1).await[0];
+    panics(&world, "watchdog").await;
+    world.settle().await;
+    let after = backend::submit(&world, 3, 1).await[0];
+    let row = task_row(&world.db, after).await;
+    addr.do_send(hoiam::backend::DeadlineAdded {
+        pull_at: row.pull_at,
+        deadline_at: row.deadline_at,
+    });
+    world.settle().await;
+    for (id, at) in [(after, 3000), (unheard, 5000)] {
+        world.advance_to(START + at);
+        eventually("it times out", || async {
+            task_row(&world.db, id).await.status == "timed_out"
+        })
+        .await;
+        let row: tasks::Row = task_row(&world.db, id).await;
+        assert_eq!(row.ended_at, Some(START + at));
+    }
+    assert_eq!(shown_restarts(&world, "watchdog").await, 1);
+}
+
+#[actix_rt::test]
+async fn the_worker_speaks_what_it_was_speaking_when_it_panicked_and_what_comes_after() {
+    let mut world = World::new(Service::Tts);
+    let spoken = worker::accept(&world, "test/slow-600", 3600).await;
+    let (addr, _) = worker::start(&mut world);
+    worker::becomes(&world, spoken, "synthesizing").await;
+    world.settle().await;
+    panics(&world, "worker").await;
+    worker::becomes(&world, spoken, "completed").await;
+    let row = super::support::job_row(&world.db, spoken).await;
+    assert_eq!(row.attempt, 0, "a panic of ours is no attempt");
+    let after = worker::accept(&world, "test/silence", 3600).await;
+    addr.do_send(JobQueued);
+    worker::becomes(&world, after, "completed").await;
+    assert_eq!(shown_restarts(&world, "worker").await, 1);
+}

@@ -1,0 +1,278 @@
+//! TTSWorker with a real child that rehearses failures.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use actix::Addr;
+use hoiam::contract::Service;
+use hoiam::files::Files;
+use hoiam::progress::ProgressBoard;
+use hoiam::synthesizer::parent::{Options, Synthesizer};
+use hoiam::tts::voices::Voices;
+use hoiam::tts::worker::{ChildBoard, Parts, Settings};
+use hoiam::tts::{JobCanceled, JobQueued, JobWaits, TtsWorker, store as speeches};
+use uuid::Uuid;
+
+use super::support::{
+    Heard, HeldWriter, Probe, START, World, error_code, eventually, job, job_is, job_row,
+    unchecked_job,
+};
+
+pub fn settings() -> Settings {
+    Settings {
+        max_attempts: 3,
+        synthesis_base: Duration::from_secs(60),
+        synthesis_per_character: Duration::ZERO,
+        owner: Uuid::now_v7(),
+    }
+}
+
+pub fn start_with(world: &mut World, settings: Settings) -> (Addr<TtsWorker>, Heard) {
+    let (probe, heard) = Probe::start();
+    let parts = Parts {
+        number: 0,
+        db: world.db.clone(),
+        files: Files::open(&world.folder.path().join("files"), Service::Tts).unwrap(),
+        voices: Voices::new([].into(), [].into()),
+        progress: ProgressBoard::new(world.db.clone()),
+        dispatcher: probe.recipient(),
+        settings,
+        children: ChildBoard::default(),
+        make_synthesizer: Box::new(|| {
+            Synthesizer::new(Options {
+                program: PathBuf::from(env!("CARGO_BIN_EXE_hoiam")),
+                test_voices: true,
+                ..Options::default()
+            })
+        }),
+    };
+    (world.tree.start("worker", TtsWorker::new(parts)), heard)
+}
+
+pub fn start(world: &mut World) -> (Addr<TtsWorker>, Heard) {
+    start_with(world, settings())
+}
+
+pub async fn accept(world: &World, voice: &str, timeout_s: u32) -> Uuid {
+    let id = Uuid::now_v7();
+    let accepted = world
+        .db
+        .write(job(id, voice, Some("http://127.0.0.1:9/"), timeout_s));
+    accepted.await.unwrap();
+    id
+}
+
+pub async fn becomes(world: &World, id: Uuid, status: &str) {
+    eventually(&format!("the job is {status}"), || {
+        job_is(&world.db, id, status)
+    })
+    .await;
+}
+
+async fn failure_of(world: &World, id: Uuid) -> String {
+    let row = job_row(&world.db, id).await;
+    error_code(row.error.as_deref()).unwrap()
+}
+
+#[actix_rt::test]
+async fn jobs_are_spoken_one_after_another_and_each_end_is_told() {
+    let mut world = World::new(Service::Tts);
+    let first = accept(&world, "test/silence", 60).await;
+    let second = accept(&world, "test/fail", 60).await;
+    let (_worker, heard) = start(&mut world);
+    becomes(&world, first, "completed").await;
+    becomes(&world, second, "failed").await;
+    assert_eq!(failure_of(&world, second).await, "engine_failed");
+    assert_eq!(job_row(&world.db, second).await.attempt, 0);
+    eventually("both ends are told", || async {
+        heard.count("DeliveryOwed") >= 2
+    })
+    .await;
+}
+
+#[actix_rt::test]
+async fn a_hint_that_comes_during_an_empty_claim_is_followed_by_another_claim() {
+    let mut world = World::new(Service::Tts);
+    let (worker, _) = start(&mut world);
+    let warm_up = accept(&world, "test/silence", 60).await;
+    worker.do_send(JobQueued);
+    becomes(&world, warm_up, "completed").await;
+    world.settle().await;
+
+    let held = HeldWriter::new(&world.db).await;
+    worker.do_send(JobQueued);
+    // The claim is in the writer's queue before the job is.
+    while worker.send(JobQueued).await.is_err() {}
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    let id = Uuid::now_v7();
+    let accepting = actix_rt::spawn({
+        let db = world.db.clone();
+        async move { db.write(job(id, "test/silence", None, 60)).await }
+    });
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    worker.send(JobQueued).await.unwrap();
+    held.release().await;
+    accepting.await.unwrap().unwrap();
+    becomes(&world, id, "completed").await;
+}
+
+#[actix_rt::test]
+async fn a_crash_costs_an_attempt_and_the_third_ends_the_job() {
+    let mut world = World::new(Service::Tts);
+    let id = accept(&world, "test/crash", 3600).await;
+    let after = accept(&world, "test/silence", 3600).await;
+    let (_worker, _) = start(&mut world);
+    becomes(&world, id, "failed").await;
+    let row = job_row(&world.db, id).await;
+    assert_eq!((row.attempt, row.claim), (3, 3));
+    assert_eq!(failure_of(&world, id).await, "engine_crashed");
+    becomes(&world, after, "completed").await;
+}
+
+#[actix_rt::test]
+async fn an_overrun_costs_an_attempt_and_the_third_ends_the_job() {
+    let mut world = World::new(Service::Tts);
+    let id = accept(&world, "test/hang", 3600).await;
+    let short = Settings {
+        synthesis_base: Duration::from_millis(100),
+        ..settings()
+    };
+    let (_worker, _) = start_with(&mut world, short);
+    becomes(&world, id, "failed").await;
+    assert_eq!(job_row(&world.db, id).await.attempt, 3);
+    assert_eq!(failure_of(&world, id).await, "synthesis_timeout");
+}
+
+#[actix_rt::test]
+async fn a_job_that_is_spoken_beyond_its_deadline_fails_without_a_second_attempt() {
+    let mut world = World::new(Service::Tts);
+    let id = accept(&world, "test/hang", 1).await;
+    let (_worker, _) = start(&mut world);
+    becomes(&world, id, "failed").await;
+    assert_eq!(failure_of(&world, id).await, "deadline_exceeded");
+    assert_eq!(job_row(&world.db, id).await.claim, 1);
+}
+
+#[actix_rt::test]
+async fn a_job_whose_deadline_is_over_is_not_spoken_and_its_end_is_told() {
+    let mut world = World::new(Service::Tts);
+    let id = accept(&world, "test/silence", 5).await;
+    world.advance_ms(5000);
+    let (_worker, heard) = start(&mut world);
+    becomes(&world, id, "failed").await;
+    assert_eq!(failure_of(&world, id).await, "deadline_exceeded");
+    assert_eq!(job_row(&world.db, id).await.claim, 0);
+    eventually("its end is told", || async {
+        heard.count("DeliveryOwed") >= 1
+    })
+    .await;
+}
+
+#[actix_rt::test]
+async fn a_deadline_is_kept_while_the_child_speaks_another_text() {
+    let mut world = World::new(Service::Tts);
+    let long = accept(&world, "test/hang", 3600).await;
+    let (worker, heard) = start(&mut world);
+    becomes(&world, long, "synthesizing").await;
+    let short = accept(&world, "test/silence", 5).await;
+    worker.do_send(JobQueued);
+    worker.do_send(JobWaits {
+        deadline_at: START + 5000,
+    });
+    world.settle().await;
+    world.advance_ms(4999);
+    world.settle().await;
+    assert!(job_is(&world.db, short, "queued").await);
+    world.advance_ms(1);
+    becomes(&world, short, "failed").await;
+    assert_eq!(failure_of(&world, short).await, "deadline_exceeded");
+    assert_eq!(job_row(&world.db, short).await.ended_at, Some(START + 5000));
+    assert!(job_is(&world.db, long, "synthesizing").await);
+    eventually("its end is told", || async {
+        heard.count("DeliveryOwed") >= 1
+    })
+    .await;
+}
+
+#[actix_rt::test]
+async fn a_deadline_is_kept_while_the_callback_url_is_being_checked() {
+    let mut world = World::new(Service::Tts);
+    let (worker, _) = start(&mut world);
+    let id = Uuid::now_v7();
+    let accepted = world.db.write(unchecked_job(id, "http://127.0.0.1:9/", 5));
+    accepted.await.unwrap();
+    worker.do_send(JobWaits {
+        deadline_at: START + 5000,
+    });
+    world.settle().await;
+    world.advance_ms(5000);
+    becomes(&world, id, "failed").await;
+    assert_eq!(failure_of(&world, id).await, "deadline_exceeded");
+}
+
+#[actix_rt::test]
+async fn a_job_that_is_canceled_while_it_is_spoken_frees_the_child() {
+    let mut world = World::new(Service::Tts);
+    let id = accept(&world, "test/hang", 3600).await;
+    let (worker, _) = start(&mut world);
+    becomes(&world, id, "synthesizing").await;
+    world.settle().await;
+    let next = accept(&world, "test/silence", 3600).await;
+    let canceled = world.db.write(move |tx| speeches::cancel(tx, id));
+    canceled.await.unwrap();
+    worker.do_send(JobCanceled(id));
+    becomes(&world, next, "completed").await;
+    let row = job_row(&world.db, id).await;
+    assert_eq!((row.status.as_str(), row.attempt), ("canceled", 0));
+}
+
+#[actix_rt::test]
+async fn a_cancel_in_the_same_commit_as_the_claim_frees_the_child() {
+    let mut world = World::new(Service::Tts);
+    let (worker, _) = start(&mut world);
+    let warm_up = accept(&world, "test/silence", 60).await;
+    worker.do_send(JobQueued);
+    becomes(&world, warm_up, "completed").await;
+    world.settle().await;
+
+    let id = accept(&world, "test/hang", 3600).await;
+    let next = accept(&world, "test/silence", 3600).await;
+    let held = HeldWriter::new(&world.db).await;
+    worker.send(JobQueued).await.unwrap();
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    let canceling = actix_rt::spawn({
+        let db = world.db.clone();
+        async move { db.write(move |tx| speeches::cancel(tx, id)).await }
+    });
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    // The edge may be quicker than the worker to hear of the commit.
+    worker.send(JobCanceled(id)).await.unwrap();
+    held.release().await;
+    canceling.await.unwrap().unwrap();
+    becomes(&world, next, "completed").await;
+    let row = job_row(&world.db, id).await;
+    assert_eq!((row.status.as_str(), row.claim), ("canceled", 1));
+}
+
+#[actix_rt::test]
+async fn draining_gives_the_job_back_without_counting_an_attempt() {
+    let mut world = World::new(Service::Tts);
+    let id = accept(&world, "test/hang", 3600).await;
+    let (_worker, _) = start(&mut world);
+    becomes(&world, id, "synthesizing").await;
+    let World { tree, db, .. } = world;
+    tree.stop(Duration::from_secs(4)).await;
+    let row = job_row(&db, id).await;
+    assert_eq!(
+        (row.status.as_str(), row.attempt, row.claim, row.lost_leases),
+        ("queued", 0, 1, 0)
+    );
+}
