@@ -54,6 +54,16 @@ impl Row {
     }
 }
 
+/// The status that is shown: a delivery that is kept as pending may be under
+/// way. One that has ended is no more, although its attempt is noted as under
+/// way until a moment after the commit.
+fn shown(kept: DeliveryStatus, under_way: bool) -> DeliveryStatus {
+    match kept {
+        DeliveryStatus::Pending if under_way => DeliveryStatus::Delivering,
+        _ => kept,
+    }
+}
+
 /// Scheme, host and port of a URL: what circuits and limits are kept by.
 #[must_use]
 pub fn origin_of(url: &str) -> String {
@@ -329,20 +339,15 @@ pub fn resource(
     service: Service,
     row: &Row,
     attempts: Vec<DeliveryAttempt>,
-    delivering: bool,
+    under_way: bool,
 ) -> Delivery {
-    let status = if delivering {
-        DeliveryStatus::Delivering
-    } else {
-        row.status()
-    };
     Delivery {
         id: row.id.0,
         kind: DeliveryType::parse(&row.kind).unwrap_or(DeliveryType::CallbackCheck),
         task_id: (service == Service::Backend).then_some(row.subject_id.0),
         speech_id: (service == Service::Tts).then_some(row.subject_id.0),
         url: row.url.clone(),
-        status,
+        status: shown(row.status(), under_way),
         round: u32::try_from(row.round).unwrap_or(1),
         next_attempt_at: row.next_attempt_at.map(rfc3339),
         attempts,
@@ -356,13 +361,7 @@ pub fn callback_of(url: &str, delivery: Option<&Row>, in_delivery: &InDelivery) 
         url: url.to_owned(),
         check: None,
         delivery_id: delivery.map(|row| row.id.0),
-        status: delivery.map(|row| {
-            if in_delivery.contains(row.id.0) {
-                DeliveryStatus::Delivering
-            } else {
-                row.status()
-            }
-        }),
+        status: delivery.map(|row| shown(row.status(), in_delivery.contains(row.id.0))),
         attempts: delivery.map_or(0, |row| u32::try_from(row.attempts).unwrap_or(0)),
         next_attempt_at: delivery.and_then(|row| row.next_attempt_at).map(rfc3339),
     }

@@ -90,3 +90,13 @@ async fn an_attempt_is_recorded_by_the_primary_key_and_only_once() {
         .unwrap();
     assert_eq!((found, attempts), (vec!["id".to_owned()], 1));
 }
+
+#[test]
+fn what_has_ended_is_shown_as_ended_even_while_its_attempt_is_put_away() {
+    use DeliveryStatus::{Aborted, Delivered, Delivering, Exhausted, Pending};
+    assert_eq!(shown(Pending, true), Delivering);
+    assert_eq!(shown(Pending, false), Pending);
+    for ended in [Delivered, Exhausted, Aborted] {
+        assert_eq!(shown(ended, true), ended);
+    }
+}
