@@ -337,43 +337,32 @@ fn no_sequence_of_verbs_leaves_the_state_machine() {
 async fn the_load_is_the_number_of_open_rows_after_each_commit() {
     let test = TestDb::new(Service::Tts);
     let ids: Vec<Uuid> = (0..3).map(|_| Uuid::now_v7()).collect();
-    let owner = Uuid::now_v7();
-    type Verb = Box<dyn Fn(&mut Tx<'_>) -> QueryResult<()> + Send + Sync>;
-    let verbs: Vec<Verb> = vec![
-        Box::new({
-            let ids = ids.clone();
-            move |tx| {
-                for id in &ids {
-                    accept(tx, &new(*id, None, CheckState::Off, 60))?;
-                }
-                Ok(())
-            }
-        }),
-        Box::new(move |tx| claim(tx, owner).map(drop)),
-        Box::new({
-            let id = ids[0];
-            move |tx| {
-                let fence = Fence {
-                    id,
-                    claim: 1,
-                    owner,
-                };
-                complete(tx, fence, &finished()).map(drop)
-            }
-        }),
-        Box::new({
-            let id = ids[1];
-            move |tx| cancel(tx, id).map(drop)
-        }),
-    ];
-    let mut seen = Vec::new();
-    for verb in verbs {
-        test.db.write(verb).await.unwrap();
+    let (first, second, owner) = (ids[0], ids[1], Uuid::now_v7());
+    let check = async |jobs: i64| {
         let open = test.db.read(open_load).await.unwrap();
         assert_eq!((test.db.load().jobs(), test.db.load().bytes()), open);
-        seen.push(open.0);
-    }
-    assert_eq!(seen, [3, 3, 2, 1]);
+        assert_eq!(open.0, jobs);
+    };
+    let accepted = test.db.write(move |tx| {
+        ids.iter()
+            .try_for_each(|id| accept(tx, &new(*id, None, CheckState::Off, 60)).map(drop))
+    });
+    accepted.await.unwrap();
+    check(3).await;
+    let claimed = test.db.write(move |tx| claim(tx, owner));
+    assert!(claimed.await.unwrap().job.is_some());
+    check(3).await;
+    let fence = Fence {
+        id: first,
+        claim: 1,
+        owner,
+    };
+    let completed = test.db.write(move |tx| complete(tx, fence, &finished()));
+    assert!(completed.await.unwrap());
+    check(2).await;
+    let canceled = test.db.write(move |tx| cancel(tx, second).map(drop));
+    canceled.await.unwrap();
+    check(1).await;
 }
 
 // ------------------------------------------------------------------- plans

@@ -1,9 +1,11 @@
 //! The callback checks of the dispatcher, before the heavy work.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::Addr;
+use diesel::connection::SimpleConnection;
 use hoiam::contract::Service;
 use hoiam::delivery::check::CheckCache;
 use hoiam::delivery::dispatcher::{CheckParts, InDelivery, Parts};
@@ -121,34 +123,44 @@ async fn the_wait_for_the_second_look_holds_no_slot() {
     assert_eq!(row.ended_at, Some(START + 5000));
 }
 
+/// An origin that takes connections and closes them at once. Says how many
+/// there were.
+async fn closes() -> (String, Arc<AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    actix_rt::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
+            drop(connection);
+        }
+    });
+    (base, connections)
+}
+
 #[actix_rt::test]
 async fn an_origin_that_cannot_be_reached_is_probed_by_the_schedule_until_the_hold_is_over() {
     let mut world = World::new(Service::Tts);
-    let server = Server::start(|_| Reply::Hang);
-    let jobs = accept(&world, (0..12).map(|n| server.url(&format!("/{n}")))).await;
-    let _dispatcher = start(&mut world, Duration::from_millis(100));
-    eventually("the first eight are tried", || async {
-        server.count("OPTIONS") >= 8
-    })
-    .await;
-    // Each wait of the schedule, and one probe after it.
-    let mut tried = server.count("OPTIONS");
-    for (shortest, longest) in [(0, 3000), (1500, 5000), (4500, 9000)] {
+    let (base, connections) = closes().await;
+    let jobs = accept(&world, (0..12).map(|n| format!("{base}/{n}"))).await;
+    let _dispatcher = start(&mut world, PATIENT);
+    let probes = || connections.load(Ordering::SeqCst);
+    eventually("the first eight are tried", || async { probes() == 8 }).await;
+    for (number, wait_ms) in [(9, 1000), (10, 2000), (11, 5000), (12, 10_000)] {
+        world.settle().await;
         let waited = world
-            .advance_until(100, 60_000, || server.count("OPTIONS") > tried)
+            .advance_until(100, 60_000, || probes() == number)
             .await;
         assert!(
-            (shortest..longest).contains(&waited),
-            "{waited} ms before probe {}",
-            tried + 1
+            (wait_ms..wait_ms + 1000).contains(&waited),
+            "{waited} ms before probe {number}"
         );
-        world.settle().await;
-        tried += 1;
-        assert!(tried >= 9 && server.count("OPTIONS") == tried);
     }
     for id in &jobs {
         assert!(job_is(&world.db, *id, "checking").await);
     }
+    world.settle().await;
     world.advance_to(START + HOLD_MS - 1);
     world.settle().await;
     assert!(job_is(&world.db, jobs[0], "checking").await);
@@ -162,7 +174,6 @@ async fn an_origin_that_cannot_be_reached_is_probed_by_the_schedule_until_the_ho
         );
         assert_eq!(row.ended_at, Some(START + HOLD_MS));
     }
-    server.release();
 }
 
 #[actix_rt::test]
@@ -198,4 +209,22 @@ async fn a_receiver_that_is_not_there_hears_of_it_once() {
     })
     .await;
     assert_eq!(server.count("OPTIONS"), 1);
+}
+
+#[actix_rt::test]
+async fn a_store_that_fails_delays_a_check_by_a_second_and_no_more() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Status(204));
+    let dispatcher = start(&mut world, PATIENT);
+    world.settle().await;
+    let jobs = accept(&world, [server.url("/hook")]).await;
+    let sql = |sql: &'static str| world.db.write(move |tx| tx.conn.batch_execute(sql));
+    sql("ALTER TABLE speeches RENAME TO hidden").await.unwrap();
+    dispatcher.do_send(CheckOwed);
+    world.settle().await;
+    sql("ALTER TABLE hidden RENAME TO speeches").await.unwrap();
+    world.settle().await;
+    assert_eq!(server.seen().len(), 0);
+    world.advance_ms(1000);
+    all_are(&world, &jobs, "queued").await;
 }

@@ -178,6 +178,8 @@ async fn a_result_that_is_known_over_there_is_found_shortly_before_the_deadline(
     });
     let server = Server::start(move |_| Reply::Json(200, json!({ "items": [speech] })));
     let (watchdog, heard) = start(&mut world, &server);
+    // What a start asks about is read before there is anything.
+    world.settle().await;
     let deadline_at = add(&world, &watchdog, id, 50).await;
     hand_over(&world, id).await;
     world.advance_to(deadline_at - 5001);

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use actix::Addr;
+use diesel::connection::SimpleConnection;
 use hoiam::contract::Service;
 use hoiam::files::Files;
 use hoiam::progress::ProgressBoard;
 use hoiam::synthesizer::parent::{Options, Synthesizer};
 use hoiam::tts::voices::Voices;
-use hoiam::tts::worker::{ChildBoard, Parts, Settings};
-use hoiam::tts::{JobCanceled, JobQueued, JobWaits, TtsWorker, store as speeches};
+use hoiam::tts::worker::{ChildBoard, DeadlineAdded, Parts, Settings};
+use hoiam::tts::{JobCanceled, JobQueued, TtsWorker, store as speeches};
 use uuid::Uuid;
 
 use super::support::{
@@ -53,6 +54,16 @@ pub fn start(world: &mut World) -> (Addr<TtsWorker>, Heard) {
     start_with(world, settings())
 }
 
+/// A worker that has looked for work and found none.
+async fn start_idle(world: &mut World) -> (Addr<TtsWorker>, Heard) {
+    let (worker, heard) = start(world);
+    let first = accept(world, "test/silence", 60).await;
+    worker.do_send(JobQueued);
+    becomes(world, first, "completed").await;
+    world.settle().await;
+    (worker, heard)
+}
+
 pub async fn accept(world: &World, voice: &str, timeout_s: u32) -> Uuid {
     let id = Uuid::now_v7();
     let accepted = world
@@ -67,6 +78,13 @@ pub async fn becomes(world: &World, id: Uuid, status: &str) {
         job_is(&world.db, id, status)
     })
     .await;
+}
+
+/// Lets the tasks of this thread go on until each waits for something.
+async fn turn() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
 }
 
 async fn failure_of(world: &World, id: Uuid) -> String {
@@ -93,27 +111,18 @@ async fn jobs_are_spoken_one_after_another_and_each_end_is_told() {
 #[actix_rt::test]
 async fn a_hint_that_comes_during_an_empty_claim_is_followed_by_another_claim() {
     let mut world = World::new(Service::Tts);
-    let (worker, _) = start(&mut world);
-    let warm_up = accept(&world, "test/silence", 60).await;
-    worker.do_send(JobQueued);
-    becomes(&world, warm_up, "completed").await;
-    world.settle().await;
+    let (worker, _) = start_idle(&mut world).await;
 
     let held = HeldWriter::new(&world.db).await;
-    worker.do_send(JobQueued);
     // The claim is in the writer's queue before the job is.
-    while worker.send(JobQueued).await.is_err() {}
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
+    worker.send(JobQueued).await.unwrap();
+    turn().await;
     let id = Uuid::now_v7();
     let accepting = actix_rt::spawn({
         let db = world.db.clone();
         async move { db.write(job(id, "test/silence", None, 60)).await }
     });
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
+    turn().await;
     worker.send(JobQueued).await.unwrap();
     held.release().await;
     accepting.await.unwrap().unwrap();
@@ -180,9 +189,7 @@ async fn a_deadline_is_kept_while_the_child_speaks_another_text() {
     becomes(&world, long, "synthesizing").await;
     let short = accept(&world, "test/silence", 5).await;
     worker.do_send(JobQueued);
-    worker.do_send(JobWaits {
-        deadline_at: START + 5000,
-    });
+    worker.do_send(DeadlineAdded(START + 5000));
     world.settle().await;
     world.advance_ms(4999);
     world.settle().await;
@@ -201,13 +208,11 @@ async fn a_deadline_is_kept_while_the_child_speaks_another_text() {
 #[actix_rt::test]
 async fn a_deadline_is_kept_while_the_callback_url_is_being_checked() {
     let mut world = World::new(Service::Tts);
-    let (worker, _) = start(&mut world);
+    let (worker, _) = start_idle(&mut world).await;
     let id = Uuid::now_v7();
     let accepted = world.db.write(unchecked_job(id, "http://127.0.0.1:9/", 5));
     accepted.await.unwrap();
-    worker.do_send(JobWaits {
-        deadline_at: START + 5000,
-    });
+    worker.do_send(DeadlineAdded(START + 5000));
     world.settle().await;
     world.advance_ms(5000);
     becomes(&world, id, "failed").await;
@@ -233,26 +238,18 @@ async fn a_job_that_is_canceled_while_it_is_spoken_frees_the_child() {
 #[actix_rt::test]
 async fn a_cancel_in_the_same_commit_as_the_claim_frees_the_child() {
     let mut world = World::new(Service::Tts);
-    let (worker, _) = start(&mut world);
-    let warm_up = accept(&world, "test/silence", 60).await;
-    worker.do_send(JobQueued);
-    becomes(&world, warm_up, "completed").await;
-    world.settle().await;
+    let (worker, _) = start_idle(&mut world).await;
 
     let id = accept(&world, "test/hang", 3600).await;
     let next = accept(&world, "test/silence", 3600).await;
     let held = HeldWriter::new(&world.db).await;
     worker.send(JobQueued).await.unwrap();
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
+    turn().await;
     let canceling = actix_rt::spawn({
         let db = world.db.clone();
         async move { db.write(move |tx| speeches::cancel(tx, id)).await }
     });
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
+    turn().await;
     // The edge may be quicker than the worker to hear of the commit.
     worker.send(JobCanceled(id)).await.unwrap();
     held.release().await;
@@ -265,7 +262,7 @@ async fn a_cancel_in_the_same_commit_as_the_claim_frees_the_child() {
 #[actix_rt::test]
 async fn draining_gives_the_job_back_without_counting_an_attempt() {
     let mut world = World::new(Service::Tts);
-    let id = accept(&world, "test/hang", 3600).await;
+    let id = accept(&world, "test/slow-60000", 3600).await;
     let (_worker, _) = start(&mut world);
     becomes(&world, id, "synthesizing").await;
     let World { tree, db, .. } = world;
@@ -275,4 +272,25 @@ async fn draining_gives_the_job_back_without_counting_an_attempt() {
         (row.status.as_str(), row.attempt, row.claim, row.lost_leases),
         ("queued", 0, 1, 0)
     );
+}
+
+#[actix_rt::test]
+async fn a_store_that_fails_delays_an_expiry_by_a_second_and_no_more() {
+    let mut world = World::new(Service::Tts);
+    let long = accept(&world, "test/slow-60000", 3600).await;
+    let (worker, _) = start(&mut world);
+    becomes(&world, long, "synthesizing").await;
+    let short = accept(&world, "test/silence", 5).await;
+    worker.do_send(DeadlineAdded(START + 5000));
+    world.settle().await;
+    let sql = |sql: &'static str| world.db.write(move |tx| tx.conn.batch_execute(sql));
+    sql("ALTER TABLE speeches RENAME TO hidden").await.unwrap();
+    world.advance_ms(5000);
+    world.settle().await;
+    sql("ALTER TABLE hidden RENAME TO speeches").await.unwrap();
+    world.settle().await;
+    assert!(job_is(&world.db, short, "queued").await);
+    world.advance_ms(1000);
+    becomes(&world, short, "failed").await;
+    assert_eq!(failure_of(&world, short).await, "deadline_exceeded");
 }
