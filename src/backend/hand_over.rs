@@ -32,6 +32,12 @@ pub async fn hand_over(db: &Db, tts: &TtsClient, row: &Row) -> Result<Health, St
     let id = row.id.0;
     let now = db.clock().now();
     let Some(create) = request(db, row, now).await? else {
+        let failure = Failure::permanent(
+            "request_unreadable",
+            "What was asked for cannot be read any more.",
+        );
+        db.write_until_kept(move |tx| store::refused(tx, id, &failure))
+            .await?;
         return Ok(Health::Answers);
     };
     match tts.create(id, &create).await {

@@ -237,10 +237,16 @@ impl CallbackDispatcher {
         let (dispatcher, life, origin) =
             (ctx.address(), self.life, unit.delivery.row.origin.clone());
         actix_rt::spawn(async move {
-            if let Err(failure) = spawn_unit(unit.run()).await {
+            let recorded = spawn_unit(unit.run()).await.unwrap_or_else(|failure| {
                 log::error!("an attempt failed: {failure}");
-            }
-            dispatcher.do_send(Tried { id, origin, life });
+                false
+            });
+            dispatcher.do_send(Tried {
+                id,
+                origin,
+                recorded,
+                life,
+            });
         });
     }
 
@@ -390,13 +396,21 @@ impl Handler<Found> for CallbackDispatcher {
 struct Tried {
     id: Uuid,
     origin: String,
+    /// Whether what came of it is in the store.
+    recorded: bool,
     life: u32,
 }
 
 impl Handler<Tried> for CallbackDispatcher {
     type Result = ();
 
-    fn handle(&mut self, Tried { id, origin, life }: Tried, ctx: &mut Self::Context) {
+    fn handle(&mut self, tried: Tried, ctx: &mut Self::Context) {
+        let Tried {
+            id,
+            origin,
+            recorded,
+            life,
+        } = tried;
         if life != self.life {
             return;
         }
@@ -409,7 +423,12 @@ impl Handler<Tried> for CallbackDispatcher {
                 self.per_origin.remove(&origin);
             }
         }
-        self.claim(ctx);
+        if recorded {
+            self.claim(ctx);
+        } else {
+            // It still looks due: without a pause it would be sent in a loop.
+            self.arm_due(ctx, Some(self.now() + STORE_PAUSE_MS));
+        }
         self.tell_if_idle();
     }
 }
@@ -424,7 +443,8 @@ struct Attempt {
 }
 
 impl Attempt {
-    async fn run(self) {
+    /// Whether what came of it is in the store.
+    async fn run(self) -> bool {
         let row = self.delivery.row;
         let data = self.delivery.data.unwrap_or(Value::Null);
         let (attempt, outcome) = self.sender.attempt(&row, &data).await;
@@ -448,9 +468,10 @@ impl Attempt {
             .db
             .write_until_kept(move |tx| store::record(tx, &row, &attempt, after))
             .await;
-        if let Err(error) = recorded {
+        if let Err(error) = &recorded {
             log::error!("the attempt of delivery {id} could not be recorded: {error}");
         }
+        recorded.is_ok()
     }
 }
 

@@ -79,7 +79,7 @@ pub struct TtsWorker {
     make_synthesizer: Box<dyn Fn() -> Synthesizer>,
     children: ChildBoard,
     speaking: Option<oneshot::Sender<()>>,
-    current: Option<Uuid>,
+    current: Option<Fence>,
     /// Jobs that were called off while a claim was under way, whose answer
     /// may be one of them.
     canceled_early: HashSet<Uuid>,
@@ -276,7 +276,7 @@ impl Handler<JobCanceled> for TtsWorker {
     type Result = ();
 
     fn handle(&mut self, JobCanceled(id): JobCanceled, _: &mut Self::Context) {
-        if self.current == Some(id) {
+        if self.current.is_some_and(|fence| fence.id == id) {
             self.call_off();
         } else if self.current.is_none() && self.speaking.is_some() {
             self.canceled_early.insert(id);
@@ -334,7 +334,7 @@ impl Handler<Looked> for TtsWorker {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Claims {
-    id: Uuid,
+    fence: Fence,
     next_deadline_at: Option<Millis>,
     life: u32,
 }
@@ -344,8 +344,8 @@ impl Handler<Claims> for TtsWorker {
 
     fn handle(&mut self, claims: Claims, ctx: &mut Self::Context) {
         if claims.life == self.life {
-            self.current = Some(claims.id);
-            if self.canceled_early.contains(&claims.id) {
+            self.current = Some(claims.fence);
+            if self.canceled_early.contains(&claims.fence.id) {
                 self.call_off();
             }
         }
@@ -381,7 +381,13 @@ impl Handler<Spoke> for TtsWorker {
     type Result = ();
 
     fn handle(&mut self, spoke: Spoke, ctx: &mut Self::Context) {
-        if let Some(finish) = spoke.finish {
+        let unit_panicked = spoke.synthesizer.is_none() && spoke.life == self.life;
+        let finish = spoke.finish.or_else(|| {
+            // The job must not stay with a unit that is no more.
+            let fence = self.current.filter(|_| unit_panicked)?;
+            Some(Finish::panicked(fence))
+        });
+        if let Some(finish) = finish {
             self.finishing += usize::from(spoke.life == self.life);
             self.finish(finish, spoke.life, ctx);
         }
@@ -524,9 +530,13 @@ impl SpeakUnit {
         let Some(job) = job else {
             return self.ends(Next::Wait { next_deadline_at }, None);
         };
-        let id = job.row.id.0;
+        let fence = Fence {
+            id: job.row.id.0,
+            claim: job.row.claim,
+            owner,
+        };
         self.worker.do_send(Claims {
-            id,
+            fence,
             next_deadline_at,
             life: self.life,
         });
@@ -594,21 +604,19 @@ impl SpeakUnit {
             .await;
         let spool = gathered.spool.borrow_mut().take();
         let outcome = match (spoken, spool) {
-            (Ok(spoken), Some(spool)) => Outcome::Spoken { spoken, spool },
+            (Ok(spoken), Some(spool)) => Outcome::Spoken(Box::new(Gathered {
+                spoken,
+                spool,
+                file: self.files.key(fence.id, fence.claim, extension(format)),
+                audio_format: (format, bitrate_kbps),
+            })),
             (Ok(_), None) => Outcome::GiveBack {
                 reason: "the file store failed".into(),
                 wait: None,
             },
             (Err(error), _) => failed(error, remaining <= synthesis_limit),
         };
-        let file = self.files.key(fence.id, fence.claim, extension(format));
-        Finish {
-            fence,
-            file,
-            format,
-            bitrate_kbps,
-            outcome,
-        }
+        Finish { fence, outcome }
     }
 }
 
@@ -694,17 +702,11 @@ impl Events for Gather {
 /// What one claim came to, on its way to disk.
 struct Finish {
     fence: Fence,
-    file: String,
-    format: speech::Format,
-    bitrate_kbps: u32,
     outcome: Outcome,
 }
 
 enum Outcome {
-    Spoken {
-        spoken: Spoken,
-        spool: Spool,
-    },
+    Spoken(Box<Gathered>),
     Failed(Failure),
     AttemptFailed(Failure),
     GiveBack {
@@ -713,38 +715,32 @@ enum Outcome {
     },
 }
 
+/// A whole result that is not stored yet.
+struct Gathered {
+    spoken: Spoken,
+    spool: Spool,
+    file: String,
+    /// With the bit rate that was asked for.
+    audio_format: (speech::Format, u32),
+}
+
 impl Finish {
+    /// The unit that held this claim has panicked.
+    fn panicked(fence: Fence) -> Self {
+        let failure = Failure::transient(
+            "internal_error",
+            "The worker panicked on this text each time it was tried; it is logged.",
+        );
+        Self {
+            fence,
+            outcome: Outcome::AttemptFailed(failure),
+        }
+    }
+
     async fn commit(self, db: &Db, files: &Files, max_attempts: i32) {
         let fence = self.fence;
         let result = match self.outcome {
-            Outcome::Spoken { spoken, spool } => {
-                match keep(spoken.head.clone(), spool, &self.file).await {
-                    Ok(stored) => {
-                        let finished = finished(
-                            &spoken,
-                            stored,
-                            self.file.clone(),
-                            self.format,
-                            self.bitrate_kbps,
-                        );
-                        let committed = db
-                            .write_until_kept(move |tx| store::complete(tx, fence, &finished))
-                            .await;
-                        if committed == Ok(false) {
-                            // Canceled or claimed anew meanwhile: nobody names it.
-                            let _ = files.remove(&self.file).await;
-                        }
-                        committed
-                    }
-                    Err(error) => {
-                        log::error!("the audio of {} could not be kept: {error}", fence.id);
-                        db.write_until_kept(move |tx| {
-                            store::give_back(tx, fence, "the file store failed")
-                        })
-                        .await
-                    }
-                }
-            }
+            Outcome::Spoken(gathered) => gathered.commit(fence, db, files).await,
             Outcome::Failed(failure) => {
                 db.write_until_kept(move |tx| store::fail(tx, fence, &failure))
                     .await
@@ -769,6 +765,38 @@ impl Finish {
     }
 }
 
+impl Gathered {
+    /// Writes the file, then the commit that names it.
+    async fn commit(self, fence: Fence, db: &Db, files: &Files) -> Result<bool, StoreError> {
+        let Self {
+            spoken,
+            spool,
+            file,
+            audio_format,
+        } = self;
+        let stored = match keep(spoken.head.clone(), spool, &file).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                log::error!("the audio of {} could not be kept: {error}", fence.id);
+                return db
+                    .write_until_kept(move |tx| {
+                        store::give_back(tx, fence, "the file store failed")
+                    })
+                    .await;
+            }
+        };
+        let finished = finished(&spoken, stored, file.clone(), audio_format);
+        let committed = db
+            .write_until_kept(move |tx| store::complete(tx, fence, &finished))
+            .await;
+        if committed == Ok(false) {
+            // Canceled or claimed anew meanwhile: nobody names it.
+            let _ = files.remove(&file).await;
+        }
+        committed
+    }
+}
+
 async fn keep(head: Vec<u8>, mut spool: Spool, file: &str) -> Result<Stored, FileError> {
     spool.replace_head(head).await?;
     spool.store(file).await
@@ -778,8 +806,7 @@ fn finished(
     spoken: &Spoken,
     stored: Stored,
     file: String,
-    format: speech::Format,
-    bitrate_kbps: u32,
+    (format, bitrate_kbps): (speech::Format, u32),
 ) -> Finished {
     let audio = Audio {
         url: String::new(),

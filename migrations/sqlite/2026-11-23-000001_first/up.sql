@@ -101,7 +101,6 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_due_first ON deliveries (next_attempt_at) WHERE status = 'pending' AND attempt = 0;
 CREATE INDEX deliveries_due_again ON deliveries (next_attempt_at) WHERE status = 'pending' AND attempt > 0;
 CREATE INDEX deliveries_by_subject ON deliveries (subject_id);
-CREATE INDEX deliveries_exhausted ON deliveries (id) WHERE status = 'exhausted';
 
 -- History, attempt log and feed at once; only ever appended to.
 CREATE TABLE events (
