@@ -14,6 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::process::Command;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -559,8 +560,12 @@ fn command(options: &Options) -> Command {
 /// that long, and a little more, so that the wall clock is what ends a request
 /// while the service is there to look at it.
 fn cpu_seconds(wall_limit: Duration) -> u64 {
-    let processors = std::thread::available_parallelism().map_or(1, |number| number.get() as u64);
-    (wall_limit.as_secs() + 5).saturating_mul(processors)
+    /// Asked for once: each time it is asked, a dozen files of the control
+    /// groups are read.
+    static PROCESSORS: LazyLock<u64> = LazyLock::new(|| {
+        std::thread::available_parallelism().map_or(1, |number| number.get() as u64)
+    });
+    (wall_limit.as_secs() + 5).saturating_mul(*PROCESSORS)
 }
 
 fn crashed(how: String, ended: Ended) -> SpeakError {
