@@ -17,7 +17,7 @@ use crate::contract::create::Rules;
 use crate::contract::signature::Secret;
 use crate::contract::{Catalog, Code, Create, Faults, Page, Problem, Service, Task, TaskStatus};
 use crate::db::Db;
-use crate::db::list::Cursor;
+use crate::db::list::{self, Cursor};
 use crate::delivery::DeliveryOwed;
 use crate::delivery::api::{self as deliveries, DeliveryState};
 use crate::edge::files::{Kept, Wanted, serve};
@@ -27,7 +27,6 @@ use crate::edge::request;
 use crate::edge::streams::{Streams, all_events, until_ended};
 use crate::files::Files;
 use crate::outbound::guard::Policy;
-use crate::supervision::spawn_unit;
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -153,40 +152,22 @@ async fn submit(
     request: &HttpRequest,
     new: New,
 ) -> Result<HttpResponse, Answer> {
-    let (max_jobs, max_bytes) = state.max_load;
-    let text_bytes = i64::try_from(new.create.text.len()).unwrap_or(i64::MAX);
-    if state.db.load().jobs() >= max_jobs
-        || state.db.load().bytes().saturating_add(text_bytes) > max_bytes
-    {
-        return Err(Problem::new(
-            Code::QueueFull,
-            "The queue is full (queue.max_jobs, queue.max_bytes).",
-        )
-        .into());
-    }
+    request::admit(&state.db, state.max_load, &new.create.text)?;
     let wait = request::preferred_wait(request);
     let live = wait.map(|_| state.db.subscribe());
-    let db = state.db.clone();
-    // A client that hangs up cannot undo the commit.
-    let accepted = spawn_unit(async move { db.write(move |tx| store::submit(tx, &new)).await })
-        .await
-        .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))??;
-    let (row, is_new) = match accepted {
-        Accepted::New(row) => (row, true),
-        Accepted::Repeated(row) => (row, false),
-        Accepted::Conflict => {
-            let detail = "This id or Idempotency-Key was used with another request; use a new one.";
-            return Err(Problem::new(Code::IdempotencyConflict, detail).into());
+    let hints = state.hints.clone();
+    let hint = move |accepted: &Accepted| {
+        if let Accepted::New(row) = accepted {
+            let _ = hints.backend.try_send(TaskSubmitted);
+            // This hint carries instants, so a full mailbox must not lose it.
+            hints.watchdog.do_send(DeadlineAdded {
+                pull_at: row.pull_at,
+                deadline_at: row.deadline_at,
+            });
         }
     };
-    if is_new {
-        let _ = state.hints.backend.try_send(TaskSubmitted);
-        // This hint carries an instant, so a full mailbox must not lose it.
-        state.hints.watchdog.do_send(DeadlineAdded {
-            pull_at: row.pull_at,
-            deadline_at: row.deadline_at,
-        });
-    }
+    let accepted = request::commit(&state.db, move |tx| store::submit(tx, &new), hint).await?;
+    let (row, is_new) = request::accepted(accepted)?;
     let id = row.id.0;
     if let (Some(wait), Some(live)) = (wait, live)
         && !row.status().is_ended()
@@ -232,15 +213,9 @@ async fn list(state: State, request: HttpRequest) -> Result<HttpResponse, Answer
         .db
         .read(move |conn| {
             let mut rows = store::list(conn, &filter)?;
-            let most = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-            let more = rows.len() > most;
-            rows.truncate(most);
-            let next_cursor = rows.last().filter(|_| more).map(|row| {
-                Cursor {
-                    created_at: row.created_at,
-                    id: row.id.0,
-                }
-                .to_string()
+            let next_cursor = list::cut(&mut rows, filter.limit, |row| Cursor {
+                created_at: row.created_at,
+                id: row.id.0,
             });
             Ok(Page {
                 items: view.with_deliveries(conn, &rows)?,
@@ -253,23 +228,18 @@ async fn list(state: State, request: HttpRequest) -> Result<HttpResponse, Answer
 
 async fn cancel(state: State, id: web::Path<String>) -> Result<HttpResponse, Answer> {
     let id = request::id(&id)?;
-    let db = state.db.clone();
-    let ended = spawn_unit(async move { db.write(move |tx| store::cancel(tx, id)).await })
-        .await
-        .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))??;
-    match ended {
-        Ended::Done(_) => {
-            let _ = state.hints.backend.try_send(TaskEnded);
-            let _ = state.hints.dispatcher.try_send(DeliveryOwed);
-            Ok(HttpResponse::Ok().json(one(&state, id).await?))
-        }
-        Ended::Refused(row) => Err(Problem::new(
-            Code::AlreadyEnded,
-            format!("It has already ended: {}.", row.status),
-        )
-        .into()),
-        Ended::Unknown => Err(Problem::not_found("such task").into()),
-    }
+    let hints = state.hints.clone();
+    let hint = move |_: &Ended| {
+        let _ = hints.backend.try_send(TaskEnded);
+        let _ = hints.dispatcher.try_send(DeliveryOwed);
+    };
+    let ended = request::commit(&state.db, move |tx| store::cancel(tx, id), hint).await?;
+    let refused = |row: &store::Row| {
+        let detail = format!("It has already ended: {}.", row.status);
+        Problem::new(Code::AlreadyEnded, detail)
+    };
+    request::done(ended, refused, "such task")?;
+    Ok(HttpResponse::Ok().json(one(&state, id).await?))
 }
 
 async fn retry(
@@ -305,22 +275,15 @@ async fn retry(
 
 async fn erase(state: State, id: web::Path<String>) -> Result<HttpResponse, Answer> {
     let id = request::id(&id)?;
-    let db = state.db.clone();
-    let ended = spawn_unit(async move { db.write(move |tx| store::erase(tx, id)).await })
-        .await
-        .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))??;
-    match ended {
-        Ended::Done(row) => {
-            if let Some(file) = row.file
-                && let Err(error) = state.files.remove(&file).await
-            {
-                log::warn!("the file of an erased task stays behind: {error}");
-            }
-            Ok(HttpResponse::NoContent().finish())
-        }
-        Ended::Refused(_) => Err(Problem::new(Code::NotEnded, "Cancel it first.").into()),
-        Ended::Unknown => Err(Problem::not_found("such task").into()),
+    let ended = request::commit(&state.db, move |tx| store::erase(tx, id), |_| ()).await?;
+    let refused = |_: &store::Row| Problem::new(Code::NotEnded, "Cancel it first.");
+    let row = request::done(ended, refused, "such task")?;
+    if let Some(file) = row.file
+        && let Err(error) = state.files.remove(&file).await
+    {
+        log::warn!("the file of an erased task stays behind: {error}");
     }
+    Ok(HttpResponse::NoContent().finish())
 }
 
 async fn events(

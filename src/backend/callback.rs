@@ -10,9 +10,10 @@ use super::api::BackendState;
 use super::store;
 use crate::contract::signature::{Received, verify};
 use crate::contract::{Code, DeliveryType, Problem, Speech};
+use crate::db::Tx;
 use crate::delivery::DeliveryOwed;
 use crate::edge::problem::Answer;
-use crate::supervision::spawn_unit;
+use crate::edge::request;
 
 #[derive(Deserialize)]
 struct Envelope {
@@ -68,20 +69,16 @@ pub async fn callbacks(
             format!("The callback's data cannot be read: {error}."),
         )
     })?;
-    let db = state.db.clone();
-    // A sender that hangs up cannot undo the commit.
-    let known = spawn_unit(async move {
-        db.write(move |tx| store::result_known(tx, &speech, "callback"))
-            .await
-    })
-    .await
-    .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))?
-    .map_err(Problem::from)?;
+    let hints = state.hints.clone();
+    let hint = move |_: &bool| {
+        let _ = hints.backend.try_send(ResultKnown);
+        let _ = hints.dispatcher.try_send(DeliveryOwed);
+    };
+    let verb = move |tx: &mut Tx<'_>| store::result_known(tx, &speech, "callback");
+    let known = request::commit(&state.db, verb, hint).await?;
     if !known {
         return Err(Problem::new(Code::NoSuchTask, "There is no task with this id here.").into());
     }
-    let _ = state.hints.backend.try_send(ResultKnown);
-    let _ = state.hints.dispatcher.try_send(DeliveryOwed);
     Ok(HttpResponse::NoContent().finish())
 }
 

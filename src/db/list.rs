@@ -54,6 +54,17 @@ impl std::fmt::Display for Cursor {
     }
 }
 
+/// Cuts what a list query has read to the page's length, and says where the
+/// next page starts if there is one.
+pub fn cut<R>(rows: &mut Vec<R>, limit: i64, cursor: impl Fn(&R) -> Cursor) -> Option<String> {
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = rows.len() > most;
+    rows.truncate(most);
+    rows.last()
+        .filter(|_| more)
+        .map(|row| cursor(row).to_string())
+}
+
 /// A boxed query over `$table` with `$filter` applied, newest first, one row
 /// more than the page so that the caller sees whether there is a next one.
 #[macro_export]

@@ -11,6 +11,7 @@ pub mod history;
 mod id;
 mod in_flight;
 pub mod list;
+mod outcome;
 pub mod schema;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -20,4 +21,5 @@ pub use condition::Condition;
 pub use connection::{Conn, OpenError, Opened, Standing, inspect, open};
 pub use id::Id;
 pub use in_flight::InFlight;
+pub use outcome::{Accepted, Ended};
 pub use writer::{Db, Load, NewEvent, StoreError, Tx};

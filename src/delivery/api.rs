@@ -8,11 +8,10 @@ use uuid::Uuid;
 use super::dispatcher::{CallbackDispatcher, DeliveryOwed, InDelivery};
 use super::store::{self, Filter, Redelivered};
 use crate::contract::{Code, Delivery, DeliveryStatus, Page, Problem, Service};
-use crate::db::{Conn, Db};
+use crate::db::{Conn, Db, Tx};
 use crate::edge::problem::Answer;
 use crate::edge::query::Query;
 use crate::edge::request;
-use crate::supervision::spawn_unit;
 
 /// Rows that one commit of a bulk redelivery puts back.
 const BULK_PAGE: i64 = 200;
@@ -109,20 +108,23 @@ async fn get(
     Ok(HttpResponse::Ok().json(one(&state, request::id(&id)?).await?))
 }
 
+/// Tells the dispatcher after the commit.
+fn owed<T>(state: &DeliveryState) -> impl FnOnce(&T) + 'static {
+    let dispatcher = state.dispatcher.clone();
+    move |_| {
+        let _ = dispatcher.try_send(DeliveryOwed);
+    }
+}
+
 async fn redeliver(
     state: web::Data<DeliveryState>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Answer> {
     let id = request::id(&id)?;
-    let db = state.db.clone();
-    let redelivered = spawn_unit(async move { db.write(move |tx| store::redeliver(tx, id)).await })
-        .await
-        .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))??;
+    let redelivered =
+        request::commit(&state.db, move |tx| store::redeliver(tx, id), owed(&state)).await?;
     match redelivered {
-        Redelivered::Done => {
-            let _ = state.dispatcher.try_send(DeliveryOwed);
-            Ok(HttpResponse::Accepted().json(one(&state, id).await?))
-        }
+        Redelivered::Done => Ok(HttpResponse::Accepted().json(one(&state, id).await?)),
         Redelivered::NotEnded => Err(Problem::new(
             Code::NotEnded,
             "It is still being delivered; it can be redelivered once it ends.",
@@ -157,13 +159,10 @@ async fn redeliver_all(
     filter.limit = BULK_PAGE;
     let mut redelivered = 0;
     loop {
-        let (db, page) = (state.db.clone(), filter.clone());
-        let (count, next) =
-            spawn_unit(async move { db.write(move |tx| store::redeliver_page(tx, &page)).await })
-                .await
-                .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))??;
+        let page = filter.clone();
+        let verb = move |tx: &mut Tx<'_>| store::redeliver_page(tx, &page);
+        let (count, next) = request::commit(&state.db, verb, owed(&state)).await?;
         redelivered += count;
-        let _ = state.dispatcher.try_send(DeliveryOwed);
         filter.cursor = next;
         if filter.cursor.is_none() {
             return Ok(HttpResponse::Ok().json(serde_json::json!({ "redelivered": redelivered })));

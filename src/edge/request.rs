@@ -2,6 +2,7 @@
 
 use actix_web::http::header;
 use actix_web::{HttpMessage, HttpRequest};
+use diesel::QueryResult;
 use futures_util::StreamExt;
 use std::time::Duration;
 use url::Url;
@@ -9,7 +10,9 @@ use uuid::Uuid;
 
 use super::auth::Scope;
 use crate::contract::{Code, Faults, Problem};
+use crate::db::{Accepted, Db, Ended, Tx};
 use crate::outbound::guard::{Policy, check_url};
+use crate::supervision::spawn_unit;
 
 /// Reads a JSON body up to `limit` bytes.
 ///
@@ -124,4 +127,71 @@ pub fn check_callback_url(policy: &Policy, url: Option<&str>, faults: &mut Fault
     if let Err(forbidden) = check_url(policy, &parsed) {
         faults.add("/callback_url", forbidden.code(), forbidden.to_string());
     }
+}
+
+/// Runs a verb, then `hint`, to their end also when the client hangs up: a
+/// commit whose hint nobody heard would wait for the next one.
+///
+/// # Errors
+/// 503 when the store cannot take it, 500 when the verb panics.
+pub async fn commit<T, F>(db: &Db, verb: F, hint: impl FnOnce(&T) + 'static) -> Result<T, Problem>
+where
+    T: Send + 'static,
+    F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
+{
+    let db = db.clone();
+    let unit = spawn_unit(async move {
+        let committed = db.write(verb).await;
+        committed.inspect(hint)
+    });
+    let committed = unit.await;
+    Ok(committed.map_err(|failure| Problem::new(Code::Internal, failure.to_string()))??)
+}
+
+/// What a cancel or an erasure may answer with: the row, or the problem.
+///
+/// # Errors
+/// `refused` for what is not in the right state, 404 for what is not there.
+pub fn done<R>(
+    ended: Ended<R>,
+    refused: impl FnOnce(&R) -> Problem,
+    what: &str,
+) -> Result<Box<R>, Problem> {
+    match ended {
+        Ended::Done(row) => Ok(row),
+        Ended::Refused(row) => Err(refused(&row)),
+        Ended::Unknown => Err(Problem::not_found(what)),
+    }
+}
+
+/// The row of a creation, and whether it is new.
+///
+/// # Errors
+/// `idempotency_conflict`.
+pub fn accepted<R>(accepted: Accepted<R>) -> Result<(Box<R>, bool), Problem> {
+    match accepted {
+        Accepted::New(row) => Ok((row, true)),
+        Accepted::Repeated(row) => Ok((row, false)),
+        Accepted::Conflict => Err(Problem::new(
+            Code::IdempotencyConflict,
+            "This id or Idempotency-Key was used with another request; use a new one.",
+        )),
+    }
+}
+
+/// Lets a text in while there is room for it, decided before anything is
+/// stored.
+///
+/// # Errors
+/// `queue_full`.
+pub fn admit(db: &Db, (max_jobs, max_bytes): (i64, i64), text: &str) -> Result<(), Problem> {
+    let bytes = i64::try_from(text.len()).unwrap_or(i64::MAX);
+    let load = db.load();
+    if load.jobs() < max_jobs && load.bytes().saturating_add(bytes) <= max_bytes {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::QueueFull,
+        "The queue is full (queue.max_jobs, queue.max_bytes).",
+    ))
 }

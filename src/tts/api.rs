@@ -18,7 +18,7 @@ use crate::contract::{
     CheckState, Code, Create, Faults, Page, Problem, Service, Speech, SpeechStatus,
 };
 use crate::db::Db;
-use crate::db::list::Cursor;
+use crate::db::list::{self, Cursor};
 use crate::delivery::api::{self as deliveries, DeliveryState};
 use crate::delivery::check::{CheckCache, Finding};
 use crate::delivery::dispatcher::CheckNow;
@@ -30,7 +30,6 @@ use crate::edge::request;
 use crate::edge::streams::{Streams, until_ended};
 use crate::files::Files;
 use crate::outbound::guard::Policy;
-use crate::supervision::spawn_unit;
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -119,27 +118,19 @@ async fn accept(
     let new = read(state, &body, id, idempotency_key)?;
     let wait = request::preferred_wait(request);
     let live = wait.map(|_| state.db.subscribe());
-    let db = state.db.clone();
-    // A client that hangs up cannot undo the commit.
-    let accepted = spawn_unit(async move { db.write(move |tx| store::accept(tx, &new)).await })
-        .await
-        .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))??;
-    let (row, is_new) = match accepted {
-        Accepted::New(row) => (row, true),
-        Accepted::Repeated(row) => (row, false),
-        Accepted::Conflict => {
-            let detail = "This id or Idempotency-Key was used with another request; use a new one.";
-            return Err(Problem::new(Code::IdempotencyConflict, detail).into());
+    let (workers, dispatcher) = (state.workers.clone(), state.dispatcher.clone());
+    let hint = move |accepted: &Accepted| {
+        if let Accepted::New(row) = accepted {
+            workers.deadline_added(row.deadline_at);
+            if row.status() == SpeechStatus::Checking {
+                let _ = dispatcher.try_send(CheckOwed);
+            } else {
+                workers.queued();
+            }
         }
     };
-    if is_new {
-        state.workers.deadline_added(row.deadline_at);
-    }
-    if is_new && row.status() == SpeechStatus::Checking {
-        let _ = state.dispatcher.try_send(CheckOwed);
-    } else if is_new {
-        state.workers.queued();
-    }
+    let accepted = request::commit(&state.db, move |tx| store::accept(tx, &new), hint).await?;
+    let (row, is_new) = request::accepted(accepted)?;
     let id = row.id.0;
     if let (Some(wait), Some(live)) = (wait, live)
         && !row.status().is_ended()
@@ -186,16 +177,7 @@ fn read(
     faults.into_result()?;
     let resolved = resolved
         .ok_or_else(|| Problem::new(Code::Unavailable, "No voice is set for this language."))?;
-    let (max_jobs, max_bytes) = state.max_load;
-    let text_bytes = i64::try_from(create.text.len()).unwrap_or(i64::MAX);
-    if state.db.load().jobs() >= max_jobs
-        || state.db.load().bytes().saturating_add(text_bytes) > max_bytes
-    {
-        return Err(Problem::new(
-            Code::QueueFull,
-            "The queue is full (queue.max_jobs, queue.max_bytes).",
-        ));
-    }
+    request::admit(&state.db, state.max_load, &create.text)?;
     let check = match &create.callback_url {
         Some(url) if create.callback_check != Some(false) => match state.checks.known(url) {
             Some(Finding::Open) => CheckState::Open,
@@ -234,15 +216,9 @@ async fn list(state: State, request: HttpRequest) -> Result<HttpResponse, Answer
         .db
         .read(move |conn| {
             let mut rows = store::list(conn, &filter)?;
-            let most = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-            let more = rows.len() > most;
-            rows.truncate(most);
-            let next_cursor = rows.last().filter(|_| more).map(|row| {
-                Cursor {
-                    created_at: row.created_at,
-                    id: row.id.0,
-                }
-                .to_string()
+            let next_cursor = list::cut(&mut rows, filter.limit, |row| Cursor {
+                created_at: row.created_at,
+                id: row.id.0,
             });
             Ok(Page {
                 items: view.with_deliveries(conn, &rows)?,
@@ -295,43 +271,31 @@ async fn statuses(
 
 async fn cancel(state: State, id: web::Path<String>) -> Result<HttpResponse, Answer> {
     let id = request::id(&id)?;
-    let db = state.db.clone();
-    let ended = spawn_unit(async move { db.write(move |tx| store::cancel(tx, id)).await })
-        .await
-        .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))??;
-    match ended {
-        Ended::Done(_) => {
-            state.workers.canceled(id);
-            let _ = state.dispatcher.try_send(DeliveryOwed);
-            Ok(HttpResponse::Ok().json(one(&state, id).await?))
-        }
-        Ended::Refused(row) => Err(Problem::new(
-            Code::AlreadyEnded,
-            format!("It has already ended: {}.", row.status),
-        )
-        .into()),
-        Ended::Unknown => Err(Problem::not_found("such speech").into()),
-    }
+    let (workers, dispatcher) = (state.workers.clone(), state.dispatcher.clone());
+    let hint = move |_: &Ended| {
+        workers.canceled(id);
+        let _ = dispatcher.try_send(DeliveryOwed);
+    };
+    let ended = request::commit(&state.db, move |tx| store::cancel(tx, id), hint).await?;
+    let refused = |row: &store::Row| {
+        let detail = format!("It has already ended: {}.", row.status);
+        Problem::new(Code::AlreadyEnded, detail)
+    };
+    request::done(ended, refused, "such speech")?;
+    Ok(HttpResponse::Ok().json(one(&state, id).await?))
 }
 
 async fn erase(state: State, id: web::Path<String>) -> Result<HttpResponse, Answer> {
     let id = request::id(&id)?;
-    let db = state.db.clone();
-    let ended = spawn_unit(async move { db.write(move |tx| store::erase(tx, id)).await })
-        .await
-        .map_err(|failure| Problem::new(Code::Internal, failure.to_string()))??;
-    match ended {
-        Ended::Done(row) => {
-            if let Some(file) = row.file
-                && let Err(error) = state.files.remove(&file).await
-            {
-                log::warn!("the file of an erased speech stays behind: {error}");
-            }
-            Ok(HttpResponse::NoContent().finish())
-        }
-        Ended::Refused(_) => Err(Problem::new(Code::NotEnded, "Cancel it first.").into()),
-        Ended::Unknown => Err(Problem::not_found("such speech").into()),
+    let ended = request::commit(&state.db, move |tx| store::erase(tx, id), |_| ()).await?;
+    let refused = |_: &store::Row| Problem::new(Code::NotEnded, "Cancel it first.");
+    let row = request::done(ended, refused, "such speech")?;
+    if let Some(file) = row.file
+        && let Err(error) = state.files.remove(&file).await
+    {
+        log::warn!("the file of an erased speech stays behind: {error}");
     }
+    Ok(HttpResponse::NoContent().finish())
 }
 
 async fn events(

@@ -11,7 +11,7 @@ use crate::clock::Millis;
 use crate::contract::{Audio, CheckState, Create, DeliveryType, Failure, SpeechStatus};
 use crate::db::list::{self, Filter};
 use crate::db::schema::{events, speeches};
-use crate::db::{Condition, Conn, Id, NewEvent, Tx};
+use crate::db::{self, Condition, Conn, Id, NewEvent, Tx};
 use crate::delivery::check::Verdict;
 use crate::delivery::store as deliveries;
 
@@ -88,15 +88,7 @@ pub struct New {
 }
 
 /// What came of a creation.
-#[derive(Debug, Clone)]
-pub enum Accepted {
-    /// A new row.
-    New(Box<Row>),
-    /// The same request was made before: the row as it is now.
-    Repeated(Box<Row>),
-    /// The id or the key was used with another request.
-    Conflict,
-}
+pub type Accepted = db::Accepted<Row>;
 
 /// Accepts a speech: the commit behind the 202.
 ///
@@ -531,15 +523,7 @@ fn ended(
 }
 
 /// What came of asking for a cancel or an erasure.
-#[derive(Debug, Clone)]
-pub enum Ended {
-    /// It is as asked for, now or already.
-    Done(Box<Row>),
-    /// It ended otherwise, or has not ended: the row as it is.
-    Refused(Box<Row>),
-    /// There is none.
-    Unknown,
-}
+pub type Ended = db::Ended<Row>;
 
 /// Calls a speech off.
 ///
