@@ -11,7 +11,7 @@ use crate::clock::Millis;
 use crate::contract::{Audio, Create, DeliveryType, Failure, Speech, SpeechStatus, TaskStatus};
 use crate::db::list::{self, Filter};
 use crate::db::schema::{events, tasks};
-use crate::db::{self, Condition, Conn, Id, NewEvent, Tx};
+use crate::db::{self, Condition, Conn, Id, NewEvent, Tx, update};
 use crate::delivery::store as deliveries;
 
 /// How long a fetch is tried again: one hour.
@@ -157,9 +157,12 @@ pub fn submit(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
         .returning(Row::as_returning())
         .get_result(tx.conn)?;
     if let Some(original) = new.retry_of {
-        diesel::update(tasks::table.find(Id(original)))
-            .set(tasks::retried_as.eq(Some(Id(new.id))))
-            .execute(tx.conn)?;
+        update(
+            tx.conn,
+            tasks::table,
+            Id(original),
+            tasks::retried_as.eq(Some(Id(new.id))),
+        )?;
     }
     tx.load(1, text_bytes);
     tx.event(&NewEvent {
@@ -232,25 +235,31 @@ pub fn accepted(tx: &mut Tx<'_>, id: Uuid, speech: &Speech) -> QueryResult<()> {
     let Some(status) = task::next(row.status(), Step::Accepted) else {
         return Ok(());
     };
-    diesel::update(tasks::table.find(row.id))
-        .set((
+    update(
+        tx.conn,
+        tasks::table,
+        row.id,
+        (
             tasks::status.eq(status.as_str()),
             tasks::started_at.eq(Some(tx.now)),
             tasks::resolved_voice.eq(&speech.resolved_voice),
             tasks::language.eq(speech.language.as_ref().or(row.language.as_ref())),
             no_errand(),
-        ))
-        .execute(tx.conn)?;
+        ),
+    )?;
     state_event(tx, &row, status, "handed over", "Backend")
 }
 
 /// A hand-over was tried: what `attempt` shows, and what decides whether a
 /// cancel owes an abandon.
 fn count_hand_over(tx: &mut Tx<'_>, row: &Row) -> QueryResult<()> {
-    diesel::update(tasks::table.find(row.id))
-        .set(tasks::hand_overs.eq(row.hand_overs + 1))
-        .execute(tx.conn)
-        .map(drop)
+    update(
+        tx.conn,
+        tasks::table,
+        row.id,
+        tasks::hand_overs.eq(row.hand_overs + 1),
+    )
+    .map(drop)
 }
 
 /// The columns of an errand, set together.
@@ -320,8 +329,11 @@ fn completed_there(
     let Some(status) = task::next(row.status(), Step::ResultKnown).filter(|_| !late_known) else {
         return Ok(());
     };
-    diesel::update(tasks::table.find(row.id))
-        .set((
+    update(
+        tx.conn,
+        tasks::table,
+        row.id,
+        (
             tasks::status.eq(status.as_str()),
             tasks::started_at.eq(row.started_at.or(Some(tx.now))),
             tasks::resolved_voice.eq(speech
@@ -331,8 +343,8 @@ fn completed_there(
             tasks::language.eq(speech.language.as_ref().or(row.language.as_ref())),
             tasks::result.eq(serde_json::to_string(audio).ok()),
             owe(Errand::Fetch, tx.now, tx.now + FETCH_WINDOW_MS),
-        ))
-        .execute(tx.conn)?;
+        ),
+    )?;
     let reason = if status == TaskStatus::TimedOut {
         "a result came late"
     } else {
@@ -364,16 +376,19 @@ pub fn fetched(tx: &mut Tx<'_>, id: Uuid, fetched: &Fetched) -> QueryResult<bool
     else {
         return Ok(false);
     };
-    diesel::update(tasks::table.find(row.id))
-        .set((
+    update(
+        tx.conn,
+        tasks::table,
+        row.id,
+        (
             tasks::status.eq(status.as_str()),
             tasks::ended_at.eq(row.ended_at.or(Some(tx.now))),
             tasks::file.eq(Some(&fetched.file)),
             tasks::audio.eq(&row.result),
             tasks::words.eq(Some(&fetched.words)),
             no_errand(),
-        ))
-        .execute(tx.conn)?;
+        ),
+    )?;
     let (reason, kind) = if late {
         ("the late result is kept", DeliveryType::TaskLateResult)
     } else {
@@ -410,12 +425,15 @@ pub fn errand_failed(
     if errand != Errand::HandOver && row.errand_until.is_some_and(|until| due_at > until) {
         return errand_exhausted(tx, &row, errand, reason);
     }
-    diesel::update(tasks::table.find(row.id))
-        .set((
+    update(
+        tx.conn,
+        tasks::table,
+        row.id,
+        (
             tasks::errand_due_at.eq(Some(due_at)),
             tasks::errand_attempt.eq(attempt),
-        ))
-        .execute(tx.conn)?;
+        ),
+    )?;
     tx.event(&NewEvent {
         subject: id,
         from: Some(errand.as_str()),
@@ -440,9 +458,7 @@ fn errand_exhausted(tx: &mut Tx<'_>, row: &Row, errand: Errand, reason: &str) ->
 }
 
 fn drop_errand(tx: &mut Tx<'_>, row: &Row, errand: Errand, reason: &str) -> QueryResult<()> {
-    diesel::update(tasks::table.find(row.id))
-        .set(no_errand())
-        .execute(tx.conn)?;
+    update(tx.conn, tasks::table, row.id, no_errand())?;
     tx.event(&NewEvent {
         subject: row.id.0,
         from: Some(errand.as_str()),
@@ -526,15 +542,18 @@ fn end_failed(
     let Some(status) = task::next(row.status(), Step::Fail) else {
         return Ok(false);
     };
-    diesel::update(tasks::table.find(row.id))
-        .set((
+    update(
+        tx.conn,
+        tasks::table,
+        row.id,
+        (
             tasks::status.eq(status.as_str()),
             tasks::ended_at.eq(Some(tx.now)),
             tasks::error_code.eq(Some(&failure.code)),
             tasks::error.eq(serde_json::to_string(failure).ok()),
             no_errand(),
-        ))
-        .execute(tx.conn)?;
+        ),
+    )?;
     ended(tx, row, status, &failure.code, by, DeliveryType::TaskFailed)?;
     Ok(true)
 }
@@ -608,15 +627,18 @@ pub fn time_out(tx: &mut Tx<'_>) -> QueryResult<TimedOut> {
         let Some(status) = task::next(row.status(), Step::TimeOut) else {
             continue;
         };
-        diesel::update(tasks::table.find(row.id))
-            .set((
+        update(
+            tx.conn,
+            tasks::table,
+            row.id,
+            (
                 tasks::status.eq(status.as_str()),
                 tasks::ended_at.eq(Some(tx.now)),
                 tasks::error_code.eq(Some(&failure.code)),
                 tasks::error.eq(serde_json::to_string(&failure).ok()),
                 owe(Errand::Abandon, tx.now, tx.now + ABANDON_WINDOW_MS),
-            ))
-            .execute(tx.conn)?;
+            ),
+        )?;
         ended(
             tx,
             row,

@@ -15,6 +15,7 @@ mod outcome;
 pub mod schema;
 #[cfg(test)]
 pub(crate) mod testing;
+mod update;
 mod writer;
 
 pub use condition::Condition;
@@ -22,4 +23,5 @@ pub use connection::{Conn, OpenError, Opened, Standing, inspect, open};
 pub use id::Id;
 pub use in_flight::InFlight;
 pub use outcome::{Accepted, Ended};
+pub use update::update;
 pub use writer::{Db, Load, NewEvent, StoreError, Tx};

@@ -13,7 +13,7 @@ use crate::contract::{
     Callback, Delivery, DeliveryAttempt, DeliveryStatus, DeliveryType, Service, rfc3339,
 };
 use crate::db::schema::{deliveries, events};
-use crate::db::{Condition, Conn, Id, NewEvent, Tx};
+use crate::db::{Condition, Conn, Id, NewEvent, Tx, update};
 
 /// A row of `deliveries`.
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
@@ -178,20 +178,19 @@ pub fn record(
         .wait
         .map(|wait| i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2));
     let ended = after.status != DeliveryStatus::Pending;
-    let changed = diesel::update(deliveries::table.find(row.id))
-        .filter(deliveries::status.eq(DeliveryStatus::Pending.as_str()))
-        .filter(deliveries::attempts.eq(row.attempts))
-        .set((
-            deliveries::status.eq(after.status.as_str()),
-            deliveries::attempt.eq(row.attempt + 1),
-            deliveries::attempts.eq(row.attempts + 1),
-            deliveries::next_attempt_at.eq(wait.map(|wait| tx.now + wait)),
-            deliveries::ended_at.eq(ended.then_some(tx.now)),
-        ))
-        .execute(tx.conn)?;
-    if changed == 0 {
+    let is_still_owed = get(tx.conn, row.id.0)?
+        .is_some_and(|now| now.status() == DeliveryStatus::Pending && now.attempts == row.attempts);
+    if !is_still_owed {
         return Ok(());
     }
+    let changes = (
+        deliveries::status.eq(after.status.as_str()),
+        deliveries::attempt.eq(row.attempt + 1),
+        deliveries::attempts.eq(row.attempts + 1),
+        deliveries::next_attempt_at.eq(wait.map(|wait| tx.now + wait)),
+        deliveries::ended_at.eq(ended.then_some(tx.now)),
+    );
+    update(tx.conn, deliveries::table, row.id, changes)?;
     let reason = match attempt.status {
         Some(status) => format!("{} answered {status}", row.kind),
         None => format!(
@@ -389,15 +388,18 @@ pub fn redeliver(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Redelivered> {
     if !can_redeliver(row.status()) {
         return Ok(Redelivered::NotEnded);
     }
-    diesel::update(deliveries::table.find(row.id))
-        .set((
+    update(
+        tx.conn,
+        deliveries::table,
+        row.id,
+        (
             deliveries::status.eq(DeliveryStatus::Pending.as_str()),
             deliveries::round.eq(row.round + 1),
             deliveries::attempt.eq(0),
             deliveries::next_attempt_at.eq(Some(tx.now)),
             deliveries::ended_at.eq(None::<Millis>),
-        ))
-        .execute(tx.conn)?;
+        ),
+    )?;
     tx.event(&NewEvent {
         subject: row.subject_id.0,
         delivery: Some(id),

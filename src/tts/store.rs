@@ -11,7 +11,7 @@ use crate::clock::Millis;
 use crate::contract::{Audio, CheckState, Create, DeliveryType, Failure, SpeechStatus};
 use crate::db::list::{self, Filter};
 use crate::db::schema::{events, speeches};
-use crate::db::{self, Condition, Conn, Id, NewEvent, Tx};
+use crate::db::{self, Condition, Conn, Id, NewEvent, Tx, update};
 use crate::delivery::check::Verdict;
 use crate::delivery::store as deliveries;
 
@@ -211,15 +211,24 @@ pub fn claim(tx: &mut Tx<'_>, owner: Uuid) -> QueryResult<Claimed> {
     let Some(status) = job::next(row.status(), Step::Claim) else {
         return Ok(Claimed::default());
     };
-    let (row, text): (Row, String) = diesel::update(speeches::table.find(row.id))
-        .set((
-            speeches::status.eq(status.as_str()),
-            speeches::claim.eq(row.claim + 1),
-            speeches::owner.eq(Some(Id(owner))),
-            speeches::started_at.eq(row.started_at.or(Some(tx.now))),
-        ))
-        .returning((Row::as_returning(), speeches::text))
-        .get_result(tx.conn)?;
+    let row = Row {
+        status: status.as_str().to_owned(),
+        claim: row.claim + 1,
+        owner: Some(Id(owner)),
+        started_at: row.started_at.or(Some(tx.now)),
+        ..row
+    };
+    let changes = (
+        speeches::status.eq(&row.status),
+        speeches::claim.eq(row.claim),
+        speeches::owner.eq(row.owner),
+        speeches::started_at.eq(row.started_at),
+    );
+    update(tx.conn, speeches::table, row.id, changes)?;
+    let text = speeches::table
+        .find(row.id)
+        .select(speeches::text)
+        .first(tx.conn)?;
     tx.event(&NewEvent {
         subject: row.id.0,
         from: Some(SpeechStatus::Queued.as_str()),
@@ -331,16 +340,19 @@ pub fn complete(tx: &mut Tx<'_>, fence: Fence, finished: &Finished) -> QueryResu
     let Some(status) = job::next(row.status(), Step::Complete) else {
         return Ok(false);
     };
-    diesel::update(speeches::table.find(row.id))
-        .set((
+    update(
+        tx.conn,
+        speeches::table,
+        row.id,
+        (
             speeches::status.eq(status.as_str()),
             speeches::owner.eq(None::<Id>),
             speeches::ended_at.eq(Some(tx.now)),
             speeches::file.eq(Some(&finished.file)),
             speeches::audio.eq(serde_json::to_string(&finished.audio).ok()),
             speeches::words.eq(Some(&finished.words)),
-        ))
-        .execute(tx.conn)?;
+        ),
+    )?;
     ended(
         tx,
         &row,
@@ -378,9 +390,12 @@ pub fn attempt_failed(
     let Some(row) = fenced(tx.conn, fence)? else {
         return Ok(false);
     };
-    diesel::update(speeches::table.find(row.id))
-        .set(speeches::attempt.eq(row.attempt + 1))
-        .execute(tx.conn)?;
+    update(
+        tx.conn,
+        speeches::table,
+        row.id,
+        speeches::attempt.eq(row.attempt + 1),
+    )?;
     if row.attempt + 1 >= max_attempts {
         return end_failed(tx, &row, failure, "TTSWorker");
     }
@@ -410,9 +425,12 @@ pub fn recover(tx: &mut Tx<'_>, owner: Uuid) -> QueryResult<usize> {
         .filter(speeches::owner.ne(Some(Id(owner))))
         .load(tx.conn)?;
     for row in &lost {
-        diesel::update(speeches::table.find(row.id))
-            .set(speeches::lost_leases.eq(row.lost_leases + 1))
-            .execute(tx.conn)?;
+        update(
+            tx.conn,
+            speeches::table,
+            row.id,
+            speeches::lost_leases.eq(row.lost_leases + 1),
+        )?;
         if row.lost_leases + 1 >= MAX_LOST_LEASES {
             let failure = Failure::transient(
                 "lease_lost",
@@ -449,12 +467,15 @@ fn requeue(tx: &mut Tx<'_>, row: &Row, reason: &str) -> QueryResult<bool> {
     let Some(status) = job::next(row.status(), Step::GiveBack) else {
         return Ok(false);
     };
-    diesel::update(speeches::table.find(row.id))
-        .set((
+    update(
+        tx.conn,
+        speeches::table,
+        row.id,
+        (
             speeches::status.eq(status.as_str()),
             speeches::owner.eq(None::<Id>),
-        ))
-        .execute(tx.conn)?;
+        ),
+    )?;
     tx.event(&NewEvent {
         subject: row.id.0,
         from: Some(&row.status),
@@ -475,15 +496,18 @@ fn end_failed(
     let Some(status) = job::next(row.status(), Step::Fail) else {
         return Ok(false);
     };
-    diesel::update(speeches::table.find(row.id))
-        .set((
+    update(
+        tx.conn,
+        speeches::table,
+        row.id,
+        (
             speeches::status.eq(status.as_str()),
             speeches::owner.eq(None::<Id>),
             speeches::ended_at.eq(Some(tx.now)),
             speeches::error_code.eq(Some(&failure.code)),
             speeches::error.eq(serde_json::to_string(failure).ok()),
-        ))
-        .execute(tx.conn)?;
+        ),
+    )?;
     ended(
         tx,
         row,
@@ -645,9 +669,12 @@ pub fn settle_check(tx: &mut Tx<'_>, url: &str, verdict: &Verdict) -> QueryResul
 }
 
 fn close(tx: &mut Tx<'_>, row: &Row, check: CheckState, failure: &Failure) -> QueryResult<()> {
-    diesel::update(speeches::table.find(row.id))
-        .set(speeches::callback_check.eq(check.as_str()))
-        .execute(tx.conn)?;
+    update(
+        tx.conn,
+        speeches::table,
+        row.id,
+        speeches::callback_check.eq(check.as_str()),
+    )?;
     let row = Row {
         callback_check: check.as_str().to_owned(),
         ..row.clone()
@@ -659,12 +686,15 @@ fn open(tx: &mut Tx<'_>, row: &Row) -> QueryResult<()> {
     let Some(status) = job::next(row.status(), Step::Open) else {
         return Ok(());
     };
-    diesel::update(speeches::table.find(row.id))
-        .set((
+    update(
+        tx.conn,
+        speeches::table,
+        row.id,
+        (
             speeches::status.eq(status.as_str()),
             speeches::callback_check.eq(CheckState::Open.as_str()),
-        ))
-        .execute(tx.conn)?;
+        ),
+    )?;
     tx.event(&NewEvent {
         subject: row.id.0,
         from: Some(&row.status),

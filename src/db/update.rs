@@ -1,0 +1,72 @@
+//! Updates of one row by its id that stay prepared.
+//!
+//! diesel prepares each `UPDATE` anew, since in general its columns may
+//! change from one run to the next. On this schema, whose tables have many
+//! partial indexes, that costs more than the update itself. Here the text of
+//! the statement is the key under which it is kept, so that the same columns
+//! find the same statement.
+
+use diesel::prelude::*;
+use diesel::query_builder::{AsChangeset, AstPass, QueryFragment, QueryId};
+use diesel::sql_types::Binary;
+use diesel::sqlite::Sqlite;
+
+use super::{Conn, Id};
+
+/// `UPDATE table SET changes WHERE id = …`.
+struct UpdateById<C> {
+    table: &'static str,
+    changes: C,
+    id: Id,
+}
+
+impl<C: QueryFragment<Sqlite>> QueryFragment<Sqlite> for UpdateById<C> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("UPDATE ");
+        out.push_identifier(self.table)?;
+        out.push_sql(" SET ");
+        self.changes.walk_ast(out.reborrow())?;
+        out.push_sql(" WHERE id = ");
+        out.push_bind_param::<Binary, _>(&self.id)
+    }
+}
+
+impl<C> QueryId for UpdateById<C> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<C> RunQueryDsl<Conn> for UpdateById<C> {}
+
+/// A table whose rows are updated by id.
+pub trait Named: Table {
+    /// Its name in the database.
+    const NAME: &'static str;
+}
+
+macro_rules! named {
+    ($($table:ident),*) => {$(
+        impl Named for super::schema::$table::table {
+            const NAME: &'static str = stringify!($table);
+        }
+    )*};
+}
+named!(speeches, tasks, deliveries);
+
+/// Sets columns of the row with this id; says how many rows there were.
+///
+/// # Errors
+/// What the database says.
+pub fn update<T, C>(conn: &mut Conn, _: T, id: Id, changes: C) -> QueryResult<usize>
+where
+    T: Named,
+    C: AsChangeset<Target = T>,
+    C::Changeset: QueryFragment<Sqlite>,
+{
+    UpdateById {
+        table: T::NAME,
+        changes: changes.as_changeset(),
+        id,
+    }
+    .execute(conn)
+}
