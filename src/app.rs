@@ -16,7 +16,7 @@ use crate::backend::api::BackendState;
 use crate::backend::tts_client::TtsClient;
 use crate::backend::watchdog::{self, TimeoutWatchdog};
 use crate::clock::{Anchor, Clock};
-use crate::config::Config;
+use crate::config::{Config, SERVER_KEEP_ALIVE};
 use crate::contract::create::Rules;
 use crate::contract::signature::Secret;
 use crate::contract::{Catalog, Service};
@@ -47,9 +47,6 @@ use crate::{backend as backend_service, tts};
 /// The exit status after the supervision tree has given up, as sysexits.h
 /// names an internal software error.
 pub const EXIT_GAVE_UP: i32 = 70;
-/// Longer than our own client keeps a connection, so that it is never the
-/// server that closes one just as a request is sent.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long the first child may take before the listener opens without it.
 const FIRST_CHILD: Duration = Duration::from_secs(10);
 /// Of the grace, what is kept for the HTTP server after the actors.
@@ -581,7 +578,7 @@ fn serve(
             .configure(move |config| routes.iter().for_each(|routes| routes(config)))
     })
     .workers(config.server.workers)
-    .keep_alive(KEEP_ALIVE)
+    .keep_alive(SERVER_KEEP_ALIVE)
     .shutdown_timeout(HTTP_GRACE_S)
     .disable_signals()
     .listen(listener)

@@ -47,8 +47,7 @@ pub const SERVER_KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// seconds. Files are kept at least this much longer than callbacks are attempted.
 pub const FETCH_WINDOW_S: u64 = 3_600;
 
-/// The longest `timeout_s` of a task or a speech, in seconds (3 days).
-pub const MAX_TIMEOUT_S: u32 = 259_200;
+pub use crate::contract::create::MAX_TIMEOUT_S;
 
 /// Which services a process runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

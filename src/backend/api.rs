@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -180,16 +179,8 @@ async fn submit(
     } else {
         one(state, id).await?
     };
-    let mut answer = if is_new && !task.status.is_ended() {
-        HttpResponse::Accepted()
-    } else {
-        HttpResponse::Ok()
-    };
-    answer.insert_header((
-        header::LOCATION,
-        format!("{}/{id}", Service::Backend.collection()),
-    ));
-    Ok(answer.json(task))
+    let under_way = is_new && !task.status.is_ended();
+    Ok(request::created(Service::Backend, id, under_way, task))
 }
 
 async fn one(state: &BackendState, id: Uuid) -> Result<Task, Problem> {

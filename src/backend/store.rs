@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::task::{self, Errand, Step};
 use crate::clock::Millis;
+use crate::config::FETCH_WINDOW_S;
 use crate::contract::{Audio, Create, DeliveryType, Failure, Speech, SpeechStatus, TaskStatus};
 use crate::db::list::{self, Filter};
 use crate::db::schema::{events, tasks};
@@ -15,7 +16,7 @@ use crate::db::{self, Condition, Conn, Id, NewEvent, Tx, update};
 use crate::delivery::store as deliveries;
 
 /// How long a fetch is tried again: one hour.
-pub const FETCH_WINDOW_MS: i64 = 3_600_000;
+pub const FETCH_WINDOW_MS: i64 = FETCH_WINDOW_S.cast_signed() * 1000;
 /// How long an abandon is tried again: one day.
 pub const ABANDON_WINDOW_MS: i64 = 86_400_000;
 /// The pull comes this long before the deadline, or a tenth of the time-out.

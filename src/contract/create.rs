@@ -14,7 +14,7 @@ const MAX_REFERENCE_CHARACTERS: usize = 200;
 /// under 20 kB.
 const MAX_METADATA_BYTES: usize = 4096;
 /// The longest `timeout_s`: three days.
-const MAX_TIMEOUT_S: u64 = 259_200;
+pub const MAX_TIMEOUT_S: u32 = 259_200;
 /// Every bit rate that MPEG layer III knows, of all its sample rates; which
 /// are valid for a voice is checked once the voice is known.
 const ALL_BITRATES: &[u32] = &[
@@ -299,21 +299,19 @@ impl Fields<'_> {
         let Some(value) = self.take("timeout_s") else {
             return default;
         };
-        match value.as_u64() {
-            Some(seconds @ 1..=MAX_TIMEOUT_S) => u32::try_from(seconds).unwrap_or(default),
-            Some(_) => {
-                self.faults.add(
-                    "/timeout_s",
-                    "out_of_range",
-                    format!("`timeout_s` must be between 1 and {MAX_TIMEOUT_S}."),
-                );
-                default
-            }
-            None => {
-                self.wrong_type("timeout_s", "a whole number of seconds");
-                default
-            }
+        let Some(seconds) = value.as_u64() else {
+            self.wrong_type("timeout_s", "a whole number of seconds");
+            return default;
+        };
+        if let Ok(seconds @ 1..=MAX_TIMEOUT_S) = u32::try_from(seconds) {
+            return seconds;
         }
+        self.faults.add(
+            "/timeout_s",
+            "out_of_range",
+            format!("`timeout_s` must be between 1 and {MAX_TIMEOUT_S}."),
+        );
+        default
     }
 
     fn refuse_the_rest(&mut self, rules: &Rules) {

@@ -9,7 +9,7 @@ use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
+use actix_web::{Error, HttpResponse, ResponseError};
 use futures_util::FutureExt;
 use serde::Serialize;
 
@@ -70,9 +70,6 @@ struct Body<'a> {
 }
 
 /// The id of an HTTP request: the caller's, or a new one.
-#[derive(Clone)]
-pub struct RequestId(pub String);
-
 fn request_id(request: &ServiceRequest) -> String {
     let given = request
         .headers()
@@ -95,7 +92,6 @@ pub async fn finish(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse, Error> {
     let id = request_id(&request);
-    request.extensions_mut().insert(RequestId(id.clone()));
     // The request itself must not be held on to: the router needs it alone.
     let (method, path) = (request.method().clone(), request.path().to_owned());
     let problem = match AssertUnwindSafe(next.call(request)).catch_unwind().await {

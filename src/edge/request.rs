@@ -1,15 +1,16 @@
 //! Reading a request: its body, its ids, its headers.
 
 use actix_web::http::header;
-use actix_web::{HttpMessage, HttpRequest};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use diesel::QueryResult;
 use futures_util::StreamExt;
+use serde::Serialize;
 use std::time::Duration;
 use url::Url;
 use uuid::Uuid;
 
 use super::auth::Scope;
-use crate::contract::{Code, Faults, Problem};
+use crate::contract::{Code, Faults, Problem, Service};
 use crate::db::{Accepted, Db, Ended, Tx};
 use crate::outbound::guard::{Policy, check_url};
 use crate::supervision::spawn_unit;
@@ -177,6 +178,25 @@ pub fn accepted<R>(accepted: Accepted<R>) -> Result<(Box<R>, bool), Problem> {
             "This id or Idempotency-Key was used with another request; use a new one.",
         )),
     }
+}
+
+/// The answer to a creation: 202 for what is new and under way, 200 for what
+/// was there or has ended meanwhile.
+pub fn created(
+    service: Service,
+    id: Uuid,
+    under_way: bool,
+    resource: impl Serialize,
+) -> HttpResponse {
+    let mut answer = if under_way {
+        HttpResponse::Accepted()
+    } else {
+        HttpResponse::Ok()
+    };
+    let location = format!("{}/{id}", service.collection());
+    answer
+        .insert_header((header::LOCATION, location))
+        .json(resource)
 }
 
 /// Lets a text in while there is room for it, decided before anything is

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use actix::Addr;
-use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use url::Url;
@@ -143,16 +142,8 @@ async fn accept(
     } else {
         one(state, id).await?
     };
-    let mut answer = if is_new && !speech.status.is_ended() {
-        HttpResponse::Accepted()
-    } else {
-        HttpResponse::Ok()
-    };
-    answer.insert_header((
-        header::LOCATION,
-        format!("{}/{id}", Service::Tts.collection()),
-    ));
-    Ok(answer.json(speech))
+    let under_way = is_new && !speech.status.is_ended();
+    Ok(request::created(Service::Tts, id, under_way, speech))
 }
 
 /// Reads and checks everything that can be refused, before anything is

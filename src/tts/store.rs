@@ -463,6 +463,23 @@ pub fn open_load(conn: &mut Conn) -> QueryResult<(i64, i64)> {
     Ok((jobs, bytes))
 }
 
+fn state_event(
+    tx: &mut Tx<'_>,
+    row: &Row,
+    to: SpeechStatus,
+    reason: &str,
+    by: &'static str,
+) -> QueryResult<()> {
+    tx.event(&NewEvent {
+        subject: row.id.0,
+        from: Some(&row.status),
+        to: Some(to.as_str()),
+        reason: Some(reason),
+        by,
+        ..NewEvent::default()
+    })
+}
+
 fn requeue(tx: &mut Tx<'_>, row: &Row, reason: &str) -> QueryResult<bool> {
     let Some(status) = job::next(row.status(), Step::GiveBack) else {
         return Ok(false);
@@ -476,14 +493,7 @@ fn requeue(tx: &mut Tx<'_>, row: &Row, reason: &str) -> QueryResult<bool> {
             speeches::owner.eq(None::<Id>),
         ),
     )?;
-    tx.event(&NewEvent {
-        subject: row.id.0,
-        from: Some(&row.status),
-        to: Some(status.as_str()),
-        reason: Some(reason),
-        by: "TTSWorker",
-        ..NewEvent::default()
-    })?;
+    state_event(tx, row, status, reason, "TTSWorker")?;
     Ok(true)
 }
 
@@ -536,14 +546,7 @@ fn ended(
             deliveries::owe(tx, row.id.0, kind, url)?;
         }
     }
-    tx.event(&NewEvent {
-        subject: row.id.0,
-        from: Some(&row.status),
-        to: Some(status.as_str()),
-        reason: Some(reason),
-        by,
-        ..NewEvent::default()
-    })
+    state_event(tx, row, status, reason, by)
 }
 
 /// What came of asking for a cancel or an erasure.
@@ -695,14 +698,13 @@ fn open(tx: &mut Tx<'_>, row: &Row) -> QueryResult<()> {
             speeches::callback_check.eq(CheckState::Open.as_str()),
         ),
     )?;
-    tx.event(&NewEvent {
-        subject: row.id.0,
-        from: Some(&row.status),
-        to: Some(status.as_str()),
-        reason: Some("the callback URL is open"),
-        by: "CallbackDispatcher",
-        ..NewEvent::default()
-    })
+    state_event(
+        tx,
+        row,
+        status,
+        "the callback URL is open",
+        "CallbackDispatcher",
+    )
 }
 
 /// Fails the jobs whose callback URL could not be checked for `hold_ms`, at

@@ -540,7 +540,7 @@ impl SpeakUnit {
             next_deadline_at,
             life: self.life,
         });
-        let finish = self.speak(job, canceled).await;
+        let finish = self.speak(job, fence, canceled).await;
         let next = match &finish.outcome {
             Outcome::GiveBack {
                 wait: Some(wait), ..
@@ -559,13 +559,8 @@ impl SpeakUnit {
         }
     }
 
-    async fn speak(&mut self, job: Job, canceled: oneshot::Receiver<()>) -> Finish {
+    async fn speak(&mut self, job: Job, fence: Fence, canceled: oneshot::Receiver<()>) -> Finish {
         let row = job.row;
-        let fence = Fence {
-            id: row.id.0,
-            claim: row.claim,
-            owner: self.settings.owner,
-        };
         let create = row.request();
         let (format, bitrate_kbps, speed) = create
             .map_or((speech::Format::Mp3, 64, 1.0), |create| {
