@@ -56,6 +56,9 @@ struct Options {
     /// Where the services keep their data: choose the disk to measure.
     #[arg(long, value_name = "DIR", default_value = env!("CARGO_TARGET_TMPDIR"))]
     data: PathBuf,
+    /// Leaves the services' data behind.
+    #[arg(long)]
+    keep: bool,
     /// The program to measure instead of the one that Cargo has built.
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_hoiam"))]
     binary: PathBuf,
@@ -65,7 +68,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let mut options = Options::parse();
     if options.peers && !service::peers_are_set_up() {
         let message = "the peers are not set up: run benches/peers/setup.sh first";
         Options::command()
@@ -77,7 +80,12 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .map_err(Into::into)
-        .and_then(|runtime| runtime.block_on(run(&options)));
+        .and_then(|runtime| {
+            let mut folder = tempfile::TempDir::with_prefix_in("bench-", &options.data)?;
+            folder.disable_cleanup(options.keep);
+            options.data = folder.path().to_owned();
+            runtime.block_on(run(&options))
+        });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -81,3 +81,35 @@ impl CpuTime {
         self.0.iter().map(taken).sum()
     }
 }
+
+/// Time of all processors together since the machine started, in ticks: the first
+/// line of `/proc/stat`.
+pub struct MachineTime {
+    all: u64,
+    idle: u64,
+}
+
+impl MachineTime {
+    /// Reads it.
+    pub fn now() -> Outcome<Self> {
+        let stat = fs::read_to_string("/proc/stat")?;
+        let line = stat.lines().next().unwrap_or_default();
+        let ticks: Vec<u64> = line
+            .split_whitespace()
+            .filter_map(|field| field.parse().ok())
+            .collect();
+        let [_, _, _, idle, waiting_for_disk, ..] = ticks[..] else {
+            return Err("/proc/stat has no line of all processors".into());
+        };
+        Ok(Self {
+            // What comes after the eighth field is contained in the first two.
+            all: ticks.iter().take(8).sum(),
+            idle: idle + waiting_for_disk,
+        })
+    }
+
+    /// The share of the time since an earlier reading in which processors idled.
+    pub fn idle_since(&self, earlier: &Self) -> f64 {
+        (self.idle - earlier.idle) as f64 / (self.all - earlier.all).max(1) as f64
+    }
+}

@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -53,17 +53,15 @@ pub struct Service {
     /// Where it accepts a speech; for the Backend and for both roles, a task.
     pub path: &'static str,
     process: Child,
-    // Removed with the value, so only after the process.
-    _folder: Option<TempDir>,
 }
 
 impl Service {
     /// Starts hoiam on a free port with a new data folder. `settings` are
     /// environment variables on top of those that every measurement needs.
     pub async fn hoiam(options: &Options, role: Role, settings: &[(&str, &str)]) -> Outcome<Self> {
-        let folder = TempDir::with_prefix_in("bench-", &options.data)?;
+        let folder = new_folder(options)?;
         let address = free_address()?;
-        let log_path = folder.path().join("log.txt");
+        let log_path = folder.join("log.txt");
         let log = fs::File::create(&log_path)?;
         let mut command = Command::new(&options.binary);
         command.arg("serve");
@@ -76,7 +74,7 @@ impl Service {
         let mut process = command
             .env("HOIAM__SERVER__LISTEN", address.to_string())
             .env("HOIAM__SERVER__SHUTDOWN_GRACE_S", "5")
-            .env("HOIAM__DATA_DIR", folder.path().join("data"))
+            .env("HOIAM__DATA_DIR", folder.join("data"))
             .env("HOIAM__TTS__TEST_VOICES", "true")
             .env("HOIAM__TTS__WORKERS", "2")
             .env("HOIAM__QUEUE__MAX_JOBS", "1000000")
@@ -100,7 +98,6 @@ impl Service {
                 "/v1/tasks"
             },
             process,
-            _folder: Some(folder),
         })
     }
 
@@ -119,7 +116,6 @@ impl Service {
             address: url.trim_start_matches("http://").parse()?,
             path: "/speech",
             process,
-            _folder: None,
         })
     }
 
@@ -128,8 +124,8 @@ impl Service {
         Ok(self.process.id().ok_or("the service has ended")?)
     }
 
-    /// Asks the service to end, waits for it, and removes its data. One that does
-    /// not end in time is killed.
+    /// Asks the service to end and waits for it. One that does not end in time is
+    /// killed.
     pub async fn stop(mut self) -> Outcome<()> {
         match self.process.stdin.take() {
             // run.sh stops the peer when its standard input ends.
@@ -143,6 +139,17 @@ impl Service {
         }
         Ok(())
     }
+}
+
+/// A new folder for one process. It is removed with all others at the end of the
+/// run: ext4 avoids inodes that were freed within the last minutes, and looks at
+/// each of them whenever it makes a file.
+fn new_folder(options: &Options) -> Outcome<PathBuf> {
+    static FOLDERS: AtomicU32 = AtomicU32::new(0);
+    let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+    let folder = options.data.join(number.to_string());
+    fs::create_dir(&folder)?;
+    Ok(folder)
 }
 
 /// By the command, since a signal of our own would need unsafe code.

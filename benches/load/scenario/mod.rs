@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use serde_json::json;
 
 use crate::figure::Figure;
-use crate::process::CpuTime;
+use crate::process::{CpuTime, MachineTime};
 use crate::receiver::{Callback, Receiver};
 use crate::sender::{Load, NUMBER, Until};
 use crate::service::{SECRET, Service};
@@ -126,10 +126,12 @@ fn result_of(callback: &Callback) -> Outcome<serde_json::Value> {
     Ok(event["data"].take())
 }
 
-/// Tells how a round went, with the driver's own share of the machine.
+/// Tells how a round went, with the driver's own share of the machine, and the
+/// share of its time in which no processor had anything to do.
 struct Progress {
     what: String,
     driver: CpuTime,
+    machine: MachineTime,
     started: std::time::Instant,
 }
 
@@ -138,6 +140,7 @@ impl Progress {
         Ok(Self {
             what: format!("round {}, {what}", round + 1),
             driver: CpuTime::of(&[std::process::id()])?,
+            machine: MachineTime::now()?,
             started: std::time::Instant::now(),
         })
     }
@@ -145,8 +148,9 @@ impl Progress {
     fn end(self, outcome: &str) -> Outcome<()> {
         let driver = CpuTime::of(&[std::process::id()])?.since(&self.driver);
         let share = 100.0 * driver.as_secs_f64() / self.started.elapsed().as_secs_f64();
+        let idle = 100.0 * MachineTime::now()?.idle_since(&self.machine);
         eprintln!(
-            "{}: {outcome} (the driver took {share:.0} % of a core)",
+            "{}: {outcome} (the driver took {share:.0} % of a core; idle {idle:.0} %)",
             self.what
         );
         Ok(())

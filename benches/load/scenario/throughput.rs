@@ -96,7 +96,7 @@ pub async fn speeches(options: &Options) -> Outcome<Vec<Figure>> {
     let (hoiam_count, peer_count) = if options.quick {
         (500, 100)
     } else {
-        (20_000, 1_500)
+        (6_000, 1_500)
     };
     let (mut hoiam, mut peer) = Default::default();
     for round in 0..options.rounds {
