@@ -111,12 +111,10 @@ impl<'a> Track<'a> {
     fn sounding(&self, pcm: &[i16], range: Range<usize>) -> Range<usize> {
         let end = range.end.min(pcm.len());
         let part = &pcm[range.start.min(end)..end];
-        let audible = |sample: &i16| sample.unsigned_abs() > SILENCE;
-        let first = part.iter().position(audible);
-        let last = part.iter().rposition(audible);
-        let (Some(first), Some(last)) = (first, last) else {
+        let Some(first) = first_audible(part) else {
             return range;
         };
+        let last = part.iter().rposition(is_audible).unwrap_or(first);
         let release = RELEASE_MS * self.sample_rate_hz as usize / 1000;
         range.start + first..end.min(range.start + last + 1 + release)
     }
@@ -125,6 +123,21 @@ impl<'a> Track<'a> {
     fn milliseconds(&self, sample: usize) -> u64 {
         to_milliseconds(self.samples + sample as u64, self.sample_rate_hz)
     }
+}
+
+fn is_audible(sample: &i16) -> bool {
+    sample.unsigned_abs() > SILENCE
+}
+
+/// The first audible sample. Silence is passed over in blocks, looked at
+/// without a branch for each sample, which the compiler makes several times
+/// faster.
+fn first_audible(pcm: &[i16]) -> Option<usize> {
+    const BLOCK: usize = 256;
+    let in_block = |block: &[i16]| block.iter().fold(false, |any, at| any | is_audible(at));
+    let start = BLOCK * pcm.chunks(BLOCK).position(in_block)?;
+    let within = pcm[start..].iter().position(is_audible)?;
+    Some(start + within)
 }
 
 /// To the nearest millisecond.

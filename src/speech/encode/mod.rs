@@ -113,8 +113,12 @@ impl Encoder {
                 *samples += pcm.len() as u64;
             }
             Codec::Wav { bytes, .. } => {
-                let encoded = pcm.iter().flat_map(|sample| sample.to_le_bytes());
-                self.encoded.extend(encoded);
+                let start = self.encoded.len();
+                self.encoded.resize(start + 2 * pcm.len(), 0);
+                let encoded = self.encoded[start..].chunks_exact_mut(2);
+                for (bytes, sample) in encoded.zip(pcm) {
+                    bytes.copy_from_slice(&sample.to_le_bytes());
+                }
                 *bytes += 2 * pcm.len() as u64;
             }
         }
