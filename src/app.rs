@@ -332,6 +332,8 @@ async fn start_tts(
         synthesis_base: Duration::from_secs(config.tts.synthesis_base_s),
         synthesis_per_character: Duration::from_millis(config.tts.synthesis_ms_per_char),
         owner,
+        workers: config.tts.workers,
+        ahead: Duration::from_millis(50),
     };
     let test_voices = config.tts.test_voices;
     let addresses = (0..config.tts.workers)
@@ -343,6 +345,7 @@ async fn start_tts(
                 voices: voices.clone(),
                 progress: progress.clone(),
                 dispatcher: dispatcher.clone().recipient(),
+                workers: workers.clone(),
                 settings: settings.clone(),
                 children: Arc::clone(children),
                 make_synthesizer: Box::new(move || {

@@ -124,7 +124,7 @@ async fn accept(
         New {
             id,
             idempotency_key,
-            create,
+            request: create.into(),
             report_to: state.report_to.clone(),
             retry_of: None,
         },
@@ -151,7 +151,7 @@ async fn submit(
     request: &HttpRequest,
     new: New,
 ) -> Result<HttpResponse, Answer> {
-    request::admit(&state.db, state.max_load, &new.create.text)?;
+    request::admit(&state.db, state.max_load, &new.request.create.text)?;
     let wait = request::preferred_wait(request);
     let live = wait.map(|_| state.db.subscribe());
     let hints = state.hints.clone();
@@ -257,7 +257,7 @@ async fn retry(
     let new = New {
         id: Uuid::now_v7(),
         idempotency_key: None,
-        create: Create { text, ..create },
+        request: Create { text, ..create }.into(),
         report_to: state.report_to.clone(),
         retry_of: Some(id),
     };

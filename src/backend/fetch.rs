@@ -1,6 +1,7 @@
 //! The errand `fetch`: brings audio and word times into our own files.
 
 use futures_util::StreamExt;
+use uuid::Uuid;
 
 use super::hand_over::{Health, again};
 use super::store::{self, Fetched, Row};
@@ -27,9 +28,9 @@ pub async fn fetch(
             .await?;
         return Ok(Health::Answers);
     };
-    // The attempt is in the key, so that a try that was cut off is never
-    // mistaken for a whole file.
-    let key = files.key(id, row.errand_attempt + 1, extension(expected.format));
+    // A number of its own for each try: one that was cut off, or that runs on
+    // after its actor was restarted, has another file.
+    let key = files.key(id, Uuid::new_v4().simple(), extension(expected.format));
     let words = match bring(tts, files, row, &expected, &key).await {
         Ok(words) => words,
         Err(TtsError::Status {
@@ -75,14 +76,14 @@ async fn bring(
 ) -> Result<String, TtsError> {
     let words = tts.words(row.id.0).await?;
     let mut download = tts.audio(row.id.0, extension(expected.format)).await?;
-    let mut spool = files.spool();
+    let mut spool = files.spool(key);
     while let Some(bytes) = download.body.next().await {
         spool
             .append(bytes.map_err(TtsError::Outbound)?)
             .await
             .map_err(disk)?;
     }
-    let stored = spool.store(key).await.map_err(disk)?;
+    let stored = spool.store(Vec::new()).await.map_err(disk)?;
     let whole = Stored {
         bytes: expected.bytes,
         sha256: expected.sha256.clone(),

@@ -9,9 +9,10 @@ use uuid::Uuid;
 use super::task::{self, Errand, Step};
 use crate::clock::Millis;
 use crate::config::FETCH_WINDOW_S;
+use crate::contract::create::Prepared;
 use crate::contract::{Audio, Create, DeliveryType, Failure, Speech, SpeechStatus, TaskStatus};
 use crate::db::list::{self, Filter};
-use crate::db::schema::{events, tasks};
+use crate::db::schema::tasks;
 use crate::db::{self, Condition, Conn, Id, NewEvent, Tx, update};
 use crate::delivery::store as deliveries;
 
@@ -101,7 +102,7 @@ pub struct New {
     /// Scope and key of an `Idempotency-Key`.
     pub idempotency_key: Option<String>,
     /// What was asked for.
-    pub create: Create,
+    pub request: Prepared,
     /// The callback URL that the hand-over carries.
     pub report_to: String,
     /// The task that this one repeats.
@@ -116,64 +117,99 @@ pub type Accepted = db::Accepted<Row>;
 /// # Errors
 /// What the database says.
 pub fn submit(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
-    let fingerprint = new.create.fingerprint();
-    if let Some(row) = earlier(tx.conn, new)? {
-        return Ok(if row.fingerprint == fingerprint {
-            Accepted::Repeated(Box::new(row))
-        } else {
-            Accepted::Conflict
-        });
-    }
-    let timeout_ms = i64::from(new.create.timeout_s) * 1000;
-    let deadline_at = tx.now + timeout_ms;
-    let request = Create {
-        text: String::new(),
-        ..new.create.clone()
-    };
-    let text_bytes = i64::try_from(new.create.text.len()).unwrap_or(i64::MAX);
-    let row: Row = diesel::insert_into(tasks::table)
+    let row = first_row(new, tx.now);
+    let inserted = diesel::insert_into(tasks::table)
         .values((
             (
-                tasks::id.eq(Id(new.id)),
-                tasks::status.eq(TaskStatus::Queued.as_str()),
+                tasks::id.eq(row.id),
+                tasks::status.eq(&row.status),
                 tasks::idempotency_key.eq(&new.idempotency_key),
-                tasks::fingerprint.eq(&fingerprint),
-                tasks::reference.eq(&new.create.reference),
-                tasks::request.eq(serde_json::to_string(&request).unwrap_or_default()),
-                tasks::language.eq(&new.create.language),
-                tasks::characters.eq(i32::try_from(new.create.characters()).unwrap_or(i32::MAX)),
-                tasks::text_bytes.eq(text_bytes),
-                tasks::callback_url.eq(&new.create.callback_url),
+                tasks::fingerprint.eq(&row.fingerprint),
+                tasks::reference.eq(&row.reference),
+                tasks::request.eq(&row.request),
+                tasks::language.eq(&row.language),
+                tasks::characters.eq(row.characters),
+                tasks::text_bytes.eq(row.text_bytes),
+                tasks::callback_url.eq(&row.callback_url),
             ),
-            tasks::report_to.eq(&new.report_to),
-            tasks::created_at.eq(tx.now),
-            tasks::deadline_at.eq(deadline_at),
-            tasks::pull_at.eq(deadline_at - PULL_BEFORE_MS.min(timeout_ms / 10)),
-            tasks::errand.eq(Some(Errand::HandOver.as_str())),
-            tasks::errand_due_at.eq(Some(tx.now)),
-            tasks::errand_until.eq(Some(deadline_at)),
-            tasks::retry_of.eq(new.retry_of.map(Id)),
-            tasks::text.eq(&new.create.text),
+            tasks::report_to.eq(&row.report_to),
+            tasks::created_at.eq(row.created_at),
+            tasks::deadline_at.eq(row.deadline_at),
+            tasks::pull_at.eq(row.pull_at),
+            tasks::errand.eq(&row.errand),
+            tasks::errand_due_at.eq(row.errand_due_at),
+            tasks::errand_until.eq(row.errand_until),
+            tasks::retry_of.eq(row.retry_of),
+            tasks::text.eq(&new.request.create.text),
         ))
-        .returning(Row::as_returning())
-        .get_result(tx.conn)?;
+        .on_conflict_do_nothing()
+        .execute(tx.conn)?;
+    if inserted == 0 {
+        return Ok(match earlier(tx.conn, new)? {
+            Some(earlier) if earlier.fingerprint == row.fingerprint => {
+                Accepted::Repeated(Box::new(earlier))
+            }
+            _ => Accepted::Conflict,
+        });
+    }
     if let Some(original) = new.retry_of {
         update(
             tx.conn,
             tasks::table,
             Id(original),
-            tasks::retried_as.eq(Some(Id(new.id))),
+            tasks::retried_as.eq(Some(row.id)),
         )?;
     }
-    tx.load(1, text_bytes);
+    tx.load(1, row.text_bytes);
     tx.event(&NewEvent {
         subject: new.id,
-        to: Some(TaskStatus::Queued.as_str()),
+        to: Some(&row.status),
         reason: Some("accepted"),
         by: "api",
         ..NewEvent::default()
     })?;
     Ok(Accepted::New(Box::new(row)))
+}
+
+/// The row of a new task.
+fn first_row(new: &New, now: Millis) -> Row {
+    let Prepared {
+        create,
+        fingerprint,
+        json,
+        characters,
+    } = &new.request;
+    let timeout_ms = i64::from(create.timeout_s) * 1000;
+    let deadline_at = now + timeout_ms;
+    Row {
+        id: Id(new.id),
+        status: TaskStatus::Queued.as_str().to_owned(),
+        fingerprint: fingerprint.clone(),
+        reference: create.reference.clone(),
+        request: json.clone(),
+        resolved_voice: None,
+        language: create.language.clone(),
+        characters: i32::try_from(*characters).unwrap_or(i32::MAX),
+        text_bytes: i64::try_from(create.text.len()).unwrap_or(i64::MAX),
+        callback_url: create.callback_url.clone(),
+        report_to: new.report_to.clone(),
+        created_at: now,
+        deadline_at,
+        pull_at: deadline_at - PULL_BEFORE_MS.min(timeout_ms / 10),
+        started_at: None,
+        ended_at: None,
+        errand: Some(Errand::HandOver.as_str().to_owned()),
+        errand_due_at: Some(now),
+        errand_until: Some(deadline_at),
+        errand_attempt: 0,
+        hand_overs: 0,
+        error: None,
+        result: None,
+        retry_of: new.retry_of.map(Id),
+        retried_as: None,
+        file: None,
+        audio: None,
+    }
 }
 
 fn earlier(conn: &mut Conn, new: &New) -> QueryResult<Option<Row>> {
@@ -758,7 +794,7 @@ pub fn erase(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
         return Ok(Ended::Refused(Box::new(row)));
     }
     deliveries::erase_of(tx, id)?;
-    diesel::delete(events::table.filter(events::subject_id.eq(Id(id)))).execute(tx.conn)?;
+    tx.erase_events(id)?;
     diesel::delete(tasks::table.find(Id(id))).execute(tx.conn)?;
     Ok(Ended::Done(Box::new(row)))
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::store::{self, Row};
 use crate::contract::{LateResult, Service, Task, TaskStatus, WaitingFor, rfc3339};
 use crate::db::{Conn, Id};
-use crate::delivery::dispatcher::{InDelivery, Subject};
+use crate::delivery::dispatcher::{InDelivery, Subject, Told};
 use crate::delivery::store as deliveries;
 use crate::edge::links::Links;
 use crate::progress::ProgressBoard;
@@ -116,9 +116,9 @@ impl View {
 }
 
 impl Subject for View {
-    fn data(&self, conn: &mut Conn, id: Uuid) -> QueryResult<Option<serde_json::Value>> {
-        Ok(self
-            .read(conn, id)?
-            .and_then(|task| serde_json::to_value(task).ok()))
+    fn told_by(&self, conn: &mut Conn, delivery: &deliveries::Row) -> QueryResult<Option<Told>> {
+        let row = store::get(conn, delivery.subject_id.0)?;
+        let task = row.map(|row| self.task(&row, Some(delivery)));
+        Ok(task.and_then(|task| Told::of(&task, task.error.as_ref())))
     }
 }

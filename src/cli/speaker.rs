@@ -23,7 +23,7 @@ impl Speaker {
             test_voices: config.tts.test_voices,
             ..Options::default()
         });
-        let hello = synthesizer.ensure_started().await?.clone();
+        let hello = synthesizer.ensure_started().await?.hello.clone();
         let voices = Voices::new(
             config.tts.aliases.clone(),
             config.tts.default_voices.clone(),

@@ -125,6 +125,36 @@ impl Create {
     }
 }
 
+/// A request as the stores keep it. It is made before the request is given to
+/// the database's writer, for which everybody waits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prepared {
+    /// What was asked for.
+    pub create: Create,
+    /// [`Create::fingerprint`].
+    pub fingerprint: Vec<u8>,
+    /// JSON of `create` without its text.
+    pub json: String,
+    /// [`Create::characters`].
+    pub characters: u32,
+}
+
+impl From<Create> for Prepared {
+    fn from(mut create: Create) -> Self {
+        let fingerprint = create.fingerprint();
+        let characters = create.characters();
+        let text = std::mem::take(&mut create.text);
+        let json = serde_json::to_string(&create).unwrap_or_default();
+        create.text = text;
+        Self {
+            create,
+            fingerprint,
+            json,
+            characters,
+        }
+    }
+}
+
 /// Takes fields out of an object one by one and notes what is wrong.
 struct Fields<'a> {
     object: Map<String, Value>,

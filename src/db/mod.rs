@@ -23,5 +23,5 @@ pub use connection::{Conn, OpenError, Opened, Standing, inspect, open};
 pub use id::Id;
 pub use in_flight::InFlight;
 pub use outcome::{Accepted, Ended};
-pub use update::update;
+pub use update::{update, update_if};
 pub use writer::{Db, Load, NewEvent, StoreError, Tx};

@@ -11,32 +11,37 @@ use diesel::query_builder::{AsChangeset, AstPass, QueryFragment, QueryId};
 use diesel::sql_types::Binary;
 use diesel::sqlite::Sqlite;
 
-use super::{Conn, Id};
+use super::{Condition, Conn, Id};
 
-/// `UPDATE table SET changes WHERE id = …`.
-struct UpdateById<C> {
+/// `UPDATE table SET changes WHERE id = … AND guard`.
+struct UpdateById<C, G> {
     table: &'static str,
     changes: C,
     id: Id,
+    guard: G,
 }
 
-impl<C: QueryFragment<Sqlite>> QueryFragment<Sqlite> for UpdateById<C> {
+impl<C: QueryFragment<Sqlite>, G: QueryFragment<Sqlite>> QueryFragment<Sqlite>
+    for UpdateById<C, G>
+{
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         out.push_sql("UPDATE ");
         out.push_identifier(self.table)?;
         out.push_sql(" SET ");
         self.changes.walk_ast(out.reborrow())?;
         out.push_sql(" WHERE id = ");
-        out.push_bind_param::<Binary, _>(&self.id)
+        out.push_bind_param::<Binary, _>(&self.id)?;
+        out.push_sql(" AND ");
+        self.guard.walk_ast(out)
     }
 }
 
-impl<C> QueryId for UpdateById<C> {
+impl<C, G> QueryId for UpdateById<C, G> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl<C> RunQueryDsl<Conn> for UpdateById<C> {}
+impl<C, G> RunQueryDsl<Conn> for UpdateById<C, G> {}
 
 /// A table whose rows are updated by id.
 pub trait Named: Table {
@@ -57,16 +62,31 @@ named!(speeches, tasks, deliveries);
 ///
 /// # Errors
 /// What the database says.
-pub fn update<T, C>(conn: &mut Conn, _: T, id: Id, changes: C) -> QueryResult<usize>
+pub fn update<T, C>(conn: &mut Conn, table: T, id: Id, changes: C) -> QueryResult<usize>
 where
     T: Named,
     C: AsChangeset<Target = T>,
     C::Changeset: QueryFragment<Sqlite>,
 {
+    update_if(conn, table, id, Condition("TRUE"), changes)
+}
+
+/// The same, if `guard` holds for the row.
+///
+/// # Errors
+/// What the database says.
+pub fn update_if<T, C, G>(conn: &mut Conn, _: T, id: Id, guard: G, changes: C) -> QueryResult<usize>
+where
+    T: Named,
+    C: AsChangeset<Target = T>,
+    C::Changeset: QueryFragment<Sqlite>,
+    G: SelectableExpression<T> + QueryFragment<Sqlite>,
+{
     UpdateById {
         table: T::NAME,
         changes: changes.as_changeset(),
         id,
+        guard,
     }
     .execute(conn)
 }

@@ -19,6 +19,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 
 use super::Id;
 use super::connection::{CLOCK_KEY, Conn, connect};
+use super::history::newest_event;
 use super::schema::{events, meta};
 use crate::clock::{Clock, Millis};
 use crate::contract::{DeliveryAttempt, Event, EventType, Problem, Service};
@@ -33,6 +34,8 @@ const READERS: usize = 2;
 const RETRY_MS: Millis = 1000;
 /// Events that a slow stream may lag behind before it reads the table again.
 const EVENT_BACKLOG: usize = 4096;
+/// The row of `meta` that keeps the id of the newest event there has been.
+const LAST_EVENT_KEY: &str = "last_event";
 
 /// Why a verb has no answer. In every case nothing of it is known to be
 /// kept, and the caller answers 503 or tries again later.
@@ -131,6 +134,9 @@ pub struct Tx<'a> {
     /// The same for everything in this commit.
     pub now: Millis,
     service: Service,
+    /// The id of the newest event. There is one writer, so it need not ask
+    /// SQLite for the next.
+    last_event: i64,
     events: Vec<(Uuid, Event)>,
     load: (i64, i64),
 }
@@ -149,8 +155,10 @@ impl Tx<'_> {
         let attempt = new
             .attempt
             .and_then(|attempt| serde_json::to_string(attempt).ok());
-        let id: i64 = diesel::insert_into(events::table)
+        let id = self.last_event + 1;
+        diesel::insert_into(events::table)
             .values((
+                events::id.eq(id),
                 events::at.eq(self.now),
                 events::kind.eq(kind.as_str()),
                 events::subject_id.eq(Id(new.subject)),
@@ -161,8 +169,8 @@ impl Tx<'_> {
                 events::by.eq(new.by),
                 events::attempt.eq(attempt),
             ))
-            .returning(events::id)
-            .get_result(self.conn)?;
+            .execute(self.conn)?;
+        self.last_event = id;
         let event = Event {
             id: Some(id),
             from: new.from.map(str::to_owned),
@@ -173,6 +181,23 @@ impl Tx<'_> {
         };
         self.events.push((new.subject, event));
         Ok(())
+    }
+
+    /// Forgets the events of a subject. Their ids are never given again, since
+    /// a stream goes on after the last id that it has seen.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn erase_events(&mut self, subject: Uuid) -> QueryResult<()> {
+        diesel::replace_into(meta::table)
+            .values((
+                meta::key.eq(LAST_EVENT_KEY),
+                meta::value.eq(self.last_event.to_string()),
+            ))
+            .execute(self.conn)?;
+        diesel::delete(events::table.filter(events::subject_id.eq(Id(subject))))
+            .execute(self.conn)
+            .map(drop)
     }
 
     /// Notes that the commit opens or ends jobs.
@@ -225,6 +250,7 @@ pub struct Db {
     reads: Sender<Read>,
     events: broadcast::Sender<(Uuid, Event)>,
     load: Arc<Load>,
+    committed_at: Arc<AtomicI64>,
     clock: Clock,
 }
 
@@ -322,6 +348,13 @@ impl Db {
         &self.clock
     }
 
+    /// The time of the newest commit that every read from now on sees. All
+    /// later commits have this time or a later one.
+    #[must_use]
+    pub fn committed_at(&self) -> Millis {
+        self.committed_at.load(Ordering::Acquire)
+    }
+
     /// Resolves when the writer thread has ended, asked to or by a panic.
     pub async fn writer_ended(&self) {
         let mut ended = self.ended.clone();
@@ -349,7 +382,7 @@ fn unavailable(error: &diesel::result::Error) -> StoreError {
 pub(super) fn start(
     service: Service,
     path: PathBuf,
-    writer: Conn,
+    mut writer: Conn,
     lock: File,
     clock: Clock,
 ) -> Result<Db, String> {
@@ -358,6 +391,8 @@ pub(super) fn start(
     let (events, _) = broadcast::channel(EVENT_BACKLOG);
     let (alive, ended) = watch::channel(());
     let load = Arc::new(Load::default());
+    let committed_at = Arc::new(AtomicI64::new(Millis::MIN));
+    let last_event = last_event(&mut writer).map_err(|error| error.to_string())?;
     for number in 0..READERS {
         let conn = connect(&path, true).map_err(|error| error.to_string())?;
         let queue = read_queue.clone();
@@ -372,6 +407,8 @@ pub(super) fn start(
         clock: clock.clone(),
         events: events.clone(),
         load: Arc::clone(&load),
+        committed_at: Arc::clone(&committed_at),
+        last_event,
         _lock: lock,
         _alive: alive,
     };
@@ -383,8 +420,20 @@ pub(super) fn start(
         reads,
         events,
         load,
+        committed_at,
         clock,
     })
+}
+
+/// The highest id that an event has ever had.
+fn last_event(conn: &mut Conn) -> QueryResult<i64> {
+    let kept: Option<String> = meta::table
+        .find(LAST_EVENT_KEY)
+        .select(meta::value)
+        .first(conn)
+        .optional()?;
+    let kept = kept.and_then(|id| id.parse().ok()).unwrap_or(0);
+    Ok(newest_event(conn)?.max(kept))
 }
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), String> {
@@ -408,12 +457,16 @@ struct Writer {
     clock: Clock,
     events: broadcast::Sender<(Uuid, Event)>,
     load: Arc<Load>,
+    committed_at: Arc<AtomicI64>,
+    last_event: i64,
     _lock: File,
     _alive: watch::Sender<()>,
 }
 
 /// What a commit leaves for the time after it.
 struct Committed {
+    at: Millis,
+    last_event: i64,
     events: Vec<(Uuid, Event)>,
     load: (i64, i64),
 }
@@ -463,6 +516,7 @@ impl Writer {
         let service = self.service;
         let now = self.clock.now();
         let anchor = serde_json::to_string(&self.clock.anchor()).unwrap_or_default();
+        let last_event = self.last_event;
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             self.conn.immediate_transaction(|conn| {
                 let before = total_changes_of(conn)?;
@@ -470,18 +524,29 @@ impl Writer {
                     conn,
                     now,
                     service,
+                    last_event,
                     events: Vec::new(),
                     load: (0, 0),
                 };
                 for command in batch.iter_mut() {
                     command.run(&mut tx)?;
                 }
-                let Tx { events, load, .. } = tx;
+                let Tx {
+                    last_event,
+                    events,
+                    load,
+                    ..
+                } = tx;
                 // A batch that changed nothing must not cost a sync.
                 if total_changes_of(conn)? != before {
                     keep_anchor(conn, &anchor)?;
                 }
-                Ok(Committed { events, load })
+                Ok(Committed {
+                    at: now,
+                    last_event,
+                    events,
+                    load,
+                })
             })
         }));
         match attempt {
@@ -504,7 +569,9 @@ impl Writer {
         Ok(())
     }
 
-    fn publish(&self, committed: Committed) {
+    fn publish(&mut self, committed: Committed) {
+        self.last_event = committed.last_event;
+        self.committed_at.store(committed.at, Ordering::Release);
         self.load.add(committed.load.0, committed.load.1);
         if self.events.receiver_count() > 0 {
             for event in committed.events {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use url::Url;
 
 use super::delivery::Outcome;
@@ -16,6 +17,15 @@ use crate::outbound::client::{Answer, Client, Method, Outgoing};
 
 /// How much of an answer is kept in the attempt log.
 const KEPT_OF_ANSWER: usize = 512;
+
+/// The body of a callback.
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    timestamp: String,
+    data: &'a RawValue,
+}
 
 /// Sends signed requests to callback URLs. One an arbiter.
 #[derive(Clone)]
@@ -67,14 +77,14 @@ impl Sender {
             .await
     }
 
-    /// Tries a delivery once.
-    pub async fn attempt(&self, row: &Row, data: &Value) -> (DeliveryAttempt, Outcome) {
+    /// Tries a delivery once. `data` is the JSON of what it tells of.
+    pub async fn attempt(&self, row: &Row, data: &RawValue) -> (DeliveryAttempt, Outcome) {
         let began = self.clock.now();
-        let body = serde_json::json!({
-            "type": row.kind,
-            "timestamp": rfc3339(row.created_at),
-            "data": data,
-        });
+        let body = Body {
+            kind: &row.kind,
+            timestamp: rfc3339(row.created_at),
+            data,
+        };
         let webhook_id = format!("msg_{}", row.id.0);
         let answer = match Url::parse(&row.url) {
             Ok(url) => {

@@ -8,16 +8,19 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use diesel::prelude::QueryResult;
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
 
 use super::attempt::Sender;
 use super::check::{CheckCache, CheckQueue, Finding, Report, probe};
 use super::delivery::{Outcome, after};
-use super::store::{self, Due, Row, origin_of};
+use super::store::{self, Row, origin_of};
 use crate::clock::{Alarm, Millis};
+use crate::contract::Failure;
 use crate::db::{Conn, Db, InFlight, StoreError};
 use crate::supervision::{Drain, spawn_unit};
 
@@ -36,6 +39,9 @@ const MAX_WAITING_PER_ORIGIN: usize = 256;
 const PROBE_AFTER_MS: [Millis; 5] = [1000, 2000, 5000, 10_000, 30_000];
 /// An origin that nobody has asked for so long is forgotten.
 const FORGET_HELD_MS: Millis = 600_000;
+/// While attempts are under way, one look follows another no sooner than this,
+/// so that it finds several rows and not one.
+const GATHER: Duration = Duration::from_millis(3);
 /// How long the dispatcher waits after the store has failed it.
 const STORE_PAUSE_MS: Millis = 1000;
 
@@ -51,12 +57,31 @@ pub struct CheckOwed;
 
 /// What a service's callbacks carry: its resources.
 pub trait Subject: Send + Sync {
-    /// The resource as GET answers it, with links minted now; `None` if it
-    /// has been erased.
+    /// What this delivery tells of, with links minted now; `None` if it has
+    /// been erased.
     ///
     /// # Errors
     /// What the database says.
-    fn data(&self, conn: &mut Conn, id: Uuid) -> QueryResult<Option<Value>>;
+    fn told_by(&self, conn: &mut Conn, delivery: &Row) -> QueryResult<Option<Told>>;
+}
+
+/// What a callback carries.
+pub struct Told {
+    /// The resource as GET answers it.
+    pub json: Box<RawValue>,
+    /// The code of its failure.
+    pub error_code: Option<String>,
+}
+
+impl Told {
+    /// Of a resource. `None` is never the answer for what this crate answers
+    /// GET with: that is JSON.
+    pub fn of(resource: &impl Serialize, failure: Option<&Failure>) -> Option<Self> {
+        Some(Self {
+            json: to_raw_value(resource).ok()?,
+            error_code: failure.map(|failure| failure.code.clone()),
+        })
+    }
 }
 
 /// The deliveries that are being tried now, for those who show them.
@@ -109,7 +134,14 @@ pub struct CallbackDispatcher {
     units: InFlight<Uuid>,
     first_tries: HashSet<Uuid>,
     per_origin: HashMap<String, usize>,
+    /// What was due before this instant has been seen.
+    look_from: Millis,
+    /// The last look has left rows that there was no room for.
+    has_left: bool,
+    last_look: Option<Instant>,
     due: Alarm,
+    /// What `due` waits for.
+    next_at: Option<Millis>,
     checks: Checks,
     life: u32,
     draining: bool,
@@ -160,7 +192,11 @@ impl CallbackDispatcher {
             units: InFlight::default(),
             first_tries: HashSet::new(),
             per_origin: HashMap::new(),
+            look_from: Millis::MIN,
+            has_left: false,
+            last_look: None,
             due: Alarm::default(),
+            next_at: None,
             checks: Checks::default(),
             life: 0,
             draining: false,
@@ -172,7 +208,8 @@ impl CallbackDispatcher {
         self.parts.db.clock().now()
     }
 
-    /// Reads what is due and has room.
+    /// Reads what is due and has room. Every commit makes rows due at its own
+    /// time or later, so what a look has seen need not be looked at again.
     fn claim(&mut self, ctx: &mut Context<Self>) {
         let free = MAX_UNITS.saturating_sub(self.units.len());
         if self.draining || free == 0 || !self.units.begin_claim() {
@@ -186,29 +223,37 @@ impl CallbackDispatcher {
             per_origin: self.per_origin.clone(),
             running: self.units.keys(),
         };
-        let (db, subject, now) = (
-            self.parts.db.clone(),
-            Arc::clone(&self.parts.subject),
-            self.now(),
-        );
+        let (db, subject) = (self.parts.db.clone(), Arc::clone(&self.parts.subject));
+        let from = self.look_from;
+        let gather = !self.units.is_empty() && !self.has_left;
+        let not_before = self.last_look.filter(|_| gather);
         let (dispatcher, life) = (ctx.address(), self.life);
         actix_rt::spawn(async move {
+            if let Some(last_look) = not_before {
+                tokio::time::sleep_until(last_look + GATHER).await;
+            }
+            let (seen_until, now) = (db.committed_at(), db.clock().now());
             let found = db
-                .read(move |conn| read_due(conn, now, room, subject.as_ref()))
+                .read(move |conn| read_due(conn, (from, now), room, subject.as_ref()))
                 .await;
-            dispatcher.do_send(Found { found, life });
+            dispatcher.do_send(Found {
+                found,
+                seen_until,
+                life,
+            });
         });
     }
 
+    /// Looks again at this instant, or at an earlier one that is armed
+    /// already: a look too many costs nothing.
     fn arm_due(&mut self, ctx: &mut Context<Self>, at: Option<Millis>) {
-        match at {
-            Some(at) => {
-                let dispatcher = ctx.address();
-                self.due.arm(self.parts.db.clock(), at, move || {
-                    dispatcher.do_send(DeliveryOwed)
-                });
-            }
-            None => self.due.disarm(),
+        let Some(at) = at else { return };
+        if self.next_at.is_none_or(|armed| at < armed) {
+            self.next_at = Some(at);
+            let dispatcher = ctx.address();
+            self.due.arm(self.parts.db.clock(), at, move || {
+                dispatcher.do_send(DeliveryOwed)
+            });
         }
     }
 
@@ -239,7 +284,7 @@ impl CallbackDispatcher {
         actix_rt::spawn(async move {
             let recorded = spawn_unit(unit.run()).await.unwrap_or_else(|failure| {
                 log::error!("an attempt failed: {failure}");
-                false
+                Err(StoreError::Panicked)
             });
             dispatcher.do_send(Tried {
                 id,
@@ -298,31 +343,67 @@ impl Room {
 struct DueDelivery {
     row: Row,
     /// `None`: what it tells of has been erased.
-    data: Option<Value>,
+    told: Option<Told>,
 }
 
+/// What a claim has read.
+#[derive(Default)]
+struct Look {
+    taken: Vec<DueDelivery>,
+    /// From when on there are due rows that there was no room for.
+    left_from: Option<Millis>,
+    /// When the next row that is not due yet will be.
+    next_at: Option<Millis>,
+}
+
+impl Look {
+    fn leaves(&mut self, from: Millis) {
+        self.left_from = Some(self.left_from.map_or(from, |earlier| earlier.min(from)));
+    }
+}
+
+/// Reads what is due at `now` and was not before `from`.
 fn read_due(
     conn: &mut Conn,
-    now: Millis,
+    (from, now): (Millis, Millis),
     mut room: Room,
     subject: &dyn Subject,
-) -> QueryResult<(Vec<DueDelivery>, Option<Millis>)> {
-    let mut taken = Vec::new();
+) -> QueryResult<Look> {
+    let mut look = Look::default();
+    if !room.full_origins().is_empty() {
+        // Their rows are not even looked at.
+        look.leaves(from);
+    }
     loop {
         // Rows that are being tried still look due, so that many more are read.
-        let most = i64::try_from(room.free + room.running.len()).unwrap_or(i64::MAX);
+        let most = room.free + room.running.len();
         let blocked = room.full_origins();
-        let Due { rows, next_at } = store::due(conn, now, most, &blocked)?;
-        for row in rows {
-            if room.takes(&row) {
-                let data = subject.data(conn, row.subject_id.0)?;
-                taken.push(DueDelivery { row, data });
+        let due = store::due(
+            conn,
+            (from, now),
+            i64::try_from(most).unwrap_or(i64::MAX),
+            &blocked,
+        )?;
+        look.next_at = due.next_at;
+        for rows in [due.first_tries, due.retries] {
+            if rows.len() == most
+                && let Some(last) = rows.last()
+            {
+                look.leaves(last.next_attempt_at.unwrap_or(from));
+            }
+            for row in rows {
+                if room.takes(&row) {
+                    let told = subject.told_by(conn, &row)?;
+                    look.taken.push(DueDelivery { row, told });
+                } else if !room.running.contains(&row.id.0) {
+                    look.leaves(row.next_attempt_at.unwrap_or(from));
+                }
             }
         }
         // Behind the rows of a receiver that has its share now there may be
         // some of others.
         if room.free == 0 || room.full_origins().len() == blocked.len() {
-            return Ok((taken, next_at));
+            return Ok(look);
         }
     }
 }
@@ -345,6 +426,8 @@ impl Supervised for CallbackDispatcher {
         self.units = InFlight::default();
         self.first_tries.clear();
         self.per_origin.clear();
+        self.look_from = Millis::MIN;
+        self.next_at = None;
         self.parts.in_delivery.ids().clear();
         self.checks = Checks::default();
         self.idle.send_replace(true);
@@ -362,29 +445,47 @@ impl Handler<DeliveryOwed> for CallbackDispatcher {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Found {
-    found: Result<(Vec<DueDelivery>, Option<Millis>), StoreError>,
+    found: Result<Look, StoreError>,
+    /// All that was committed before this instant was seen.
+    seen_until: Millis,
     life: u32,
 }
 
 impl Handler<Found> for CallbackDispatcher {
     type Result = ();
 
-    fn handle(&mut self, Found { found, life }: Found, ctx: &mut Self::Context) {
+    fn handle(&mut self, found: Found, ctx: &mut Self::Context) {
+        let Found {
+            found,
+            seen_until,
+            life,
+        } = found;
         if life != self.life {
             return;
         }
-        let (rows, next_at) = match found {
-            Ok(found) => found,
+        self.last_look = Some(Instant::now());
+        let look = match found {
+            Ok(look) => {
+                self.look_from = look.left_from.unwrap_or(seen_until);
+                self.has_left = look.left_from.is_some();
+                look
+            }
             Err(error) => {
                 log::error!("due deliveries could not be read: {error}");
-                (Vec::new(), Some(self.now() + STORE_PAUSE_MS))
+                Look {
+                    next_at: Some(self.now() + STORE_PAUSE_MS),
+                    ..Look::default()
+                }
             }
         };
-        let (fresh, again) = self.units.take(rows, |delivery| delivery.row.id.0);
+        let (fresh, again) = self.units.take(look.taken, |delivery| delivery.row.id.0);
         for delivery in fresh {
             self.try_once(delivery, ctx);
         }
-        self.arm_due(ctx, next_at);
+        // What has rung is not armed any more; a retry that was armed while
+        // this look was under way is.
+        self.next_at = self.next_at.filter(|at| *at > self.now());
+        self.arm_due(ctx, look.next_at);
         if again {
             self.claim(ctx);
         }
@@ -396,8 +497,8 @@ impl Handler<Found> for CallbackDispatcher {
 struct Tried {
     id: Uuid,
     origin: String,
-    /// Whether what came of it is in the store.
-    recorded: bool,
+    /// When it is due again, if it is; the error: that is not in the store.
+    recorded: Result<Option<Millis>, StoreError>,
     life: u32,
 }
 
@@ -423,11 +524,18 @@ impl Handler<Tried> for CallbackDispatcher {
                 self.per_origin.remove(&origin);
             }
         }
-        if recorded {
+        match recorded {
+            Ok(next_at) => self.arm_due(ctx, next_at),
+            Err(error) => {
+                // It still looks due: without a pause it would be sent in a
+                // loop.
+                log::error!("the attempt of delivery {id} could not be recorded: {error}");
+                self.look_from = Millis::MIN;
+                self.arm_due(ctx, Some(self.now() + STORE_PAUSE_MS));
+            }
+        }
+        if self.has_left {
             self.claim(ctx);
-        } else {
-            // It still looks due: without a pause it would be sent in a loop.
-            self.arm_due(ctx, Some(self.now() + STORE_PAUSE_MS));
         }
         self.tell_if_idle();
     }
@@ -443,11 +551,11 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// Whether what came of it is in the store.
-    async fn run(self) -> bool {
-        let row = self.delivery.row;
-        let data = self.delivery.data.unwrap_or(Value::Null);
-        let (attempt, outcome) = self.sender.attempt(&row, &data).await;
+    /// When it is due again, if it is.
+    async fn run(self) -> Result<Option<Millis>, StoreError> {
+        let DueDelivery { row, told } = self.delivery;
+        let data = told.as_ref().map_or(RawValue::NULL, |told| &told.json);
+        let (attempt, outcome) = self.sender.attempt(&row, data).await;
         if outcome == Outcome::Delivered
             && let Some(cache) = &self.cache
         {
@@ -455,23 +563,16 @@ impl Attempt {
         }
         // The receiver has answered 404 three times already: this was the
         // one try it gets to hear of it.
-        let only_once =
-            data.pointer("/error/code").and_then(Value::as_str) == Some("callback_not_found");
+        let error_code = told.as_ref().and_then(|told| told.error_code.as_deref());
         let outcome = match outcome {
-            Outcome::Failed { .. } if only_once => Outcome::Aborted,
+            Outcome::Failed { .. } if error_code == Some("callback_not_found") => Outcome::Aborted,
             outcome => outcome,
         };
         let number = usize::try_from(row.attempt).unwrap_or(0) + 1;
         let after = after(&self.schedule, number, outcome, random_share());
-        let id = row.id.0;
-        let recorded = self
-            .db
+        self.db
             .write_until_kept(move |tx| store::record(tx, &row, &attempt, after))
-            .await;
-        if let Err(error) = &recorded {
-            log::error!("the attempt of delivery {id} could not be recorded: {error}");
-        }
-        recorded.is_ok()
+            .await
     }
 }
 

@@ -13,7 +13,7 @@ use crate::contract::{
     Callback, Delivery, DeliveryAttempt, DeliveryStatus, DeliveryType, Service, rfc3339,
 };
 use crate::db::schema::{deliveries, events};
-use crate::db::{Condition, Conn, Id, NewEvent, Tx, update};
+use crate::db::{Condition, Conn, Id, NewEvent, Tx, update, update_if};
 
 /// A row of `deliveries`.
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
@@ -122,35 +122,40 @@ fn insert(
 /// What is due, and when the next is.
 #[derive(Debug, Default)]
 pub struct Due {
-    /// First tries and retries, each in the order they came due.
-    pub rows: Vec<Row>,
+    /// In the order they came due.
+    pub first_tries: Vec<Row>,
+    /// In the order they came due.
+    pub retries: Vec<Row>,
     /// When the earliest row that is not due yet will be.
     pub next_at: Option<Millis>,
 }
 
-/// Reads what is due now: first tries and retries apart, so that a storm of
-/// retries cannot hide new work.
+/// Reads what is due now and was not before `from`: first tries and retries
+/// apart, at most `most` of each, so that a storm of retries cannot hide new
+/// work; nothing of the origins that are `blocked`.
 ///
 /// # Errors
 /// What the database says.
-pub fn due(conn: &mut Conn, now: Millis, most: i64, blocked: &[String]) -> QueryResult<Due> {
+pub fn due(
+    conn: &mut Conn,
+    (from, now): (Millis, Millis),
+    most: i64,
+    blocked: &[String],
+) -> QueryResult<Due> {
     // The partial indexes are used only where their condition stands in the
     // statement as written, so these are literals and not bound values.
-    const FIRST: &str = "status = 'pending' AND attempt = 0";
-    const AGAIN: &str = "status = 'pending' AND attempt > 0";
-    let mut due = Due::default();
-    for condition in [FIRST, AGAIN] {
+    let mut of = |condition| -> QueryResult<(Vec<Row>, Option<Millis>)> {
         let mut query = deliveries::table
             .select(Row::as_select())
             .filter(Condition(condition))
-            .filter(deliveries::next_attempt_at.le(now))
+            .filter(deliveries::next_attempt_at.between(from, now))
             .order(deliveries::next_attempt_at)
             .limit(most)
             .into_boxed();
         if !blocked.is_empty() {
             query = query.filter(deliveries::origin.ne_all(blocked.to_vec()));
         }
-        due.rows.extend(query.load(conn)?);
+        let rows = query.load(conn)?;
         let next: Option<Option<Millis>> = deliveries::table
             .select(deliveries::next_attempt_at)
             .filter(Condition(condition))
@@ -158,13 +163,20 @@ pub fn due(conn: &mut Conn, now: Millis, most: i64, blocked: &[String]) -> Query
             .order(deliveries::next_attempt_at)
             .first(conn)
             .optional()?;
-        due.next_at = [due.next_at, next.flatten()].into_iter().flatten().min();
-    }
-    Ok(due)
+        Ok((rows, next.flatten()))
+    };
+    let (first_tries, next_first) = of("status = 'pending' AND attempt = 0")?;
+    let (retries, next_retry) = of("status = 'pending' AND attempt > 0")?;
+    Ok(Due {
+        first_tries,
+        retries,
+        next_at: next_first.into_iter().chain(next_retry).min(),
+    })
 }
 
-/// Writes down an attempt and what follows it. A row that has ended in the
-/// meantime (erased, or redelivered elsewhere) is left alone.
+/// Writes down an attempt and what follows it, and answers when the next one
+/// is due. A row that has ended in the meantime (erased, or redelivered
+/// elsewhere) is left alone.
 ///
 /// # Errors
 /// What the database says.
@@ -173,24 +185,25 @@ pub fn record(
     row: &Row,
     attempt: &DeliveryAttempt,
     after: After,
-) -> QueryResult<()> {
+) -> QueryResult<Option<Millis>> {
     let wait = after
         .wait
         .map(|wait| i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2));
+    let next_at = wait.map(|wait| tx.now + wait);
     let ended = after.status != DeliveryStatus::Pending;
-    let is_still_owed = get(tx.conn, row.id.0)?
-        .is_some_and(|now| now.status() == DeliveryStatus::Pending && now.attempts == row.attempts);
-    if !is_still_owed {
-        return Ok(());
-    }
+    let is_still_owed = deliveries::status
+        .eq(DeliveryStatus::Pending.as_str())
+        .and(deliveries::attempts.eq(row.attempts));
     let changes = (
         deliveries::status.eq(after.status.as_str()),
         deliveries::attempt.eq(row.attempt + 1),
         deliveries::attempts.eq(row.attempts + 1),
-        deliveries::next_attempt_at.eq(wait.map(|wait| tx.now + wait)),
+        deliveries::next_attempt_at.eq(next_at),
         deliveries::ended_at.eq(ended.then_some(tx.now)),
     );
-    update(tx.conn, deliveries::table, row.id, changes)?;
+    if update_if(tx.conn, deliveries::table, row.id, is_still_owed, changes)? == 0 {
+        return Ok(None);
+    }
     let reason = match attempt.status {
         Some(status) => format!("{} answered {status}", row.kind),
         None => format!(
@@ -208,7 +221,8 @@ pub fn record(
         by: "CallbackDispatcher",
         attempt: Some(attempt),
         is_attempt: true,
-    })
+    })?;
+    Ok(next_at)
 }
 
 /// The newest delivery of each subject that has one.

@@ -1,8 +1,13 @@
 //! Where results are kept: one file a result, written whole and synced
 //! before the commit that names it.
+//!
+//! Files are read and removed through `object_store`. They are written here
+//! under the name they keep: `object_store` writes under another name first,
+//! which the row's claim makes needless, and that costs a sync more.
 
 mod spool;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +20,7 @@ use uuid::Uuid;
 
 use crate::contract::Service;
 
+use spool::Place;
 pub use spool::{Spool, Stored};
 
 /// Why a file could not be kept or read.
@@ -56,7 +62,8 @@ impl From<std::io::Error> for FileError {
 #[derive(Clone)]
 pub struct Files {
     store: Arc<dyn ObjectStore>,
-    scratch: Arc<PathBuf>,
+    folder: Arc<PathBuf>,
+    sync_folders: bool,
     service: Service,
 }
 
@@ -81,28 +88,30 @@ impl Files {
         for byte in 0..=u8::MAX {
             std::fs::create_dir_all(folder.join(service.as_str()).join(format!("{byte:02x}")))?;
         }
-        let scratch = folder.join("scratch");
-        std::fs::create_dir_all(&scratch)?;
-        let store = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
+        let store = LocalFileSystem::new_with_prefix(folder)?;
         Ok(Self {
             store: Arc::new(store),
-            scratch: Arc::new(scratch),
+            folder: Arc::new(folder.to_owned()),
+            sync_folders: !names_are_synced_with_files(folder),
             service,
         })
     }
 
-    /// The key of a result. The claim's number is in it, so that two claims
-    /// of one job never write the same file.
+    /// The key of a result. The number of the claim is in it, so that two
+    /// claims of one job never write the same file.
     #[must_use]
-    pub fn key(&self, id: Uuid, claim: i32, extension: &str) -> String {
+    pub fn key(&self, id: Uuid, claim: impl std::fmt::Display, extension: &str) -> String {
         let last = id.as_bytes()[15];
         format!("{}/{last:02x}/{id}-{claim}.{extension}", self.service)
     }
 
-    /// An empty place to gather a result in.
+    /// An empty place to gather the result with this key in.
     #[must_use]
-    pub fn spool(&self) -> Spool {
-        Spool::new(Arc::clone(&self.store), Arc::clone(&self.scratch))
+    pub fn spool(&self, key: &str) -> Spool {
+        Spool::new(Place {
+            path: self.folder.join(key),
+            sync_folder: self.sync_folders,
+        })
     }
 
     /// Reads a file or a part of it.
@@ -138,5 +147,47 @@ impl Files {
             Err(FileError::Missing) | Ok(()) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Whether the sync of a new file has its name on disk too, so that its folder
+/// needs no sync of its own, which costs as much again. In general it does not
+/// (fsync(2)). ext4 does: with a journal, file and name are one transaction,
+/// and without one the parent is synced (`ext4_sync_parent` in the kernel's
+/// fs/ext4/fsync.c).
+fn names_are_synced_with_files(folder: &Path) -> bool {
+    let Ok(mounts) = std::fs::read_to_string("/proc/self/mountinfo") else {
+        return false;
+    };
+    let Ok(metadata) = std::fs::metadata(folder) else {
+        return false;
+    };
+    let device = metadata.dev();
+    let device = format!("{}:{}", libc::major(device), libc::minor(device));
+    mounts
+        .lines()
+        .any(|line| is_ext4(line, &device).unwrap_or(false))
+}
+
+/// Whether a line of mountinfo (proc_pid_mountinfo(5)) says that this device
+/// is an ext4.
+fn is_ext4(line: &str, device: &str) -> Option<bool> {
+    let (mount, file_system) = line.split_once(" - ")?;
+    let mounted = mount.split(' ').nth(2)?;
+    let kind = file_system.split(' ').next()?;
+    Some(mounted == device && kind == "ext4")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_ext4;
+
+    #[test]
+    fn only_the_devices_own_line_tells_its_file_system() {
+        let line = "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext4 /dev/root rw";
+        assert_eq!(is_ext4(line, "98:0"), Some(true));
+        assert_eq!(is_ext4(line, "98:1"), Some(false));
+        assert_eq!(is_ext4(&line.replace("ext4", "ext2"), "98:0"), Some(false));
+        assert_eq!(is_ext4("36 35", "98:0"), None);
     }
 }

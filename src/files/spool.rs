@@ -1,14 +1,11 @@
-//! Gathers a result of any size: in memory while it is small, then in a
-//! scratch file without a name, so that memory does not grow with the text.
+//! Gathers a result of any size: in memory while it is small, else in its file,
+//! so that memory does not grow with the text.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use object_store::path::Path as Key;
-use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 use sha2::{Digest, Sha256};
 
 use super::FileError;
@@ -16,12 +13,21 @@ use super::FileError;
 /// Up to this size a result stays in memory.
 const IN_MEMORY: usize = 1024 * 1024;
 
-/// A result that is being gathered.
+/// A result that is being gathered. Dropping it leaves nothing behind; what a
+/// killed process leaves is named by no row.
 pub struct Spool {
-    store: Arc<dyn ObjectStore>,
-    scratch: Arc<PathBuf>,
-    memory: Vec<u8>,
-    file: Option<File>,
+    place: Place,
+    memory: Vec<Bytes>,
+    bytes_in_memory: usize,
+    file: Option<Unfinished>,
+}
+
+/// Where a result is written.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    /// Whether the file's own sync leaves its name open to a power failure.
+    pub(super) sync_folder: bool,
 }
 
 /// What was stored.
@@ -34,11 +40,11 @@ pub struct Stored {
 }
 
 impl Spool {
-    pub(super) fn new(store: Arc<dyn ObjectStore>, scratch: Arc<PathBuf>) -> Self {
+    pub(super) fn new(place: Place) -> Self {
         Self {
-            store,
-            scratch,
+            place,
             memory: Vec::new(),
+            bytes_in_memory: 0,
             file: None,
         }
     }
@@ -46,122 +52,136 @@ impl Spool {
     /// Appends.
     ///
     /// # Errors
-    /// What the file system says of the scratch file.
+    /// What the file system says.
     pub async fn append(&mut self, bytes: Bytes) -> Result<(), FileError> {
-        if self.file.is_none() && self.memory.len() + bytes.len() <= IN_MEMORY {
-            self.memory.extend_from_slice(&bytes);
+        self.bytes_in_memory += bytes.len();
+        self.memory.push(bytes);
+        if self.file.is_none() && self.bytes_in_memory <= IN_MEMORY {
             return Ok(());
         }
-        let mut file = match self.file.take() {
-            Some(file) => file,
-            None => new_scratch(Arc::clone(&self.scratch)).await?,
-        };
         let gathered = std::mem::take(&mut self.memory);
-        self.file = Some(
-            blocking(move || {
-                file.write_all(&gathered)?;
-                file.write_all(&bytes)?;
-                Ok(file)
-            })
-            .await?,
-        );
+        let (place, file) = (self.place.clone(), self.file.take());
+        let append = move || {
+            let mut file = file.map_or_else(|| Unfinished::create(place), Ok)?;
+            gathered
+                .iter()
+                .try_for_each(|bytes| file.handle.write_all(bytes))?;
+            Ok(file)
+        };
+        self.file = Some(blocking(append).await?);
         Ok(())
     }
 
-    /// Puts `head` in the place of as many bytes at the start.
+    /// Puts `head` in the place of as many bytes at the start, and has the
+    /// whole result on disk under its key.
     ///
     /// # Errors
-    /// What the file system says of the scratch file.
-    pub async fn replace_head(&mut self, head: Vec<u8>) -> Result<(), FileError> {
-        match self.file.take() {
-            None => {
-                if let Some(start) = self.memory.get_mut(..head.len()) {
-                    start.copy_from_slice(&head);
-                }
-            }
-            Some(mut file) => {
-                self.file = Some(
-                    blocking(move || {
-                        file.seek(SeekFrom::Start(0))?;
-                        file.write_all(&head)?;
-                        file.seek(SeekFrom::End(0))?;
-                        Ok(file)
-                    })
-                    .await?,
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes the whole result under `key`, synced.
-    ///
-    /// # Errors
-    /// What the file store says; nothing is under the key then.
-    pub async fn store(self, key: &str) -> Result<Stored, FileError> {
-        match self.file {
-            None => {
-                let stored = Stored {
-                    bytes: self.memory.len() as u64,
-                    sha256: hex(&Sha256::digest(&self.memory)),
-                };
-                self.store.put(&Key::from(key), self.memory.into()).await?;
-                Ok(stored)
-            }
-            Some(file) => upload(self.store.as_ref(), &Key::from(key), file).await,
-        }
+    /// What the file system says; nothing is under the key then.
+    pub async fn store(self, head: Vec<u8>) -> Result<Stored, FileError> {
+        let Self {
+            place,
+            memory,
+            file,
+            ..
+        } = self;
+        blocking(move || match file {
+            None => store_memory(place, memory, &head),
+            Some(file) => store_file(file, &head),
+        })
+        .await
     }
 }
 
-async fn upload(store: &dyn ObjectStore, key: &Key, mut file: File) -> Result<Stored, FileError> {
-    file = blocking(move || {
-        file.seek(SeekFrom::Start(0))?;
-        Ok(file)
-    })
-    .await?;
-    let mut upload = WriteMultipart::new(store.put_multipart(key).await?);
-    let (mut hash, mut bytes) = (Sha256::new(), 0);
-    loop {
-        let (chunk, rest) = blocking(move || {
-            let mut chunk = vec![0; IN_MEMORY];
-            let read = file.read(&mut chunk)?;
-            chunk.truncate(read);
-            Ok((chunk, file))
-        })
-        .await?;
-        file = rest;
-        if chunk.is_empty() {
-            break;
-        }
-        hash.update(&chunk);
-        bytes += chunk.len() as u64;
-        upload.wait_for_capacity(2).await?;
-        upload.put(Bytes::from(chunk));
+fn store_memory(place: Place, memory: Vec<Bytes>, head: &[u8]) -> io::Result<Stored> {
+    let mut file = Unfinished::create(place)?;
+    let mut hash = Sha256::new();
+    let mut bytes = 0;
+    let mut behind_head = head.len();
+    let rest = memory.iter().map(|part| {
+        let skipped = behind_head.min(part.len());
+        behind_head -= skipped;
+        &part[skipped..]
+    });
+    for part in std::iter::once(head).chain(rest) {
+        file.handle.write_all(part)?;
+        hash.update(part);
+        bytes += part.len() as u64;
     }
-    upload.finish().await?;
+    file.keep()?;
     Ok(Stored {
         bytes,
         sha256: hex(&hash.finalize()),
     })
 }
 
-async fn new_scratch(folder: Arc<PathBuf>) -> Result<File, FileError> {
-    blocking(move || {
-        let path = folder.join(uuid::Uuid::new_v4().to_string());
-        let file = File::options()
+fn store_file(mut file: Unfinished, head: &[u8]) -> io::Result<Stored> {
+    file.handle.seek(SeekFrom::Start(0))?;
+    file.handle.write_all(head)?;
+    file.handle.seek(SeekFrom::Start(0))?;
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; IN_MEMORY];
+    let mut bytes = 0;
+    loop {
+        let read = file.handle.read(&mut chunk)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&chunk[..read]);
+        bytes += read as u64;
+    }
+    file.keep()?;
+    Ok(Stored {
+        bytes,
+        sha256: hex(&hash.finalize()),
+    })
+}
+
+/// A file that is removed again unless it is kept.
+struct Unfinished {
+    place: Place,
+    handle: File,
+    kept: bool,
+}
+
+impl Unfinished {
+    /// A new file: no result is ever written over another.
+    fn create(place: Place) -> io::Result<Self> {
+        let handle = File::options()
             .read(true)
             .write(true)
             .create_new(true)
-            .open(&path)?;
-        // Without a name it is gone with its handle, whatever happens.
-        std::fs::remove_file(&path)?;
-        Ok(file)
-    })
-    .await
+            .open(&place.path)?;
+        Ok(Self {
+            place,
+            handle,
+            kept: false,
+        })
+    }
+
+    /// Has the file on disk, and its name.
+    fn keep(mut self) -> io::Result<()> {
+        self.handle.sync_all()?;
+        if self.place.sync_folder
+            && let Some(folder) = self.place.path.parent()
+        {
+            File::open(folder)?.sync_all()?;
+        }
+        self.kept = true;
+        Ok(())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.kept {
+            // Where even that fails, the file is named by no row.
+            let _ = std::fs::remove_file(&self.place.path);
+        }
+    }
 }
 
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, FileError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result.map_err(FileError::from),
@@ -182,43 +202,47 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use bytes::Bytes;
     use futures_util::TryStreamExt;
 
     use crate::contract::Service;
     use crate::files::Files;
-    use bytes::Bytes;
 
-    async fn round_trip(chunks: usize, chunk: usize) {
+    fn chunk(number: usize, size: usize) -> Bytes {
+        Bytes::from(vec![u8::try_from(number % 251).unwrap(); size])
+    }
+
+    fn file_count(folder: &Path) -> usize {
+        let entries = std::fs::read_dir(folder).unwrap();
+        entries
+            .map(|entry| {
+                let path = entry.unwrap().path();
+                if path.is_dir() { file_count(&path) } else { 1 }
+            })
+            .sum()
+    }
+
+    async fn round_trip(chunks: usize, size: usize) {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::open(folder.path(), Service::Tts).unwrap();
         let key = files.key(uuid::Uuid::now_v7(), 1, "wav");
-        let mut spool = files.spool();
+        let mut spool = files.spool(&key);
         for number in 0..chunks {
-            spool
-                .append(Bytes::from(vec![
-                    u8::try_from(number % 251).unwrap();
-                    chunk
-                ]))
-                .await
-                .unwrap();
+            spool.append(chunk(number, size)).await.unwrap();
         }
-        spool.replace_head(b"HEAD".to_vec()).await.unwrap();
-        let stored = spool.store(&key).await.unwrap();
-        assert_eq!(stored.bytes, (chunks * chunk) as u64);
+        let stored = spool.store(b"HEAD".to_vec()).await.unwrap();
+        assert_eq!(stored.bytes, (chunks * size) as u64);
         let part = files.read(&key, None).await.unwrap();
         let parts: Vec<Bytes> = part.stream.try_collect().await.unwrap();
         let whole = parts.concat();
-        assert_eq!(whole.len(), chunks * chunk);
+        assert_eq!(whole.len(), chunks * size);
         assert!(whole.starts_with(b"HEAD"));
         assert_eq!(usize::from(*whole.last().unwrap()), (chunks - 1) % 251);
-        assert_eq!(
-            std::fs::read_dir(folder.path().join("scratch"))
-                .unwrap()
-                .count(),
-            0
-        );
         files.remove(&key).await.unwrap();
         files.remove(&key).await.unwrap();
+        assert_eq!(file_count(folder.path()), 0);
     }
 
     #[actix_rt::test]
@@ -229,5 +253,31 @@ mod tests {
     #[actix_rt::test]
     async fn a_result_larger_than_memory_allows_is_stored_whole_with_its_new_head() {
         round_trip(90, 100_003).await;
+    }
+
+    #[actix_rt::test]
+    async fn a_large_result_that_is_given_up_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::open(folder.path(), Service::Tts).unwrap();
+        let mut spool = files.spool(&files.key(uuid::Uuid::now_v7(), 1, "wav"));
+        for number in 0..12 {
+            spool.append(chunk(number, 100_003)).await.unwrap();
+        }
+        assert_eq!(file_count(folder.path()), 1);
+        drop(spool);
+        assert_eq!(file_count(folder.path()), 0);
+    }
+
+    #[actix_rt::test]
+    async fn a_result_is_never_written_over_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::open(folder.path(), Service::Tts).unwrap();
+        let key = files.key(uuid::Uuid::now_v7(), 1, "wav");
+        for allowed in [true, false] {
+            let mut spool = files.spool(&key);
+            spool.append(chunk(1, 10)).await.unwrap();
+            assert_eq!(spool.store(Vec::new()).await.is_ok(), allowed);
+        }
+        assert_eq!(file_count(folder.path()), 1);
     }
 }

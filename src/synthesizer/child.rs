@@ -1,18 +1,16 @@
 //! The child's side: the hidden subcommand `hoiam synthesizer SETUP`.
 //!
-//! Two threads. One takes frames off standard input all the time, so that a
-//! cancelation is seen while a text is being spoken, and leaves at once when
-//! the input ends. The main thread opens the engines and speaks.
+//! The main thread opens the engines, takes frames off standard input and
+//! speaks; between two sentences it looks whether a cancelation has come. A
+//! second thread sleeps until the input ends, and then leaves at once.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
-
-use bytes::Bytes;
 
 use crate::speech::{self, Engines, Request, Sink, SpeechError, Spoken};
 use crate::synthesizer::limits;
@@ -42,22 +40,19 @@ pub fn run(setup: &str) -> ExitCode {
         eprintln!("`hoiam synthesizer` is started by the service itself, not by hand");
         return ExitCode::from(EXIT_USAGE);
     };
-    match serve(&setup) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("the synthesizer gives up: {error}");
-            ExitCode::from(EXIT_OS)
-        }
-    }
+    let Err(error) = serve(&setup);
+    eprintln!("the synthesizer gives up: {error}");
+    ExitCode::from(EXIT_OS)
 }
 
-fn serve(setup: &Setup) -> Result<(), ProtocolError> {
+/// Ends only with an error: at the end of the input the process leaves.
+fn serve(setup: &Setup) -> Result<Infallible, ProtocolError> {
     let output = limits::private_stdout().map_err(ProtocolError::Io)?;
     limits::die_with_parent(setup.parent_pid).map_err(ProtocolError::Io)?;
     let limits = limits::apply(setup, &output);
 
-    let canceled = Arc::new(AtomicU32::new(0));
-    let requests = listen(Arc::clone(&canceled)).map_err(ProtocolError::Io)?;
+    leave_at_end_of_input().map_err(ProtocolError::Io)?;
+    let mut input = Input::open().map_err(ProtocolError::Io)?;
 
     let mut engines = Engines::open(setup.test_voices);
     let mut output = FrameWriter::new(output);
@@ -71,52 +66,88 @@ fn serve(setup: &Setup) -> Result<(), ProtocolError> {
     output.push(0, &FromChild::Hello(hello))?;
     output.flush_blocking()?;
 
-    for (request_id, speak) in requests {
+    loop {
+        let (request_id, speak) = input.next_request();
         limits::allow_cpu(speak.cpu_s).map_err(ProtocolError::Io)?;
         let reply = Reply {
             output: &mut output,
+            input: &mut input,
             request_id,
-            canceled: &canceled,
             flushed_at: Instant::now(),
         };
         reply.speak(&mut engines, &speak.request)?;
     }
-    Ok(())
 }
 
-/// Starts the thread that takes frames: requests come out of the channel in
-/// order, the id of a canceled one is put in `canceled`.
-fn listen(canceled: Arc<AtomicU32>) -> io::Result<mpsc::Receiver<(u32, Speak)>> {
-    let (requests, received) = mpsc::channel();
+/// Starts the thread that ends this process when the parent wants nothing more
+/// from it, or is gone; also in the middle of a sentence.
+fn leave_at_end_of_input() -> io::Result<()> {
     std::thread::Builder::new()
-        .name("input".to_owned())
-        .spawn(move || {
-            let mut input = FrameReader::new(io::stdin().lock());
-            loop {
-                match input.next_blocking() {
-                    Ok(Some((id, FromParent::Cancel))) => canceled.store(id, Ordering::Relaxed),
-                    Ok(Some((id, FromParent::Speak(speak)))) => {
-                        if requests.send((id, speak)).is_err() {
-                            return;
-                        }
-                    }
-                    // The parent wants nothing more from us, or is gone.
-                    Ok(None) => limits::leave(0),
-                    Err(error) => {
-                        eprintln!("the synthesizer was sent {error}");
-                        limits::leave(EXIT_DATA);
-                    }
-                }
+        .name("input-end".to_owned())
+        .spawn(|| match limits::wait_for_hang_up(io::stdin()) {
+            Ok(()) => limits::leave(0),
+            Err(error) => eprintln!("the end of the input will not be seen: {error}"),
+        })
+        .map(drop)
+}
+
+/// What the parent sends.
+struct Input {
+    frames: FrameReader<File>,
+    /// Requests that came while another was being spoken.
+    waiting: VecDeque<(u32, Speak)>,
+    /// The last one that was called off.
+    canceled: u32,
+}
+
+impl Input {
+    fn open() -> io::Result<Self> {
+        // Not std's own handle, whose buffer cannot be seen to be empty.
+        let stdin = io::stdin().as_fd().try_clone_to_owned()?;
+        Ok(Self {
+            frames: FrameReader::new(File::from(stdin)),
+            waiting: VecDeque::new(),
+            canceled: 0,
+        })
+    }
+
+    /// Waits for the next request.
+    fn next_request(&mut self) -> (u32, Speak) {
+        loop {
+            if let Some(request) = self.waiting.pop_front() {
+                return request;
             }
-        })?;
-    Ok(received)
+            self.take();
+        }
+    }
+
+    /// Whether this request has been called off by now.
+    fn cancels(&mut self, request_id: u32) -> bool {
+        while self.frames.is_ready(limits::is_readable) {
+            self.take();
+        }
+        self.canceled == request_id
+    }
+
+    /// Waits for a frame and keeps what it says.
+    fn take(&mut self) {
+        match self.frames.next_blocking() {
+            Ok(Some((id, FromParent::Cancel))) => self.canceled = id,
+            Ok(Some((id, FromParent::Speak(speak)))) => self.waiting.push_back((id, speak)),
+            Ok(None) => limits::leave(0),
+            Err(error) => {
+                eprintln!("the synthesizer was sent {error}");
+                limits::leave(EXIT_DATA);
+            }
+        }
+    }
 }
 
 /// The answer to one request, while it is being made.
 struct Reply<'a> {
     output: &'a mut FrameWriter<File>,
+    input: &'a mut Input,
     request_id: u32,
-    canceled: &'a AtomicU32,
     flushed_at: Instant,
 }
 
@@ -144,6 +175,10 @@ impl Reply<'_> {
     /// pile up, and none waits long behind the work on the next sentence.
     fn push(&mut self, message: &FromChild) -> Result<(), ProtocolError> {
         self.output.push(self.request_id, message)?;
+        self.flush_if_due()
+    }
+
+    fn flush_if_due(&mut self) -> Result<(), ProtocolError> {
         if self.output.pending_bytes() >= FLUSH_AT_BYTES || self.flushed_at.elapsed() >= FLUSH_AFTER
         {
             self.output.flush_blocking()?;
@@ -152,8 +187,8 @@ impl Reply<'_> {
         Ok(())
     }
 
-    fn is_canceled(&self) -> bool {
-        self.canceled.load(Ordering::Relaxed) == self.request_id
+    fn is_canceled(&mut self) -> bool {
+        self.input.cancels(self.request_id)
     }
 }
 
@@ -163,7 +198,9 @@ impl Sink for Reply<'_> {
             return Err(io::Error::other("canceled"));
         }
         for part in bytes.chunks(MAX_AUDIO_BYTES) {
-            self.push(&FromChild::Audio(Bytes::copy_from_slice(part)))
+            self.output
+                .push_audio(self.request_id, part)
+                .and_then(|()| self.flush_if_due())
                 .map_err(io::Error::other)?;
         }
         Ok(())

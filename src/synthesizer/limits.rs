@@ -136,6 +136,43 @@ pub fn leave(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Waits until the other end of a pipe is closed, whatever is still in it.
+///
+/// # Errors
+///
+/// The operating system's.
+pub fn wait_for_hang_up(pipe: impl AsRawFd) -> io::Result<()> {
+    loop {
+        match poll(&pipe, 0, -1) {
+            Ok(0) => {}
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether a read would not block, be it for data or for the end.
+pub fn is_readable(source: &impl AsRawFd) -> bool {
+    poll(source, libc::POLLIN, 0).is_ok_and(|events| events != 0)
+}
+
+/// What has happened to a descriptor, of `events` and of what is always told.
+fn poll(
+    source: &impl AsRawFd,
+    events: libc::c_short,
+    timeout_ms: i32,
+) -> io::Result<libc::c_short> {
+    let mut polled = libc::pollfd {
+        fd: source.as_raw_fd(),
+        events,
+        revents: 0,
+    };
+    // SAFETY: `polled` is one pollfd and lives through the call.
+    check(unsafe { libc::poll(&raw mut polled, 1, timeout_ms) })?;
+    Ok(polled.revents)
+}
+
 /// Closes every inherited descriptor but the standard three and `output`, and
 /// lets only few be opened.
 fn close_all_but(output: &File) -> io::Result<()> {

@@ -33,6 +33,14 @@ use crate::synthesizer::stats::{self, Monitor, Stats};
 /// sentence of a slow voice.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
+/// Every so many requests a child's memory is looked at. It grows slowly, and
+/// looking costs as much as a short text.
+const WEIGH_EVERY: u32 = 16;
+
+/// The longest text that is sent ahead: far less than a pipe holds, so that
+/// sending it can never block while the child wants to be read.
+const MOST_AHEAD_BYTES: usize = 4096;
+
 /// After the first failed start; doubled by each that follows.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 
@@ -80,7 +88,7 @@ impl Default for Options {
             args: vec![OsString::from("synthesizer")],
             test_voices: false,
             address_space_bytes: 512 << 20,
-            recycle_after_requests: 1000,
+            recycle_after_requests: 10_000,
             recycle_above_rss_bytes: 256 << 20,
             start_timeout: Duration::from_secs(10),
         }
@@ -158,6 +166,15 @@ impl std::fmt::Display for SpeakError {
 
 impl std::error::Error for SpeakError {}
 
+/// A child that can be given a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Ready<'a> {
+    /// What it said of itself.
+    pub hello: &'a Hello,
+    /// Whether it has not been given any request yet.
+    pub is_new: bool,
+}
+
 /// Speaks one text at a time in a child process, which it starts when it is
 /// needed and replaces when it is spent.
 ///
@@ -167,6 +184,8 @@ impl std::error::Error for SpeakError {}
 pub struct Synthesizer {
     options: Options,
     child: Option<Child>,
+    /// See [`Synthesizer::expect`].
+    next: Option<Request>,
     failed_starts: Option<FailedStarts>,
     monitor: Monitor,
 }
@@ -184,6 +203,7 @@ impl Synthesizer {
         Self {
             options,
             child: None,
+            next: None,
             failed_starts: None,
             monitor: Monitor::new(),
         }
@@ -209,15 +229,34 @@ impl Synthesizer {
             })
     }
 
+    /// Whether a child can be given a request at once.
+    pub fn has_child(&self) -> bool {
+        self.child
+            .as_ref()
+            .is_some_and(|child| !child.process.observed().has_ended())
+    }
+
     /// Has a child ready, and tells what it said of itself.
     ///
     /// # Errors
     ///
     /// [`StartError`] when none can be started now.
-    pub async fn ensure_started(&mut self) -> Result<&Hello, StartError> {
+    pub async fn ensure_started(&mut self) -> Result<Ready<'_>, StartError> {
         let child = self.take_child().await?;
         self.monitor.idle();
-        Ok(&self.child.insert(child).hello)
+        let child = self.child.insert(child);
+        Ok(Ready {
+            hello: &child.hello,
+            is_new: child.request_id == 0,
+        })
+    }
+
+    /// Names the request that will probably be given after the next one. The
+    /// child gets it together with that one, if it is short, and so need not
+    /// wait between the two. Nothing depends on it: another one may be given,
+    /// and one that is lost with its child is sent again.
+    pub fn expect(&mut self, next: &Request) {
+        self.next = (next.text.len() <= MOST_AHEAD_BYTES).then(|| next.clone());
     }
 
     /// Has the request spoken.
@@ -235,16 +274,17 @@ impl Synthesizer {
         events: &mut impl Events,
         cancel: impl Future<Output = ()>,
     ) -> Result<Spoken, SpeakError> {
+        let next = self.next.take();
         let mut cancel = pin!(cancel);
         let mut child = tokio::select! {
             biased;
             () = &mut cancel => return Err(SpeakError::Canceled),
-            child = self.take_child() => child.map_err(SpeakError::NotStarted)?,
+            child = self.take_child_for(request) => child.map_err(SpeakError::NotStarted)?,
         };
         self.monitor.speaking();
         let ending = tokio::select! {
             biased;
-            answer = timeout(wall_limit, child.answer(request, wall_limit, events)) => {
+            answer = timeout(wall_limit, child.answer(request, next, wall_limit, events)) => {
                 answer.unwrap_or(Err(Interruption::Overran))
             }
             () = &mut cancel => Err(Interruption::Canceled),
@@ -298,13 +338,28 @@ impl Synthesizer {
         }
     }
 
+    /// A child that has no other request before it than the one that it was
+    /// sent ahead.
+    async fn take_child_for(&mut self, request: &Request) -> Result<Child, StartError> {
+        let mut child = self.take_child().await?;
+        if child.ahead.is_none() || child.ahead.as_ref() == Some(request) {
+            return Ok(child);
+        }
+        if let Ok(Ok(())) = timeout(CANCEL_GRACE, child.skip_ahead()).await {
+            return Ok(child);
+        }
+        drop(child);
+        self.take_child().await
+    }
+
     /// The child that is there, or a new one.
     async fn take_child(&mut self) -> Result<Child, StartError> {
-        if let Some(child) = self.child.take()
-            && !child.process.observed().has_ended()
+        if self.has_child()
+            && let Some(child) = self.child.take()
         {
             return Ok(child);
         }
+        self.child = None;
         if let Some(failed) = &self.failed_starts
             && !self.start_wait().is_zero()
         {
@@ -342,8 +397,11 @@ impl Synthesizer {
     /// it is spent.
     fn keep(&mut self, child: Child) {
         let worn = child.request_id >= self.options.recycle_after_requests;
-        let bloated = stats::rss_bytes(child.process.observed().pid())
-            .is_some_and(|bytes| bytes > self.options.recycle_above_rss_bytes);
+        let bloated = || {
+            stats::rss_bytes(child.process.observed().pid())
+                .is_some_and(|bytes| bytes > self.options.recycle_above_rss_bytes)
+        };
+        let bloated = child.request_id % WEIGH_EVERY == 1 && bloated();
         if !worn && !bloated {
             self.monitor.idle();
             self.child = Some(child);
@@ -368,6 +426,8 @@ struct Child {
     hello: Hello,
     /// The id of the last request, which is also their number so far.
     request_id: u32,
+    /// Sent behind that one, with the next id.
+    ahead: Option<Request>,
     _seen: Seen,
 }
 
@@ -437,6 +497,7 @@ impl Child {
                 output,
                 hello,
                 request_id: 0,
+                ahead: None,
                 _seen: seen,
             }),
             Ok(Err(Broken::Gone)) => {
@@ -452,21 +513,26 @@ impl Child {
         }
     }
 
-    /// Sends the request and takes the answer.
+    /// Sends the request, unless it was sent ahead, and the next one behind
+    /// it, and takes the answer.
     async fn answer(
         &mut self,
         request: &Request,
+        next: Option<Request>,
         wall_limit: Duration,
         events: &mut impl Events,
     ) -> Result<Result<Spoken, SpeechError>, Interruption> {
         self.request_id += 1;
-        let speak = FromParent::Speak(Speak {
-            request: request.clone(),
-            cpu_s: cpu_seconds(wall_limit),
-        });
-        if let Err(error) = self.input.push(self.request_id, &speak) {
+        let cpu_s = cpu_seconds(wall_limit);
+        if self.ahead.take().is_none()
+            && let Err(error) = self.send(self.request_id, request, cpu_s)
+        {
             let detail = format!("the request cannot be sent: {error}");
             return Ok(Err(SpeechError::EngineFailed { detail }));
+        }
+        if let Some(next) = next {
+            let sent = self.send(self.request_id + 1, &next, cpu_s);
+            self.ahead = sent.is_ok().then_some(next);
         }
         self.input.flush().await.map_err(Broken::from)?;
         let mut words = Vec::new();
@@ -487,6 +553,20 @@ impl Child {
                 FromChild::Hello(_) => return Err(unexpected("a second hello")),
             }
         }
+    }
+
+    fn send(&mut self, id: u32, request: &Request, cpu_s: u64) -> Result<(), ProtocolError> {
+        let request = request.clone();
+        self.input
+            .push(id, &FromParent::Speak(Speak { request, cpu_s }))
+    }
+
+    /// Has the child leave out what it was sent ahead, or throws away what it
+    /// has made of it.
+    async fn skip_ahead(&mut self) -> Result<(), Broken> {
+        self.request_id += 1;
+        self.ahead = None;
+        self.obey_cancel().await
     }
 
     /// Tells the child to stop what it is doing, and waits for its last word
@@ -548,6 +628,7 @@ fn command(options: &Options) -> Command {
         .args(&options.args)
         .arg(setup.to_argument())
         .env_clear()
+        .envs([protocol::SMALL_ARENAS])
         .envs(
             KEPT_ENVIRONMENT
                 .into_iter()

@@ -10,9 +10,10 @@
 //! | 4 | id of the request it belongs to; 0 for [`FromChild::Hello`] |
 //! | … | payload: raw bytes for audio, JSON for everything else |
 //!
-//! The child speaks first ([`FromChild::Hello`]). The parent then sends one
-//! [`FromParent::Speak`] at a time, and may send [`FromParent::Cancel`] while
-//! it waits. The child answers with any number of [`FromChild::Progress`],
+//! The child speaks first ([`FromChild::Hello`]). The parent then sends
+//! [`FromParent::Speak`], one short one ahead of its turn at most, and may send
+//! [`FromParent::Cancel`] while it waits. The child answers them one after
+//! another, each with any number of [`FromChild::Progress`],
 //! [`FromChild::Audio`] and [`FromChild::Words`], and ends with exactly one
 //! [`FromChild::Spoken`] or [`FromChild::Failed`].
 
@@ -46,9 +47,16 @@ const LENGTH_BYTES: usize = 4;
 /// Kind and request id.
 const HEADER_BYTES: usize = 5;
 
+/// The kind of [`FromChild::Audio`].
+const AUDIO: u8 = 3;
+
 /// How much is asked of the operating system in one read: a pipe's usual
 /// capacity.
 const READ_BYTES: usize = 64 * 1024;
+
+/// What the parent sets in the child's environment: else the allocator maps
+/// 1 GiB before `main`, and more than the child's limit leaves it no room.
+pub const SMALL_ARENAS: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "32MiB");
 
 /// What the parent tells the child on its command line, as one JSON argument.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,7 +142,7 @@ pub enum FromChild {
 /// What the parent says.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FromParent {
-    /// Speak this; never sent while another request is open.
+    /// Speak this, after what was asked for before.
     Speak(Speak),
     /// Stop what was asked for under this id.
     Cancel,
@@ -193,7 +201,7 @@ impl Message for FromChild {
         match self {
             Self::Hello(_) => 1,
             Self::Progress(_) => 2,
-            Self::Audio(_) => 3,
+            Self::Audio(_) => AUDIO,
             Self::Words(_) => 4,
             Self::Spoken(_) => 5,
             Self::Failed(_) => 6,
@@ -218,7 +226,7 @@ impl Message for FromChild {
         match kind {
             1 => read_json(&payload).map(Self::Hello),
             2 => read_json(&payload).map(Self::Progress),
-            3 => Ok(Self::Audio(payload)),
+            AUDIO => Ok(Self::Audio(payload)),
             4 => read_json(&payload).map(Self::Words),
             5 => read_json(&payload).map(Self::Spoken),
             6 => read_json(&payload).map(Self::Failed),
@@ -295,14 +303,23 @@ pub fn encode(
     message: &impl Message,
     out: &mut Vec<u8>,
 ) -> Result<(), ProtocolError> {
+    frame(request_id, message.kind(), out, |out| {
+        message.write_payload(out)
+    })
+}
+
+fn frame(
+    request_id: u32,
+    kind: u8,
+    out: &mut Vec<u8>,
+    write_payload: impl FnOnce(&mut Vec<u8>) -> Result<(), ProtocolError>,
+) -> Result<(), ProtocolError> {
     let start = out.len();
     let body = start + LENGTH_BYTES;
     out.extend_from_slice(&[0; LENGTH_BYTES]);
-    out.push(message.kind());
+    out.push(kind);
     out.extend_from_slice(&request_id.to_le_bytes());
-    let written = message
-        .write_payload(out)
-        .and_then(|()| length_field(out.len() - body));
+    let written = write_payload(out).and_then(|()| length_field(out.len() - body));
     match written {
         Ok(length) => out[start..body].copy_from_slice(&length),
         Err(_) => out.truncate(start),
@@ -355,6 +372,12 @@ impl<R> FrameReader<R> {
             source,
             buffer: BytesMut::new(),
         }
+    }
+
+    /// Whether a message, or a part of one, is here, or the source has one as
+    /// far as `readable` can tell.
+    pub fn is_ready(&self, readable: impl FnOnce(&R) -> bool) -> bool {
+        !self.buffer.is_empty() || readable(&self.source)
     }
 
     /// What the end of the stream means: fine between two frames only.
@@ -435,6 +458,18 @@ impl<W> FrameWriter<W> {
     /// nothing was gathered then.
     pub fn push(&mut self, request_id: u32, message: &impl Message) -> Result<(), ProtocolError> {
         encode(request_id, message, &mut self.pending)
+    }
+
+    /// Gathers one [`FromChild::Audio`] of borrowed bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`FrameWriter::push`].
+    pub fn push_audio(&mut self, request_id: u32, bytes: &[u8]) -> Result<(), ProtocolError> {
+        frame(request_id, AUDIO, &mut self.pending, |out| {
+            out.extend_from_slice(bytes);
+            Ok(())
+        })
     }
 
     /// Bytes that wait to be flushed.

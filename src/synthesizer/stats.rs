@@ -103,13 +103,17 @@ impl Monitor {
     }
 }
 
-/// Resident memory of a process, in bytes, from its status file
-/// (proc_pid_status(5)); `None` when it has ended or is hidden from us.
+/// Resident memory of a process, in bytes: the second number of its statm file
+/// (proc_pid_statm(5)); `None` when it has ended or is hidden from us.
 pub(super) fn rss_bytes(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kibibytes * 1024)
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * page_bytes())
+}
+
+#[expect(unsafe_code, reason = "std does not tell the size of a page")]
+fn page_bytes() -> u64 {
+    // SAFETY: reads a constant of the system.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).unwrap_or(4096)
 }

@@ -179,7 +179,7 @@ fn read(
     Ok(New {
         id,
         idempotency_key,
-        create,
+        request: create.into(),
         resolved_voice: resolved.voice,
         language: resolved.language,
         check,

@@ -8,10 +8,11 @@ use uuid::Uuid;
 
 use super::job::{self, Step};
 use crate::clock::Millis;
+use crate::contract::create::Prepared;
 use crate::contract::{Audio, CheckState, Create, DeliveryType, Failure, SpeechStatus};
 use crate::db::list::{self, Filter};
-use crate::db::schema::{events, speeches};
-use crate::db::{self, Condition, Conn, Id, NewEvent, Tx, update};
+use crate::db::schema::speeches;
+use crate::db::{self, Condition, Conn, Id, NewEvent, Tx, update, update_if};
 use crate::delivery::check::Verdict;
 use crate::delivery::store as deliveries;
 
@@ -78,7 +79,7 @@ pub struct New {
     /// Scope and key of an `Idempotency-Key`.
     pub idempotency_key: Option<String>,
     /// What was asked for.
-    pub create: Create,
+    pub request: Prepared,
     /// `engine/name`.
     pub resolved_voice: String,
     /// BCP 47.
@@ -95,60 +96,86 @@ pub type Accepted = db::Accepted<Row>;
 /// # Errors
 /// What the database says.
 pub fn accept(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
-    let fingerprint = new.create.fingerprint();
-    if let Some(row) = earlier(tx.conn, new)? {
-        return Ok(if row.fingerprint == fingerprint {
-            Accepted::Repeated(Box::new(row))
-        } else {
-            Accepted::Conflict
-        });
-    }
-    let status = if new.check == CheckState::Pending {
-        SpeechStatus::Checking
-    } else {
-        SpeechStatus::Queued
-    };
-    let request = Create {
-        text: String::new(),
-        ..new.create.clone()
-    };
-    let text_bytes = i64::try_from(new.create.text.len()).unwrap_or(i64::MAX);
-    let row: Row = diesel::insert_into(speeches::table)
+    let row = first_row(new, tx.now);
+    let inserted = diesel::insert_into(speeches::table)
         .values((
             (
-                speeches::id.eq(Id(new.id)),
-                speeches::status.eq(status.as_str()),
+                speeches::id.eq(row.id),
+                speeches::status.eq(&row.status),
                 speeches::idempotency_key.eq(&new.idempotency_key),
-                speeches::fingerprint.eq(&fingerprint),
-                speeches::reference.eq(&new.create.reference),
-                speeches::request.eq(serde_json::to_string(&request).unwrap_or_default()),
-                speeches::resolved_voice.eq(&new.resolved_voice),
-                speeches::language.eq(&new.language),
-                speeches::characters.eq(i32::try_from(new.create.characters()).unwrap_or(i32::MAX)),
+                speeches::fingerprint.eq(&row.fingerprint),
+                speeches::reference.eq(&row.reference),
+                speeches::request.eq(&row.request),
+                speeches::resolved_voice.eq(&row.resolved_voice),
+                speeches::language.eq(&row.language),
+                speeches::characters.eq(row.characters),
             ),
-            speeches::text_bytes.eq(text_bytes),
-            speeches::callback_url.eq(&new.create.callback_url),
-            speeches::callback_origin.eq(new
-                .create
-                .callback_url
-                .as_deref()
-                .map(deliveries::origin_of)),
-            speeches::callback_check.eq(new.check.as_str()),
-            speeches::created_at.eq(tx.now),
-            speeches::deadline_at.eq(tx.now + i64::from(new.create.timeout_s) * 1000),
-            speeches::text.eq(&new.create.text),
+            speeches::text_bytes.eq(row.text_bytes),
+            speeches::callback_url.eq(&row.callback_url),
+            speeches::callback_origin.eq(row.callback_url.as_deref().map(deliveries::origin_of)),
+            speeches::callback_check.eq(&row.callback_check),
+            speeches::created_at.eq(row.created_at),
+            speeches::deadline_at.eq(row.deadline_at),
+            speeches::text.eq(&new.request.create.text),
         ))
-        .returning(Row::as_returning())
-        .get_result(tx.conn)?;
-    tx.load(1, text_bytes);
+        .on_conflict_do_nothing()
+        .execute(tx.conn)?;
+    if inserted == 0 {
+        return Ok(match earlier(tx.conn, new)? {
+            Some(earlier) if earlier.fingerprint == row.fingerprint => {
+                Accepted::Repeated(Box::new(earlier))
+            }
+            _ => Accepted::Conflict,
+        });
+    }
+    tx.load(1, row.text_bytes);
     tx.event(&NewEvent {
         subject: new.id,
-        to: Some(status.as_str()),
+        to: Some(&row.status),
         reason: Some("accepted"),
         by: "api",
         ..NewEvent::default()
     })?;
     Ok(Accepted::New(Box::new(row)))
+}
+
+/// The row of a new speech.
+fn first_row(new: &New, now: Millis) -> Row {
+    let status = if new.check == CheckState::Pending {
+        SpeechStatus::Checking
+    } else {
+        SpeechStatus::Queued
+    };
+    let Prepared {
+        create,
+        fingerprint,
+        json,
+        characters,
+    } = &new.request;
+    Row {
+        id: Id(new.id),
+        status: status.as_str().to_owned(),
+        fingerprint: fingerprint.clone(),
+        reference: create.reference.clone(),
+        request: json.clone(),
+        resolved_voice: new.resolved_voice.clone(),
+        language: new.language.clone(),
+        characters: i32::try_from(*characters).unwrap_or(i32::MAX),
+        text_bytes: i64::try_from(create.text.len()).unwrap_or(i64::MAX),
+        callback_url: create.callback_url.clone(),
+        callback_check: new.check.as_str().to_owned(),
+        created_at: now,
+        deadline_at: now + i64::from(create.timeout_s) * 1000,
+        started_at: None,
+        ended_at: None,
+        attempt: 0,
+        claim: 0,
+        owner: None,
+        lost_leases: 0,
+        error: None,
+        file: None,
+        audio: None,
+    }
 }
 
 fn earlier(conn: &mut Conn, new: &New) -> QueryResult<Option<Row>> {
@@ -167,9 +194,11 @@ fn earlier(conn: &mut Conn, new: &New) -> QueryResult<Option<Row>> {
 }
 
 /// A job that a worker has claimed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = speeches, check_for_backend(diesel::sqlite::Sqlite))]
 pub struct Job {
-    /// The row as claimed.
+    /// The row as claimed. It is the fence of the claim's outcome.
+    #[diesel(embed)]
     pub row: Row,
     /// The text.
     pub text: String,
@@ -178,39 +207,47 @@ pub struct Job {
 /// What a claim found.
 #[derive(Debug, Clone, Default)]
 pub struct Claimed {
-    /// The oldest queued job, if there was one.
-    pub job: Option<Job>,
+    /// The oldest queued jobs, oldest first.
+    pub jobs: Vec<Job>,
     /// How many jobs nobody waited for any more.
     pub expired: usize,
     /// When the next deadline of a waiting job comes.
     pub next_deadline_at: Option<Millis>,
 }
 
-/// Expires what nobody waits for, then claims the oldest queued job.
+/// Expires what nobody waits for, then claims the oldest queued jobs, at most
+/// `most`.
 ///
 /// # Errors
 /// What the database says.
-pub fn claim(tx: &mut Tx<'_>, owner: Uuid) -> QueryResult<Claimed> {
+pub fn claim(tx: &mut Tx<'_>, owner: Uuid, most: usize) -> QueryResult<Claimed> {
     let Expired {
         count: expired,
         next_deadline_at,
     } = expire(tx)?;
-    let oldest: Option<Row> = speeches::table
-        .select(Row::as_select())
+    let oldest: Vec<Job> = speeches::table
+        .select(Job::as_select())
         .filter(Condition("status = 'queued'"))
         .order((speeches::created_at, speeches::id))
-        .first(tx.conn)
-        .optional()?;
-    let Some(row) = oldest else {
-        return Ok(Claimed {
-            job: None,
-            expired,
-            next_deadline_at,
-        });
-    };
+        .limit(i64::try_from(most).unwrap_or(i64::MAX))
+        .load(tx.conn)?;
+    let jobs = oldest
+        .into_iter()
+        .filter_map(|job| claim_one(tx, job, owner).transpose())
+        .collect::<QueryResult<_>>()?;
+    Ok(Claimed {
+        jobs,
+        expired,
+        next_deadline_at,
+    })
+}
+
+fn claim_one(tx: &mut Tx<'_>, job: Job, owner: Uuid) -> QueryResult<Option<Job>> {
+    let Job { row, text } = job;
     let Some(status) = job::next(row.status(), Step::Claim) else {
-        return Ok(Claimed::default());
+        return Ok(None);
     };
+    let from = row.status.clone();
     let row = Row {
         status: status.as_str().to_owned(),
         claim: row.claim + 1,
@@ -225,23 +262,15 @@ pub fn claim(tx: &mut Tx<'_>, owner: Uuid) -> QueryResult<Claimed> {
         speeches::started_at.eq(row.started_at),
     );
     update(tx.conn, speeches::table, row.id, changes)?;
-    let text = speeches::table
-        .find(row.id)
-        .select(speeches::text)
-        .first(tx.conn)?;
     tx.event(&NewEvent {
         subject: row.id.0,
-        from: Some(SpeechStatus::Queued.as_str()),
-        to: Some(status.as_str()),
+        from: Some(&from),
+        to: Some(&row.status),
         reason: Some("claimed"),
         by: "TTSWorker",
         ..NewEvent::default()
     })?;
-    Ok(Claimed {
-        job: Some(Job { row, text }),
-        expired,
-        next_deadline_at,
-    })
+    Ok(Some(Job { row, text }))
 }
 
 /// Jobs that nobody works on yet.
@@ -294,24 +323,13 @@ pub fn deadline_exceeded() -> Failure {
     )
 }
 
-/// Who may write the outcome of a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fence {
-    /// The job.
-    pub id: Uuid,
-    /// The claim's number.
-    pub claim: i32,
-    /// The boot that claimed it.
-    pub owner: Uuid,
-}
-
-/// Reads the row if the fence still holds: nobody has canceled or claimed it
-/// since.
-fn fenced(conn: &mut Conn, fence: Fence) -> QueryResult<Option<Row>> {
+/// Reads the row as it is now, if the claim still holds it: nobody has
+/// canceled or claimed it since.
+fn fenced(conn: &mut Conn, claimed: &Row) -> QueryResult<Option<Row>> {
     speeches::table
-        .find(Id(fence.id))
-        .filter(speeches::claim.eq(fence.claim))
-        .filter(speeches::owner.eq(Some(Id(fence.owner))))
+        .find(claimed.id)
+        .filter(speeches::claim.eq(claimed.claim))
+        .filter(speeches::owner.eq(claimed.owner))
         .select(Row::as_select())
         .first(conn)
         .optional()
@@ -322,40 +340,38 @@ fn fenced(conn: &mut Conn, fence: Fence) -> QueryResult<Option<Row>> {
 pub struct Finished {
     /// The file store's key.
     pub file: String,
-    /// The audio, without links.
-    pub audio: Audio,
+    /// JSON of the audio, without links.
+    pub audio: String,
     /// JSON of the word times.
     pub words: String,
 }
 
 /// Writes the outcome of a claim, and owes its callback. `false` means that
-/// the fence no longer holds and nothing was written.
+/// the claim no longer holds the job and nothing was written.
 ///
 /// # Errors
 /// What the database says.
-pub fn complete(tx: &mut Tx<'_>, fence: Fence, finished: &Finished) -> QueryResult<bool> {
-    let Some(row) = fenced(tx.conn, fence)? else {
+pub fn complete(tx: &mut Tx<'_>, claimed: &Row, finished: &Finished) -> QueryResult<bool> {
+    let Some(status) = job::next(claimed.status(), Step::Complete) else {
         return Ok(false);
     };
-    let Some(status) = job::next(row.status(), Step::Complete) else {
+    let is_held = speeches::claim
+        .eq(claimed.claim)
+        .and(speeches::owner.eq(claimed.owner));
+    let changes = (
+        speeches::status.eq(status.as_str()),
+        speeches::owner.eq(None::<Id>),
+        speeches::ended_at.eq(Some(tx.now)),
+        speeches::file.eq(Some(&finished.file)),
+        speeches::audio.eq(Some(&finished.audio)),
+        speeches::words.eq(Some(&finished.words)),
+    );
+    if update_if(tx.conn, speeches::table, claimed.id, is_held, changes)? == 0 {
         return Ok(false);
-    };
-    update(
-        tx.conn,
-        speeches::table,
-        row.id,
-        (
-            speeches::status.eq(status.as_str()),
-            speeches::owner.eq(None::<Id>),
-            speeches::ended_at.eq(Some(tx.now)),
-            speeches::file.eq(Some(&finished.file)),
-            speeches::audio.eq(serde_json::to_string(&finished.audio).ok()),
-            speeches::words.eq(Some(&finished.words)),
-        ),
-    )?;
+    }
     ended(
         tx,
-        &row,
+        claimed,
         status,
         "spoken",
         "TTSWorker",
@@ -364,13 +380,13 @@ pub fn complete(tx: &mut Tx<'_>, fence: Fence, finished: &Finished) -> QueryResu
     Ok(true)
 }
 
-/// Fails the job that a claim holds. `false` means that the fence no longer
-/// holds.
+/// Fails the job that a claim holds. `false` means that the claim no longer
+/// holds the job.
 ///
 /// # Errors
 /// What the database says.
-pub fn fail(tx: &mut Tx<'_>, fence: Fence, failure: &Failure) -> QueryResult<bool> {
-    let Some(row) = fenced(tx.conn, fence)? else {
+pub fn fail(tx: &mut Tx<'_>, claimed: &Row, failure: &Failure) -> QueryResult<bool> {
+    let Some(row) = fenced(tx.conn, claimed)? else {
         return Ok(false);
     };
     end_failed(tx, &row, failure, "TTSWorker")
@@ -383,11 +399,11 @@ pub fn fail(tx: &mut Tx<'_>, fence: Fence, failure: &Failure) -> QueryResult<boo
 /// What the database says.
 pub fn attempt_failed(
     tx: &mut Tx<'_>,
-    fence: Fence,
+    claimed: &Row,
     failure: &Failure,
     max_attempts: i32,
 ) -> QueryResult<bool> {
-    let Some(row) = fenced(tx.conn, fence)? else {
+    let Some(row) = fenced(tx.conn, claimed)? else {
         return Ok(false);
     };
     update(
@@ -407,8 +423,8 @@ pub fn attempt_failed(
 ///
 /// # Errors
 /// What the database says.
-pub fn give_back(tx: &mut Tx<'_>, fence: Fence, reason: &str) -> QueryResult<bool> {
-    let Some(row) = fenced(tx.conn, fence)? else {
+pub fn give_back(tx: &mut Tx<'_>, claimed: &Row, reason: &str) -> QueryResult<bool> {
+    let Some(row) = fenced(tx.conn, claimed)? else {
         return Ok(false);
     };
     requeue(tx, &row, reason)
@@ -598,7 +614,7 @@ pub fn erase(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
         return Ok(Ended::Refused(Box::new(row)));
     }
     deliveries::erase_of(tx, id)?;
-    diesel::delete(events::table.filter(events::subject_id.eq(Id(id)))).execute(tx.conn)?;
+    tx.erase_events(id)?;
     diesel::delete(speeches::table.find(Id(id))).execute(tx.conn)?;
     Ok(Ended::Done(Box::new(row)))
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::store::{self, Row};
 use crate::contract::{Callback, CheckState, Service, Speech, SpeechStatus, WaitingFor, rfc3339};
 use crate::db::{Conn, Id};
-use crate::delivery::dispatcher::{InDelivery, Subject};
+use crate::delivery::dispatcher::{InDelivery, Subject, Told};
 use crate::delivery::store as deliveries;
 use crate::edge::links::Links;
 use crate::progress::ProgressBoard;
@@ -109,9 +109,9 @@ impl View {
 }
 
 impl Subject for View {
-    fn data(&self, conn: &mut Conn, id: Uuid) -> QueryResult<Option<serde_json::Value>> {
-        Ok(self
-            .read(conn, id)?
-            .and_then(|speech| serde_json::to_value(speech).ok()))
+    fn told_by(&self, conn: &mut Conn, delivery: &deliveries::Row) -> QueryResult<Option<Told>> {
+        let row = store::get(conn, delivery.subject_id.0)?;
+        let speech = row.map(|row| self.speech(&row, Some(delivery)));
+        Ok(speech.and_then(|speech| Told::of(&speech, speech.error.as_ref())))
     }
 }

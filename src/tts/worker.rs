@@ -1,28 +1,28 @@
-//! TTSWorker: claims a job, has it spoken by its synthesizer child, commits
-//! the outcome.
+//! TTSWorker: claims jobs, has them spoken by its synthesizer child, commits
+//! their outcomes.
 //!
-//! The child is the bottleneck, so a worker claims its next job as soon as
-//! the child is free, while the file of the last one is still being written
-//! and its outcome committed.
+//! The child is the bottleneck, so nothing makes it wait: while it speaks, the
+//! worker writes the file of the last text and commits its outcome, and, as
+//! long as texts are spoken within moments, claims the next ones ahead.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
-use std::rc::Rc;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::store::{self, Claimed, Expired, Fence, Finished, Job};
+use super::store::{self, Claimed, Expired, Finished, Job, Row};
 use super::voices::Voices;
+use super::workers::Workers;
 use crate::clock::{Alarm, Millis};
 use crate::contract::{Audio, Failure, Progress};
 use crate::db::{Db, StoreError};
 use crate::delivery::DeliveryOwed;
 use crate::edge::links::extension;
-use crate::files::{FileError, Files, Spool, Stored};
+use crate::files::{Files, Spool, Stored};
 use crate::progress::ProgressBoard;
 use crate::speech::{self, SpeechError, Spoken};
 use crate::supervision::{Drain, spawn_unit};
@@ -30,9 +30,14 @@ use crate::synthesizer::parent::{Events, SpeakError, Synthesizer};
 use crate::synthesizer::stats::Monitor;
 
 /// Outcomes that may be on their way to disk while the child speaks on.
-const MAX_FINISHING: usize = 8;
-/// How long a worker waits after the store has failed it.
-const STORE_PAUSE_MS: Millis = 1000;
+const MAX_FINISHING: usize = 16;
+/// How many texts may be claimed ahead; see also [`Settings::ahead`].
+const MAX_AHEAD: usize = 32;
+/// A text that was claimed ahead and is not begun for so long, because the one
+/// before it takes long, is given back for others to speak.
+const HELD_MS: Millis = 250;
+/// How long a worker waits after the store or a unit has failed it.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A job may be there to claim.
 #[derive(Message, Clone, Copy)]
@@ -60,6 +65,10 @@ pub struct Settings {
     pub synthesis_per_character: Duration,
     /// This boot.
     pub owner: Uuid,
+    /// How many workers share the queue.
+    pub workers: usize,
+    /// As much speaking as this is claimed ahead.
+    pub ahead: Duration,
 }
 
 /// Children as `/v1/system` shows them, by worker.
@@ -67,33 +76,68 @@ pub type ChildBoard = std::sync::Arc<std::sync::Mutex<Vec<Monitor>>>;
 
 /// One worker with one child.
 pub struct TtsWorker {
-    number: usize,
-    db: Db,
-    files: Files,
-    voices: Voices,
-    progress: ProgressBoard,
-    dispatcher: Recipient<DeliveryOwed>,
-    settings: Settings,
-    /// Taken by the unit that speaks and given back at its end.
+    parts: Parts,
+    /// Taken by the unit that uses the child and given back at its end.
     synthesizer: Option<Synthesizer>,
-    make_synthesizer: Box<dyn Fn() -> Synthesizer>,
-    children: ChildBoard,
-    speaking: Option<oneshot::Sender<()>>,
-    current: Option<Fence>,
-    /// Jobs that were called off while a claim was under way, whose answer
-    /// may be one of them.
-    canceled_early: HashSet<Uuid>,
-    /// A hint came while the unit was claiming: what it found may be old.
+    /// Whether there was a child when it was last seen.
+    child_is_ready: bool,
+    /// What the child speaks.
+    current: Option<Current>,
+    /// Claimed and not begun.
+    claimed: VecDeque<Order>,
+    claiming: bool,
+    /// There may be more to claim than the last look has found.
     again: bool,
+    /// Jobs that were called off while a claim was under way, whose answer
+    /// may have one of them.
+    canceled_early: HashSet<Uuid>,
+    /// How long a text takes to be spoken, of late.
+    pace: Duration,
+    begun_at: Millis,
+    /// Outcomes on their way to disk.
     finishing: usize,
     /// Grows with each restart: answers to an earlier life are not heard.
     life: u32,
-    draining: watch::Sender<bool>,
+    draining: bool,
     idle: watch::Sender<bool>,
+    /// After something has failed that is not a job's fault.
+    rests_until: Millis,
     retry: Alarm,
+    held: Alarm,
     expiry: Alarm,
     /// What `expiry` waits for.
     expiry_at: Option<Millis>,
+}
+
+/// A claimed job as the child is asked for it.
+struct Order {
+    row: Row,
+    request: speech::Request,
+}
+
+impl From<Job> for Order {
+    fn from(Job { row, text }: Job) -> Self {
+        let create = row.request();
+        let (format, bitrate_kbps, speed) = create
+            .map_or((speech::Format::Mp3, 64, 1.0), |create| {
+                (create.format, create.bitrate_kbps, create.speed)
+            });
+        let request = speech::Request {
+            text,
+            voice: row.resolved_voice.clone(),
+            format,
+            bitrate_kbps,
+            speed,
+        };
+        Self { row, request }
+    }
+}
+
+/// A job that is being spoken.
+struct Current {
+    row: Row,
+    /// Calls it off.
+    cancel: Option<oneshot::Sender<()>>,
 }
 
 /// What [`TtsWorker::new`] needs.
@@ -110,6 +154,8 @@ pub struct Parts {
     pub progress: ProgressBoard,
     /// Told what is owed.
     pub dispatcher: Recipient<DeliveryOwed>,
+    /// Told of jobs that are given back.
+    pub workers: Workers,
     /// Limits.
     pub settings: Settings,
     /// Where children are shown.
@@ -123,118 +169,262 @@ impl TtsWorker {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self {
-            number: parts.number,
-            db: parts.db,
-            files: parts.files,
-            voices: parts.voices,
-            progress: parts.progress,
-            dispatcher: parts.dispatcher,
-            settings: parts.settings,
+            pace: parts.settings.ahead,
+            parts,
             synthesizer: None,
-            make_synthesizer: parts.make_synthesizer,
-            children: parts.children,
-            speaking: None,
+            child_is_ready: false,
             current: None,
+            claimed: VecDeque::new(),
+            claiming: false,
+            again: true,
             canceled_early: HashSet::new(),
-            again: false,
+            begun_at: 0,
             finishing: 0,
             life: 0,
-            draining: watch::Sender::new(false),
+            draining: false,
             idle: watch::Sender::new(true),
+            rests_until: 0,
             retry: Alarm::default(),
+            held: Alarm::default(),
             expiry: Alarm::default(),
             expiry_at: None,
         }
     }
 
-    /// Starts the next unit if the child is free and there is room to finish.
+    fn now(&self) -> Millis {
+        self.parts.db.clock().now()
+    }
+
+    /// Starts what can be started now.
     fn pump(&mut self, ctx: &mut Context<Self>) {
-        if *self.draining.borrow() || self.finishing >= MAX_FINISHING {
+        if self.draining {
+            let claimed = self.claimed.drain(..).map(|order| order.row).collect();
+            self.give_back(claimed, "the service stops", ctx);
+        } else if self.finishing < MAX_FINISHING && self.now() >= self.rests_until {
+            if !self.child_is_ready {
+                self.ready_child(ctx);
+            }
+            self.claim(ctx);
+            self.speak(ctx);
+        }
+        let at_work = self.claiming || self.synthesizer.is_none() || self.finishing > 0;
+        self.idle.send_replace(!at_work);
+    }
+
+    /// Without a child there is no use in claiming: a start-up failure costs
+    /// no job an attempt.
+    fn ready_child(&mut self, ctx: &mut Context<Self>) {
+        let Some(mut synthesizer) = self.synthesizer.take() else {
+            return;
+        };
+        let voices = self.parts.voices.clone();
+        self.with_child(ctx, async move {
+            let next = match synthesizer.ensure_started().await {
+                Ok(child) => {
+                    if child.is_new {
+                        voices.offer(child.hello);
+                    }
+                    Next::Pump
+                }
+                Err(error) => {
+                    voices.withdraw(&error.to_string());
+                    Next::Rest(error.retry_in)
+                }
+            };
+            (synthesizer, next, None)
+        });
+    }
+
+    /// Claims what the child is to speak next.
+    fn claim(&mut self, ctx: &mut Context<Self>) {
+        let ahead = self.ahead();
+        let has_enough = if self.current.is_none() {
+            !self.claimed.is_empty()
+        } else {
+            self.claimed.len() * 2 >= ahead
+        };
+        if self.claiming || !self.again || !self.child_is_ready || has_enough {
             return;
         }
-        let Some(synthesizer) = self.synthesizer.take() else {
-            self.again = true;
+        self.claiming = true;
+        self.again = false;
+        let most = ahead.saturating_sub(self.claimed.len()).max(1);
+        let (db, owner, worker) = (
+            self.parts.db.clone(),
+            self.parts.settings.owner,
+            ctx.address(),
+        );
+        actix_rt::spawn(async move {
+            let claimed = db.write(move |tx| store::claim(tx, owner, most)).await;
+            worker.do_send(Claims { claimed, most });
+        });
+    }
+
+    /// How many jobs this worker may hold beside the one that is spoken: none
+    /// where texts take long, and never so many that another worker would
+    /// find nothing to do.
+    fn ahead(&self) -> usize {
+        let pace = self.pace.as_micros().max(1);
+        let within =
+            usize::try_from(self.parts.settings.ahead.as_micros() / pace).unwrap_or(MAX_AHEAD);
+        let open = usize::try_from(self.parts.db.load().jobs()).unwrap_or(0);
+        let share = open / (2 * self.parts.settings.workers.max(1));
+        // One is none: it would wait for the whole of another text.
+        match within.min(share).min(MAX_AHEAD) {
+            0 | 1 => 0,
+            ahead => ahead,
+        }
+    }
+
+    /// Gives the child its next job.
+    fn speak(&mut self, ctx: &mut Context<Self>) {
+        if !self.child_is_ready || self.claimed.is_empty() {
+            return;
+        }
+        let Some(mut synthesizer) = self.synthesizer.take() else {
+            return self.watch_held(ctx);
+        };
+        let Some(order) = self.claimed.pop_front() else {
             return;
         };
-        self.again = false;
-        self.idle.send_replace(false);
+        if let Some(next) = self.claimed.front() {
+            synthesizer.expect(&next.request);
+        }
+        self.begun_at = self.now();
         let (cancel, canceled) = oneshot::channel();
-        self.speaking = Some(cancel);
+        self.current = Some(Current {
+            row: order.row.clone(),
+            cancel: Some(cancel),
+        });
         let unit = SpeakUnit {
-            db: self.db.clone(),
-            files: self.files.clone(),
-            voices: self.voices.clone(),
-            progress: self.progress.clone(),
-            settings: self.settings.clone(),
-            dispatcher: self.dispatcher.clone(),
-            worker: ctx.address(),
+            files: self.parts.files.clone(),
+            progress: self.parts.progress.clone(),
+            settings: self.parts.settings.clone(),
+            remaining_ms: u64::try_from(order.row.deadline_at - self.begun_at).unwrap_or(0),
             synthesizer,
-            life: self.life,
         };
+        self.with_child(ctx, unit.run(order, canceled));
+        self.watch_held(ctx);
+    }
+
+    /// Runs a unit that has the child.
+    fn with_child(
+        &self,
+        ctx: &mut Context<Self>,
+        unit: impl Future<Output = (Synthesizer, Next, Option<Finish>)> + 'static,
+    ) {
         let (worker, life) = (ctx.address(), self.life);
         actix_rt::spawn(async move {
-            let done = spawn_unit(unit.run(canceled))
-                .await
-                .unwrap_or_else(|failure| {
+            let began = Instant::now();
+            let spoke = match spawn_unit(unit).await {
+                Ok((synthesizer, next, finish)) => Spoke {
+                    synthesizer: Some(synthesizer),
+                    next,
+                    finish,
+                    took: began.elapsed(),
+                    life,
+                },
+                Err(failure) => {
                     log::error!("a speaking unit failed: {failure}");
                     Spoke {
                         synthesizer: None,
-                        next: Next::Pause,
+                        next: Next::Rest(PAUSE),
                         finish: None,
+                        took: began.elapsed(),
                         life,
                     }
-                });
-            worker.do_send(done);
+                }
+            };
+            worker.do_send(spoke);
+        });
+    }
+
+    /// Looks after what was claimed ahead, in case it is not begun soon.
+    fn watch_held(&mut self, ctx: &mut Context<Self>) {
+        if self.claimed.is_empty() {
+            return self.held.disarm();
+        }
+        let worker = ctx.address();
+        let at = self.begun_at + HELD_MS;
+        self.held
+            .arm(self.parts.db.clock(), at, move || worker.do_send(HeldLong));
+    }
+
+    fn give_back(&mut self, rows: Vec<Row>, reason: &'static str, ctx: &mut Context<Self>) {
+        if rows.is_empty() {
+            return;
+        }
+        self.finishing += 1;
+        let (db, workers) = (self.parts.db.clone(), self.parts.workers.clone());
+        let (worker, life) = (ctx.address(), self.life);
+        actix_rt::spawn(async move {
+            let given_back = db.write_until_kept(move |tx| {
+                rows.iter()
+                    .try_for_each(|row| store::give_back(tx, row, reason).map(drop))
+            });
+            if let Err(error) = given_back.await {
+                log::error!("jobs could not be given back: {error}");
+            }
+            workers.queued();
+            worker.do_send(FinishedOne {
+                life,
+                queued_again: true,
+            });
         });
     }
 
     fn new_synthesizer(&self) -> Synthesizer {
-        let synthesizer = (self.make_synthesizer)();
+        let synthesizer = (self.parts.make_synthesizer)();
+        let number = self.parts.number;
         let mut children = self
+            .parts
             .children
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if children.len() <= self.number {
-            children.resize_with(self.number + 1, || synthesizer.monitor());
+        if children.len() <= number {
+            children.resize_with(number + 1, || synthesizer.monitor());
         }
-        children[self.number] = synthesizer.monitor();
+        children[number] = synthesizer.monitor();
         synthesizer
     }
 
     fn call_off(&mut self) {
-        if let Some(cancel) = self.speaking.take() {
+        let cancel = self
+            .current
+            .as_mut()
+            .and_then(|current| current.cancel.take());
+        if let Some(cancel) = cancel {
             // The unit may have ended by itself.
             let _ = cancel.send(());
         }
     }
 
-    fn tell_if_idle(&self) {
-        if self.synthesizer.is_some() && self.finishing == 0 {
-            self.idle.send_replace(true);
-        }
-    }
-
-    fn arm_retry(&mut self, ctx: &mut Context<Self>, at: Millis) {
+    /// Starts nothing for so long.
+    fn rest(&mut self, ctx: &mut Context<Self>, wait: Duration) {
         let worker = ctx.address();
+        self.rests_until = self.now() + i64::try_from(wait.as_millis()).unwrap_or(Millis::MAX / 2);
         self.retry
-            .arm(self.db.clock(), at, move || worker.do_send(JobQueued));
+            .arm(self.parts.db.clock(), self.rests_until, move || {
+                worker.do_send(JobQueued)
+            });
     }
 
     /// Only the first worker watches the deadlines of waiting jobs. What is
     /// armed already stays if it is earlier: a claim may have been read before
     /// the newest job was committed, and a look too many costs nothing.
     fn arm_expiry(&mut self, ctx: &mut Context<Self>, at: Option<Millis>) {
-        if self.number > 0 {
+        if self.parts.number > 0 {
             return;
         }
-        self.expiry_at = at.into_iter().chain(self.expiry_at).min();
-        match self.expiry_at {
-            Some(at) => {
-                let worker = ctx.address();
-                self.expiry
-                    .arm(self.db.clock(), at, move || worker.do_send(Expire));
-            }
-            None => self.expiry.disarm(),
+        let earliest = at.into_iter().chain(self.expiry_at).min();
+        if earliest == self.expiry_at {
+            return;
+        }
+        self.expiry_at = earliest;
+        if let Some(at) = earliest {
+            let worker = ctx.address();
+            self.expiry
+                .arm(self.parts.db.clock(), at, move || worker.do_send(Expire));
         }
     }
 }
@@ -253,11 +443,16 @@ impl Actor for TtsWorker {
 impl Supervised for TtsWorker {
     fn restarting(&mut self, _: &mut Self::Context) {
         // A unit of the earlier life may still speak with the old child; it
-        // ends by itself, and its lease is fenced.
+        // ends by itself, and its lease is fenced. What was claimed and not
+        // begun is still ours.
         self.life += 1;
         self.call_off();
         self.current = None;
+        self.child_is_ready = false;
+        self.claiming = false;
+        self.again = true;
         self.canceled_early.clear();
+        self.expiry.disarm();
         self.expiry_at = None;
         self.finishing = 0;
         self.idle.send_replace(true);
@@ -268,6 +463,7 @@ impl Handler<JobQueued> for TtsWorker {
     type Result = ();
 
     fn handle(&mut self, _: JobQueued, ctx: &mut Self::Context) {
+        self.again = true;
         self.pump(ctx);
     }
 }
@@ -276,9 +472,12 @@ impl Handler<JobCanceled> for TtsWorker {
     type Result = ();
 
     fn handle(&mut self, JobCanceled(id): JobCanceled, _: &mut Self::Context) {
-        if self.current.is_some_and(|fence| fence.id == id) {
+        let is_current = |current: &Current| current.row.id.0 == id;
+        if self.current.as_ref().is_some_and(is_current) {
             self.call_off();
-        } else if self.current.is_none() && self.speaking.is_some() {
+        }
+        self.claimed.retain(|order| order.row.id.0 != id);
+        if self.claiming {
             self.canceled_early.insert(id);
         }
     }
@@ -302,7 +501,11 @@ impl Handler<Expire> for TtsWorker {
 
     fn handle(&mut self, _: Expire, ctx: &mut Self::Context) {
         self.expiry_at = None;
-        let (db, worker, dispatcher) = (self.db.clone(), ctx.address(), self.dispatcher.clone());
+        let (db, worker, dispatcher) = (
+            self.parts.db.clone(),
+            ctx.address(),
+            self.parts.dispatcher.clone(),
+        );
         actix_rt::spawn(async move {
             let expired = db.write(store::expire).await;
             let _ = dispatcher.try_send(DeliveryOwed);
@@ -323,33 +526,68 @@ impl Handler<Looked> for TtsWorker {
             Ok(expired) => expired.next_deadline_at,
             Err(error) => {
                 log::error!("deadlines could not be looked at: {error}");
-                Some(self.db.clock().now() + STORE_PAUSE_MS)
+                Some(self.now() + i64::try_from(PAUSE.as_millis()).unwrap_or(1000))
             }
         };
         self.arm_expiry(ctx, next);
     }
 }
 
-/// A unit has claimed this job.
+/// What a claim has found. It is taken in any life: the jobs are this boot's.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Claims {
-    fence: Fence,
-    next_deadline_at: Option<Millis>,
-    life: u32,
+    claimed: Result<Claimed, StoreError>,
+    most: usize,
 }
 
 impl Handler<Claims> for TtsWorker {
     type Result = ();
 
-    fn handle(&mut self, claims: Claims, ctx: &mut Self::Context) {
-        if claims.life == self.life {
-            self.current = Some(claims.fence);
-            if self.canceled_early.contains(&claims.fence.id) {
-                self.call_off();
+    fn handle(&mut self, Claims { claimed, most }: Claims, ctx: &mut Self::Context) {
+        self.claiming = false;
+        let canceled = std::mem::take(&mut self.canceled_early);
+        match claimed {
+            Ok(Claimed {
+                jobs,
+                expired,
+                next_deadline_at,
+            }) => {
+                self.again |= jobs.len() == most;
+                let jobs = jobs.into_iter();
+                let wanted = jobs.filter(|job| !canceled.contains(&job.row.id.0));
+                self.claimed.extend(wanted.map(Order::from));
+                self.arm_expiry(ctx, next_deadline_at);
+                if expired > 0 {
+                    let _ = self.parts.dispatcher.try_send(DeliveryOwed);
+                }
+            }
+            Err(error) => {
+                log::error!("no job could be claimed: {error}");
+                self.rest(ctx, PAUSE);
             }
         }
-        self.arm_expiry(ctx, claims.next_deadline_at);
+        self.pump(ctx);
+    }
+}
+
+/// What was claimed ahead may have waited too long.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct HeldLong;
+
+impl Handler<HeldLong> for TtsWorker {
+    type Result = ();
+
+    fn handle(&mut self, _: HeldLong, ctx: &mut Self::Context) {
+        if self.now() < self.begun_at + HELD_MS {
+            return self.watch_held(ctx);
+        }
+        // Nothing more is claimed ahead of this text.
+        self.pace = self.parts.settings.ahead;
+        self.again = true;
+        let claimed = self.claimed.drain(..).map(|order| order.row).collect();
+        self.give_back(claimed, "the text before it takes long", ctx);
     }
 }
 
@@ -357,80 +595,77 @@ impl Handler<Claims> for TtsWorker {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Spoke {
+    /// `None`: the unit panicked.
     synthesizer: Option<Synthesizer>,
     next: Next,
     finish: Option<Finish>,
+    took: Duration,
     life: u32,
 }
 
 enum Next {
-    /// There may be more.
-    Claim,
-    /// Nothing was there.
-    Wait {
-        /// When the next deadline of a waiting job comes.
-        next_deadline_at: Option<Millis>,
-    },
-    /// Something failed that is not the job's fault.
-    Pause,
-    /// The child could not be started; so long until it is tried again.
-    Backoff(Duration),
+    /// Go on.
+    Pump,
+    /// Something failed that is not the job's fault; go on after so long.
+    Rest(Duration),
 }
 
 impl Handler<Spoke> for TtsWorker {
     type Result = ();
 
     fn handle(&mut self, spoke: Spoke, ctx: &mut Self::Context) {
-        let unit_panicked = spoke.synthesizer.is_none() && spoke.life == self.life;
-        let finish = spoke.finish.or_else(|| {
-            // The job must not stay with a unit that is no more.
-            let fence = self.current.filter(|_| unit_panicked)?;
-            Some(Finish::panicked(fence))
-        });
-        if let Some(finish) = finish {
-            self.finishing += usize::from(spoke.life == self.life);
-            self.finish(finish, spoke.life, ctx);
-        }
         if spoke.life != self.life {
+            if let Some(finish) = spoke.finish {
+                self.finish(finish, spoke.life, ctx);
+            }
             return;
         }
-        let synthesizer = spoke.synthesizer.unwrap_or_else(|| self.new_synthesizer());
-        self.synthesizer = Some(synthesizer);
-        self.speaking = None;
-        self.current = None;
-        self.canceled_early.clear();
-        let now = self.db.clock().now();
-        match spoke.next {
-            Next::Claim => self.pump(ctx),
-            Next::Wait { .. } if self.again => self.pump(ctx),
-            Next::Wait { next_deadline_at } => self.arm_expiry(ctx, next_deadline_at),
-            Next::Pause => self.arm_retry(ctx, now + STORE_PAUSE_MS),
-            Next::Backoff(wait) => {
-                self.arm_retry(
-                    ctx,
-                    now + i64::try_from(wait.as_millis()).unwrap_or(STORE_PAUSE_MS),
-                );
-            }
+        let current = self.current.take();
+        if current.is_some() {
+            // Slower at once, quicker by and by.
+            self.pace = spoke.took.max((self.pace * 3 + spoke.took) / 4);
         }
-        self.tell_if_idle();
+        let unit_panicked = spoke.synthesizer.is_none();
+        let finish = spoke.finish.or_else(|| {
+            // The job must not stay with a unit that is no more.
+            let current = current.filter(|_| unit_panicked)?;
+            Some(Finish::panicked(current.row))
+        });
+        if let Some(finish) = finish {
+            self.finishing += 1;
+            self.finish(finish, spoke.life, ctx);
+        }
+        let synthesizer = spoke.synthesizer.unwrap_or_else(|| self.new_synthesizer());
+        self.child_is_ready = synthesizer.has_child();
+        self.synthesizer = Some(synthesizer);
+        if let Next::Rest(wait) = spoke.next {
+            self.rest(ctx, wait);
+        }
+        self.pump(ctx);
     }
 }
 
 impl TtsWorker {
     /// Writes the file and commits the outcome while the child speaks on.
     fn finish(&self, finish: Finish, life: u32, ctx: &mut Context<Self>) {
-        let (db, files, progress) = (self.db.clone(), self.files.clone(), self.progress.clone());
-        let (worker, dispatcher) = (ctx.address(), self.dispatcher.clone());
-        let max_attempts = self.settings.max_attempts;
+        let (db, files) = (self.parts.db.clone(), self.parts.files.clone());
+        let progress = self.parts.progress.clone();
+        let (worker, dispatcher) = (ctx.address(), self.parts.dispatcher.clone());
+        let workers = self.parts.workers.clone();
+        let max_attempts = self.parts.settings.max_attempts;
         actix_rt::spawn(async move {
-            let id = finish.fence.id;
+            let id = finish.row.id.0;
+            let queued_again = finish.outcome.may_queue_again();
             let unit = spawn_unit(async move { finish.commit(&db, &files, max_attempts).await });
             if let Err(failure) = unit.await {
                 log::error!("an outcome could not be committed: {failure}");
             }
             progress.clear(id);
             let _ = dispatcher.try_send(DeliveryOwed);
-            worker.do_send(FinishedOne { life });
+            if queued_again {
+                workers.queued();
+            }
+            worker.do_send(FinishedOne { life, queued_again });
         });
     }
 }
@@ -439,18 +674,19 @@ impl TtsWorker {
 #[rtype(result = "()")]
 struct FinishedOne {
     life: u32,
+    /// The job may be there to claim again.
+    queued_again: bool,
 }
 
 impl Handler<FinishedOne> for TtsWorker {
     type Result = ();
 
-    fn handle(&mut self, FinishedOne { life }: FinishedOne, ctx: &mut Self::Context) {
-        if life == self.life {
+    fn handle(&mut self, finished: FinishedOne, ctx: &mut Self::Context) {
+        if finished.life == self.life {
             self.finishing = self.finishing.saturating_sub(1);
         }
-        // Also what a unit of an earlier life has given back is to be claimed.
+        self.again |= finished.queued_again;
         self.pump(ctx);
-        self.tell_if_idle();
     }
 }
 
@@ -458,8 +694,8 @@ impl Handler<Drain> for TtsWorker {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, drain: Drain, ctx: &mut Self::Context) -> Self::Result {
-        self.draining.send_replace(true);
-        // Only a unit between claims holds the child without a job.
+        self.draining = true;
+        self.pump(ctx);
         let mut idle = self.idle.subscribe();
         let worker = ctx.address();
         Box::pin(async move {
@@ -487,103 +723,47 @@ impl Handler<GiveBack> for TtsWorker {
     }
 }
 
-/// Claims one job and has it spoken.
+/// Has one job spoken.
 struct SpeakUnit {
-    db: Db,
     files: Files,
-    voices: Voices,
     progress: ProgressBoard,
     settings: Settings,
-    dispatcher: Recipient<DeliveryOwed>,
-    worker: Addr<TtsWorker>,
+    /// Until the job's deadline.
+    remaining_ms: u64,
     synthesizer: Synthesizer,
-    life: u32,
 }
 
 impl SpeakUnit {
-    async fn run(mut self, canceled: oneshot::Receiver<()>) -> Spoke {
-        // Without a child there is no use in claiming: a start-up failure
-        // costs no job an attempt.
-        match self.synthesizer.ensure_started().await {
-            Ok(hello) => self.voices.offer(hello),
-            Err(error) => {
-                self.voices.withdraw(&error.to_string());
-                return self.ends(Next::Backoff(error.retry_in), None);
-            }
-        }
-        let owner = self.settings.owner;
-        let claimed = match self.db.write(move |tx| store::claim(tx, owner)).await {
-            Ok(claimed) => claimed,
-            Err(error) => {
-                log::error!("no job could be claimed: {error}");
-                return self.ends(Next::Pause, None);
-            }
-        };
-        let Claimed {
-            job,
-            expired,
-            next_deadline_at,
-        } = claimed;
-        if expired > 0 {
-            let _ = self.dispatcher.try_send(DeliveryOwed);
-        }
-        let Some(job) = job else {
-            return self.ends(Next::Wait { next_deadline_at }, None);
-        };
-        let fence = Fence {
-            id: job.row.id.0,
-            claim: job.row.claim,
-            owner,
-        };
-        self.worker.do_send(Claims {
-            fence,
-            next_deadline_at,
-            life: self.life,
-        });
-        let finish = self.speak(job, fence, canceled).await;
+    async fn run(
+        mut self,
+        order: Order,
+        canceled: oneshot::Receiver<()>,
+    ) -> (Synthesizer, Next, Option<Finish>) {
+        let finish = self.speak(order, canceled).await;
         let next = match &finish.outcome {
             Outcome::GiveBack {
                 wait: Some(wait), ..
-            } => Next::Backoff(*wait),
-            _ => Next::Claim,
+            } => Next::Rest(*wait),
+            _ => Next::Pump,
         };
-        self.ends(next, Some(finish))
+        (self.synthesizer, next, Some(finish))
     }
 
-    fn ends(self, next: Next, finish: Option<Finish>) -> Spoke {
-        Spoke {
-            synthesizer: Some(self.synthesizer),
-            next,
-            finish,
-            life: self.life,
-        }
-    }
-
-    async fn speak(&mut self, job: Job, fence: Fence, canceled: oneshot::Receiver<()>) -> Finish {
-        let row = job.row;
-        let create = row.request();
-        let (format, bitrate_kbps, speed) = create
-            .map_or((speech::Format::Mp3, 64, 1.0), |create| {
-                (create.format, create.bitrate_kbps, create.speed)
-            });
-        let request = speech::Request {
-            text: job.text,
-            voice: row.resolved_voice.clone(),
-            format,
-            bitrate_kbps,
-            speed,
-        };
+    async fn speak(&mut self, order: Order, canceled: oneshot::Receiver<()>) -> Finish {
+        let Order { row, request } = order;
         let characters = u32::try_from(row.characters).unwrap_or(0);
         let synthesis_limit = self.settings.synthesis_base
             + self
                 .settings
                 .synthesis_per_character
                 .saturating_mul(characters);
-        let remaining_ms = u64::try_from(row.deadline_at - self.db.clock().now()).unwrap_or(0);
-        let remaining = Duration::from_millis(remaining_ms);
+        let remaining = Duration::from_millis(self.remaining_ms);
+        let file = self
+            .files
+            .key(row.id.0, row.claim, extension(request.format));
         let mut gathered = Gather {
-            id: fence.id,
-            spool: Rc::new(RefCell::new(Some(self.files.spool()))),
+            id: row.id.0,
+            spool: Some(self.files.spool(&file)),
             progress: self.progress.clone(),
         };
         let wall_limit = synthesis_limit.min(remaining);
@@ -597,13 +777,12 @@ impl SpeakUnit {
             .synthesizer
             .speak(&request, wall_limit, &mut gathered, canceled)
             .await;
-        let spool = gathered.spool.borrow_mut().take();
-        let outcome = match (spoken, spool) {
+        let outcome = match (spoken, gathered.spool) {
             (Ok(spoken), Some(spool)) => Outcome::Spoken(Box::new(Gathered {
                 spoken,
                 spool,
-                file: self.files.key(fence.id, fence.claim, extension(format)),
-                audio_format: (format, bitrate_kbps),
+                file,
+                audio_format: (request.format, request.bitrate_kbps),
             })),
             (Ok(_), None) => Outcome::GiveBack {
                 reason: "the file store failed".into(),
@@ -611,7 +790,7 @@ impl SpeakUnit {
             },
             (Err(error), _) => failed(error, remaining <= synthesis_limit),
         };
-        Finish { fence, outcome }
+        Finish { row, outcome }
     }
 }
 
@@ -663,20 +842,21 @@ fn failed(error: SpeakError, deadline_was_the_limit: bool) -> Outcome {
 /// Takes what the child sends while it speaks.
 struct Gather {
     id: Uuid,
-    spool: Rc<RefCell<Option<Spool>>>,
+    /// `None` after it has failed.
+    spool: Option<Spool>,
     progress: ProgressBoard,
 }
 
 impl Events for Gather {
     async fn audio(&mut self, bytes: Bytes) -> std::io::Result<()> {
-        let Some(mut spool) = self.spool.borrow_mut().take() else {
+        let Some(mut spool) = self.spool.take() else {
             return Err(std::io::Error::other("the file store failed before"));
         };
         spool
             .append(bytes)
             .await
             .map_err(|error| std::io::Error::other(error.to_string()))?;
-        *self.spool.borrow_mut() = Some(spool);
+        self.spool = Some(spool);
         Ok(())
     }
 
@@ -696,7 +876,8 @@ impl Events for Gather {
 
 /// What one claim came to, on its way to disk.
 struct Finish {
-    fence: Fence,
+    /// As claimed.
+    row: Row,
     outcome: Outcome,
 }
 
@@ -710,6 +891,12 @@ enum Outcome {
     },
 }
 
+impl Outcome {
+    fn may_queue_again(&self) -> bool {
+        matches!(self, Self::AttemptFailed(_) | Self::GiveBack { .. })
+    }
+}
+
 /// A whole result that is not stored yet.
 struct Gathered {
     spoken: Spoken,
@@ -721,68 +908,65 @@ struct Gathered {
 
 impl Finish {
     /// The unit that held this claim has panicked.
-    fn panicked(fence: Fence) -> Self {
+    fn panicked(row: Row) -> Self {
         let failure = Failure::transient(
             "internal_error",
             "The worker panicked on this text each time it was tried; it is logged.",
         );
         Self {
-            fence,
+            row,
             outcome: Outcome::AttemptFailed(failure),
         }
     }
 
     async fn commit(self, db: &Db, files: &Files, max_attempts: i32) {
-        let fence = self.fence;
-        let result = match self.outcome {
-            Outcome::Spoken(gathered) => gathered.commit(fence, db, files).await,
+        let Self { row, outcome } = self;
+        let id = row.id.0;
+        let result = match outcome {
+            Outcome::Spoken(gathered) => gathered.commit(row, db, files).await,
             Outcome::Failed(failure) => {
-                db.write_until_kept(move |tx| store::fail(tx, fence, &failure))
+                db.write_until_kept(move |tx| store::fail(tx, &row, &failure))
                     .await
             }
             Outcome::AttemptFailed(failure) => {
                 db.write_until_kept(move |tx| {
-                    store::attempt_failed(tx, fence, &failure, max_attempts)
+                    store::attempt_failed(tx, &row, &failure, max_attempts)
                 })
                 .await
             }
             Outcome::GiveBack { reason, .. } => {
-                db.write_until_kept(move |tx| store::give_back(tx, fence, &reason))
+                db.write_until_kept(move |tx| store::give_back(tx, &row, &reason))
                     .await
             }
         };
         if let Err(error) = result {
-            log::error!(
-                "the outcome of {} could not be committed: {error}",
-                fence.id
-            );
+            log::error!("the outcome of {id} could not be committed: {error}");
         }
     }
 }
 
 impl Gathered {
     /// Writes the file, then the commit that names it.
-    async fn commit(self, fence: Fence, db: &Db, files: &Files) -> Result<bool, StoreError> {
+    async fn commit(self, row: Row, db: &Db, files: &Files) -> Result<bool, StoreError> {
         let Self {
-            spoken,
+            mut spoken,
             spool,
             file,
             audio_format,
         } = self;
-        let stored = match keep(spoken.head.clone(), spool, &file).await {
+        let head = std::mem::take(&mut spoken.head);
+        let stored = match spool.store(head).await {
             Ok(stored) => stored,
             Err(error) => {
-                log::error!("the audio of {} could not be kept: {error}", fence.id);
+                log::error!("the audio of {} could not be kept: {error}", row.id.0);
                 return db
-                    .write_until_kept(move |tx| {
-                        store::give_back(tx, fence, "the file store failed")
-                    })
+                    .write_until_kept(move |tx| store::give_back(tx, &row, "the file store failed"))
                     .await;
             }
         };
         let finished = finished(&spoken, stored, file.clone(), audio_format);
         let committed = db
-            .write_until_kept(move |tx| store::complete(tx, fence, &finished))
+            .write_until_kept(move |tx| store::complete(tx, &row, &finished))
             .await;
         if committed == Ok(false) {
             // Canceled or claimed anew meanwhile: nobody names it.
@@ -790,11 +974,6 @@ impl Gathered {
         }
         committed
     }
-}
-
-async fn keep(head: Vec<u8>, mut spool: Spool, file: &str) -> Result<Stored, FileError> {
-    spool.replace_head(head).await?;
-    spool.store(file).await
 }
 
 fn finished(
@@ -816,7 +995,7 @@ fn finished(
     };
     Finished {
         file,
-        audio,
+        audio: serde_json::to_string(&audio).unwrap_or_default(),
         words: serde_json::to_string(&spoken.words).unwrap_or_else(|_| "[]".into()),
     }
 }

@@ -15,7 +15,8 @@ use bytes::Bytes;
 use hoiam::speech::{Format, Request, SpeechError, Spoken, Word};
 use hoiam::synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
 use hoiam::synthesizer::protocol::{
-    self, FrameReader, FrameWriter, FromChild, FromParent, Hello, MAX_AUDIO_BYTES, Setup, Speak,
+    self, FrameReader, FrameWriter, FromChild, FromParent, Hello, MAX_AUDIO_BYTES, SMALL_ARENAS,
+    Setup, Speak,
 };
 use hoiam::synthesizer::stats::State;
 
@@ -159,7 +160,7 @@ fn spoken() -> FromChild {
 #[tokio::test]
 async fn a_child_tells_its_voices_and_its_limits() {
     let mut synthesizer = Synthesizer::new(real());
-    let hello = synthesizer.ensure_started().await.unwrap().clone();
+    let hello = synthesizer.ensure_started().await.unwrap().hello.clone();
     assert!(hello.voices.iter().any(|voice| voice.id == "test/silence"));
     let failed: Vec<_> = hello
         .limits
@@ -181,6 +182,67 @@ async fn requests_are_spoken_one_after_another_by_the_same_child() {
     assert_eq!(first.pid, second.pid);
     assert_eq!((first.requests, second.requests), (1, 2));
     assert!(second.rss_bytes.unwrap() > 100_000);
+}
+
+fn says(text: &str) -> Request {
+    Request {
+        text: text.to_owned(),
+        ..request("silence")
+    }
+}
+
+/// Has it spoken, and asserts that the answer is the one to this request.
+async fn assert_says(synthesizer: &mut Synthesizer, request: &Request) {
+    let mut heard = Heard::default();
+    let spoken = synthesizer.speak(request, AMPLE, &mut heard, pending());
+    let words = spoken.await.unwrap().words;
+    let words: Vec<&str> = words.iter().map(|word| &*word.text).collect();
+    assert_eq!(words.join(" "), request.text);
+}
+
+#[tokio::test]
+async fn a_request_that_was_expected_gets_its_own_answer() {
+    let mut synthesizer = Synthesizer::new(real());
+    let requests: Vec<_> = ["One", "Two two", "Three", "Four"].map(says).into();
+    for pair in requests.windows(2) {
+        synthesizer.expect(&pair[1]);
+        assert_says(&mut synthesizer, &pair[0]).await;
+    }
+    let stats = synthesizer.stats();
+    assert_eq!((stats.requests, stats.restarts), (3, 0));
+}
+
+#[tokio::test]
+async fn another_request_than_the_expected_one_gets_its_own_answer_too() {
+    let mut synthesizer = Synthesizer::new(real());
+    synthesizer.expect(&says("Expected"));
+    assert_says(&mut synthesizer, &says("First")).await;
+    let pid = synthesizer.stats().pid;
+    assert_says(&mut synthesizer, &says("Unexpected")).await;
+    // Nor does one that would be spoken for hours hold up another.
+    synthesizer.expect(&request("slow-6000000"));
+    assert_says(&mut synthesizer, &says("Second")).await;
+    assert_says(&mut synthesizer, &says("Third")).await;
+    assert_eq!(synthesizer.stats().pid, pid, "it is the same child");
+}
+
+#[tokio::test]
+async fn a_request_behind_one_that_is_canceled_or_fails_is_spoken() {
+    let mut synthesizer = Synthesizer::new(real());
+    let monitor = synthesizer.monitor();
+    synthesizer.expect(&says("After"));
+    let speaking = eventually("it speaks", || monitor.stats().state == State::Speaking);
+    let slow = request("slow-600000");
+    let canceled = synthesizer
+        .speak(&slow, AMPLE, &mut Heard::default(), speaking)
+        .await;
+    assert_eq!(canceled.unwrap_err(), SpeakError::Canceled);
+    assert_says(&mut synthesizer, &says("After")).await;
+    for voice in ["fail", "crash"] {
+        synthesizer.expect(&says("After"));
+        assert!(speak(&mut synthesizer, voice).await.is_err());
+        assert_says(&mut synthesizer, &says("After")).await;
+    }
 }
 
 #[tokio::test]
@@ -623,6 +685,7 @@ fn spawn_directly(parent_pid: u32) -> std::process::Child {
     Command::new(PROGRAM)
         .arg("synthesizer")
         .arg(setup.to_argument())
+        .envs([SMALL_ARENAS])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -674,6 +737,7 @@ fn the_kernel_ends_a_child_whose_parent_is_killed() {
     let setup = setup.replace(&u32::MAX.to_string(), "$$");
     let mut parent = Command::new("/bin/sh")
         .args(["-c", &format!("\"$0\" synthesizer \"{setup}\"; :"), PROGRAM])
+        .envs([SMALL_ARENAS])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

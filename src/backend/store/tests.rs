@@ -8,7 +8,7 @@ use proptest::test_runner::TestCaseError;
 
 use super::*;
 use crate::contract::Service;
-use crate::db::schema::deliveries as delivery_rows;
+use crate::db::schema::{deliveries as delivery_rows, events};
 use crate::db::testing::{TestDb, block_on, found_by, found_by_tx, plan_lines};
 use crate::speech::Format;
 
@@ -32,7 +32,7 @@ fn new(id: Uuid, callback_url: Option<&str>, timeout_s: u32) -> New {
     New {
         id,
         idempotency_key: None,
-        create: create(callback_url, timeout_s),
+        request: create(callback_url, timeout_s).into(),
         report_to: "http://127.0.0.1/v1/callbacks".into(),
         retry_of: None,
     }

@@ -265,6 +265,38 @@ async fn a_database_that_a_newer_version_has_written_is_refused() {
 }
 
 #[tokio::test]
+async fn the_id_of_an_event_is_never_given_again() {
+    let test = TestDb::new(Service::Tts);
+    let mut events = test.db.subscribe();
+    let subject = Uuid::now_v7();
+    let event = move |tx: &mut Tx<'_>| {
+        tx.event(&NewEvent {
+            subject,
+            ..NewEvent::default()
+        })
+    };
+    test.db.write(event).await.unwrap();
+    test.db.write(event).await.unwrap();
+    let erase = move |tx: &mut Tx<'_>| tx.erase_events(subject);
+    test.db.write(erase).await.unwrap();
+    test.db.close().await;
+
+    let path = test.folder.path().join("test.db");
+    let clock = test.db.clock().clone();
+    let again = open(&path).unwrap().start(Service::Tts, clock).unwrap();
+    let mut later = again.subscribe();
+    again.write(event).await.unwrap();
+    let mut ids = Vec::new();
+    while let Ok((_, event)) = events.try_recv() {
+        ids.extend(event.id);
+    }
+    while let Ok((_, event)) = later.try_recv() {
+        ids.extend(event.id);
+    }
+    assert_eq!(ids, [1, 2, 3]);
+}
+
+#[tokio::test]
 async fn each_commit_keeps_the_time_for_the_next_start() {
     let test = TestDb::new(Service::Tts);
     test.hand.advance(Duration::from_secs(5));

@@ -18,7 +18,7 @@ async fn what_is_due_is_found_by_its_own_index_first_tries_and_retries_apart() {
     let test = TestDb::new(Service::Tts);
     let blocked = vec!["http://a".to_owned(), "http://b".to_owned()];
     for blocked in [Vec::new(), blocked] {
-        let found = plans(&test, move |conn| due(conn, 1, 10, &blocked)).await;
+        let found = plans(&test, move |conn| due(conn, (0, 1), 10, &blocked)).await;
         let first = "deliveries_due_first";
         let again = "deliveries_due_again";
         assert_eq!(found, [first, first, again, again]);
@@ -88,8 +88,7 @@ async fn an_attempt_is_recorded_by_the_primary_key_and_only_once() {
         })
         .await
         .unwrap();
-    let by_id = "id".to_owned();
-    assert_eq!((found, attempts), (vec![by_id.clone(), by_id], 1));
+    assert_eq!((found, attempts), (vec!["id".to_owned()], 1));
 }
 
 #[test]

@@ -8,10 +8,10 @@ use diesel::prelude::*;
 use hoiam::contract::{DeliveryType, Service, parse_rfc3339};
 use hoiam::db::schema::deliveries as table;
 use hoiam::db::{Conn, Db};
-use hoiam::delivery::dispatcher::{InDelivery, Parts, Subject};
+use hoiam::delivery::dispatcher::{InDelivery, Parts, Subject, Told};
 use hoiam::delivery::store::{self as deliveries, Row};
 use hoiam::delivery::{CallbackDispatcher, DeliveryOwed};
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::support::{Reply, START, Server, World, eventually, sender};
@@ -20,8 +20,8 @@ use super::support::{Reply, START, Server, World, eventually, sender};
 pub struct Things;
 
 impl Subject for Things {
-    fn data(&self, _: &mut Conn, id: Uuid) -> QueryResult<Option<Value>> {
-        Ok(Some(json!({ "id": id })))
+    fn told_by(&self, _: &mut Conn, delivery: &Row) -> QueryResult<Option<Told>> {
+        Ok(Told::of(&json!({ "id": delivery.subject_id.0 }), None))
     }
 }
 
@@ -200,4 +200,32 @@ async fn an_attempt_that_runs_is_not_made_twice_however_many_hints_come() {
     world.settle().await;
     assert_eq!(server.count("POST"), 1);
     assert_eq!(row(&world.db, id).await.status, "delivered");
+}
+
+#[actix_rt::test]
+async fn what_had_no_slot_at_the_first_look_is_sent_without_another_hint() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Status(200));
+    let ids = owe(&world.db, vec![server.url("/"); 300]).await;
+    let _dispatcher = start(&mut world, &[0, 60]);
+    for id in ids {
+        attempts_made(&world.db, id, 1).await;
+    }
+    assert_eq!(server.count("POST"), 300, "and none of them twice");
+}
+
+#[actix_rt::test]
+async fn what_comes_while_others_are_sent_is_sent_too() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Status(200));
+    let dispatcher = start(&mut world, &[0, 60]);
+    let mut ids = Vec::new();
+    for _ in 0..50 {
+        ids.extend(owe(&world.db, vec![server.url("/"); 3]).await);
+        dispatcher.do_send(DeliveryOwed);
+    }
+    for id in ids {
+        attempts_made(&world.db, id, 1).await;
+    }
+    assert_eq!(server.count("POST"), 150);
 }

@@ -318,7 +318,7 @@ pub fn task(id: Uuid, timeout_s: u32) -> impl FnMut(&mut Tx<'_>) -> QueryResult<
     let new = tasks::New {
         id,
         idempotency_key: None,
-        create: create("test/silence", Some("http://127.0.0.1:9/"), timeout_s),
+        request: create("test/silence", Some("http://127.0.0.1:9/"), timeout_s).into(),
         report_to: "http://127.0.0.1:9/v1/callbacks".into(),
         retry_of: None,
     };
@@ -341,7 +341,7 @@ pub fn job(
     let new = speeches::New {
         id,
         idempotency_key: None,
-        create: create(voice, callback_url, timeout_s),
+        request: create(voice, callback_url, timeout_s).into(),
         resolved_voice: voice.into(),
         language: "zxx".into(),
         check: CheckState::Off,
@@ -358,7 +358,7 @@ pub fn unchecked_job(
     let new = speeches::New {
         id,
         idempotency_key: None,
-        create: create("test/silence", Some(callback_url), timeout_s),
+        request: create("test/silence", Some(callback_url), timeout_s).into(),
         resolved_voice: "test/silence".into(),
         language: "zxx".into(),
         check: CheckState::Pending,

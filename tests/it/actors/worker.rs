@@ -11,6 +11,7 @@ use hoiam::progress::ProgressBoard;
 use hoiam::synthesizer::parent::{Options, Synthesizer};
 use hoiam::tts::voices::Voices;
 use hoiam::tts::worker::{ChildBoard, DeadlineAdded, Parts, Settings};
+use hoiam::tts::workers::Workers;
 use hoiam::tts::{JobCanceled, JobQueued, TtsWorker, store as speeches};
 use uuid::Uuid;
 
@@ -25,6 +26,8 @@ pub fn settings() -> Settings {
         synthesis_base: Duration::from_secs(60),
         synthesis_per_character: Duration::ZERO,
         owner: Uuid::now_v7(),
+        workers: 1,
+        ahead: Duration::from_millis(50),
     }
 }
 
@@ -37,6 +40,7 @@ pub fn start_with(world: &mut World, settings: Settings) -> (Addr<TtsWorker>, He
         voices: Voices::new([].into(), [].into()),
         progress: ProgressBoard::new(world.db.clone()),
         dispatcher: probe.recipient(),
+        workers: Workers::default(),
         settings,
         children: ChildBoard::default(),
         make_synthesizer: Box::new(|| {
@@ -293,4 +297,43 @@ async fn a_store_that_fails_delays_an_expiry_by_a_second_and_no_more() {
     world.advance_ms(1000);
     becomes(&world, short, "failed").await;
     assert_eq!(failure_of(&world, short).await, "deadline_exceeded");
+}
+
+#[actix_rt::test]
+async fn what_was_claimed_ahead_of_a_text_that_takes_long_is_given_back_for_others() {
+    let mut world = World::new(Service::Tts);
+    let accept_many = async |number| {
+        let mut ids = Vec::new();
+        for _ in 0..number {
+            ids.push(accept(&world, "test/silence", 3600).await);
+        }
+        ids
+    };
+    let quick = accept_many(30).await;
+    let long = accept(&world, "test/slow-600000", 3600).await;
+    let behind = accept_many(10).await;
+    // A machine that is slow today is no reason to claim nothing ahead.
+    let patient = Settings {
+        ahead: Duration::from_secs(600),
+        ..settings()
+    };
+    let (worker, _) = start_with(&mut world, patient);
+    for id in quick {
+        becomes(&world, id, "completed").await;
+    }
+    becomes(&world, behind[0], "synthesizing").await;
+    world.advance_ms(250);
+    for id in &behind {
+        becomes(&world, *id, "queued").await;
+    }
+    let row = job_row(&world.db, behind[0]).await;
+    assert_eq!((row.claim, row.attempt, row.lost_leases), (1, 0, 0));
+    assert!(job_is(&world.db, long, "synthesizing").await);
+
+    let canceled = world.db.write(move |tx| speeches::cancel(tx, long));
+    canceled.await.unwrap();
+    worker.do_send(JobCanceled(long));
+    for id in behind {
+        becomes(&world, id, "completed").await;
+    }
 }
