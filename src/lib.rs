@@ -24,6 +24,7 @@
 //! | [`edge`] | what both HTTP edges share |
 //! | [`supervision`], [`app`] | the supervision tree |
 //! | [`config`], [`cli`], [`clock`] | settings, commands, time |
+//! | [`fault`] | points where a test has the process die; empty in a release |
 
 pub mod app;
 pub mod backend;
@@ -34,6 +35,7 @@ pub mod contract;
 pub mod db;
 pub mod delivery;
 pub mod edge;
+pub mod fault;
 pub mod files;
 pub mod outbound;
 pub mod progress;

@@ -10,6 +10,7 @@ use super::tts_client::{TtsClient, TtsError};
 use crate::contract::Audio;
 use crate::db::{Db, StoreError};
 use crate::edge::links::extension;
+use crate::fault;
 use crate::files::{Files, Stored};
 
 /// Tries a fetch once and commits what came of it.
@@ -74,6 +75,7 @@ async fn bring(
     expected: &Audio,
     key: &str,
 ) -> Result<String, TtsError> {
+    fault::point(format_args!("send.fetch.before"));
     let words = tts.words(row.id.0).await?;
     let mut download = tts.audio(row.id.0, extension(expected.format)).await?;
     let mut spool = files.spool(key);
@@ -83,6 +85,7 @@ async fn bring(
             .await
             .map_err(disk)?;
     }
+    fault::point(format_args!("send.fetch.after"));
     let stored = spool.store(Vec::new()).await.map_err(disk)?;
     let whole = Stored {
         bytes: expected.bytes,

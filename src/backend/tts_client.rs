@@ -8,6 +8,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::contract::{Catalog, Create, Speech};
+use crate::fault;
 use crate::outbound::OutboundError;
 use crate::outbound::client::{Answer, Client, Download, Fetch, Method, Outgoing};
 use crate::speech::Word;
@@ -105,11 +106,12 @@ impl TtsClient {
     pub async fn create(&self, id: Uuid, create: &Create) -> Result<Speech, TtsError> {
         let body =
             serde_json::to_vec(create).map_err(|error| TtsError::Unreadable(error.to_string()))?;
-        read(
-            &self
-                .send(Method::PUT, &format!("v1/speech/{id}"), body, true)
-                .await?,
-        )
+        fault::point(format_args!("send.hand_over.before"));
+        let answer = self
+            .send(Method::PUT, &format!("v1/speech/{id}"), body, true)
+            .await?;
+        fault::point(format_args!("send.hand_over.after"));
+        read(&answer)
     }
 
     /// Asks for one speech; `None` if it is not known there.
@@ -143,15 +145,11 @@ impl TtsClient {
     /// # Errors
     /// [`TtsError::Outbound`].
     pub async fn cancel(&self, id: Uuid) -> Result<u16, TtsError> {
-        Ok(self
-            .send(
-                Method::POST,
-                &format!("v1/speech/{id}/cancel"),
-                Vec::new(),
-                true,
-            )
-            .await?
-            .status)
+        let path = format!("v1/speech/{id}/cancel");
+        fault::point(format_args!("send.abandon.before"));
+        let answer = self.send(Method::POST, &path, Vec::new(), true).await?;
+        fault::point(format_args!("send.abandon.after"));
+        Ok(answer.status)
     }
 
     /// The voices it offers.

@@ -23,6 +23,7 @@ use super::history::newest_event;
 use super::schema::{events, meta};
 use crate::clock::{Clock, Millis};
 use crate::contract::{DeliveryAttempt, Event, EventType, Problem, Service};
+use crate::fault::{self, When};
 use uuid::Uuid;
 
 /// How many commands one transaction may hold: enough to spread a sync over
@@ -492,6 +493,7 @@ impl Writer {
     fn commit(&mut self, mut batch: Vec<Box<dyn Command>>) {
         match self.attempt(&mut batch) {
             Ok(committed) => {
+                fault::commit(When::After, &committed.events);
                 self.publish(committed);
                 for command in batch {
                     command.answer(Ok(()));
@@ -541,6 +543,7 @@ impl Writer {
                 if total_changes_of(conn)? != before {
                     keep_anchor(conn, &anchor)?;
                 }
+                fault::commit(When::Before, &events);
                 Ok(Committed {
                     at: now,
                     last_event,

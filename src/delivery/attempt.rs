@@ -12,6 +12,7 @@ use super::store::Row;
 use crate::clock::Clock;
 use crate::contract::signature::{Secret, sign};
 use crate::contract::{DeliveryAttempt, rfc3339};
+use crate::fault;
 use crate::outbound::OutboundError;
 use crate::outbound::client::{Answer, Client, Method, Outgoing};
 
@@ -86,6 +87,7 @@ impl Sender {
             data,
         };
         let webhook_id = format!("msg_{}", row.id.0);
+        fault::point(format_args!("send.{}.before", row.kind));
         let answer = match Url::parse(&row.url) {
             Ok(url) => {
                 self.post(
@@ -98,6 +100,7 @@ impl Sender {
             }
             Err(_) => Err(OutboundError::InvalidRequest("the URL cannot be read")),
         };
+        fault::point(format_args!("send.{}.after", row.kind));
         let duration_ms = u64::try_from(self.clock.now() - began).unwrap_or(0);
         let number = u32::try_from(row.attempts).unwrap_or(0) + 1;
         let told = |phase: &str, status, body| DeliveryAttempt {

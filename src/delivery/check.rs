@@ -20,6 +20,7 @@ use super::attempt::Sender;
 use crate::clock::{Clock, Millis};
 use crate::contract::{CheckState, DeliveryType, Failure, rfc3339};
 use crate::db::{Conn, Tx};
+use crate::fault;
 use crate::outbound::OutboundError;
 use crate::outbound::client::{Method, Outgoing};
 
@@ -190,10 +191,12 @@ impl Probe<'_> {
         let _slot = self.slots.acquire().await;
         let clock = &self.sender.clock;
         let began = clock.now();
+        fault::point(format_args!("send.check.before"));
         let answer = match exchange {
             Exchange::Options => self.options().await,
             Exchange::FirstPost | Exchange::SecondPost => self.post().await,
         };
+        fault::point(format_args!("send.check.after"));
         let (status, detail) = match &answer {
             Ok(status @ (404 | 410)) => (Some(*status), format!("answered {status}")),
             Ok(status) => (

@@ -110,6 +110,7 @@ impl Files {
     pub fn spool(&self, key: &str) -> Spool {
         Spool::new(Place {
             path: self.folder.join(key),
+            service: self.service,
             sync_folder: self.sync_folders,
         })
     }

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::FileError;
+use crate::contract::Service;
+use crate::fault;
 
 /// Up to this size a result stays in memory.
 const IN_MEMORY: usize = 1024 * 1024;
@@ -26,6 +28,8 @@ pub struct Spool {
 #[derive(Clone)]
 pub(super) struct Place {
     pub(super) path: PathBuf,
+    /// Whose results.
+    pub(super) service: Service,
     /// Whether the file's own sync leaves its name open to a power failure.
     pub(super) sync_folder: bool,
 }
@@ -104,6 +108,7 @@ fn store_memory(place: Place, memory: Vec<Bytes>, head: &[u8]) -> io::Result<Sto
     });
     for part in std::iter::once(head).chain(rest) {
         file.handle.write_all(part)?;
+        fault::point(format_args!("file.{}.middle", file.place.service));
         hash.update(part);
         bytes += part.len() as u64;
     }
@@ -167,6 +172,7 @@ impl Unfinished {
             File::open(folder)?.sync_all()?;
         }
         self.kept = true;
+        fault::point(format_args!("file.{}.after", self.place.service));
         Ok(())
     }
 }

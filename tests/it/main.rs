@@ -12,6 +12,7 @@ mod callbacks;
 mod cancel;
 mod chain;
 mod cli;
+mod crashes;
 mod deadlines;
 mod hand_over;
 mod listen;

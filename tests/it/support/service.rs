@@ -37,6 +37,7 @@ pub struct Setup {
     role: Role,
     settings: BTreeMap<String, String>,
     api_key: Option<String>,
+    fault: Option<String>,
 }
 
 impl Setup {
@@ -45,6 +46,7 @@ impl Setup {
             role,
             settings: BTreeMap::new(),
             api_key: None,
+            fault: None,
         };
         // Few threads and children, since many services run side by side.
         setup
@@ -70,6 +72,12 @@ impl Setup {
     pub fn api_key(mut self, key: &str) -> Self {
         self.api_key = Some(key.to_owned());
         self.set("server.api_keys", key)
+    }
+
+    /// Has the process do this at that point, as `src/fault.rs` has it.
+    pub fn fault(mut self, fault: &str) -> Self {
+        self.fault = Some(fault.to_owned());
+        self
     }
 
     /// Starts it on a free port, with a new data folder, and waits until it
@@ -144,6 +152,9 @@ impl Service {
             let name = key.replace('.', "__").to_uppercase();
             command.env(format!("HOIAM__{name}"), value);
         }
+        if let Some(fault) = &self.setup.fault {
+            command.env("HOIAM_FAULT", fault);
+        }
         let mut child = command
             .args(["serve", "--role", self.setup.role.as_str()])
             .args(["--listen", &self.address])
@@ -189,6 +200,11 @@ impl Service {
     /// Changes a setting for the next start.
     pub fn set(&mut self, key: &str, value: impl ToString) {
         self.setup = self.setup.clone().set(key, value);
+    }
+
+    /// Has no more faults from the next start on.
+    pub fn heal(&mut self) {
+        self.setup.fault = None;
     }
 
     /// The data folder.

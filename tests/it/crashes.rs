@@ -1,0 +1,359 @@
+//! The process is killed exactly at a fault point, started again, and every
+//! task ends once, is told, and has whole files. ARCHITECTURE.md has the table
+//! of the points; each is tried here.
+
+use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::support::service::Setup;
+use crate::support::{Client, Peer, Reaction, Service, eventually};
+
+/// Enough for some to be in other states while one is at the fault point.
+const TASKS: usize = 4;
+
+/// How the tasks of one run end when nothing goes wrong.
+#[derive(Clone, Copy)]
+struct Ending {
+    voice: &'static str,
+    timeout_s: u32,
+    status: &'static str,
+    /// Called off as soon as the TTS service has it.
+    cancel: bool,
+}
+
+const COMPLETED: Ending = Ending {
+    voice: "test/silence",
+    timeout_s: 600,
+    status: "completed",
+    cancel: false,
+};
+const FAILED: Ending = Ending {
+    voice: "test/fail",
+    status: "failed",
+    ..COMPLETED
+};
+const CANCELED: Ending = Ending {
+    voice: "test/slow-600000",
+    status: "canceled",
+    cancel: true,
+    ..COMPLETED
+};
+const TIMED_OUT: Ending = Ending {
+    voice: "test/slow-600000",
+    timeout_s: 1,
+    status: "timed_out",
+    cancel: false,
+};
+
+fn service() -> Setup {
+    Service::all().set("callback.schedule", "0,1,1,1,1,1,1,1")
+}
+
+/// Both sides of each step.
+fn both_sides_of(steps: &[&str]) -> Vec<String> {
+    let sides = |step: &&str| [format!("{step}.before"), format!("{step}.after")];
+    steps.iter().flat_map(sides).collect()
+}
+
+/// Kills a service at the point, once on the first and once on a later
+/// occasion, and looks at what became of the tasks.
+#[track_caller]
+fn survives(point: &str, ending: Ending) {
+    for occasion in [1, 3] {
+        let fault = format!("kill:{point}:{occasion}");
+        let mut service = service().fault(&fault).start();
+        let receiver = Peer::receiver();
+        let tasks = run_through_a_kill(&mut service, &receiver, ending, &fault);
+        assert_ended_once(&service.client(), &receiver, &tasks, ending);
+    }
+}
+
+/// Submits tasks and restarts the service when it is killed. The paths of the
+/// tasks, all of which were accepted.
+#[track_caller]
+fn run_through_a_kill(
+    service: &mut Service,
+    receiver: &Peer,
+    ending: Ending,
+    fault: &str,
+) -> Vec<String> {
+    let client = service.client();
+    let tasks: Vec<String> = (0..TASKS)
+        .map(|_| format!("/v1/tasks/{}", Uuid::now_v7()))
+        .collect();
+    std::thread::scope(|scope| {
+        for task in &tasks {
+            let (client, hook) = (&client, receiver.url("/hook"));
+            scope.spawn(move || submit(client, task, &hook, ending));
+        }
+        let status = service.wait();
+        assert_eq!(status.signal(), Some(libc::SIGKILL), "{fault}: {status}");
+        service.heal();
+        service.start();
+    });
+    tasks
+}
+
+/// Repeats the request until it is answered, as a client does whose call was
+/// cut off.
+fn submit(client: &Client, task: &str, hook: &str, ending: Ending) {
+    let body = json!({"text": "Xin chào.", "voice": ending.voice, "format": "wav",
+        "timeout_s": ending.timeout_s, "callback_url": hook});
+    until_answered(client, "PUT", task, &body);
+    if ending.cancel {
+        eventually("it is handed over", || {
+            let answer = client.try_send("GET", task, &[], &[]).ok()?;
+            (answer.json()["status"] == "in_progress").then_some(())
+        });
+        until_answered(client, "POST", &format!("{task}/cancel"), &Value::Null);
+    }
+}
+
+fn until_answered(client: &Client, method: &str, path: &str, body: &Value) {
+    let bytes = body.to_string();
+    let json = [("content-type", "application/json")];
+    eventually("the request is answered", || {
+        let answer = client.try_send(method, path, &json, bytes.as_bytes());
+        let answer = answer.ok().filter(|answer| answer.status != 503)?;
+        assert!([200, 202].contains(&answer.status), "{}", answer.text());
+        Some(())
+    });
+}
+
+/// Each task has one end, which was told under one id, and whole files.
+#[track_caller]
+fn assert_ended_once(client: &Client, receiver: &Peer, tasks: &[String], ending: Ending) {
+    let kind = format!("task.{}", ending.status);
+    for task in tasks {
+        let found = client.wait_for_status(task, ending.status);
+        assert_eq!(ends(client, task), [ending.status], "{task}");
+        let id = found["id"].as_str().unwrap();
+        let told = receiver.wait_for(&format!("{kind} of {id}"), |requests| {
+            let of_task = requests.iter().filter(|request| {
+                let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
+                body["data"]["id"] == id
+            });
+            let told: BTreeSet<_> = of_task
+                .map(|request| {
+                    (
+                        request.kind(),
+                        request.header("webhook-id").map(str::to_owned),
+                    )
+                })
+                .collect();
+            (!told.is_empty()).then_some(told)
+        });
+        assert_eq!(told.len(), 1, "it is one callback, however often: {told:?}");
+        assert_eq!(told.first().unwrap().0.as_deref(), Some(&*kind));
+        if ending.status == "completed" {
+            assert_files_are_whole(client, task, &found);
+        }
+        assert_speech_has_ended(client, task);
+    }
+}
+
+/// The terminal states that the history leads to.
+fn ends(client: &Client, path: &str) -> Vec<String> {
+    const TERMINAL: [&str; 4] = ["completed", "failed", "timed_out", "canceled"];
+    let events = client.events(path).into_iter();
+    let to = events
+        .filter(|event| event["type"] == "state")
+        .filter_map(|event| event["to"].as_str().map(str::to_owned));
+    to.filter(|to| TERMINAL.contains(&&**to)).collect()
+}
+
+#[track_caller]
+fn assert_files_are_whole(client: &Client, path: &str, object: &Value) {
+    let audio = client.get(&format!("{path}/audio.wav")).expect(200);
+    let hash: String = Sha256::digest(audio.body())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(object["audio"]["sha256"], hash, "{path}");
+    assert_eq!(object["audio"]["bytes"], audio.body().len());
+    let words = client.get(&format!("{path}/words.json")).expect(200).json();
+    assert_eq!(words["words"].as_array().unwrap().len(), 2);
+    client.get(&format!("{path}/subtitles.srt")).expect(200);
+}
+
+/// Nothing is left running over there, and what ended did so once.
+#[track_caller]
+fn assert_speech_has_ended(client: &Client, task: &str) {
+    let speech = task.replace("/v1/tasks/", "/v1/speech/");
+    let ended = eventually("the speech ends", || {
+        let answer = client.get(&speech);
+        let ended = answer.status == 404 || answer.json()["ended_at"].is_string();
+        ended.then_some(answer.status == 200)
+    });
+    if ended {
+        assert_eq!(ends(client, &speech).len(), 1, "{speech}");
+    }
+}
+
+#[test]
+fn a_kill_around_each_commit_of_a_task_that_completes() {
+    let steps = [
+        "commit.backend.queued",
+        "commit.backend.in_progress",
+        "commit.backend.fetching",
+        "commit.backend.completed",
+        "commit.backend.delivered",
+    ];
+    for point in both_sides_of(&steps) {
+        survives(&point, COMPLETED);
+    }
+}
+
+#[test]
+fn a_kill_around_each_commit_of_a_speech_that_completes() {
+    let steps = [
+        "commit.tts.queued",
+        "commit.tts.synthesizing",
+        "commit.tts.completed",
+        "commit.tts.delivered",
+    ];
+    for point in both_sides_of(&steps) {
+        survives(&point, COMPLETED);
+    }
+}
+
+#[test]
+fn a_kill_around_each_call() {
+    let steps = [
+        "send.hand_over",
+        "send.speech.completed",
+        "send.fetch",
+        "send.task.completed",
+    ];
+    for point in both_sides_of(&steps) {
+        survives(&point, COMPLETED);
+    }
+}
+
+#[test]
+fn a_kill_in_the_middle_and_at_the_end_of_a_file() {
+    for service in ["tts", "backend"] {
+        for place in ["middle", "after"] {
+            survives(&format!("file.{service}.{place}"), COMPLETED);
+        }
+    }
+}
+
+/// The URL is checked once for all the tasks of a process.
+#[test]
+fn a_kill_around_the_check_of_the_callback_url() {
+    for point in both_sides_of(&["commit.tts.checking", "send.check"]) {
+        let fault = format!("kill:{point}");
+        let mut service = service().fault(&fault).start();
+        let receiver = Peer::receiver();
+        let tasks = run_through_a_kill(&mut service, &receiver, COMPLETED, &fault);
+        assert_ended_once(&service.client(), &receiver, &tasks, COMPLETED);
+    }
+}
+
+#[test]
+fn a_kill_around_each_step_of_a_task_that_fails() {
+    let steps = [
+        "commit.tts.failed",
+        "commit.backend.failed",
+        "send.speech.failed",
+        "send.task.failed",
+    ];
+    for point in both_sides_of(&steps) {
+        survives(&point, FAILED);
+    }
+}
+
+#[test]
+fn a_kill_around_each_step_of_a_task_that_is_canceled() {
+    let steps = [
+        "commit.backend.canceled",
+        "send.abandon",
+        "commit.tts.canceled",
+        "commit.backend.abandon",
+        "send.task.canceled",
+    ];
+    for point in both_sides_of(&steps) {
+        survives(&point, CANCELED);
+    }
+}
+
+#[test]
+fn a_kill_around_each_step_of_a_task_that_times_out() {
+    for point in both_sides_of(&["commit.backend.timed_out", "send.task.timed_out"]) {
+        survives(&point, TIMED_OUT);
+    }
+}
+
+/// The receiver's first answers are errors, so attempts are recorded that
+/// lead to another one.
+#[test]
+fn a_kill_around_the_commit_of_an_attempt_that_failed() {
+    for point in both_sides_of(&["commit.backend.pending"]) {
+        let fault = format!("kill:{point}:2");
+        let mut service = service().fault(&fault).start();
+        let receiver = Peer::receiver();
+        receiver.react(|request| Reaction::Answer(if request.nth <= TASKS { 500 } else { 204 }));
+        let tasks = run_through_a_kill(&mut service, &receiver, COMPLETED, &fault);
+        assert_ended_once(&service.client(), &receiver, &tasks, COMPLETED);
+    }
+}
+
+/// A delivery that has been given up is put back by filter: the same callback
+/// under the same id.
+#[test]
+fn a_kill_around_the_commits_that_give_up_a_delivery_and_put_it_back() {
+    let exhausted = "/v1/tasks/deliveries?status=exhausted";
+    for point in both_sides_of(&["commit.backend.exhausted", "commit.backend.pending"]) {
+        let fault = format!("kill:{point}");
+        let mut service = service()
+            .set("callback.schedule", "0")
+            .fault(&fault)
+            .start();
+        let receiver = Peer::receiver();
+        receiver.react(|_| Reaction::Answer(500));
+        let gives_up = point.contains("exhausted");
+        let client = service.client();
+        let tasks = if gives_up {
+            run_through_a_kill(&mut service, &receiver, COMPLETED, &fault)
+        } else {
+            let tasks: Vec<String> = (0..TASKS)
+                .map(|_| format!("/v1/tasks/{}", Uuid::now_v7()))
+                .collect();
+            for task in &tasks {
+                submit(&client, task, &receiver.url("/hook"), COMPLETED);
+            }
+            tasks
+        };
+        let all_are_listed = |page: &Value| page["items"].as_array().unwrap().len() == TASKS;
+        client.wait_until(exhausted, "all of them", all_are_listed);
+        receiver.react(|_| Reaction::Answer(204));
+        let redeliver = "/v1/tasks/deliveries/redeliver?status=exhausted";
+        if !gives_up {
+            let _ = client.try_send("POST", redeliver, &[], &[]);
+            assert_eq!(service.wait().signal(), Some(libc::SIGKILL), "{fault}");
+            service.heal();
+            service.start();
+        }
+        client.ask(redeliver).expect(200);
+        assert_ended_once(&client, &receiver, &tasks, COMPLETED);
+        client.wait_until(exhausted, "empty", |page| page["items"] == json!([]));
+    }
+}
+
+/// A point that no run comes to would make all of this a check that cannot
+/// fail.
+#[test]
+fn a_point_of_an_unknown_name_is_not_reached() {
+    let mut service = service().fault("kill:commit.tts.nonsense.after").start();
+    let receiver = Peer::receiver();
+    let client = service.client();
+    let task = format!("/v1/tasks/{}", Uuid::now_v7());
+    submit(&client, &task, &receiver.url("/hook"), COMPLETED);
+    assert_ended_once(&client, &receiver, &[task], COMPLETED);
+    assert_eq!(service.terminate().code(), Some(0));
+}
