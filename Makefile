@@ -3,7 +3,7 @@
 
 program := $(or $(CARGO_TARGET_DIR),target)/release/hoiam
 
-.PHONY: help demo test run bench lint format clippy doc deny libraries
+.PHONY: help demo test torture run bench lint format clippy doc deny libraries
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ demo: libraries ## show in half a minute what hoiam does; the results are in dem
 
 test: libraries ## run all tests
 	cargo test --locked --no-fail-fast
+
+torture: libraries ## ten minutes of kills, bad receivers and engine faults; the books must balance
+	HOIAM_TORTURE_S=$${HOIAM_TORTURE_S:-600} cargo test --locked --test it torture -- --nocapture
 
 run: libraries ## run the service on 127.0.0.1:4640 with its data in ./data; Ctrl-C ends it
 	cargo build --release --locked

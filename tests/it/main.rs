@@ -24,3 +24,4 @@ mod supervision;
 mod support;
 mod synthesizer;
 mod tasks;
+mod torture;

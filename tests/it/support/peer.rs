@@ -61,6 +61,10 @@ pub enum Reaction {
     HangUp,
     /// Keeps the connection and never answers.
     Silence,
+    /// Sends half of a head and closes.
+    HalfAnswer,
+    /// Answers 200 with a body that never ends.
+    EndlessBody,
     /// Waits until the gate is open, then reacts.
     After(Gate, Box<Reaction>),
     /// Proxies only: passes request and answer on.
@@ -296,6 +300,13 @@ fn carry_out(
         Reaction::Silence => {
             // Until the caller gives up.
             io::copy(stream, &mut io::sink()).map(drop)
+        }
+        Reaction::HalfAnswer => stream.write_all(b"HTTP/1.1 200 O"),
+        Reaction::EndlessBody => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
+            loop {
+                stream.write_all(b"11\r\nand so on and on.\r\n")?;
+            }
         }
         Reaction::After(gate, then) => {
             gate.wait();
