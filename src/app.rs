@@ -24,7 +24,7 @@ use crate::db::{self, Db};
 use crate::delivery::api::DeliveryState;
 use crate::delivery::attempt::Sender;
 use crate::delivery::check::CheckCache;
-use crate::delivery::dispatcher::{self, CallbackDispatcher, InDelivery};
+use crate::delivery::dispatcher::{self, CallbackDispatcher, InDelivery, ShutReceivers};
 use crate::edge::auth::{Gate, gate};
 use crate::edge::health::{self, Health};
 use crate::edge::links::Links;
@@ -35,6 +35,8 @@ use crate::outbound::client::{Client, Timeouts};
 use crate::outbound::guard::Policy;
 use crate::outbound::tls;
 use crate::progress::ProgressBoard;
+use crate::retention::store::Subjects;
+use crate::retention::{self, Retention};
 use crate::supervision::{self, StatusBoard, Tree};
 use crate::synthesizer::parent::{Options, Synthesizer};
 use crate::synthesizer::stats::Stats;
@@ -87,6 +89,7 @@ type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
 /// What a service has started.
 struct Started {
     db: Db,
+    shut: ShutReceivers,
     routes: Routes,
     checks: Vec<health::Check>,
 }
@@ -301,7 +304,7 @@ async fn start_tts(
     );
     let checks = CheckCache::new(common.clock.clone());
     let workers = Workers::default();
-    let in_delivery = InDelivery::default();
+    let (in_delivery, shut) = (InDelivery::default(), ShutReceivers::default());
     let progress = ProgressBoard::new(db.clone());
     let view = tts::view::View {
         links: common.links.clone(),
@@ -319,6 +322,7 @@ async fn start_tts(
             schedule: config.callback.schedule.clone(),
             subject: Arc::new(view.clone()),
             in_delivery: in_delivery.clone(),
+            shut: shut.clone(),
             checks: Some(dispatcher::CheckParts {
                 queue: Arc::new(workers.clone()),
                 cache: checks.clone(),
@@ -363,6 +367,11 @@ async fn start_tts(
     // be true and useless.
     let _ = tokio::time::timeout(FIRST_CHILD, voices.known()).await;
 
+    tree.start(
+        "tts.retention",
+        retention(config, &db, &files, tts::store::RETAINED),
+    );
+
     let state = TtsState {
         db: db.clone(),
         files,
@@ -388,6 +397,7 @@ async fn start_tts(
     });
     Ok(Started {
         db,
+        shut,
         routes,
         checks: vec![engines_are_there(voices)],
     })
@@ -438,7 +448,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
     );
     let voices = watch::Sender::new(Catalog::default());
     let voices_known = voices.subscribe();
-    let in_delivery = InDelivery::default();
+    let (in_delivery, shut) = (InDelivery::default(), ShutReceivers::default());
     let progress = ProgressBoard::new(db.clone());
     let view = backend_service::view::View {
         links: common.links.clone(),
@@ -455,6 +465,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
             schedule: config.callback.schedule.clone(),
             subject: Arc::new(view.clone()),
             in_delivery: in_delivery.clone(),
+            shut: shut.clone(),
             checks: None,
         }),
     );
@@ -478,6 +489,11 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
             task_ended: backend.clone().recipient(),
             dispatcher: dispatcher.clone().recipient(),
         }),
+    );
+
+    tree.start(
+        "backend.retention",
+        retention(config, &db, &files, backend_service::store::RETAINED),
     );
 
     let report_to = format!(
@@ -516,8 +532,20 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
     });
     Ok(Started {
         db,
+        shut,
         routes,
         checks: Vec::new(),
+    })
+}
+
+fn retention(config: &Config, db: &Db, files: &Files, subjects: Subjects) -> Retention {
+    let ms = |seconds: u64| i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
+    Retention::new(retention::Parts {
+        db: db.clone(),
+        files: files.clone(),
+        subjects,
+        files_ms: ms(config.retention.files_s),
+        rows_ms: ms(config.retention.rows_s),
     })
 }
 
@@ -557,6 +585,10 @@ fn serve(
         board,
         dbs: services.iter().map(|service| service.db.clone()).collect(),
         children: Arc::new(move || stats_of(&children)),
+        shut: services
+            .iter()
+            .map(|service| (service.db.service(), service.shut.clone()))
+            .collect(),
     });
     let streams = web::Data::new(Streams::new(common.stopping.clone()));
     let routes: Vec<Routes> = services

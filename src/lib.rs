@@ -20,6 +20,7 @@
 //! | [`speech`] | text to sound and subtitles; pure |
 //! | [`synthesizer`] | both ends of the child process that speaks |
 //! | [`db`], [`files`] | where state and results are kept |
+//! | [`retention`] | how long they are kept |
 //! | [`outbound`] | every outgoing connection |
 //! | [`edge`] | what both HTTP edges share |
 //! | [`supervision`], [`app`] | the supervision tree |
@@ -39,6 +40,7 @@ pub mod fault;
 pub mod files;
 pub mod outbound;
 pub mod progress;
+pub mod retention;
 pub mod speech;
 pub mod supervision;
 pub mod synthesizer;

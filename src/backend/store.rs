@@ -15,6 +15,7 @@ use crate::db::list::{self, Filter};
 use crate::db::schema::tasks;
 use crate::db::{self, Condition, Conn, Id, NewEvent, Tx, update};
 use crate::delivery::store as deliveries;
+use crate::retention::store::Subjects;
 
 /// How long a fetch is tried again: one hour.
 pub const FETCH_WINDOW_MS: i64 = FETCH_WINDOW_S.cast_signed() * 1000;
@@ -798,6 +799,14 @@ pub fn erase(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
     diesel::delete(tasks::table.find(Id(id))).execute(tx.conn)?;
     Ok(Ended::Done(Box::new(row)))
 }
+
+/// Tasks, as retention sees them.
+pub const RETAINED: Subjects = Subjects {
+    table: "tasks",
+    settled: "errand IS NULL AND NOT EXISTS (SELECT 1 FROM deliveries \
+              WHERE subject_id = tasks.id AND deliveries.status = 'pending')",
+    erase: |tx, id| erase(tx, id).map(drop),
+};
 
 /// Open tasks and their bytes, counted once at start.
 ///

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use super::delivery::Outcome;
+use super::receivers::News;
 use super::store::Row;
 use crate::clock::Clock;
 use crate::contract::signature::{Secret, sign};
@@ -18,6 +19,9 @@ use crate::outbound::client::{Answer, Client, Method, Outgoing};
 
 /// How much of an answer is kept in the attempt log.
 const KEPT_OF_ANSWER: usize = 512;
+
+/// The phase of an attempt that was not made: its address must not be called.
+const GUARD: &str = "guard";
 
 /// The body of a callback.
 #[derive(Serialize)]
@@ -121,10 +125,9 @@ impl Sender {
                 );
                 (attempt, outcome_of(&answer))
             }
-            Err(error @ OutboundError::Forbidden(_)) => (
-                told("guard", None, Some(error.to_string())),
-                Outcome::Aborted,
-            ),
+            Err(error @ OutboundError::Forbidden(_)) => {
+                (told(GUARD, None, Some(error.to_string())), Outcome::Aborted)
+            }
             Err(error) => {
                 let attempt = told(
                     error.phase().as_str(),
@@ -134,6 +137,25 @@ impl Sender {
                 (attempt, Outcome::Failed { retry_after: None })
             }
         }
+    }
+}
+
+/// What an attempt says of the whole receiver. 502, 503 and 504 come from
+/// somebody in front of it, 429 is meant for the caller and not for the URL.
+#[must_use]
+pub fn news_of(attempt: &DeliveryAttempt, outcome: Outcome) -> News {
+    match attempt.status {
+        None if attempt.phase == GUARD => News::None,
+        None | Some(429 | 502..=504) => {
+            let asked = match outcome {
+                Outcome::Failed { retry_after } => retry_after.unwrap_or_default(),
+                Outcome::Delivered | Outcome::Aborted => Duration::ZERO,
+            };
+            News::Fails {
+                asked_ms: i64::try_from(asked.as_millis()).unwrap_or(i64::MAX),
+            }
+        }
+        Some(_) => News::Answers,
     }
 }
 

@@ -15,13 +15,14 @@ use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
 
-use super::attempt::Sender;
+use super::attempt::{Sender, news_of};
 use super::check::{CheckCache, CheckQueue, Finding, Report, probe};
 use super::delivery::{Outcome, after};
+use super::receivers::{MAX_PER_ORIGIN, News, Receivers, Shown};
 use super::store::{self, Row, origin_of};
 use crate::clock::{Alarm, Millis};
 use crate::contract::Failure;
-use crate::db::{Conn, Db, InFlight, StoreError};
+use crate::db::{Conn, Db, InFlight, StoreError, Tx};
 use crate::supervision::{Drain, spawn_unit};
 
 /// Attempts under way at most, over all receivers.
@@ -29,8 +30,6 @@ const MAX_UNITS: usize = 128;
 /// Of these, kept for first attempts, so that a storm of retries cannot
 /// starve new work.
 const KEPT_FOR_FIRST: usize = 32;
-/// Attempts under way at most to one receiver.
-const MAX_PER_ORIGIN: usize = 32;
 /// Checks under way at most to one receiver.
 const MAX_CHECKS_PER_ORIGIN: usize = 8;
 /// URLs of one receiver that may wait for their second look meanwhile.
@@ -42,6 +41,8 @@ const FORGET_HELD_MS: Millis = 600_000;
 /// While attempts are under way, one look follows another no sooner than this,
 /// so that it finds several rows and not one.
 const GATHER: Duration = Duration::from_millis(3);
+/// Deliveries to a receiver that does not answer are given up so many a commit.
+const GIVEN_UP_A_COMMIT: i64 = 200;
 /// How long the dispatcher waits after the store has failed it.
 const STORE_PAUSE_MS: Millis = 1000;
 
@@ -100,6 +101,22 @@ impl InDelivery {
     }
 }
 
+/// The receivers that do not answer, for those who show them.
+#[derive(Clone, Default)]
+pub struct ShutReceivers(Arc<Mutex<Vec<Shown>>>);
+
+impl ShutReceivers {
+    /// Those of this moment, by name.
+    #[must_use]
+    pub fn get(&self) -> Vec<Shown> {
+        self.shown().clone()
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Vec<Shown>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What a dispatcher works with.
 pub struct Parts {
     /// The service's database.
@@ -112,6 +129,8 @@ pub struct Parts {
     pub subject: Arc<dyn Subject>,
     /// Shows what is being tried.
     pub in_delivery: InDelivery,
+    /// Shows who does not answer.
+    pub shut: ShutReceivers,
     /// Only in the TTS service.
     pub checks: Option<CheckParts>,
 }
@@ -133,8 +152,9 @@ pub struct CallbackDispatcher {
     parts: Parts,
     units: InFlight<Uuid>,
     first_tries: HashSet<Uuid>,
-    per_origin: HashMap<String, usize>,
-    /// What was due before this instant has been seen.
+    receivers: Receivers,
+    /// What was due before this instant has been seen, but for what
+    /// `receivers` were passed over with.
     look_from: Millis,
     /// The last look has left rows that there was no room for.
     has_left: bool,
@@ -188,10 +208,10 @@ impl CallbackDispatcher {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self {
-            parts,
             units: InFlight::default(),
             first_tries: HashSet::new(),
-            per_origin: HashMap::new(),
+            receivers: Receivers::new(&parts.schedule),
+            parts,
             look_from: Millis::MIN,
             has_left: false,
             last_look: None,
@@ -217,10 +237,15 @@ impl CallbackDispatcher {
         }
         let retries_running = self.units.len() - self.first_tries.len();
         let free_for_retries = (MAX_UNITS - KEPT_FOR_FIRST).saturating_sub(retries_running);
+        let now = self.now();
+        if let Some(from) = self.receivers.catch_up(now) {
+            self.look_from = self.look_from.min(from);
+            self.has_left = true;
+        }
         let room = Room {
             free,
             free_for_retries,
-            per_origin: self.per_origin.clone(),
+            at_origin: self.receivers.room(now),
             running: self.units.keys(),
         };
         let (db, subject) = (self.parts.db.clone(), Arc::clone(&self.parts.subject));
@@ -259,10 +284,6 @@ impl CallbackDispatcher {
 
     fn try_once(&mut self, delivery: DueDelivery, ctx: &mut Context<Self>) {
         let id = delivery.row.id.0;
-        *self
-            .per_origin
-            .entry(delivery.row.origin.clone())
-            .or_default() += 1;
         if delivery.row.attempt == 0 {
             self.first_tries.insert(id);
         }
@@ -282,17 +303,49 @@ impl CallbackDispatcher {
         let (dispatcher, life, origin) =
             (ctx.address(), self.life, unit.delivery.row.origin.clone());
         actix_rt::spawn(async move {
-            let recorded = spawn_unit(unit.run()).await.unwrap_or_else(|failure| {
+            let (news, recorded) = spawn_unit(unit.run()).await.unwrap_or_else(|failure| {
                 log::error!("an attempt failed: {failure}");
-                Err(StoreError::Panicked)
+                (News::None, Err(StoreError::Panicked))
             });
             dispatcher.do_send(Tried {
                 id,
                 origin,
+                news,
                 recorded,
                 life,
             });
         });
+    }
+
+    /// Waiting for a receiver that does not answer costs a delivery no attempt,
+    /// but it must end some time: what has waited for as long as its whole
+    /// schedule takes is exhausted.
+    fn give_up(&self, origin: String) {
+        let schedule: Duration = self.parts.schedule.iter().sum();
+        let schedule_ms = i64::try_from(schedule.as_millis()).unwrap_or(i64::MAX);
+        let due_before = self.now().saturating_sub(schedule_ms);
+        let (db, running) = (self.parts.db.clone(), self.units.keys());
+        actix_rt::spawn(async move {
+            loop {
+                let (origin, running) = (origin.clone(), running.clone());
+                let verb = move |tx: &mut Tx<'_>| {
+                    store::give_up(tx, &origin, due_before, &running, GIVEN_UP_A_COMMIT)
+                };
+                match db.write(verb).await {
+                    Ok(0) => return,
+                    Ok(count) => log::warn!("{count} deliveries were given up"),
+                    Err(error) => return log::error!("deliveries were not given up: {error}"),
+                }
+            }
+        });
+    }
+
+    /// Renews what is shown, if there is or may be something to show.
+    fn show_shut(&self, has_changed: bool) {
+        let mut shown = self.parts.shut.shown();
+        if has_changed || !shown.is_empty() {
+            *shown = self.receivers.shut();
+        }
     }
 
     fn tell_if_idle(&self) {
@@ -306,36 +359,47 @@ impl CallbackDispatcher {
 struct Room {
     free: usize,
     free_for_retries: usize,
-    per_origin: HashMap<String, usize>,
+    /// At the receivers that matter now; any other has its whole share.
+    at_origin: HashMap<String, usize>,
     running: HashSet<Uuid>,
 }
 
+/// What a claim does with a row.
+enum Fate {
+    Taken,
+    /// It is being tried.
+    Running,
+    /// Its receiver can take no more.
+    ReceiverIsFull,
+    /// There is no slot for its kind.
+    NoSlot,
+}
+
 impl Room {
-    fn takes(&mut self, row: &Row) -> bool {
-        let at_origin = self.per_origin.entry(row.origin.clone()).or_default();
-        let is_retry = row.attempt > 0;
-        if self.free == 0
-            || self.running.contains(&row.id.0)
-            || *at_origin >= MAX_PER_ORIGIN
-            || (is_retry && self.free_for_retries == 0)
-        {
-            return false;
+    fn fate(&mut self, row: &Row) -> Fate {
+        if self.running.contains(&row.id.0) {
+            return Fate::Running;
         }
-        *at_origin += 1;
+        let entry = self.at_origin.entry(row.origin.clone());
+        let at_origin = entry.or_insert(MAX_PER_ORIGIN);
+        let is_retry = row.attempt > 0;
+        if *at_origin == 0 {
+            return Fate::ReceiverIsFull;
+        }
+        if self.free == 0 || (is_retry && self.free_for_retries == 0) {
+            return Fate::NoSlot;
+        }
+        *at_origin -= 1;
         self.running.insert(row.id.0);
         self.free -= 1;
         self.free_for_retries -= usize::from(is_retry);
-        true
+        Fate::Taken
     }
 
     /// The receivers that can take no more.
     fn full_origins(&self) -> Vec<String> {
-        let full = |running: &usize| *running >= MAX_PER_ORIGIN;
-        let origins = self.per_origin.iter();
-        origins
-            .filter(|(_, running)| full(running))
-            .map(|(origin, _)| origin.clone())
-            .collect()
+        let full = self.at_origin.iter().filter(|(_, room)| **room == 0);
+        full.map(|(origin, _)| origin.clone()).collect()
     }
 }
 
@@ -350,8 +414,10 @@ struct DueDelivery {
 #[derive(Default)]
 struct Look {
     taken: Vec<DueDelivery>,
-    /// From when on there are due rows that there was no room for.
+    /// From when on there are due rows that there was no slot for.
     left_from: Option<Millis>,
+    /// From when on there are due rows of receivers that can take no more.
+    passed_over: HashMap<String, Millis>,
     /// When the next row that is not due yet will be.
     next_at: Option<Millis>,
 }
@@ -359,6 +425,11 @@ struct Look {
 impl Look {
     fn leaves(&mut self, from: Millis) {
         self.left_from = Some(self.left_from.map_or(from, |earlier| earlier.min(from)));
+    }
+
+    fn passes_over(&mut self, origin: &str, from: Millis) {
+        let passed = self.passed_over.entry(origin.to_owned()).or_insert(from);
+        *passed = from.min(*passed);
     }
 }
 
@@ -370,41 +441,53 @@ fn read_due(
     subject: &dyn Subject,
 ) -> QueryResult<Look> {
     let mut look = Look::default();
-    if !room.full_origins().is_empty() {
+    let mut blocked = room.full_origins();
+    for origin in &blocked {
         // Their rows are not even looked at.
-        look.leaves(from);
+        look.passes_over(origin, from);
     }
     loop {
         // Rows that are being tried still look due, so that many more are read.
         let most = room.free + room.running.len();
-        let blocked = room.full_origins();
-        let due = store::due(
-            conn,
-            (from, now),
-            i64::try_from(most).unwrap_or(i64::MAX),
-            &blocked,
-        )?;
+        let limit = i64::try_from(most).unwrap_or(i64::MAX);
+        let due = store::due(conn, (from, now), limit, &blocked)?;
         look.next_at = due.next_at;
+        let mut unread_from = None;
         for rows in [due.first_tries, due.retries] {
             if rows.len() == most
                 && let Some(last) = rows.last()
             {
-                look.leaves(last.next_attempt_at.unwrap_or(from));
+                let last_at = last.next_attempt_at.unwrap_or(from);
+                unread_from = Some(unread_from.map_or(last_at, |at: Millis| at.min(last_at)));
             }
             for row in rows {
-                if room.takes(&row) {
-                    let told = subject.told_by(conn, &row)?;
-                    look.taken.push(DueDelivery { row, told });
-                } else if !room.running.contains(&row.id.0) {
-                    look.leaves(row.next_attempt_at.unwrap_or(from));
+                let due_at = row.next_attempt_at.unwrap_or(from);
+                match room.fate(&row) {
+                    Fate::Taken => {
+                        let told = subject.told_by(conn, &row)?;
+                        look.taken.push(DueDelivery { row, told });
+                    }
+                    Fate::Running => {}
+                    Fate::ReceiverIsFull => look.passes_over(&row.origin, due_at),
+                    Fate::NoSlot => look.leaves(due_at),
                 }
             }
         }
-        // Behind the rows of a receiver that has its share now there may be
-        // some of others.
-        if room.free == 0 || room.full_origins().len() == blocked.len() {
+        let full = room.full_origins();
+        if room.free == 0 || full.len() == blocked.len() {
+            if let Some(unread_from) = unread_from {
+                look.leaves(unread_from);
+            }
             return Ok(look);
         }
+        // Behind the rows of a receiver that has its share now there may be
+        // some of others.
+        if let Some(unread_from) = unread_from {
+            for origin in full.iter().filter(|origin| !blocked.contains(origin)) {
+                look.passes_over(origin, unread_from);
+            }
+        }
+        blocked = full;
     }
 }
 
@@ -425,7 +508,8 @@ impl Supervised for CallbackDispatcher {
         self.life += 1;
         self.units = InFlight::default();
         self.first_tries.clear();
-        self.per_origin.clear();
+        self.receivers = Receivers::new(&self.parts.schedule);
+        self.parts.shut.shown().clear();
         self.look_from = Millis::MIN;
         self.next_at = None;
         self.parts.in_delivery.ids().clear();
@@ -478,14 +562,34 @@ impl Handler<Found> for CallbackDispatcher {
                 }
             }
         };
+        let now = self.now();
+        for (origin, from) in &look.passed_over {
+            self.receivers.pass_over(origin, *from, now);
+        }
         let (fresh, again) = self.units.take(look.taken, |delivery| delivery.row.id.0);
         for delivery in fresh {
-            self.try_once(delivery, ctx);
+            if self.receivers.begin(&delivery.row.origin, now) {
+                self.try_once(delivery, ctx);
+            } else {
+                // It has stopped to answer since the look began.
+                let Row {
+                    id,
+                    origin,
+                    next_attempt_at,
+                    ..
+                } = &delivery.row;
+                self.units.end(id.0);
+                let from = next_attempt_at.unwrap_or(Millis::MIN);
+                self.receivers.pass_over(origin, from, now);
+            }
         }
+        self.show_shut(false);
         // What has rung is not armed any more; a retry that was armed while
         // this look was under way is.
         self.next_at = self.next_at.filter(|at| *at > self.now());
         self.arm_due(ctx, look.next_at);
+        let receiver_at = self.receivers.next_at(now);
+        self.arm_due(ctx, receiver_at);
         if again {
             self.claim(ctx);
         }
@@ -497,6 +601,7 @@ impl Handler<Found> for CallbackDispatcher {
 struct Tried {
     id: Uuid,
     origin: String,
+    news: News,
     /// When it is due again, if it is; the error: that is not in the store.
     recorded: Result<Option<Millis>, StoreError>,
     life: u32,
@@ -509,6 +614,7 @@ impl Handler<Tried> for CallbackDispatcher {
         let Tried {
             id,
             origin,
+            news,
             recorded,
             life,
         } = tried;
@@ -518,12 +624,13 @@ impl Handler<Tried> for CallbackDispatcher {
         self.units.end(id);
         self.first_tries.remove(&id);
         self.parts.in_delivery.ids().remove(&id);
-        if let Some(running) = self.per_origin.get_mut(&origin) {
-            *running -= 1;
-            if *running == 0 {
-                self.per_origin.remove(&origin);
-            }
+        let now = self.now();
+        if self.receivers.end(&origin, news, now) {
+            self.give_up(origin);
         }
+        self.show_shut(news != News::Answers);
+        let receiver_at = self.receivers.next_at(now);
+        self.arm_due(ctx, receiver_at);
         match recorded {
             Ok(next_at) => self.arm_due(ctx, next_at),
             Err(error) => {
@@ -531,10 +638,10 @@ impl Handler<Tried> for CallbackDispatcher {
                 // loop.
                 log::error!("the attempt of delivery {id} could not be recorded: {error}");
                 self.look_from = Millis::MIN;
-                self.arm_due(ctx, Some(self.now() + STORE_PAUSE_MS));
+                self.arm_due(ctx, Some(now + STORE_PAUSE_MS));
             }
         }
-        if self.has_left {
+        if self.has_left || self.receivers.can_catch_up(now) {
             self.claim(ctx);
         }
         self.tell_if_idle();
@@ -551,11 +658,12 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// When it is due again, if it is.
-    async fn run(self) -> Result<Option<Millis>, StoreError> {
+    /// What it says of the receiver, and when it is due again, if it is.
+    async fn run(self) -> (News, Result<Option<Millis>, StoreError>) {
         let DueDelivery { row, told } = self.delivery;
         let data = told.as_ref().map_or(RawValue::NULL, |told| &told.json);
         let (attempt, outcome) = self.sender.attempt(&row, data).await;
+        let news = news_of(&attempt, outcome);
         if outcome == Outcome::Delivered
             && let Some(cache) = &self.cache
         {
@@ -570,9 +678,10 @@ impl Attempt {
         };
         let number = usize::try_from(row.attempt).unwrap_or(0) + 1;
         let after = after(&self.schedule, number, outcome, random_share());
-        self.db
-            .write_until_kept(move |tx| store::record(tx, &row, &attempt, after))
-            .await
+        let kept = self
+            .db
+            .write_until_kept(move |tx| store::record(tx, &row, &attempt, after));
+        (news, kept.await)
     }
 }
 

@@ -11,6 +11,7 @@ pub mod check;
 )]
 pub mod delivery;
 pub mod dispatcher;
+pub mod receivers;
 pub mod store;
 
 pub use dispatcher::{CallbackDispatcher, CheckOwed, DeliveryOwed};

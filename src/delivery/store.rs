@@ -1,7 +1,7 @@
 //! The deliveries' verbs. Each works inside a transaction that the caller
 //! has: a terminal state and its delivery are one commit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
 use uuid::Uuid;
@@ -119,6 +119,11 @@ fn insert(
     Ok(id)
 }
 
+// The partial indexes are used only where their condition stands in the
+// statement as written, so these are literals and not bound values.
+const FIRST_TRIES: &str = "status = 'pending' AND attempt = 0";
+const RETRIES: &str = "status = 'pending' AND attempt > 0";
+
 /// What is due, and when the next is.
 #[derive(Debug, Default)]
 pub struct Due {
@@ -142,8 +147,6 @@ pub fn due(
     most: i64,
     blocked: &[String],
 ) -> QueryResult<Due> {
-    // The partial indexes are used only where their condition stands in the
-    // statement as written, so these are literals and not bound values.
     let mut of = |condition| -> QueryResult<(Vec<Row>, Option<Millis>)> {
         let mut query = deliveries::table
             .select(Row::as_select())
@@ -165,8 +168,8 @@ pub fn due(
             .optional()?;
         Ok((rows, next.flatten()))
     };
-    let (first_tries, next_first) = of("status = 'pending' AND attempt = 0")?;
-    let (retries, next_retry) = of("status = 'pending' AND attempt > 0")?;
+    let (first_tries, next_first) = of(FIRST_TRIES)?;
+    let (retries, next_retry) = of(RETRIES)?;
     Ok(Due {
         first_tries,
         retries,
@@ -223,6 +226,53 @@ pub fn record(
         is_attempt: true,
     })?;
     Ok(next_at)
+}
+
+/// Gives up deliveries to a receiver that does not answer: those that have
+/// waited for it since before `due_before`, but not those whose attempts run.
+/// At most `most`; says how many there were.
+///
+/// # Errors
+/// What the database says.
+pub fn give_up(
+    tx: &mut Tx<'_>,
+    origin: &str,
+    due_before: Millis,
+    running: &HashSet<Uuid>,
+    most: i64,
+) -> QueryResult<usize> {
+    let mut given_up = 0;
+    for condition in [FIRST_TRIES, RETRIES] {
+        let waiting: Vec<Row> = deliveries::table
+            .select(Row::as_select())
+            .filter(Condition(condition))
+            .filter(deliveries::next_attempt_at.lt(due_before))
+            .filter(deliveries::origin.eq(origin))
+            .order(deliveries::next_attempt_at)
+            .limit(most)
+            .load(tx.conn)?;
+        for row in waiting.iter().filter(|row| !running.contains(&row.id.0)) {
+            let changes = (
+                deliveries::status.eq(DeliveryStatus::Exhausted.as_str()),
+                deliveries::next_attempt_at.eq(None::<Millis>),
+                deliveries::ended_at.eq(Some(tx.now)),
+            );
+            update(tx.conn, deliveries::table, row.id, changes)?;
+            let reason = format!("{}: {origin} has not answered for too long", row.kind);
+            tx.event(&NewEvent {
+                subject: row.subject_id.0,
+                delivery: Some(row.id.0),
+                from: Some(DeliveryStatus::Pending.as_str()),
+                to: Some(DeliveryStatus::Exhausted.as_str()),
+                reason: Some(&reason),
+                by: "CallbackDispatcher",
+                is_attempt: true,
+                ..NewEvent::default()
+            })?;
+            given_up += 1;
+        }
+    }
+    Ok(given_up)
 }
 
 /// The newest delivery of each subject that has one.

@@ -37,6 +37,18 @@ pub async fn metrics(system: web::Data<System>) -> HttpResponse {
         "Bytes of their texts.",
         by_service(&|load| load.bytes()),
     );
+    let shut = system.shut.iter().map(|(service, shut)| {
+        (
+            format!("{{service=\"{service}\"}}"),
+            i64::try_from(shut.get().len()).unwrap_or(i64::MAX),
+        )
+    });
+    family(
+        "hoiam_shut_receivers",
+        "gauge",
+        "Receivers that do not answer and are tried with one callback at a time.",
+        shut.collect(),
+    );
     let actors = system.board.children();
     let restarts = actors.iter().map(|actor| {
         (

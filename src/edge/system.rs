@@ -7,8 +7,9 @@ use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
 use crate::clock::Millis;
-use crate::contract::rfc3339;
+use crate::contract::{Service, rfc3339};
 use crate::db::Db;
+use crate::delivery::dispatcher::ShutReceivers;
 use crate::supervision::StatusBoard;
 use crate::synthesizer::stats::Stats;
 
@@ -25,6 +26,8 @@ pub struct System {
     pub dbs: Vec<Db>,
     /// The children of each worker, by the worker's name.
     pub children: std::sync::Arc<dyn Fn() -> BTreeMap<String, Stats> + Send + Sync>,
+    /// The receivers that do not answer each service's callbacks.
+    pub shut: Vec<(Service, ShutReceivers)>,
 }
 
 impl System {
@@ -46,6 +49,14 @@ impl System {
             .collect()
     }
 
+    fn shut_receivers(&self) -> Value {
+        let by_service = self.shut.iter();
+        by_service
+            .map(|(service, shut)| (service.as_str().to_owned(), json!(shut.get())))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+
     fn queues(&self) -> Value {
         self.dbs
             .iter()
@@ -61,7 +72,8 @@ impl System {
     }
 }
 
-/// The actor tree: state, restarts, queue depths, children.
+/// The actor tree: state, restarts, queue depths, children, and who does not
+/// answer.
 pub async fn system(system: web::Data<System>) -> HttpResponse {
     HttpResponse::Ok().json(json!({
         "role": system.role,
@@ -69,6 +81,7 @@ pub async fn system(system: web::Data<System>) -> HttpResponse {
         "started_at": rfc3339(system.started_at),
         "actors": system.actors(),
         "queues": system.queues(),
+        "shut_receivers": system.shut_receivers(),
     }))
 }
 
@@ -78,8 +91,8 @@ pub async fn index(system: web::Data<System>) -> HttpResponse {
     for db in &system.dbs {
         routes.push(db.service().collection());
         match db.service() {
-            crate::contract::Service::Backend => routes.push("/v1/events"),
-            crate::contract::Service::Tts => routes.extend(["/v1/voices", "/v1/callback-checks"]),
+            Service::Backend => routes.push("/v1/events"),
+            Service::Tts => routes.extend(["/v1/voices", "/v1/callback-checks"]),
         }
     }
     HttpResponse::Ok().json(json!({

@@ -10,8 +10,10 @@ mod spool;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
@@ -134,6 +136,26 @@ impl Files {
         })
     }
 
+    /// The files in one of the subfolders that were last written to before
+    /// this instant, with the ids that they are named after. What is not named
+    /// as [`Self::key`] names results is none of ours.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn older_than(
+        &self,
+        folder: u8,
+        before: SystemTime,
+    ) -> Result<Vec<(Uuid, String)>, FileError> {
+        let prefix = Key::from(format!("{}/{folder:02x}", self.service));
+        let listed = self.store.list(Some(&prefix)).try_filter_map(|file| {
+            let old = SystemTime::from(file.last_modified) < before;
+            let id = id_in(&file.location).filter(|_| old);
+            std::future::ready(Ok(id.map(|id| (id, file.location.to_string()))))
+        });
+        Ok(listed.try_collect().await?)
+    }
+
     /// Removes a file; one that is not there is no error.
     ///
     /// # Errors
@@ -149,6 +171,14 @@ impl Files {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The id that a result's file is named after.
+fn id_in(key: &Key) -> Option<Uuid> {
+    let name = key.filename()?;
+    let (id, claim) = name.split_at_checked(uuid::fmt::Hyphenated::LENGTH)?;
+    let id = Uuid::try_parse(id).ok()?;
+    claim.starts_with('-').then_some(id)
 }
 
 /// Whether the sync of a new file has its name on disk too, so that its folder

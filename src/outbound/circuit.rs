@@ -62,6 +62,18 @@ pub enum State {
     HalfOpen,
 }
 
+impl State {
+    /// The word that is shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
 /// One origin's circuit. It holds no timer: whoever wants to send asks it.
 #[derive(Debug, Clone)]
 pub struct Circuit {
@@ -110,14 +122,21 @@ impl Circuit {
 
     /// A request failed at `now` in a way that speaks of the whole origin.
     pub fn failure(&mut self, now: Millis) {
+        self.failure_until(now, now);
+    }
+
+    /// The same, and the origin has asked not to be called before an instant.
+    pub fn failure_until(&mut self, now: Millis, not_before: Millis) {
         match self.stage {
             Stage::Closed { failures } if failures + 1 < self.limits.threshold => {
                 self.stage = Stage::Closed {
                     failures: failures + 1,
                 };
             }
-            Stage::Closed { .. } => self.open(now, self.limits.first_wait_ms),
-            Stage::HalfOpen { wait_ms, .. } => self.open(now, wait_ms.saturating_mul(2)),
+            Stage::Closed { .. } => self.open(now, not_before, self.limits.first_wait_ms),
+            Stage::HalfOpen { wait_ms, .. } => {
+                self.open(now, not_before, wait_ms.saturating_mul(2));
+            }
             Stage::Open { .. } => {}
         }
     }
@@ -133,6 +152,12 @@ impl Circuit {
         }
     }
 
+    /// Whether it has nothing to remember.
+    #[must_use]
+    pub fn is_untroubled(&self) -> bool {
+        matches!(self.stage, Stage::Closed { failures: 0 })
+    }
+
     /// Where it stands.
     #[must_use]
     pub fn state(&self) -> State {
@@ -143,10 +168,10 @@ impl Circuit {
         }
     }
 
-    fn open(&mut self, now: Millis, wait_ms: Millis) {
+    fn open(&mut self, now: Millis, not_before: Millis, wait_ms: Millis) {
         let wait_ms = wait_ms.min(self.limits.longest_wait_ms);
         self.stage = Stage::Open {
-            until: now.saturating_add(wait_ms),
+            until: now.saturating_add(wait_ms).max(not_before),
             wait_ms,
         };
     }

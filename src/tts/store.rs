@@ -15,6 +15,7 @@ use crate::db::schema::speeches;
 use crate::db::{self, Condition, Conn, Id, NewEvent, Tx, update, update_if};
 use crate::delivery::check::Verdict;
 use crate::delivery::store as deliveries;
+use crate::retention::store::Subjects;
 
 /// How often a job may lose its lease before it is given up.
 const MAX_LOST_LEASES: i32 = 10;
@@ -618,6 +619,14 @@ pub fn erase(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
     diesel::delete(speeches::table.find(Id(id))).execute(tx.conn)?;
     Ok(Ended::Done(Box::new(row)))
 }
+
+/// Speeches, as retention sees them.
+pub const RETAINED: Subjects = Subjects {
+    table: "speeches",
+    settled: "NOT EXISTS (SELECT 1 FROM deliveries \
+              WHERE subject_id = speeches.id AND deliveries.status = 'pending')",
+    erase: |tx, id| erase(tx, id).map(drop),
+};
 
 /// Callback URLs that jobs wait for, at most as many of each origin as
 /// `allowance` gives it.

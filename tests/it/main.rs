@@ -18,6 +18,7 @@ mod hand_over;
 mod listen;
 mod refusals;
 mod results;
+mod retention;
 mod shutdown;
 mod submit;
 mod supervision;

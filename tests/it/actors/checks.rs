@@ -27,6 +27,7 @@ fn start(world: &mut World, timeout: Duration) -> Addr<CallbackDispatcher> {
         schedule: vec![Duration::ZERO, Duration::from_secs(1)],
         subject: Arc::new(Things),
         in_delivery: InDelivery::default(),
+        shut: hoiam::delivery::dispatcher::ShutReceivers::default(),
         checks: Some(CheckParts {
             queue: Arc::new(Workers::default()),
             cache: CheckCache::new(world.db.clock().clone()),

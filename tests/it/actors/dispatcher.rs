@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use hoiam::contract::{DeliveryType, Service, parse_rfc3339};
 use hoiam::db::schema::deliveries as table;
 use hoiam::db::{Conn, Db};
-use hoiam::delivery::dispatcher::{InDelivery, Parts, Subject, Told};
+use hoiam::delivery::dispatcher::{InDelivery, Parts, ShutReceivers, Subject, Told};
 use hoiam::delivery::store::{self as deliveries, Row};
 use hoiam::delivery::{CallbackDispatcher, DeliveryOwed};
 use serde_json::json;
@@ -26,6 +26,11 @@ impl Subject for Things {
 }
 
 pub fn start(world: &mut World, schedule_s: &[u64]) -> Addr<CallbackDispatcher> {
+    start_shown(world, schedule_s).0
+}
+
+fn start_shown(world: &mut World, schedule_s: &[u64]) -> (Addr<CallbackDispatcher>, ShutReceivers) {
+    let shut = ShutReceivers::default();
     let parts = Parts {
         db: world.db.clone(),
         sender: sender(world.db.clock()),
@@ -36,11 +41,16 @@ pub fn start(world: &mut World, schedule_s: &[u64]) -> Addr<CallbackDispatcher> 
             .collect(),
         subject: Arc::new(Things),
         in_delivery: InDelivery::default(),
+        shut: shut.clone(),
         checks: None,
     };
-    world
-        .tree
-        .start("dispatcher", CallbackDispatcher::new(parts))
+    let dispatcher = CallbackDispatcher::new(parts);
+    (world.tree.start("dispatcher", dispatcher), shut)
+}
+
+async fn read_all(db: &Db) -> Vec<Row> {
+    let rows = |conn: &mut Conn| table::table.select(Row::as_select()).load(conn);
+    db.read(rows).await.unwrap()
 }
 
 pub async fn owe(db: &Db, urls: Vec<String>) -> Vec<Uuid> {
@@ -228,4 +238,118 @@ async fn what_comes_while_others_are_sent_is_sent_too() {
         attempts_made(&world.db, id, 1).await;
     }
     assert_eq!(server.count("POST"), 150);
+}
+
+/// An address where nobody listens.
+fn nobody() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}/", listener.local_addr().unwrap())
+}
+
+#[actix_rt::test]
+async fn waiting_for_a_receiver_that_does_not_answer_costs_no_attempt() {
+    let mut world = World::new(Service::Tts);
+    let dead = nobody();
+    owe(&world.db, vec![dead.clone(); 200]).await;
+    let hour = 3600;
+    let (_dispatcher, shut) = start_shown(&mut world, &[0, hour, hour]);
+    let attempts = async || {
+        let rows = read_all(&world.db).await;
+        rows.iter().map(|row| row.attempts).sum::<i32>()
+    };
+    eventually("it is shut", || async { !shut.get().is_empty() }).await;
+    // Those that were on their way when it was found out still fail.
+    let all_failed = || async { shut.get()[0].running == 0 };
+    eventually("all that had begun has failed", all_failed).await;
+    world.settle().await;
+    let before = attempts().await;
+    assert!((32..40).contains(&before), "{before}");
+    assert_eq!(shut.get()[0].circuit, "open");
+    // One at a time, after 1, 2, 4 … seconds.
+    for (probes, wait_ms) in [(1, 1000), (2, 2000), (3, 4000), (4, 8000)] {
+        world.advance_ms(wait_ms - 1);
+        world.settle().await;
+        assert_eq!(attempts().await, before + probes - 1);
+        world.advance_ms(1);
+        eventually("the probe has failed", || async {
+            attempts().await == before + probes
+        })
+        .await;
+        world.settle().await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_receiver_that_answers_again_gets_all_that_waited_for_it() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Status(503));
+    owe(&world.db, vec![server.url("/"); 200]).await;
+    let (_dispatcher, shut) = start_shown(&mut world, &[0, 3600, 3600]);
+    eventually("it is shut", || async { !shut.get().is_empty() }).await;
+    let all_failed = || async { shut.get()[0].running == 0 };
+    eventually("all that had begun has failed", all_failed).await;
+    let failed = server.count("POST");
+    server.answers(|_| Reply::Status(204));
+    world.settle().await;
+    world.advance_ms(1000);
+    eventually("those that waited are delivered", || async {
+        let rows = read_all(&world.db).await;
+        rows.iter().filter(|row| row.status == "delivered").count() == 200 - failed
+    })
+    .await;
+    assert_eq!(shut.get(), []);
+}
+
+#[actix_rt::test]
+async fn a_dead_receiver_with_much_owed_holds_up_no_other() {
+    let mut world = World::new(Service::Tts);
+    let dead = nobody();
+    let server = Server::start(|_| Reply::Status(204));
+    owe(&world.db, vec![dead; 1000]).await;
+    let (dispatcher, shut) = start_shown(&mut world, &[0, 3600]);
+    eventually("it is shut", || async { !shut.get().is_empty() }).await;
+    for _ in 0..20 {
+        let id = owe(&world.db, vec![server.url("/")]).await[0];
+        dispatcher.do_send(DeliveryOwed);
+        eventually("it is delivered", || async {
+            row(&world.db, id).await.status == "delivered"
+        })
+        .await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_url_that_fails_shuts_no_other_url_of_its_receiver() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|seen| Reply::Status(if seen.path == "/bad" { 500 } else { 204 }));
+    let bad = vec![server.url("/bad"); 50];
+    let good = vec![server.url("/good"); 50];
+    owe(&world.db, [bad, good].concat()).await;
+    let (_dispatcher, shut) = start_shown(&mut world, &[0, 3600]);
+    eventually("each is tried", || async { server.count("POST") == 100 }).await;
+    assert_eq!(shut.get(), []);
+}
+
+#[actix_rt::test]
+async fn what_has_waited_as_long_as_its_whole_schedule_is_given_up() {
+    let mut world = World::new(Service::Tts);
+    owe(&world.db, vec![nobody(); 500]).await;
+    let (_dispatcher, _) = start_shown(&mut world, &[0, 10, 20]);
+    let pending = async || {
+        let rows = read_all(&world.db).await;
+        rows.iter().filter(|row| row.status == "pending").count()
+    };
+    for second in 0..200 {
+        world.settle().await;
+        let left = pending().await;
+        assert!(second > 30 || left == 500, "given up after {second} s");
+        if left == 0 {
+            break;
+        }
+        world.advance_ms(1000);
+    }
+    let rows = read_all(&world.db).await;
+    assert!(rows.iter().all(|row| row.status == "exhausted"));
+    let never_tried = rows.iter().filter(|row| row.attempts == 0).count();
+    assert!(never_tried > 400, "{never_tried}");
 }

@@ -5,6 +5,7 @@ mod backend;
 mod checks;
 mod dispatcher;
 mod panics;
+mod retention;
 mod support;
 mod watchdog;
 mod worker;

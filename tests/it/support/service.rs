@@ -141,9 +141,29 @@ impl Service {
         assert!(ready.is_some(), "it never became ready");
     }
 
+    /// Starts it where it is to die before it is ready, and waits until it has.
+    #[track_caller]
+    pub fn start_and_die(&mut self) -> ExitStatus {
+        self.spawn();
+        self.wait()
+    }
+
     /// Whether it came as far as listening; what else goes wrong is a failure.
     #[track_caller]
     fn try_start(&mut self) -> bool {
+        let line = self.spawn();
+        if let Some(url) = line.trim().strip_prefix("listening on http://") {
+            self.address = url.to_owned();
+            return true;
+        }
+        let status = self.wait();
+        let port_is_taken = self.log().contains("cannot be listened on");
+        assert!(port_is_taken, "it did not start, {status}: {}", self.log());
+        false
+    }
+
+    /// Starts the process and gives the first line that it prints.
+    fn spawn(&mut self) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hoiam"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HOIAM")) {
             command.env_remove(name);
@@ -172,14 +192,7 @@ impl Service {
             child,
             log_reader: Some(log_reader),
         });
-        if let Some(url) = line.trim().strip_prefix("listening on http://") {
-            self.address = url.to_owned();
-            return true;
-        }
-        let status = self.wait();
-        let port_is_taken = self.log().contains("cannot be listened on");
-        assert!(port_is_taken, "it did not start, {status}: {}", self.log());
-        false
+        line
     }
 
     /// The `host:port` it listens on.

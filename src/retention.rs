@@ -1,0 +1,371 @@
+//! Retention: what ended long ago is removed, in small batches, files first
+//! and rows later; and files that no row names are swept.
+//!
+//! A row stops naming its file in a commit of its own before the file is
+//! removed, so a row never names a file that is not there. What a crash leaves
+//! in between is a file without a name, which the sweep finds.
+
+pub mod store;
+
+use std::time::{Duration, SystemTime};
+
+use actix::prelude::*;
+use diesel::prelude::QueryResult;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::clock::{Alarm, Millis};
+use crate::db::{Db, StoreError};
+use crate::fault;
+use crate::files::{FileError, Files};
+use crate::supervision::{Drain, spawn_unit};
+use store::{Stage, Subjects};
+
+/// Rows a commit: it holds up nobody for more than some milliseconds.
+const BATCH: usize = 100;
+/// Between two passes at least, so that a pass finds many and not one.
+const GATHER_MS: Millis = 60_000;
+/// How long after a sweep the next one is due.
+const SWEEP_EVERY_MS: Millis = 24 * 3_600_000;
+/// Younger files may be results that are being written.
+const SWEPT_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// How long a pass that failed waits for its next try.
+const STORE_PAUSE_MS: Millis = 60_000;
+
+/// What retention works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// The service's database.
+    pub db: Db,
+    /// Its files.
+    pub files: Files,
+    /// Its table.
+    pub subjects: Subjects,
+    /// `retention.files_s`, from the end of a task or speech.
+    pub files_ms: Millis,
+    /// `retention.rows_s`, likewise.
+    pub rows_ms: Millis,
+}
+
+/// The actor.
+pub struct Retention {
+    parts: Parts,
+    alarm: Alarm,
+    next_sweep_at: Millis,
+    /// Tells the pass that is under way to stop after its batch.
+    stop: watch::Sender<bool>,
+    idle: watch::Sender<bool>,
+    life: u32,
+}
+
+impl Retention {
+    /// Looks once it is started.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            alarm: Alarm::default(),
+            next_sweep_at: Millis::MIN,
+            stop: watch::Sender::new(false),
+            idle: watch::Sender::new(true),
+            life: 0,
+        }
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        if *self.stop.borrow() {
+            return;
+        }
+        self.idle.send_replace(false);
+        let pass = Pass {
+            parts: self.parts.clone(),
+            now: self.parts.db.clock().now(),
+            stop: self.stop.subscribe(),
+        };
+        let began_at = pass.now;
+        let sweeps = self.next_sweep_at <= began_at;
+        let (retention, life) = (ctx.address(), self.life);
+        actix_rt::spawn(async move {
+            let passed = spawn_unit(pass.run(sweeps))
+                .await
+                .unwrap_or_else(|failure| {
+                    log::error!("a retention pass failed: {failure}");
+                    Err(Trouble::Store(StoreError::Panicked))
+                });
+            retention.do_send(Passed {
+                passed,
+                began_at,
+                life,
+            });
+        });
+    }
+}
+
+impl Actor for Retention {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.look(ctx);
+    }
+}
+
+impl Supervised for Retention {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        self.life += 1;
+        self.idle.send_replace(true);
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Due;
+
+impl Handler<Due> for Retention {
+    type Result = ();
+
+    fn handle(&mut self, _: Due, ctx: &mut Self::Context) {
+        self.look(ctx);
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Passed {
+    passed: Result<Done, Trouble>,
+    began_at: Millis,
+    life: u32,
+}
+
+impl Handler<Passed> for Retention {
+    type Result = ();
+
+    fn handle(&mut self, passed: Passed, ctx: &mut Self::Context) {
+        let Passed {
+            passed,
+            began_at,
+            life,
+        } = passed;
+        if life != self.life {
+            return;
+        }
+        self.idle.send_replace(true);
+        let at = match passed {
+            Ok(done) => {
+                done.log(&self.parts);
+                if done.swept.is_some() {
+                    self.next_sweep_at = began_at + SWEEP_EVERY_MS;
+                }
+                done.next_at
+                    .max(began_at + GATHER_MS)
+                    .min(self.next_sweep_at)
+            }
+            Err(trouble) => {
+                log::error!("old results could not be removed: {trouble}");
+                self.parts.db.clock().now() + STORE_PAUSE_MS
+            }
+        };
+        let retention = ctx.address();
+        self.alarm
+            .arm(self.parts.db.clock(), at, move || retention.do_send(Due));
+    }
+}
+
+impl Handler<Drain> for Retention {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
+        self.stop.send_replace(true);
+        self.alarm.disarm();
+        let mut idle = self.idle.subscribe();
+        Box::pin(async move {
+            let ended = async {
+                let _ = idle.wait_for(|idle| *idle).await;
+            };
+            let _ = tokio::time::timeout_at(drain.until, ended).await;
+        })
+    }
+}
+
+/// Why a pass ended early; the next one goes on.
+#[derive(Debug)]
+enum Trouble {
+    Store(StoreError),
+    Files(FileError),
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Files(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<FileError> for Trouble {
+    fn from(error: FileError) -> Self {
+        Self::Files(error)
+    }
+}
+
+/// What a pass has done.
+struct Done {
+    files: usize,
+    rows: usize,
+    /// Files without a name; `None` where it did not look for any.
+    swept: Option<usize>,
+    /// When the next row will have ended long enough ago.
+    next_at: Millis,
+}
+
+impl Done {
+    fn log(&self, parts: &Parts) {
+        let service = parts.db.service();
+        if self.files + self.rows > 0 {
+            log::info!(
+                "{service}: the files of {} old results and {} old rows are removed",
+                self.files,
+                self.rows
+            );
+        }
+        if let Some(swept) = self.swept.filter(|swept| *swept > 0) {
+            log::info!("{service}: {swept} files that no row named are removed");
+        }
+    }
+}
+
+/// One look at everything that may be old.
+struct Pass {
+    parts: Parts,
+    now: Millis,
+    stop: watch::Receiver<bool>,
+}
+
+impl Pass {
+    async fn run(self, sweeps: bool) -> Result<Done, Trouble> {
+        let files = self.remove_files().await?;
+        let rows = self.forget_rows().await?;
+        let swept = if sweeps {
+            Some(self.sweep().await?)
+        } else {
+            None
+        };
+        Ok(Done {
+            files,
+            rows,
+            swept,
+            next_at: self.next_at().await?,
+        })
+    }
+
+    fn stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    async fn due(&self, stage: Stage, kept_ms: Millis) -> Result<Vec<Uuid>, Trouble> {
+        if self.stopping() {
+            return Ok(Vec::new());
+        }
+        let (subjects, before) = (self.parts.subjects, self.now - kept_ms);
+        let due = move |conn: &mut _| subjects.due(conn, stage, before, BATCH);
+        Ok(self.parts.db.read(due).await?)
+    }
+
+    async fn remove_files(&self) -> Result<usize, Trouble> {
+        let Parts {
+            db,
+            files,
+            subjects,
+            files_ms,
+            ..
+        } = &self.parts;
+        let subjects = *subjects;
+        let mut removed = 0;
+        loop {
+            let ids = self.due(Stage::Files, *files_ms).await?;
+            if ids.is_empty() {
+                return Ok(removed);
+            }
+            let cleared = db.write(move |tx| subjects.clear_files(tx, &ids)).await?;
+            fault::point(format_args!("retention.{}.cleared", db.service()));
+            for file in &cleared {
+                files.remove(file).await?;
+            }
+            removed += cleared.len();
+        }
+    }
+
+    async fn forget_rows(&self) -> Result<usize, Trouble> {
+        let Parts {
+            db,
+            subjects,
+            rows_ms,
+            ..
+        } = &self.parts;
+        let subjects = *subjects;
+        let mut forgotten = 0;
+        loop {
+            let ids = self.due(Stage::Rows, *rows_ms).await?;
+            if ids.is_empty() {
+                return Ok(forgotten);
+            }
+            forgotten += db.write(move |tx| subjects.forget(tx, &ids)).await?;
+        }
+    }
+
+    /// Removes files that no row names and that are old enough not to be on
+    /// their way.
+    async fn sweep(&self) -> Result<usize, Trouble> {
+        let Parts {
+            db,
+            files,
+            subjects,
+            ..
+        } = &self.parts;
+        let subjects = *subjects;
+        let before = SystemTime::from(db.clock().wall()) - SWEPT_AFTER;
+        let mut swept = 0;
+        for folder in 0..=u8::MAX {
+            let old = files.older_than(folder, before).await?;
+            for batch in old.chunks(BATCH) {
+                if self.stopping() {
+                    return Ok(swept);
+                }
+                let batch = batch.to_vec();
+                let unnamed = db.read(move |conn| subjects.unnamed(conn, batch)).await?;
+                for file in unnamed {
+                    files.remove(&file).await?;
+                    swept += 1;
+                }
+            }
+        }
+        Ok(swept)
+    }
+
+    async fn next_at(&self) -> Result<Millis, Trouble> {
+        let Parts {
+            db,
+            subjects,
+            files_ms,
+            rows_ms,
+            ..
+        } = &self.parts;
+        let (subjects, now) = (*subjects, self.now);
+        let (files_ms, rows_ms) = (*files_ms, *rows_ms);
+        let next = move |conn: &mut _| -> QueryResult<Millis> {
+            let mut first_of = |stage, kept_ms| {
+                let first = subjects.first_end(conn, stage, now - kept_ms)?;
+                // What has not ended yet will be old in so long at the soonest.
+                QueryResult::Ok(first.map_or(now + kept_ms, |at| at + kept_ms + 1))
+            };
+            Ok(first_of(Stage::Files, files_ms)?.min(first_of(Stage::Rows, rows_ms)?))
+        };
+        Ok(db.read(next).await?)
+    }
+}
