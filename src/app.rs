@@ -25,6 +25,7 @@ use crate::delivery::api::DeliveryState;
 use crate::delivery::attempt::Sender;
 use crate::delivery::check::CheckCache;
 use crate::delivery::dispatcher::{self, CallbackDispatcher, InDelivery, ShutReceivers};
+use crate::edge::admission::{Admission, Bounds};
 use crate::edge::auth::{Gate, gate};
 use crate::edge::health::{self, Health};
 use crate::edge::links::Links;
@@ -270,9 +271,20 @@ fn body_rules(common: &Common, service: Service) -> Rules {
     }
 }
 
-fn max_load(config: &Config) -> (i64, i64) {
+fn admission(config: &Config, db: &Db, files: &Files) -> Admission {
     let bound = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    (bound(config.queue.max_jobs), bound(config.queue.max_bytes))
+    let bounds = Bounds {
+        max_jobs: bound(config.queue.max_jobs),
+        max_bytes: bound(config.queue.max_bytes),
+        min_free_bytes: config.limits.min_free_bytes,
+    };
+    Admission::new(db.clone(), files.clone(), bounds)
+}
+
+/// Not ready while nothing can be kept.
+fn can_keep(admission: &Admission) -> health::Check {
+    let admission = admission.clone();
+    Arc::new(move || admission.reasons())
 }
 
 async fn start_tts(
@@ -296,8 +308,12 @@ async fn start_tts(
         .await
         .map_err(|error| store(&error))?;
     db.load().add(jobs, bytes);
-    let files = Files::open(&config.data_dir.join("files"), Service::Tts)
-        .map_err(|error| failed("the TTS service's files")(&error))?;
+    let files = Files::open(
+        &config.data_dir.join("files"),
+        Service::Tts,
+        common.clock.clone(),
+    )
+    .map_err(|error| failed("the TTS service's files")(&error))?;
     let voices = Voices::new(
         config.tts.aliases.clone(),
         config.tts.default_voices.clone(),
@@ -372,6 +388,7 @@ async fn start_tts(
         retention(config, &db, &files, tts::store::RETAINED),
     );
 
+    let admission = admission(config, &db, &files);
     let state = TtsState {
         db: db.clone(),
         files,
@@ -381,7 +398,7 @@ async fn start_tts(
         policy: common.policy.clone(),
         rules: body_rules(common, Service::Tts),
         body_limit: config.limits.body_bytes,
-        max_load: max_load(config),
+        admission: admission.clone(),
         check_timeout,
         workers,
         dispatcher: dispatcher.clone(),
@@ -399,7 +416,7 @@ async fn start_tts(
         db,
         shut,
         routes,
-        checks: vec![engines_are_there(voices)],
+        checks: vec![engines_are_there(voices), can_keep(&admission)],
     })
 }
 
@@ -434,8 +451,12 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
         .await
         .map_err(|error| failed("the Backend service's database")(&error))?;
     db.load().add(jobs, bytes);
-    let files = Files::open(&config.data_dir.join("files"), Service::Backend)
-        .map_err(|error| failed("the Backend service's files")(&error))?;
+    let files = Files::open(
+        &config.data_dir.join("files"),
+        Service::Backend,
+        common.clock.clone(),
+    )
+    .map_err(|error| failed("the Backend service's files")(&error))?;
     let api_key = config
         .backend
         .tts_api_key
@@ -504,6 +525,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
             .as_str()
             .trim_end_matches('/')
     );
+    let admission = admission(config, &db, &files);
     let state = BackendState {
         db: db.clone(),
         files,
@@ -512,7 +534,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
         policy: common.policy.clone(),
         rules: body_rules(common, Service::Backend),
         body_limit: config.limits.body_bytes,
-        max_load: max_load(config),
+        admission: admission.clone(),
         report_to,
         secrets: Arc::clone(&common.secrets),
         hints: backend::Hints {
@@ -534,7 +556,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
         db,
         shut,
         routes,
-        checks: Vec::new(),
+        checks: vec![can_keep(&admission)],
     })
 }
 

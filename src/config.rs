@@ -245,6 +245,8 @@ pub struct Retention {
 pub struct Limits {
     /// The largest request body.
     pub body_bytes: usize,
+    /// What stays free on the disk for what is accepted already.
+    pub min_free_bytes: u64,
 }
 
 /// One key as `hoiam config` shows it; secrets are hidden.

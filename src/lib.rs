@@ -19,7 +19,7 @@
 //! | [`delivery`] | callbacks and callback checks, of both |
 //! | [`speech`] | text to sound and subtitles; pure |
 //! | [`synthesizer`] | both ends of the child process that speaks |
-//! | [`db`], [`files`] | where state and results are kept |
+//! | [`db`], [`files`], [`trouble`] | where state and results are kept, and whether they can be |
 //! | [`retention`] | how long they are kept |
 //! | [`outbound`] | every outgoing connection |
 //! | [`edge`] | what both HTTP edges share |
@@ -44,4 +44,5 @@ pub mod retention;
 pub mod speech;
 pub mod supervision;
 pub mod synthesizer;
+pub mod trouble;
 pub mod tts;

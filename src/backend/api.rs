@@ -19,6 +19,7 @@ use crate::db::Db;
 use crate::db::list::{self, Cursor};
 use crate::delivery::DeliveryOwed;
 use crate::delivery::api::{self as deliveries, DeliveryState};
+use crate::edge::admission::Admission;
 use crate::edge::files::{Kept, Wanted, serve};
 use crate::edge::problem::Answer;
 use crate::edge::query::Query;
@@ -44,8 +45,8 @@ pub struct BackendState {
     pub rules: Rules,
     /// `limits.body_bytes`.
     pub body_limit: usize,
-    /// `queue.max_jobs` and `queue.max_bytes`.
-    pub max_load: (i64, i64),
+    /// Lets texts in.
+    pub admission: Admission,
     /// Where the TTS service is to report.
     pub report_to: String,
     /// All verify.
@@ -151,7 +152,7 @@ async fn submit(
     request: &HttpRequest,
     new: New,
 ) -> Result<HttpResponse, Answer> {
-    request::admit(&state.db, state.max_load, &new.request.create.text)?;
+    state.admission.admit(&new.request.create.text)?;
     let wait = request::preferred_wait(request);
     let live = wait.map(|_| state.db.subscribe());
     let hints = state.hints.clone();

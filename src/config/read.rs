@@ -298,9 +298,11 @@ fn read_retention(reader: &mut Reader) -> Option<Retention> {
 }
 
 fn read_limits(reader: &mut Reader) -> Option<Limits> {
-    let body_bytes = reader.one("limits.body_bytes", values::bytes(16_384..=64 << 20))?;
+    let body_bytes = reader.one("limits.body_bytes", values::bytes(16_384..=64 << 20));
+    let min_free_bytes = reader.one("limits.min_free_bytes", values::bytes(0..=1 << 40));
     Some(Limits {
-        body_bytes: usize::try_from(body_bytes).ok()?,
+        body_bytes: usize::try_from(body_bytes?).ok()?,
+        min_free_bytes: min_free_bytes?,
     })
 }
 

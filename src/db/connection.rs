@@ -49,13 +49,23 @@ impl std::fmt::Display for OpenError {
                 lock.display()
             ),
             Self::Failed { path, detail } => {
-                write!(f, "{} cannot be opened: {detail}", path.display())
+                write!(f, "{} cannot be opened: {detail}", path.display())?;
+                if is_damage(detail) {
+                    f.write_str(". It is damaged: put a backup in its place, or move it away to begin with an empty one")?;
+                }
+                Ok(())
             }
         }
     }
 }
 
 impl std::error::Error for OpenError {}
+
+/// Whether a reason is one that passes only with another file: SQLITE_CORRUPT
+/// and SQLITE_NOTADB, in the words of sqlite3_errstr.
+pub(super) fn is_damage(reason: &str) -> bool {
+    reason.contains("malformed") || reason.contains("not a database")
+}
 
 /// A database whose lock is held and whose schema is current.
 pub struct Opened {
@@ -106,6 +116,13 @@ pub enum Standing {
     Older(usize),
 }
 
+/// What SQLite's own check of a whole file has found: "ok", or the first fault.
+#[derive(QueryableByName)]
+struct Said {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    quick_check: String,
+}
+
 /// Looks at a database without changing it, under its lock.
 ///
 /// # Errors
@@ -120,6 +137,12 @@ pub fn inspect(path: &Path) -> Result<Standing, OpenError> {
         detail,
     };
     let mut conn = connect(path, false).map_err(|error| failed(error.to_string()))?;
+    let said: Said = diesel::sql_query("PRAGMA quick_check(1)")
+        .get_result(&mut conn)
+        .map_err(|error| failed(error.to_string()))?;
+    if said.quick_check != "ok" {
+        return Err(failed(format!("malformed: {}", said.quick_check)));
+    }
     match outstanding(&mut conn).map_err(failed)? {
         0 => Ok(Standing::Current),
         more => Ok(Standing::Older(more)),

@@ -5,25 +5,33 @@
 //! fails, it is rolled back and its commands run one by one, so that each
 //! gets its own answer. Verbs are therefore `FnMut`: they may run twice, and
 //! only the second run counts.
+//!
+//! If it is the disk that failed, all get the same answer, [`Db::trouble`] says
+//! so, and the writer tries by itself each second whether it can write again.
+//! A file that SQLite has found damaged is written no more.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use crossbeam_channel::{Receiver, Sender};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use diesel::connection::TransactionManager;
 use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use tokio::sync::{broadcast, oneshot, watch};
 
 use super::Id;
-use super::connection::{CLOCK_KEY, Conn, connect};
+use super::connection::{CLOCK_KEY, Conn, connect, is_damage};
 use super::history::newest_event;
 use super::schema::{events, meta};
 use crate::clock::{Clock, Millis};
 use crate::contract::{DeliveryAttempt, Event, EventType, Problem, Service};
 use crate::fault::{self, When};
+use crate::trouble::Trouble;
 use uuid::Uuid;
 
 /// How many commands one transaction may hold: enough to spread a sync over
@@ -33,6 +41,9 @@ const MAX_BATCH: usize = 256;
 const READERS: usize = 2;
 /// How long an outcome that could not be kept waits for its next try.
 const RETRY_MS: Millis = 1000;
+/// How long a writer that could not write waits for work before it tries
+/// without any.
+const PROBE: Duration = Duration::from_secs(1);
 /// Events that a slow stream may lag behind before it reads the table again.
 const EVENT_BACKLOG: usize = 4096;
 /// The row of `meta` that keeps the id of the newest event there has been.
@@ -64,7 +75,6 @@ impl std::error::Error for StoreError {}
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        log::error!("{error}");
         match error {
             StoreError::Unavailable(_) | StoreError::Closed => Self::new(
                 crate::contract::Code::Unavailable,
@@ -252,6 +262,7 @@ pub struct Db {
     events: broadcast::Sender<(Uuid, Event)>,
     load: Arc<Load>,
     committed_at: Arc<AtomicI64>,
+    trouble: Trouble,
     clock: Clock,
 }
 
@@ -291,8 +302,7 @@ impl Db {
     {
         loop {
             match self.write(verb.clone()).await {
-                Err(StoreError::Unavailable(detail)) => {
-                    log::error!("an outcome waits for the store: {detail}");
+                Err(StoreError::Unavailable(_)) => {
                     self.clock.sleep_until(self.clock.now() + RETRY_MS).await;
                 }
                 result => return result,
@@ -337,6 +347,12 @@ impl Db {
         self.service
     }
 
+    /// What keeps the writer from writing, if anything does.
+    #[must_use]
+    pub fn trouble(&self) -> &Trouble {
+        &self.trouble
+    }
+
     /// How much open work there is.
     #[must_use]
     pub fn load(&self) -> &Load {
@@ -375,8 +391,35 @@ fn closed() -> StoreError {
     StoreError::Closed
 }
 
-fn unavailable(error: &diesel::result::Error) -> StoreError {
+fn unavailable(error: &QueryError) -> StoreError {
+    log::error!("the database refuses a verb: {error}");
     StoreError::Unavailable(error.to_string())
+}
+
+/// What SQLite says when not the verb was at fault but the file or the disk
+/// under it: SQLITE_FULL, _IOERR, _READONLY, _BUSY, _CORRUPT, _NOTADB and
+/// _CANTOPEN, in the words of sqlite3_errstr. diesel passes on no codes.
+const DISK_FAULTS: [&str; 7] = [
+    "database or disk is full",
+    "disk I/O error",
+    "attempt to write a readonly database",
+    "database is locked",
+    "database disk image is malformed",
+    "file is not a database",
+    "unable to open database file",
+];
+
+fn disk_fault(error: &QueryError) -> Option<String> {
+    match error {
+        QueryError::DatabaseError(DatabaseErrorKind::Unknown, said) => {
+            let said = said.message();
+            let known = DISK_FAULTS.iter().any(|fault| said.starts_with(fault));
+            known.then(|| said.to_owned())
+        }
+        QueryError::RollbackErrorOnCommit { commit_error, .. } => disk_fault(commit_error),
+        QueryError::BrokenTransactionManager => Some(error.to_string()),
+        _ => None,
+    }
 }
 
 /// Starts the threads. The lock lives as long as the writer.
@@ -393,6 +436,7 @@ pub(super) fn start(
     let (alive, ended) = watch::channel(());
     let load = Arc::new(Load::default());
     let committed_at = Arc::new(AtomicI64::new(Millis::MIN));
+    let trouble = Trouble::none_at(format!("the {service} service's database"));
     let last_event = last_event(&mut writer).map_err(|error| error.to_string())?;
     for number in 0..READERS {
         let conn = connect(&path, true).map_err(|error| error.to_string())?;
@@ -410,6 +454,8 @@ pub(super) fn start(
         load: Arc::clone(&load),
         committed_at: Arc::clone(&committed_at),
         last_event,
+        trouble: trouble.clone(),
+        damage: None,
         _lock: lock,
         _alive: alive,
     };
@@ -422,6 +468,7 @@ pub(super) fn start(
         events,
         load,
         committed_at,
+        trouble,
         clock,
     })
 }
@@ -460,12 +507,26 @@ struct Writer {
     load: Arc<Load>,
     committed_at: Arc<AtomicI64>,
     last_event: i64,
+    trouble: Trouble,
+    /// Nothing is written after this was found.
+    damage: Option<String>,
     _lock: File,
     _alive: watch::Sender<()>,
 }
 
+/// What a transaction writes of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// Nothing if its verbs change nothing.
+    Changes,
+    /// The clock's anchor, to see whether anything can be written.
+    Anchor,
+}
+
 /// What a commit leaves for the time after it.
 struct Committed {
+    /// Whether the disk has taken it.
+    wrote: bool,
     at: Millis,
     last_event: i64,
     events: Vec<(Uuid, Event)>,
@@ -476,7 +537,15 @@ impl Writer {
     fn run(mut self, queue: &Receiver<Work>) {
         let mut open = true;
         while open {
-            let Ok(first) = queue.recv() else { break };
+            let first = match self.next(queue) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => {
+                    // The answer is in `trouble`.
+                    let _ = self.attempt(&mut [], Keep::Anchor);
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             let mut batch = Vec::new();
             for work in std::iter::once(first).chain(queue.try_iter().take(MAX_BATCH - 1)) {
                 match work {
@@ -490,8 +559,16 @@ impl Writer {
         let _ = diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.conn);
     }
 
+    fn next(&self, queue: &Receiver<Work>) -> Result<Work, RecvTimeoutError> {
+        if self.trouble.is_met() {
+            queue.recv_timeout(PROBE)
+        } else {
+            queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        }
+    }
+
     fn commit(&mut self, mut batch: Vec<Box<dyn Command>>) {
-        match self.attempt(&mut batch) {
+        match self.attempt(&mut batch, Keep::Changes) {
             Ok(committed) => {
                 fault::commit(When::After, &committed.events);
                 self.publish(committed);
@@ -499,7 +576,8 @@ impl Writer {
                     command.answer(Ok(()));
                 }
             }
-            Err(error) if batch.len() == 1 => {
+            // No verb is to blame, so none would do better alone.
+            Err(error) if batch.len() == 1 || self.trouble.is_met() => {
                 for command in batch {
                     command.answer(Err(error.clone()));
                 }
@@ -513,7 +591,11 @@ impl Writer {
     }
 
     /// One transaction over the whole batch.
-    fn attempt(&mut self, batch: &mut [Box<dyn Command>]) -> Result<Committed, StoreError> {
+    fn attempt(
+        &mut self,
+        batch: &mut [Box<dyn Command>],
+        keep: Keep,
+    ) -> Result<Committed, StoreError> {
         self.reopen_if_broken()?;
         let service = self.service;
         let now = self.clock.now();
@@ -540,11 +622,13 @@ impl Writer {
                     ..
                 } = tx;
                 // A batch that changed nothing must not cost a sync.
-                if total_changes_of(conn)? != before {
+                let wrote = keep == Keep::Anchor || total_changes_of(conn)? != before;
+                if wrote {
                     keep_anchor(conn, &anchor)?;
                 }
                 fault::commit(When::Before, &events);
                 Ok(Committed {
+                    wrote,
                     at: now,
                     last_event,
                     events,
@@ -553,23 +637,57 @@ impl Writer {
             })
         }));
         match attempt {
-            Ok(result) => result.map_err(|error: diesel::result::Error| unavailable(&error)),
+            Ok(Ok(committed)) => {
+                if committed.wrote {
+                    self.trouble.end();
+                }
+                Ok(committed)
+            }
+            Ok(Err(error)) => Err(self.failed(&error)),
             Err(_) => {
                 // The statement in hand is in an unknown state.
-                self.conn = reopen(&self.path)?;
+                self.reopen()?;
                 Err(StoreError::Panicked)
             }
         }
     }
 
+    fn failed(&mut self, error: &QueryError) -> StoreError {
+        match disk_fault(error) {
+            Some(reason) => self.unavailable(reason),
+            None => unavailable(error),
+        }
+    }
+
+    fn unavailable(&mut self, reason: String) -> StoreError {
+        let _ = self.trouble.begin(&reason);
+        if is_damage(&reason) {
+            self.damage = Some(reason.clone());
+        }
+        StoreError::Unavailable(reason)
+    }
+
     fn reopen_if_broken(&mut self) -> Result<(), StoreError> {
         use diesel::connection::AnsiTransactionManager as Manager;
+        if let Some(reason) = &self.damage {
+            return Err(StoreError::Unavailable(reason.clone()));
+        }
         let in_doubt =
             <Manager as TransactionManager<Conn>>::is_broken_transaction_manager(&mut self.conn);
         if in_doubt {
-            self.conn = reopen(&self.path)?;
+            self.reopen()?;
         }
         Ok(())
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        match connect(&self.path, false) {
+            Ok(conn) => {
+                self.conn = conn;
+                Ok(())
+            }
+            Err(error) => Err(self.unavailable(error.to_string())),
+        }
     }
 
     fn publish(&mut self, committed: Committed) {
@@ -582,10 +700,6 @@ impl Writer {
             }
         }
     }
-}
-
-fn reopen(path: &Path) -> Result<Conn, StoreError> {
-    connect(path, false).map_err(|error| StoreError::Unavailable(error.to_string()))
 }
 
 #[diesel::declare_sql_function]

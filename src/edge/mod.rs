@@ -1,6 +1,7 @@
 //! What both HTTP edges share: keys, limits, request ids, problem answers,
 //! health, files, event streams.
 
+pub mod admission;
 pub mod auth;
 pub mod files;
 pub mod health;

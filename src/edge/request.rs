@@ -198,20 +198,3 @@ pub fn created(
         .insert_header((header::LOCATION, location))
         .json(resource)
 }
-
-/// Lets a text in while there is room for it, decided before anything is
-/// stored.
-///
-/// # Errors
-/// `queue_full`.
-pub fn admit(db: &Db, (max_jobs, max_bytes): (i64, i64), text: &str) -> Result<(), Problem> {
-    let bytes = i64::try_from(text.len()).unwrap_or(i64::MAX);
-    let load = db.load();
-    if load.jobs() < max_jobs && load.bytes().saturating_add(bytes) <= max_bytes {
-        return Ok(());
-    }
-    Err(Problem::new(
-        Code::QueueFull,
-        "The queue is full (queue.max_jobs, queue.max_bytes).",
-    ))
-}

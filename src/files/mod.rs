@@ -5,6 +5,7 @@
 //! under the name they keep: `object_store` writes under another name first,
 //! which the row's claim makes needless, and that costs a sync more.
 
+mod space;
 mod spool;
 
 use std::os::unix::fs::MetadataExt as _;
@@ -20,10 +21,16 @@ use object_store::path::Path as Key;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use uuid::Uuid;
 
+use crate::clock::{Clock, Millis};
 use crate::contract::Service;
+use crate::trouble::Trouble;
 
+pub use space::free_bytes;
 use spool::Place;
 pub use spool::{Spool, Stored};
+
+/// How long after a file could not be written it is tried with another.
+const PROBE_MS: Millis = 1000;
 
 /// Why a file could not be kept or read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +74,8 @@ pub struct Files {
     folder: Arc<PathBuf>,
     sync_folders: bool,
     service: Service,
+    trouble: Trouble,
+    clock: Clock,
 }
 
 /// A part of a file, with what a range answer needs.
@@ -86,7 +95,7 @@ impl Files {
     ///
     /// # Errors
     /// When a folder cannot be made.
-    pub fn open(folder: &Path, service: Service) -> Result<Self, FileError> {
+    pub fn open(folder: &Path, service: Service, clock: Clock) -> Result<Self, FileError> {
         for byte in 0..=u8::MAX {
             std::fs::create_dir_all(folder.join(service.as_str()).join(format!("{byte:02x}")))?;
         }
@@ -96,7 +105,49 @@ impl Files {
             folder: Arc::new(folder.to_owned()),
             sync_folders: !names_are_synced_with_files(folder),
             service,
+            trouble: Trouble::none_at(format!("the {service} service's folder of files")),
+            clock,
         })
+    }
+
+    /// What keeps files from being written, if anything does.
+    #[must_use]
+    pub fn trouble(&self) -> &Trouble {
+        &self.trouble
+    }
+
+    /// What is free on the disk, where that can be found out.
+    #[must_use]
+    pub fn free_bytes(&self) -> Option<u64> {
+        free_bytes(&self.folder).ok()
+    }
+
+    /// Keeps in mind what came of writing. The first failure starts a trial
+    /// each second, since those who wait for it to end send no work.
+    fn note<T>(&self, written: std::io::Result<T>) -> Result<T, FileError> {
+        match &written {
+            Ok(_) => self.trouble.end(),
+            Err(error) => {
+                if self.trouble.begin(&error.to_string()) {
+                    let files = self.clone();
+                    actix_rt::spawn(async move { files.try_until_it_works().await });
+                }
+            }
+        }
+        Ok(written?)
+    }
+
+    async fn try_until_it_works(&self) {
+        let trial = self.folder.join(format!("{}/.trial", self.service));
+        while self.trouble.is_met() {
+            let due = self.clock.now() + PROBE_MS;
+            self.clock.sleep_until(due).await;
+            let trial = trial.clone();
+            match spool::blocking(move || spool::try_to_write(&trial)).await {
+                Ok(()) => self.trouble.end(),
+                Err(error) => log::debug!("files still cannot be written: {error}"),
+            }
+        }
     }
 
     /// The key of a result. The number of the claim is in it, so that two
@@ -110,11 +161,12 @@ impl Files {
     /// An empty place to gather the result with this key in.
     #[must_use]
     pub fn spool(&self, key: &str) -> Spool {
-        Spool::new(Place {
+        let place = Place {
             path: self.folder.join(key),
             service: self.service,
             sync_folder: self.sync_folders,
-        })
+        };
+        Spool::new(self.clone(), place)
     }
 
     /// Reads a file or a part of it.

@@ -3,12 +3,12 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::FileError;
+use super::{FileError, Files};
 use crate::contract::Service;
 use crate::fault;
 
@@ -18,6 +18,7 @@ const IN_MEMORY: usize = 1024 * 1024;
 /// A result that is being gathered. Dropping it leaves nothing behind; what a
 /// killed process leaves is named by no row.
 pub struct Spool {
+    files: Files,
     place: Place,
     memory: Vec<Bytes>,
     bytes_in_memory: usize,
@@ -44,8 +45,9 @@ pub struct Stored {
 }
 
 impl Spool {
-    pub(super) fn new(place: Place) -> Self {
+    pub(super) fn new(files: Files, place: Place) -> Self {
         Self {
+            files,
             place,
             memory: Vec::new(),
             bytes_in_memory: 0,
@@ -72,7 +74,7 @@ impl Spool {
                 .try_for_each(|bytes| file.handle.write_all(bytes))?;
             Ok(file)
         };
-        self.file = Some(blocking(append).await?);
+        self.file = Some(self.files.note(blocking(append).await)?);
         Ok(())
     }
 
@@ -83,16 +85,17 @@ impl Spool {
     /// What the file system says; nothing is under the key then.
     pub async fn store(self, head: Vec<u8>) -> Result<Stored, FileError> {
         let Self {
+            files,
             place,
             memory,
             file,
             ..
         } = self;
-        blocking(move || match file {
+        let stored = blocking(move || match file {
             None => store_memory(place, memory, &head),
             Some(file) => store_file(file, &head),
-        })
-        .await
+        });
+        files.note(stored.await)
     }
 }
 
@@ -186,13 +189,21 @@ impl Drop for Unfinished {
     }
 }
 
-async fn blocking<T: Send + 'static>(
+/// Writes and removes a file as large as what is gathered in memory.
+pub(super) fn try_to_write(path: &Path) -> io::Result<()> {
+    let written = File::create(path).and_then(|mut file| {
+        file.write_all(&vec![0; IN_MEMORY])?;
+        file.sync_all()
+    });
+    let removed = std::fs::remove_file(path);
+    written.and(removed)
+}
+
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, FileError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(FileError::from),
-        Err(error) => Err(FileError::Failed(error.to_string())),
-    }
+) -> io::Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|panic| Err(io::Error::other(panic)))
 }
 
 /// Lower-case hex.
@@ -213,6 +224,7 @@ mod tests {
     use bytes::Bytes;
     use futures_util::TryStreamExt;
 
+    use crate::clock::Clock;
     use crate::contract::Service;
     use crate::files::Files;
 
@@ -232,7 +244,7 @@ mod tests {
 
     async fn round_trip(chunks: usize, size: usize) {
         let folder = tempfile::tempdir().unwrap();
-        let files = Files::open(folder.path(), Service::Tts).unwrap();
+        let files = Files::open(folder.path(), Service::Tts, Clock::manual(0).0).unwrap();
         let key = files.key(uuid::Uuid::now_v7(), 1, "wav");
         let mut spool = files.spool(&key);
         for number in 0..chunks {
@@ -264,7 +276,7 @@ mod tests {
     #[actix_rt::test]
     async fn a_large_result_that_is_given_up_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
-        let files = Files::open(folder.path(), Service::Tts).unwrap();
+        let files = Files::open(folder.path(), Service::Tts, Clock::manual(0).0).unwrap();
         let mut spool = files.spool(&files.key(uuid::Uuid::now_v7(), 1, "wav"));
         for number in 0..12 {
             spool.append(chunk(number, 100_003)).await.unwrap();
@@ -277,7 +289,7 @@ mod tests {
     #[actix_rt::test]
     async fn a_result_is_never_written_over_another() {
         let folder = tempfile::tempdir().unwrap();
-        let files = Files::open(folder.path(), Service::Tts).unwrap();
+        let files = Files::open(folder.path(), Service::Tts, Clock::manual(0).0).unwrap();
         let key = files.key(uuid::Uuid::now_v7(), 1, "wav");
         for allowed in [true, false] {
             let mut spool = files.spool(&key);

@@ -22,6 +22,7 @@ use crate::delivery::api::{self as deliveries, DeliveryState};
 use crate::delivery::check::{CheckCache, Finding};
 use crate::delivery::dispatcher::CheckNow;
 use crate::delivery::{CallbackDispatcher, CheckOwed, DeliveryOwed};
+use crate::edge::admission::Admission;
 use crate::edge::files::{Kept, Wanted, serve};
 use crate::edge::problem::Answer;
 use crate::edge::query::Query;
@@ -49,8 +50,8 @@ pub struct TtsState {
     pub rules: Rules,
     /// `limits.body_bytes`.
     pub body_limit: usize,
-    /// `queue.max_jobs` and `queue.max_bytes`.
-    pub max_load: (i64, i64),
+    /// Lets texts in.
+    pub admission: Admission,
     /// `callback.check_timeout_s`.
     pub check_timeout: Duration,
     /// Told of jobs.
@@ -168,7 +169,7 @@ fn read(
     faults.into_result()?;
     let resolved = resolved
         .ok_or_else(|| Problem::new(Code::Unavailable, "No voice is set for this language."))?;
-    request::admit(&state.db, state.max_load, &create.text)?;
+    state.admission.admit(&create.text)?;
     let check = match &create.callback_url {
         Some(url) if create.callback_check != Some(false) => match state.checks.known(url) {
             Some(Finding::Open) => CheckState::Open,

@@ -246,6 +246,10 @@ impl TtsWorker {
         if self.claiming || !self.again || !self.child_is_ready || has_enough {
             return;
         }
+        if self.parts.files.trouble().is_met() {
+            // What is spoken now could not be kept. The job stays queued.
+            return self.rest(ctx, PAUSE);
+        }
         self.claiming = true;
         self.again = false;
         let most = ahead.saturating_sub(self.claimed.len()).max(1);

@@ -14,6 +14,7 @@ mod chain;
 mod cli;
 mod crashes;
 mod deadlines;
+mod disks;
 mod hand_over;
 mod listen;
 mod refusals;

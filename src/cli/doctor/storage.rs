@@ -1,14 +1,13 @@
 //! The data folder and what is in it.
 
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Check, Status};
 use crate::config::{Config, ensure_secret, secret_path};
 use crate::contract::Service;
 use crate::db::{self, OpenError, Standing};
+use crate::files::free_bytes;
 
 /// Room for some hours of audio, and for a queue as large as it may be.
 const AMPLE_BYTES: u64 = 2_000_000_000;
@@ -86,23 +85,6 @@ fn free_space(folder: &Path) -> Check {
             way_out,
         ),
     }
-}
-
-/// What others than root may still write on the disk of `path`.
-#[expect(
-    unsafe_code,
-    reason = "the standard library has no safe call for statvfs"
-)]
-fn free_bytes(path: &Path) -> io::Result<u64> {
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
-    let mut found = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
-    // SAFETY: `path` is a C string and `found` is writable for the whole call.
-    if unsafe { libc::statvfs(path.as_ptr(), found.as_mut_ptr()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: zeroed is a valid statvfs, and the call has filled it.
-    let found = unsafe { found.assume_init() };
-    Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 fn database(path: &Path) -> Check {

@@ -18,7 +18,12 @@ pub fn start(world: &mut World, server: &Server) -> (Addr<Backend>, Heard) {
     let (probe, heard) = Probe::start();
     let parts = Parts {
         db: world.db.clone(),
-        files: Files::open(&world.folder.path().join("files"), Service::Backend).unwrap(),
+        files: Files::open(
+            &world.folder.path().join("files"),
+            Service::Backend,
+            world.db.clock().clone(),
+        )
+        .unwrap(),
         tts: tts_client(server),
         dispatcher: probe.recipient(),
         progress: ProgressBoard::new(world.db.clone()),

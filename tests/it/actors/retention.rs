@@ -23,7 +23,12 @@ const ROWS_MS: i64 = 30 * 86_400_000;
 const GATHER_MS: i64 = 60_000;
 
 fn files(world: &World) -> Files {
-    Files::open(&world.folder.path().join("files"), Service::Tts).unwrap()
+    Files::open(
+        &world.folder.path().join("files"),
+        Service::Tts,
+        world.db.clock().clone(),
+    )
+    .unwrap()
 }
 
 fn start(world: &mut World) -> Addr<Retention> {

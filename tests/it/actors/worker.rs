@@ -36,7 +36,12 @@ pub fn start_with(world: &mut World, settings: Settings) -> (Addr<TtsWorker>, He
     let parts = Parts {
         number: 0,
         db: world.db.clone(),
-        files: Files::open(&world.folder.path().join("files"), Service::Tts).unwrap(),
+        files: Files::open(
+            &world.folder.path().join("files"),
+            Service::Tts,
+            world.db.clock().clone(),
+        )
+        .unwrap(),
         voices: Voices::new([].into(), [].into()),
         progress: ProgressBoard::new(world.db.clone()),
         dispatcher: probe.recipient(),

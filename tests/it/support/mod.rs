@@ -7,6 +7,7 @@
 //! condition, and fail after [`PATIENCE`].
 
 pub mod chain;
+pub mod disk;
 pub mod http;
 pub mod peer;
 pub mod service;

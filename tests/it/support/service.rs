@@ -7,8 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use tempfile::TempDir;
-
+use super::disk::Disk;
 use super::http::Client;
 use super::signed::SECRET;
 use super::{eventually, look_until};
@@ -84,9 +83,15 @@ impl Setup {
     /// is ready.
     #[track_caller]
     pub fn start(self) -> Service {
+        self.start_on(Disk::plain())
+    }
+
+    /// The same, with its data on a disk of the test's own.
+    #[track_caller]
+    pub fn start_on(self, disk: Disk) -> Service {
         let mut service = Service {
             setup: self,
-            folder: tempfile::tempdir().expect("a data folder"),
+            disk,
             address: "127.0.0.1:0".to_owned(),
             process: None,
             log: Arc::default(),
@@ -104,7 +109,7 @@ struct Process {
 /// A service under test. Dropped, it is killed and its folder removed.
 pub struct Service {
     setup: Setup,
-    folder: TempDir,
+    disk: Disk,
     address: String,
     process: Option<Process>,
     log: Arc<Mutex<String>>,
@@ -164,7 +169,7 @@ impl Service {
 
     /// Starts the process and gives the first line that it prints.
     fn spawn(&mut self) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hoiam"));
+        let mut command = self.disk.command(env!("CARGO_BIN_EXE_hoiam"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HOIAM")) {
             command.env_remove(name);
         }
@@ -179,7 +184,7 @@ impl Service {
             .args(["serve", "--role", self.setup.role.as_str()])
             .args(["--listen", &self.address])
             .arg("--data-dir")
-            .arg(self.folder.path())
+            .arg(self.disk.folder_of_service())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -222,7 +227,12 @@ impl Service {
 
     /// The data folder.
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        self.disk.folder()
+    }
+
+    /// What the data folder is on.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     /// The id of the process.

@@ -1,0 +1,77 @@
+//! Who is let in: nothing is accepted that there is no room for or that cannot
+//! be kept. Decided before anything is stored.
+
+use std::sync::Arc;
+
+use crate::contract::{Code, Problem};
+use crate::db::Db;
+use crate::files::Files;
+
+/// What limits what a service accepts.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Open jobs at most.
+    pub max_jobs: i64,
+    /// Bytes of their texts at most.
+    pub max_bytes: i64,
+    /// Bytes that stay free on the disk for what is accepted already.
+    pub min_free_bytes: u64,
+}
+
+/// One service's door. Cheap to clone.
+#[derive(Clone)]
+pub struct Admission(Arc<Door>);
+
+struct Door {
+    db: Db,
+    files: Files,
+    bounds: Bounds,
+}
+
+impl Admission {
+    /// A door with these bounds.
+    #[must_use]
+    pub fn new(db: Db, files: Files, bounds: Bounds) -> Self {
+        Self(Arc::new(Door { db, files, bounds }))
+    }
+
+    /// Lets a text in.
+    ///
+    /// # Errors
+    /// `unavailable` while it could not be kept, `queue_full` while there is no
+    /// room for it.
+    pub fn admit(&self, text: &str) -> Result<(), Problem> {
+        if let Some(reason) = self.reasons().into_iter().next() {
+            let detail = format!("Nothing can be kept just now: {reason}. Try again.");
+            return Err(Problem::new(Code::Unavailable, detail));
+        }
+        let bytes = i64::try_from(text.len()).unwrap_or(i64::MAX);
+        let (load, bounds) = (self.0.db.load(), self.0.bounds);
+        if load.jobs() < bounds.max_jobs && load.bytes().saturating_add(bytes) <= bounds.max_bytes {
+            return Ok(());
+        }
+        Err(Problem::new(
+            Code::QueueFull,
+            "The queue is full (queue.max_jobs, queue.max_bytes).",
+        ))
+    }
+
+    /// Why nothing can be kept, for people; empty when it can. No path is in
+    /// it, since clients read it too.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        let Door { db, files, bounds } = &*self.0;
+        let little = files
+            .free_bytes()
+            .filter(|free| *free < bounds.min_free_bytes);
+        let little = little.map(|free| {
+            format!(
+                "the disk has {} MB free, of the {} MB that are kept for what was accepted before (limits.min_free_bytes)",
+                free / 1_000_000,
+                bounds.min_free_bytes / 1_000_000
+            )
+        });
+        let troubles = [db.trouble().reason(), files.trouble().reason(), little];
+        troubles.into_iter().flatten().collect()
+    }
+}

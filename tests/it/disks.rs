@@ -1,0 +1,260 @@
+//! The disk is full, read-only or broken, the database is locked or damaged:
+//! the service says so, accepts nothing it cannot keep, loses nothing it has
+//! accepted, and goes on by itself.
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use serde_json::json;
+
+use crate::support::disk::Disk;
+use crate::support::service::Setup;
+use crate::support::{Peer, Service, eventually};
+
+fn service() -> Setup {
+    Service::all()
+        .set("callback.schedule", "0,1,1,1,1,1,1,1,1,1,1")
+        .set("limits.min_free_bytes", 0)
+}
+
+/// What was promised while the disk was well and ill.
+struct Client {
+    receiver: Peer,
+    /// Paths of tasks with a 202.
+    accepted: Vec<String>,
+}
+
+impl Client {
+    fn new() -> Self {
+        Self {
+            receiver: Peer::receiver(),
+            accepted: Vec::new(),
+        }
+    }
+
+    /// Submits one; whether it was accepted, or refused as it should be.
+    #[track_caller]
+    fn submit(&mut self, service: &Service, voice: &str) -> bool {
+        let body = json!({"text": "Xin chào.", "voice": voice, "format": "wav",
+            "callback_url": self.receiver.url("/hook")});
+        let answer = service.client().post("/v1/tasks", &body);
+        if answer.status == 202 {
+            let task = answer.json();
+            let id = task["id"].as_str().expect("an id");
+            self.accepted.push(format!("/v1/tasks/{id}"));
+            return true;
+        }
+        assert!(answer.header("retry-after").is_some());
+        answer.expect_problem(503, "unavailable");
+        false
+    }
+
+    /// Every accepted task has ended well, was told, and has its files.
+    #[track_caller]
+    fn assert_nothing_is_lost(&self, service: &Service) {
+        let client = service.client();
+        for task in &self.accepted {
+            let done = client.wait_for_status(task, "completed");
+            let audio = client.get(&format!("{task}/audio.wav")).expect(200);
+            assert_eq!(done["audio"]["bytes"], audio.body().len());
+            assert_eq!(client.times_reached(task, "completed"), 1);
+        }
+        let told = self
+            .receiver
+            .wait_for_callbacks("task.completed", self.accepted.len());
+        let mut ids: Vec<_> = told
+            .iter()
+            .map(|told| told.header("webhook-id").expect("an id").to_owned())
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), self.accepted.len());
+        let listed = client.get("/v1/tasks?limit=100").expect(200).json();
+        let listed = listed["items"].as_array().expect("items").len();
+        assert_eq!(listed, self.accepted.len(), "what was refused is not there");
+    }
+}
+
+/// Ready, or the reasons why not.
+fn reasons(service: &Service) -> Option<String> {
+    let answer = service.client().get("/health/ready");
+    (answer.status == 503).then(|| answer.json()["reasons"].to_string())
+}
+
+/// Has a disk fail under a service at work and heal again.
+#[track_caller]
+fn survives(service: Service, said: &str, fail: impl Fn(&Service), heal: impl Fn(&Service)) {
+    let mut client = Client::new();
+    for _ in 0..3 {
+        assert!(client.submit(&service, "test/silence"));
+        assert!(client.submit(&service, "test/slow-1500"));
+    }
+    fail(&service);
+    // What room is left in the files that are there may still be used.
+    eventually("a task is refused", || {
+        (!client.submit(&service, "test/silence")).then_some(())
+    });
+    let told = eventually("it says why", || reasons(&service));
+    assert!(told.contains(said), "{told}");
+    service.client().get("/health/live").expect(200);
+    assert!(service.log().contains(said));
+    heal(&service);
+    eventually("it goes on by itself", || {
+        reasons(&service).is_none().then_some(())
+    });
+    assert!(client.submit(&service, "test/silence"));
+    client.assert_nothing_is_lost(&service);
+}
+
+#[test]
+fn a_full_disk_refuses_and_loses_nothing_and_when_there_is_room_it_goes_on() {
+    let service = service().start_on(Disk::small(24));
+    survives(
+        service,
+        "full",
+        |service| service.disk().fill(),
+        |service| service.disk().empty(),
+    );
+}
+
+#[test]
+fn a_disk_that_becomes_read_only_refuses_and_loses_nothing_and_goes_on() {
+    let service = service().start_on(Disk::failing());
+    survives(
+        service,
+        "cannot be written",
+        |service| service.disk().fail("readonly"),
+        |service| service.disk().heal(),
+    );
+}
+
+#[test]
+fn a_disk_that_takes_everything_and_syncs_nothing_is_believed_nothing() {
+    let service = service().start_on(Disk::failing());
+    survives(
+        service,
+        "disk I/O error",
+        |service| service.disk().fail("fsync"),
+        |service| service.disk().heal(),
+    );
+}
+
+#[test]
+fn a_disk_that_is_full_for_files_and_database_at_once_loses_nothing() {
+    let service = service().start_on(Disk::failing());
+    survives(
+        service,
+        "cannot be written",
+        |service| service.disk().fail("full"),
+        |service| service.disk().heal(),
+    );
+}
+
+#[test]
+fn a_process_that_is_killed_while_its_disk_is_full_goes_on_when_there_is_room() {
+    let mut service = service().start_on(Disk::small(24));
+    let mut client = Client::new();
+    for _ in 0..3 {
+        assert!(client.submit(&service, "test/slow-1000"));
+    }
+    service.disk().fill();
+    eventually("a task is refused", || {
+        (!client.submit(&service, "test/silence")).then_some(())
+    });
+    service.kill();
+    service.disk().empty();
+    service.start();
+    client.assert_nothing_is_lost(&service);
+}
+
+#[test]
+fn what_was_accepted_has_room_to_end_while_nothing_new_is_accepted() {
+    let service = service()
+        .set("limits.min_free_bytes", 20_000_000)
+        .start_on(Disk::small(40));
+    let mut client = Client::new();
+    assert!(client.submit(&service, "test/slow-1000"));
+    let ballast = service.folder().join("ballast");
+    std::fs::write(&ballast, vec![0; 25_000_000]).expect("room");
+    assert!(!client.submit(&service, "test/silence"));
+    let told = reasons(&service).expect("not ready");
+    assert!(told.contains("limits.min_free_bytes"), "{told}");
+    client.assert_nothing_is_lost(&service);
+    std::fs::remove_file(&ballast).expect("the ballast");
+    assert_eq!(reasons(&service), None);
+    assert!(client.submit(&service, "test/silence"));
+    client.assert_nothing_is_lost(&service);
+}
+
+#[test]
+fn a_database_that_somebody_else_locks_refuses_and_goes_on() {
+    let service = service().start();
+    let lock = |service: &Service| {
+        let path = service.folder().join("backend.db");
+        let mut other = SqliteConnection::establish(&path.to_string_lossy()).expect("a connection");
+        other.batch_execute("BEGIN IMMEDIATE").expect("the lock");
+        other
+    };
+    let mut client = Client::new();
+    assert!(client.submit(&service, "test/silence"));
+    let other = lock(&service);
+    eventually("a task is refused", || {
+        (!client.submit(&service, "test/silence")).then_some(())
+    });
+    let told = eventually("it says why", || reasons(&service));
+    assert!(told.contains("locked"), "{told}");
+    drop(other);
+    eventually("it goes on by itself", || {
+        reasons(&service).is_none().then_some(())
+    });
+    assert!(client.submit(&service, "test/silence"));
+    client.assert_nothing_is_lost(&service);
+}
+
+#[test]
+fn a_damaged_database_is_written_no_more_and_the_service_says_so() {
+    let service = service().start();
+    let mut client = Client::new();
+    assert!(client.submit(&service, "test/silence"));
+    client.assert_nothing_is_lost(&service);
+    damage(&service);
+    eventually("a task is refused", || {
+        (!client.submit(&service, "test/silence")).then_some(())
+    });
+    let told = reasons(&service).expect("not ready");
+    assert!(told.contains("malformed"), "{told}");
+    assert!(!client.submit(&service, "test/silence"));
+    service.client().get("/health/live").expect(200);
+}
+
+/// Overwrites all of the Backend's tables, in the file and in its log, as a
+/// broken disk does.
+fn damage(service: &Service) {
+    let path = service.folder().join("backend.db");
+    let mut other = SqliteConnection::establish(&path.to_string_lossy()).expect("a connection");
+    other
+        .batch_execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        .expect("a checkpoint");
+    let size = std::fs::metadata(&path).expect("the file").len();
+    let file = std::fs::File::options()
+        .write(true)
+        .open(&path)
+        .expect("the file");
+    let noise = vec![0xA5; usize::try_from(size - 4096).expect("a size")];
+    std::os::unix::fs::FileExt::write_all_at(&file, &noise, 4096).expect("the damage");
+    // Another writer, so that nobody trusts what is in memory.
+    let _ = other.batch_execute("PRAGMA user_version = 1");
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused_at_the_start_with_its_name_and_a_way_out() {
+    let mut service = service().start();
+    service.terminate();
+    let path = service.folder().join("tts.db");
+    std::fs::write(&path, vec![0xA5; 65_536]).expect("the damage");
+    let status = service.start_and_die();
+    assert_eq!(status.code(), Some(1));
+    let log = service.log();
+    assert!(log.contains("tts.db cannot be opened"), "{log}");
+    assert!(log.contains("not a database"), "{log}");
+    assert!(log.contains("backup"), "{log}");
+}
