@@ -21,6 +21,7 @@ use crate::clock::{Alarm, Millis};
 use crate::contract::Catalog;
 use crate::db::{Db, InFlight, StoreError};
 use crate::delivery::{CallbackDispatcher, DeliveryOwed};
+use crate::fault;
 use crate::files::Files;
 use crate::outbound::circuit::{Allow, Circuit, Limits};
 use crate::progress::ProgressBoard;
@@ -153,6 +154,7 @@ impl Backend {
 
     /// Reads which errands are due, as many as may run now.
     fn claim(&mut self, ctx: &mut Context<Self>) {
+        fault::point(format_args!("actor.backend"));
         let now = self.now();
         if self.draining || self.units.len() >= MAX_UNITS {
             return;

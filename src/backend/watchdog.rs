@@ -11,6 +11,7 @@ use super::tts_client::TtsClient;
 use crate::clock::{Alarm, Millis};
 use crate::db::{Db, StoreError};
 use crate::delivery::DeliveryOwed;
+use crate::fault;
 use crate::supervision::{Drain, spawn_unit};
 
 /// The most ids that the TTS service takes in one question.
@@ -95,6 +96,7 @@ impl TimeoutWatchdog {
 
     /// Times out what is due.
     fn look_at_deadlines(&mut self, ctx: &mut Context<Self>) {
+        fault::point(format_args!("actor.watchdog"));
         if self.draining || !self.deadline.begin() {
             return;
         }

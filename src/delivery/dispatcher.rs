@@ -23,6 +23,7 @@ use super::store::{self, Row, origin_of};
 use crate::clock::{Alarm, Millis};
 use crate::contract::Failure;
 use crate::db::{Conn, Db, InFlight, StoreError, Tx};
+use crate::fault;
 use crate::supervision::{Drain, spawn_unit};
 
 /// Attempts under way at most, over all receivers.
@@ -231,6 +232,7 @@ impl CallbackDispatcher {
     /// Reads what is due and has room. Every commit makes rows due at its own
     /// time or later, so what a look has seen need not be looked at again.
     fn claim(&mut self, ctx: &mut Context<Self>) {
+        fault::point(format_args!("actor.dispatcher"));
         let free = MAX_UNITS.saturating_sub(self.units.len());
         if self.draining || free == 0 || !self.units.begin_claim() {
             return;

@@ -22,6 +22,7 @@ use crate::contract::{Audio, Failure, Progress};
 use crate::db::{Db, StoreError};
 use crate::delivery::DeliveryOwed;
 use crate::edge::links::extension;
+use crate::fault;
 use crate::files::{Files, Spool, Stored};
 use crate::progress::ProgressBoard;
 use crate::speech::{self, SpeechError, Spoken};
@@ -237,6 +238,7 @@ impl TtsWorker {
 
     /// Claims what the child is to speak next.
     fn claim(&mut self, ctx: &mut Context<Self>) {
+        fault::point(format_args!("actor.worker"));
         let ahead = self.ahead();
         let has_enough = if self.current.is_none() {
             !self.claimed.is_empty()

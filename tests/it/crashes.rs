@@ -345,6 +345,59 @@ fn a_kill_around_the_commits_that_give_up_a_delivery_and_put_it_back() {
     }
 }
 
+/// An actor that panics whatever is done about it ends the process with 70. The
+/// next process falls too, and the one after that goes on with everything: this
+/// loop does what `deploy/hoiam.service` has systemd do.
+#[track_caller]
+fn a_service_manager_brings_it_back(setup: Setup, actor: &str, occasion: u32, ending: Ending) {
+    let fault = format!("panic:actor.{actor}:{occasion}");
+    let mut service = setup.fault(&fault).start();
+    let receiver = Peer::receiver();
+    let client = service.client();
+    let tasks: Vec<String> = (0..TASKS)
+        .map(|_| format!("/v1/tasks/{}", Uuid::now_v7()))
+        .collect();
+    std::thread::scope(|scope| {
+        for task in &tasks {
+            let (client, hook) = (&client, receiver.url("/hook"));
+            scope.spawn(move || submit(client, task, &hook, ending));
+        }
+        let statuses = [service.wait(), {
+            service.set_fault(&format!("panic:actor.{actor}"));
+            service.start_and_die()
+        }];
+        for status in statuses {
+            assert_eq!(status.code(), Some(70), "{fault}: {status}");
+        }
+        assert_eq!(service.log().matches("giving up: ").count(), 2);
+        service.heal();
+        service.start();
+    });
+    assert_ended_once(&client, &receiver, &tasks, ending);
+}
+
+#[test]
+fn a_backend_actor_that_panics_for_ever_ends_the_process_and_the_next_one_goes_on() {
+    a_service_manager_brings_it_back(service(), "backend", 6, COMPLETED);
+}
+
+#[test]
+fn a_worker_that_panics_for_ever_ends_the_process_and_the_next_one_goes_on() {
+    a_service_manager_brings_it_back(service(), "worker", 6, COMPLETED);
+}
+
+#[test]
+fn a_dispatcher_that_panics_for_ever_ends_the_process_and_the_next_one_goes_on() {
+    a_service_manager_brings_it_back(service(), "dispatcher", 6, COMPLETED);
+}
+
+#[test]
+fn a_watchdog_that_panics_for_ever_ends_the_process_and_the_next_one_goes_on() {
+    // The TTS service has a deadline of its own, so it is left out.
+    let alone = Service::backend().set("backend.tts_url", "http://127.0.0.1:1");
+    a_service_manager_brings_it_back(alone, "watchdog", 2, TIMED_OUT);
+}
+
 /// A point that no run comes to would make all of this a check that cannot
 /// fail.
 #[test]

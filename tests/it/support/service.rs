@@ -220,6 +220,11 @@ impl Service {
         self.setup = self.setup.clone().set(key, value);
     }
 
+    /// Does this at that point from the next start on.
+    pub fn set_fault(&mut self, fault: &str) {
+        self.setup.fault = Some(fault.to_owned());
+    }
+
     /// Has no more faults from the next start on.
     pub fn heal(&mut self) {
         self.setup.fault = None;
