@@ -5,6 +5,7 @@
 
 pub mod check_callback;
 pub mod config;
+pub mod deliveries;
 pub mod doctor;
 pub mod listen;
 pub mod say;
@@ -13,6 +14,7 @@ pub mod submit;
 pub mod synthesizer;
 pub mod voices;
 
+mod remote;
 mod speaker;
 mod whole_file;
 
@@ -176,6 +178,17 @@ pub enum Command {
         These are the voices of this machine. A running service tells its own: GET /v1/voices.")]
     Voices(voices::VoicesArgs),
 
+    /// List callbacks that a running service owes, and have them sent again
+    #[command(after_long_help = "Examples:\n  \
+        hoiam deliveries list --status exhausted         what was given up\n  \
+        hoiam deliveries show 01a20a4e-ea42-7728-b0d7-1c404902fa18\n  \
+        hoiam deliveries redeliver 01a20a4e-ea42-7728-b0d7-1c404902fa18\n  \
+        hoiam deliveries redeliver --ended-after 2026-11-23T00:00:00Z   all given up since then\n  \
+        hoiam deliveries redeliver --all                 all that were given up\n\n\
+        Exit code: 0 done, 1 there is no such delivery or it is still being delivered, 2 wrong usage\n\
+        or nobody answers at the URL.")]
+    Deliveries(deliveries::DeliveriesArgs),
+
     /// Receive callbacks and show them; for development
     #[command(after_long_help = "Examples:\n  \
         hoiam listen                                     on http://127.0.0.1:4650\n  \
@@ -244,6 +257,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Say(args) => say::run(args, globals),
         Command::Submit(args) => submit::run(args, globals),
         Command::Voices(args) => voices::run(args, globals),
+        Command::Deliveries(args) => deliveries::run(args, globals),
         Command::Listen(args) => listen::run(args, globals),
         Command::CheckCallback(args) => check_callback::run(args, globals),
         Command::Doctor(args) => doctor::run(args, globals),

@@ -1,9 +1,8 @@
 //! `hoiam submit`: has files spoken by a running service, waits for them, and
 //! fetches the results.
 
-mod events;
+pub(super) mod events;
 mod input;
-mod service;
 
 use std::fs;
 use std::io::{self, Write};
@@ -18,15 +17,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
-use url::Url;
 use uuid::Uuid;
 
 use self::events::EventStream;
 use self::input::Input;
-use self::service::{CallError, Service};
+use super::remote::{CallError, RemoteArgs, Service};
 use super::whole_file::WholeFile;
 use super::{EXIT_FAILED, EXIT_USAGE, Globals};
-use crate::config;
 use crate::contract::{Audio, Progress, Task, TaskStatus};
 
 /// How many tasks are submitted, and then watched, at the same time. The others
@@ -41,8 +38,6 @@ const PAUSE_WITH_EVENTS: Duration = Duration::from_secs(10);
 /// Subtitles and word times of a text of 100,000 characters are below 20 MB.
 const MAX_TEXT_FILE_BYTES: u64 = 64 << 20;
 
-const API_KEY_VARIABLE: &str = "HOIAM_API_KEY";
-
 /// The flags of `hoiam submit`.
 #[derive(Args, Clone, Debug)]
 pub struct SubmitArgs {
@@ -50,13 +45,9 @@ pub struct SubmitArgs {
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// Where the Backend service is
-    #[arg(long, default_value = "http://127.0.0.1:4640", value_parser = base_url)]
-    pub url: Url,
-
-    /// API key of the service [also: the variable HOIAM_API_KEY]
-    #[arg(long, value_name = "KEY")]
-    pub api_key: Option<String>,
+    /// The Backend service.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
 
     /// Voice id or alias [default: by the text's language]
     #[arg(short, long)]
@@ -73,10 +64,6 @@ pub struct SubmitArgs {
     /// Folder for the results; made if it is not there
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub output: PathBuf,
-}
-
-fn base_url(text: &str) -> Result<Url, String> {
-    config::base_url(text).map_err(|allowed| format!("it must be {allowed}"))
 }
 
 /// Submits, waits, fetches. Exit code 0 when all completed, 1 when some failed,
@@ -97,11 +84,7 @@ async fn submit(args: SubmitArgs, globals: Globals) -> Result<bool, String> {
     let inputs = input::read_all(&args.files)?;
     fs::create_dir_all(&args.output)
         .map_err(|error| format!("cannot make the folder {}: {error}", args.output.display()))?;
-    let api_key = args
-        .api_key
-        .clone()
-        .or_else(|| std::env::var(API_KEY_VARIABLE).ok());
-    let service = Service::new(args.url.clone(), api_key)?;
+    let service = args.remote.service()?;
     let call = |input| service.submit(Uuid::now_v7(), body(&args, input));
 
     // The first alone: when nobody answers or the key is wrong, that is told once.
@@ -112,7 +95,7 @@ async fn submit(args: SubmitArgs, globals: Globals) -> Result<bool, String> {
     if let Err(error) = &first
         && error.concerns_all()
     {
-        return Err(format!("{}: {error}", args.url));
+        return Err(args.remote.explain(error));
     }
     let mut submitted = vec![first];
     let mut calls = stream::iter(others.iter().map(call)).buffered(AT_A_TIME);

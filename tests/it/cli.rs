@@ -567,6 +567,93 @@ fn a_callback_url_that_is_refused_or_forbidden_is_told_apart() {
     assert_refused(&no_url, 2, "https://example.com");
 }
 
+// --------------------------------------------------------------- deliveries
+
+/// Two tasks whose callbacks were given up.
+#[track_caller]
+fn given_up(service: &Service, receiver: &Peer) -> Vec<String> {
+    receiver.react(|_| Reaction::Answer(500));
+    let client = service.client();
+    for _ in 0..2 {
+        let body = serde_json::json!({"text": "Hello.", "voice": "test/silence",
+            "callback_url": receiver.url("/hook")});
+        client.post("/v1/tasks", &body).expect(202);
+    }
+    let exhausted = "/v1/tasks/deliveries?status=exhausted";
+    let page = client.wait_until(exhausted, "both", |page| {
+        page["items"].as_array().unwrap().len() == 2
+    });
+    let items = page["items"].as_array().unwrap();
+    let ids = items.iter().map(|item| item["id"].as_str().unwrap());
+    ids.map(str::to_owned).collect()
+}
+
+#[test]
+fn deliveries_that_were_given_up_are_listed_shown_and_sent_again() {
+    let service = Service::all().set("callback.schedule", "0").start();
+    let receiver = Peer::receiver();
+    let given_up = given_up(&service, &receiver);
+    let (folder, url) = (tempfile::tempdir().unwrap(), service.url());
+    let deliveries = |arguments: &[&str]| {
+        let whole = [&["deliveries"], arguments, &["--url", &url]].concat();
+        hoiam(folder.path(), &whole)
+    };
+    let text = |output: Output| {
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+
+    let listed = text(deliveries(&["list", "--status", "exhausted"]));
+    assert!(given_up.iter().all(|id| listed.contains(id)), "{listed}");
+    assert_eq!(listed.matches(&receiver.url("/hook")).count(), 2);
+    let one = json(&deliveries(&["list", "--limit", "1", "--json"]));
+    assert_eq!(one["items"].as_array().unwrap().len(), 1);
+    let shown = text(deliveries(&["show", &given_up[0]]));
+    assert!(
+        shown.contains("exhausted") && shown.contains(" 500 "),
+        "{shown}"
+    );
+    assert_eq!(
+        text(deliveries(&[
+            "list",
+            "--of",
+            "speech",
+            "--status",
+            "exhausted"
+        ])),
+        "there is none\n"
+    );
+
+    receiver.react(|_| Reaction::Answer(204));
+    assert_eq!(
+        text(deliveries(&["redeliver", &given_up[0]])),
+        "1 are sent again\n"
+    );
+    receiver.wait_for_callbacks("task.completed", 3);
+    let rest = json(&deliveries(&["redeliver", "--all", "--json"]));
+    assert_eq!(rest["redelivered"], 1);
+    service
+        .client()
+        .wait_until("/v1/tasks/deliveries?status=delivered", "both", |page| {
+            page["items"].as_array().unwrap().len() == 2
+        });
+    let none = ["redeliver", "--ended-after", "2020-01-01T00:00:00Z"];
+    assert_eq!(text(deliveries(&none)), "0 are sent again\n");
+}
+
+#[test]
+fn a_delivery_that_is_not_there_is_told_apart_from_a_service_that_is_not_there() {
+    let service = Service::all().start();
+    let folder = tempfile::tempdir().unwrap();
+    let id = "01a20a4e-ea42-7728-b0d7-1c404902fa18";
+    let show = |url: &str| hoiam(folder.path(), &["deliveries", "show", id, "--url", url]);
+    assert_refused(&show(&service.url()), 1, "not_found");
+    assert_refused(&show(&format!("http://{}", nobody())), 2, "hoiam serve");
+    let url = service.url();
+    let wrong = ["deliveries", "list", "--status", "lost", "--url", &url];
+    assert_refused(&hoiam(folder.path(), &wrong), 1, "exhausted");
+}
+
 #[test]
 fn the_help_of_each_command_mentions_its_flags() {
     let folder = tempfile::tempdir().unwrap();
@@ -581,6 +668,7 @@ fn the_help_of_each_command_mentions_its_flags() {
             "--url --api-key --voice --language --format --output",
         ),
         ("voices", "--language"),
+        ("deliveries", "list show redeliver"),
         (
             "listen",
             "--port --secret --secret-file --save --exit-after --status --drop --options",
@@ -602,6 +690,9 @@ fn the_help_of_each_command_mentions_its_flags() {
         &["sing"],
         &["check-callback"],
         &["voices", "--wrong"],
+        &["deliveries", "redeliver"],
+        &["deliveries", "redeliver", "--all", "--created-after", "x"],
+        &["deliveries", "show", "7"],
     ] {
         assert_eq!(
             hoiam(folder.path(), wrong).status.code(),

@@ -1,18 +1,22 @@
-//! Talks to a Backend service: each call is repeated for as long as that can help.
+//! A running service, as the commands that speak to one have it: each call is
+//! repeated for as long as that can help.
 
 use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use clap::Args;
 use futures_util::stream::StreamExt as _;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use url::Url;
 use uuid::Uuid;
 
-use super::events::EventStream;
+use super::submit::events::EventStream;
+use crate::config;
 use crate::contract::Task;
 use crate::outbound::{
     Answer, Client, Download, Fetch, Method, OutboundError, Outgoing, Policy, Timeouts, tls,
@@ -38,6 +42,40 @@ const FILE_IDLE: Duration = Duration::from_secs(30);
 const EVENTS_IDLE: Duration = Duration::from_secs(120);
 const MAX_EVENTS_BYTES: u64 = 64 << 20;
 
+const API_KEY_VARIABLE: &str = "HOIAM_API_KEY";
+
+/// Which service a command speaks to.
+#[derive(Args, Clone, Debug)]
+pub struct RemoteArgs {
+    /// Where the service is
+    #[arg(long, default_value = "http://127.0.0.1:4640", value_parser = base_url)]
+    pub url: Url,
+
+    /// API key of the service [also: the variable HOIAM_API_KEY]
+    #[arg(long, value_name = "KEY")]
+    pub api_key: Option<String>,
+}
+
+fn base_url(text: &str) -> Result<Url, String> {
+    config::base_url(text).map_err(|allowed| format!("it must be {allowed}"))
+}
+
+impl RemoteArgs {
+    /// The service, which has not been spoken to yet.
+    pub fn service(&self) -> Result<Service, String> {
+        let api_key = self
+            .api_key
+            .clone()
+            .or_else(|| std::env::var(API_KEY_VARIABLE).ok());
+        Service::new(self.url.clone(), api_key)
+    }
+
+    /// What a call that came to nothing is told with.
+    pub fn explain(&self, error: &CallError) -> String {
+        format!("{}: {error}", self.url)
+    }
+}
+
 /// Why a call came to nothing.
 #[derive(Clone, Debug)]
 pub enum CallError {
@@ -49,7 +87,7 @@ pub enum CallError {
     Gone(OutboundError),
     /// The service refused the request, for good or for too long.
     Refused(Refusal),
-    /// What answers there is no hoiam Backend.
+    /// What answers there is no such hoiam service.
     Strange(String),
 }
 
@@ -68,7 +106,7 @@ impl CallError {
         match self {
             Self::Unreachable(error) | Self::Gone(error) => error.code(),
             Self::NotAllowed(refusal) | Self::Refused(refusal) => &refusal.code,
-            Self::Strange(_) => "not_a_backend",
+            Self::Strange(_) => "not_hoiam",
         }
     }
 
@@ -101,12 +139,12 @@ impl fmt::Display for CallError {
                 PATIENCE.as_secs()
             ),
             Self::Refused(refusal) => write!(out, "{}: {}", refusal.code, refusal.detail),
-            Self::Strange(detail) => write!(out, "this is not a Backend service: {detail}"),
+            Self::Strange(detail) => write!(out, "this is not such a service of hoiam: {detail}"),
         }
     }
 }
 
-/// A Backend service at one URL.
+/// A service at one URL.
 pub struct Service {
     client: Client,
     base: Url,
@@ -117,7 +155,7 @@ pub struct Service {
 
 impl Service {
     /// A service under `base`, whose path ends in `/`.
-    pub fn new(base: Url, api_key: Option<String>) -> Result<Self, String> {
+    fn new(base: Url, api_key: Option<String>) -> Result<Self, String> {
         let tls = tls::system_roots().map_err(|error| format!("no encryption: {error}"))?;
         Ok(Self {
             client: Client::new(Policy::trusted(), TIMEOUTS, tls),
@@ -133,7 +171,7 @@ impl Service {
         let url = self.url(&format!("v1/tasks/{id}"))?;
         let mut headers = self.headers();
         headers.push(("content-type", "application/json".to_owned()));
-        self.task(Outgoing {
+        self.json(Outgoing {
             headers,
             ..request(Method::PUT, url, body.to_string())
         })
@@ -142,10 +180,20 @@ impl Service {
 
     /// The task as it is now.
     pub async fn get(&self, id: Uuid) -> Result<Task, CallError> {
-        let url = self.url(&format!("v1/tasks/{id}"))?;
-        self.task(Outgoing {
+        self.ask(Method::GET, &format!("v1/tasks/{id}")).await
+    }
+
+    /// Calls a route, such as `v1/tasks/deliveries?status=pending`, that takes
+    /// no body and may be called again.
+    pub async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<T, CallError> {
+        let url = self.url(path)?;
+        self.json(Outgoing {
             headers: self.headers(),
-            ..request(Method::GET, url, String::new())
+            ..request(method, url, String::new())
         })
         .await
     }
@@ -200,7 +248,7 @@ impl Service {
         })
     }
 
-    async fn task(&self, request: Outgoing) -> Result<Task, CallError> {
+    async fn json<T: DeserializeOwned>(&self, request: Outgoing) -> Result<T, CallError> {
         let body = self
             .repeat(|| async {
                 let Answer {
@@ -285,7 +333,7 @@ fn request(method: Method, url: Url, body: String) -> Outgoing {
         body: Bytes::from(body),
         total_timeout: None,
         answer_limit: MAX_ANSWER_BYTES,
-        // Every request here may be repeated: the id of a task is chosen by us.
+        // Every request here may be repeated: the ids are in their paths.
         retry_on_stale: true,
     }
 }
