@@ -1,12 +1,15 @@
 //! What becomes of a task whose TTS service does not come back in time.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use chrono::DateTime;
 use serde_json::{Value, json};
 
 use crate::support::chain::submit;
 use crate::support::peer::nobody;
 use crate::support::signed::{SECRET, assert_signed};
-use crate::support::{Chain, Gate, Peer, Reaction, Service};
+use crate::support::{Chain, Gate, Peer, Reaction, Service, Wall};
 
 /// The bound: not earlier than the deadline, and this soon after it.
 const LATE_AT_MOST_MS: i64 = 250;
@@ -206,4 +209,68 @@ fn a_result_that_comes_late_is_fetched_kept_once_and_told() {
     };
     assert_eq!(states(&client.events(&task)), states(&history));
     assert_eq!(receiver.callbacks("task.late_result").len(), 1);
+}
+
+/// Sets the wall clock of a Backend service that has two tasks open, one for an
+/// hour and one for three seconds, by six hours in both directions.
+#[track_caller]
+fn deadlines_stand(set: impl Fn(&mut Service, &Wall, i64)) {
+    let wall = Arc::new(Wall::new());
+    let mut backend = Service::backend()
+        .set("backend.tts_url", format!("http://{}", nobody()))
+        .set("callback.schedule", "0,1,1")
+        .wall(&wall)
+        .start();
+    let client = backend.client();
+    for hours in [6, -6] {
+        let receiver = Peer::receiver();
+        // The retry is counted by the same clock.
+        receiver.react(|request| Reaction::Answer(if request.nth == 1 { 500 } else { 204 }));
+        let hook = receiver.url("/hook");
+        let of_an_hour = submit(&client, json!({"timeout_s": 3600}));
+        submit(&client, json!({"timeout_s": 3, "callback_url": hook}));
+        let began = Instant::now();
+        set(&mut backend, &wall, hours);
+        let told = receiver.wait_for_callbacks("task.timed_out", 2);
+        let took = began.elapsed();
+        assert_timed_out_on_time(&told[1].json()["data"]);
+        let expected = Duration::from_millis(3900)..Duration::from_secs(8);
+        assert!(expected.contains(&took), "{hours} h: {took:?}");
+        assert_eq!(client.get(&of_an_hour).json()["status"], "queued");
+    }
+}
+
+#[test]
+fn a_wall_clock_that_is_set_neither_fires_deadlines_nor_freezes_them() {
+    deadlines_stand(|_, wall, hours| wall.set_off_by_hours(hours));
+}
+
+#[test]
+fn a_wall_clock_that_is_set_while_the_process_is_down_neither_fires_deadlines_nor_freezes_them() {
+    deadlines_stand(|backend, wall, hours| {
+        backend.kill();
+        wall.set_off_by_hours(hours);
+        backend.start();
+    });
+}
+
+/// Else the two tests above would show nothing.
+#[test]
+fn a_wall_clock_that_is_set_is_what_callbacks_are_signed_with() {
+    let wall = Arc::new(Wall::new());
+    let service = Service::all().wall(&wall).start();
+    let receiver = Peer::receiver();
+    wall.set_off_by_hours(6);
+    let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
+    submit(
+        &service.client(),
+        json!({"callback_url": receiver.url("/hook")}),
+    );
+    let callback = receiver.wait_for_callback("task.completed");
+    let signed_at: i64 = callback
+        .header("webhook-timestamp")
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!((signed_at - now - 6 * 3600).abs() < 60, "{signed_at}");
 }

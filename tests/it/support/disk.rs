@@ -1,12 +1,12 @@
 //! Disks that are small, and disks that fail.
 
-use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 
 use tempfile::TempDir;
+
+use super::preload::library;
 
 /// What a service keeps its data on.
 pub enum Disk {
@@ -175,32 +175,9 @@ impl Failing {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
-            .env("LD_PRELOAD", library())
+            .env("LD_PRELOAD", library("disk_faults"))
             .env("DISK_FAULT_FOLDER", self.folder.path())
             .env("DISK_FAULT_FILE", self.control.path().join("fault"));
         command
     }
-}
-
-/// Compiled once a run, by the compiler that SQLite was built with.
-fn library() -> &'static Path {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let source = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/it/support/disk_faults.c"
-        );
-        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("disk_faults.so");
-        // Another test process may have it loaded, so it is replaced whole.
-        let mut new: OsString = library.clone().into();
-        new.push(format!(".{}", std::process::id()));
-        let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
-            .arg(&new)
-            .args([source, "-ldl"])
-            .status();
-        assert!(compiled.expect("a C compiler").success());
-        std::fs::rename(&new, &library).expect("the library");
-        library
-    })
 }

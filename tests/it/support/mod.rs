@@ -10,8 +10,10 @@ pub mod chain;
 pub mod disk;
 pub mod http;
 pub mod peer;
+pub mod preload;
 pub mod service;
 pub mod signed;
+pub mod wall;
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,7 @@ pub use chain::Chain;
 pub use http::{Answer, Client};
 pub use peer::{Gate, Peer, Reaction, Request};
 pub use service::Service;
+pub use wall::Wall;
 
 /// How long a condition may take to come true before the test fails. Far more
 /// than anything needs, since many tests share few cores.

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use super::disk::Disk;
 use super::http::Client;
 use super::signed::SECRET;
+use super::wall::Wall;
 use super::{eventually, look_until};
 
 /// What a process runs.
@@ -31,12 +32,13 @@ impl Role {
 }
 
 /// How a service is to be started.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Setup {
     role: Role,
     settings: BTreeMap<String, String>,
     api_key: Option<String>,
     fault: Option<String>,
+    wall: Option<Arc<Wall>>,
 }
 
 impl Setup {
@@ -46,6 +48,7 @@ impl Setup {
             settings: BTreeMap::new(),
             api_key: None,
             fault: None,
+            wall: None,
         };
         // Few threads and children, since many services run side by side.
         setup
@@ -76,6 +79,12 @@ impl Setup {
     /// Has the process do this at that point, as `src/fault.rs` has it.
     pub fn fault(mut self, fault: &str) -> Self {
         self.fault = Some(fault.to_owned());
+        self
+    }
+
+    /// Its processes see this wall clock.
+    pub fn wall(mut self, wall: &Arc<Wall>) -> Self {
+        self.wall = Some(Arc::clone(wall));
         self
     }
 
@@ -179,6 +188,9 @@ impl Service {
         }
         if let Some(fault) = &self.setup.fault {
             command.env("HOIAM_FAULT", fault);
+        }
+        if let Some(wall) = &self.setup.wall {
+            wall.show(&mut command);
         }
         let mut child = command
             .args(["serve", "--role", self.setup.role.as_str()])
