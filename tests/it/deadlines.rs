@@ -14,7 +14,8 @@ use crate::support::{Chain, Gate, Peer, Reaction, Service, Wall};
 /// The bound: not earlier than the deadline, and this soon after it.
 const LATE_AT_MOST_MS: i64 = 250;
 
-fn ms(at: &Value) -> i64 {
+/// An instant of an answer in milliseconds since 1970.
+pub fn ms(at: &Value) -> i64 {
     let at = at.as_str().unwrap();
     DateTime::parse_from_rfc3339(at).unwrap().timestamp_millis()
 }

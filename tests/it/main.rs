@@ -16,6 +16,7 @@ mod crashes;
 mod deadlines;
 mod disks;
 mod hand_over;
+mod isolation;
 mod listen;
 mod refusals;
 mod results;

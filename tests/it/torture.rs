@@ -42,7 +42,7 @@ impl Dice {
     }
 }
 
-fn from_env(name: &str, default: u64) -> u64 {
+pub fn from_env(name: &str, default: u64) -> u64 {
     let value = std::env::var(name).ok();
     value.map_or(default, |value| value.parse().expect("a number"))
 }
@@ -187,7 +187,7 @@ fn kill_at_random(chain: &mut Chain, dice: &mut Dice, until: Instant) -> u32 {
 }
 
 /// Everything of a list, over all its pages.
-fn all(client: &Client, path: &str) -> Vec<Value> {
+pub fn all(client: &Client, path: &str) -> Vec<Value> {
     let (mut items, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = client.get(&format!("{path}&limit=500{cursor}")).expect(200);
@@ -202,7 +202,7 @@ fn all(client: &Client, path: &str) -> Vec<Value> {
 
 /// Waits until the list is empty, as long as it shrinks.
 #[track_caller]
-fn wait_until_empty(client: &Client, what: &str, path: &str) {
+pub fn wait_until_empty(client: &Client, what: &str, path: &str) {
     let (mut fewest, mut since) = (usize::MAX, Instant::now());
     loop {
         let left = all(client, path).len();

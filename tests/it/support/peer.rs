@@ -63,6 +63,8 @@ pub enum Reaction {
     Silence,
     /// Sends half of a head and closes.
     HalfAnswer,
+    /// Sends bytes that are no HTTP, and closes.
+    Garbage,
     /// Answers 200 with a body that never ends.
     EndlessBody,
     /// Waits until the gate is open, then reacts.
@@ -302,6 +304,7 @@ fn carry_out(
             io::copy(stream, &mut io::sink()).map(drop)
         }
         Reaction::HalfAnswer => stream.write_all(b"HTTP/1.1 200 O"),
+        Reaction::Garbage => stream.write_all(b"\x16\x03garbage\x00\xff\n\n\n"),
         Reaction::EndlessBody => {
             stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
             loop {

@@ -1,0 +1,259 @@
+//! What is bad costs the good nothing: receivers that do not answer, and texts
+//! that take the engine down.
+//!
+//! `make test` sees that everything ends as it should. `make torture` does more
+//! of it (`HOIAM_TORTURE_ROUNDS`), and there the figures are looked at too.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::deadlines::ms;
+use crate::support::{Client, Peer, Reaction, Service, eventually};
+use crate::torture::{all, from_env, wait_until_empty};
+
+/// Of which `make test` does one.
+fn rounds() -> usize {
+    usize::try_from(from_env("HOIAM_TORTURE_ROUNDS", 1)).unwrap()
+}
+
+/// Whether there is enough of it for figures to say something.
+fn is_torture() -> bool {
+    rounds() > 1
+}
+
+fn speech(client: &Client, voice: &str, hook: Option<&str>) -> String {
+    let mut body = json!({"text": "Xin chào.", "voice": voice, "format": "wav"});
+    if let Some(hook) = hook {
+        body["callback_url"] = json!(hook);
+        // A receiver that never answers would not be called at all.
+        body["callback_check"] = json!(false);
+    }
+    let answer = client.post("/v1/speech", &body).expect(202).json();
+    answer["id"].as_str().unwrap().to_owned()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+// ---------------------------------------------------------------- receivers
+
+/// How far apart the speeches of one receiver are.
+const PACE: Duration = Duration::from_millis(40);
+
+/// Has speeches told to a healthy receiver and as many to each of the hostile
+/// ones. The 99th percentile of the time from the request to the callback at
+/// the healthy one, in milliseconds.
+#[track_caller]
+fn delivery_p99_ms(hostile: &[&Peer]) -> f64 {
+    let count = if is_torture() { 500 } else { 60 };
+    let service = Service::tts()
+        .set("callback.schedule", "0,1,1,2")
+        .set("callback.connect_timeout_s", 1)
+        .set("callback.total_timeout_s", 2)
+        .start();
+    let (client, healthy) = (service.client(), Peer::receiver());
+    let mut asked = HashMap::new();
+    let began = Instant::now();
+    for nth in 0..count {
+        for peer in hostile {
+            speech(&client, "test/silence", Some(&peer.url("/hook")));
+        }
+        let at = Instant::now();
+        asked.insert(
+            speech(&client, "test/silence", Some(&healthy.url("/hook"))),
+            at,
+        );
+        let next = began + PACE * (nth + 1);
+        std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
+    }
+    let callbacks = healthy.wait_for_callbacks("speech.completed", asked.len());
+    let mut took: Vec<f64> = callbacks
+        .iter()
+        .map(|callback| {
+            let id = callback.json()["data"]["id"].as_str().unwrap().to_owned();
+            let asked_at = asked.remove(&id).expect("each is told once");
+            (callback.at - asked_at).as_secs_f64() * 1000.0
+        })
+        .collect();
+    took.sort_by(f64::total_cmp);
+    account(&client, &healthy, hostile, took.len());
+    took[took.len() * 99 / 100]
+}
+
+/// What is owed to the healthy receiver was delivered at the first attempt, and
+/// nothing of what is owed to the others is gone.
+#[track_caller]
+fn account(client: &Client, healthy: &Peer, hostile: &[&Peer], count: usize) {
+    let hook = healthy.url("/hook");
+    eventually("the service knows that all were told", || {
+        let delivered = all(client, "/v1/speech/deliveries?status=delivered");
+        (delivered.len() == count).then_some(())
+    });
+    let mut owed: BTreeMap<String, usize> = BTreeMap::new();
+    for delivery in all(client, "/v1/speech/deliveries?") {
+        let url = delivery["url"].as_str().unwrap();
+        *owed.entry(url.to_owned()).or_default() += 1;
+        let expected: &[&str] = match url == hook {
+            true => &["delivered"],
+            false => &["pending", "delivering", "exhausted"],
+        };
+        let status = delivery["status"].as_str().unwrap();
+        assert!(expected.contains(&status), "{delivery}");
+        if url == hook {
+            assert_eq!(delivery["attempts"].as_array().unwrap().len(), 1);
+        }
+    }
+    assert_eq!(owed.len(), 1 + hostile.len());
+    assert!(owed.values().all(|owed| *owed == count), "{owed:?}");
+}
+
+#[test]
+fn receivers_that_never_answer_or_answer_garbage_do_not_hold_up_a_healthy_one() {
+    let (silent, garbled) = (Peer::receiver(), Peer::receiver());
+    silent.react(|_| Reaction::Silence);
+    garbled.react(|_| Reaction::Garbage);
+    let mut ratios = Vec::new();
+    for round in 1..=rounds() {
+        let without = delivery_p99_ms(&[]);
+        let with = delivery_p99_ms(&[&silent, &garbled]);
+        println!(
+            "round {round}: 99 % of callbacks come to a healthy receiver within {without:.1} ms; \
+             with a receiver that never answers and one that answers garbage within {with:.1} ms \
+             ({:.2} times)",
+            with / without
+        );
+        ratios.push(with / without);
+    }
+    if is_torture() {
+        let ratio = median(ratios);
+        assert!(ratio <= 2.0, "{ratio:.2} times");
+    }
+}
+
+// ------------------------------------------------------------------- engines
+
+/// How many of the good go with one that is bad.
+const GOOD_PER_BAD: usize = 10;
+const WORKERS: u32 = 2;
+/// What a text may take until its child is killed: `tts.synthesis_base_s`, and
+/// `tts.synthesis_ms_per_char` for each of its nine characters.
+const LIMIT: Duration = Duration::from_millis(1009);
+/// `tts.max_attempts` by default.
+const ATTEMPTS: u32 = 3;
+
+/// Has all of them spoken; the time from the first request until the last good
+/// one had ended, by the service's clock.
+#[track_caller]
+fn speak(client: &Client, good: usize, bad: usize) -> Duration {
+    let mut ids = HashSet::new();
+    for nth in 0..good {
+        ids.insert(speech(client, "test/slow-50", None));
+        if nth / GOOD_PER_BAD < bad && nth % GOOD_PER_BAD == 0 {
+            let voice = ["test/crash", "test/hang"][nth / GOOD_PER_BAD % 2];
+            speech(client, voice, None);
+        }
+    }
+    wait_until_empty(client, "speeches", "/v1/speech?status=queued,synthesizing");
+    let spoken = all(client, "/v1/speech?");
+    let of_these = |speech: &&Value| ids.contains(speech["id"].as_str().unwrap());
+    let instants = |name: &'static str| spoken.iter().filter(of_these).map(move |it| ms(&it[name]));
+    let (began, ended) = (instants("created_at").min(), instants("ended_at").max());
+    Duration::from_millis(u64::try_from(ended.unwrap() - began.unwrap()).unwrap())
+}
+
+fn restarts(client: &Client) -> u64 {
+    let page = client.get("/v1/system").expect(200).json();
+    let actors = page["actors"].as_array().unwrap();
+    let children = actors.iter().flat_map(|actor| actor["children"].as_array());
+    let restarts = children
+        .flatten()
+        .map(|child| child["restarts"].as_u64().unwrap());
+    restarts.sum()
+}
+
+/// Of the service and its children, in MB.
+fn resident_mb(service: &Service) -> f64 {
+    let pid = service.pid();
+    let of_children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let of_children = of_children.unwrap_or_default();
+    let pids = of_children.split_whitespace().map(str::to_owned);
+    let kb: u64 = pids
+        .chain([pid.to_string()])
+        .filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).ok())
+        .filter_map(|status| {
+            let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+            line.split_whitespace().nth(1)?.parse::<u64>().ok()
+        })
+        .sum();
+    f64::from(u32::try_from(kb).unwrap()) / 1000.0
+}
+
+#[test]
+fn texts_that_crash_or_hang_the_engine_take_only_their_own_time() {
+    let good = if is_torture() { 200 } else { 60 };
+    let bad = good / GOOD_PER_BAD;
+    let service = Service::tts()
+        .set("tts.workers", WORKERS)
+        .set("tts.synthesis_base_s", 1)
+        .set("tts.synthesis_ms_per_char", 1)
+        .start();
+    let client = service.client();
+    let alone = speak(&client, good, 0);
+    let hangs = u32::try_from(bad / 2).unwrap();
+    let held = LIMIT * ATTEMPTS * hangs / WORKERS;
+    let (mut over, mut memory) = (Vec::new(), Vec::new());
+    for round in 1..=rounds() {
+        let before = restarts(&client);
+        let mixed = speak(&client, good, bad);
+        let restarts = restarts(&client) - before;
+        // Each attempt of a bad text ends its child.
+        assert!(
+            restarts >= u64::from(ATTEMPTS) * bad as u64 - 1,
+            "{restarts}"
+        );
+        memory.push(resident_mb(&service));
+        over.push(mixed.as_secs_f64() / (alone + held).as_secs_f64());
+        println!(
+            "round {round}: {good} good texts take {:.1} s; with {bad} that crash or hang {:.1} s, \
+             of which these hold the workers for {:.1} s; {restarts} restarts of children; \
+             {:.0} MB",
+            alone.as_secs_f64(),
+            mixed.as_secs_f64(),
+            held.as_secs_f64(),
+            memory[memory.len() - 1],
+        );
+    }
+    let mut ended: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for speech in all(&client, "/v1/speech?") {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let how = (text(&speech["voice"]), text(&speech["status"]));
+        *ended.entry(how).or_default() += 1;
+        let code = match &*text(&speech["voice"]) {
+            "test/crash" => "engine_crashed",
+            "test/hang" => "synthesis_timeout",
+            _ => continue,
+        };
+        assert_eq!(speech["error"]["code"], code, "{speech}");
+        assert_eq!(speech["attempt"], ATTEMPTS, "{speech}");
+    }
+    let expected = [
+        ("test/crash", "failed", rounds() * bad / 2),
+        ("test/hang", "failed", rounds() * bad / 2),
+        ("test/slow-50", "completed", (1 + rounds()) * good),
+    ];
+    let expected = expected.map(|(voice, status, count)| ((voice.into(), status.into()), count));
+    assert_eq!(ended, BTreeMap::from(expected));
+    if is_torture() {
+        let over = median(over);
+        assert!(
+            over <= 1.1,
+            "{over:.2} times what the good and the bad hold"
+        );
+        let grown = memory[memory.len() - 1] - memory[0];
+        assert!(grown < 20.0, "{grown:.0} MB more after {} rounds", rounds());
+    }
+}
