@@ -15,9 +15,10 @@ demo: libraries ## show in half a minute what hoiam does; the results are in dem
 test: libraries ## run all tests
 	cargo test --locked --no-fail-fast
 
-torture: libraries ## ten minutes of kills, bad receivers and engine faults; the books must balance
+torture: libraries ## half an hour of kills, bad receivers, engine faults and a simulated day; the books must balance
 	HOIAM_TORTURE_S=$${HOIAM_TORTURE_S:-600} HOIAM_TORTURE_ROUNDS=$${HOIAM_TORTURE_ROUNDS:-5} \
-		cargo test --locked --test it -- torture isolation --nocapture --test-threads 1
+		HOIAM_DAY_TASKS=$${HOIAM_DAY_TASKS:-100000} \
+		cargo test --locked --test it -- torture isolation day --nocapture --test-threads 1
 
 run: libraries ## run the service on 127.0.0.1:4640 with its data in ./data; Ctrl-C ends it
 	cargo build --release --locked

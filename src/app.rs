@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
+use futures_util::future::LocalBoxFuture;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -76,6 +78,7 @@ fn failed(what: &str) -> impl Fn(&dyn std::fmt::Display) -> StartError {
 struct Common {
     config: Config,
     clock: Clock,
+    program: PathBuf,
     secrets: Arc<[Secret]>,
     links: Links,
     policy: Policy,
@@ -95,12 +98,33 @@ struct Started {
     checks: Vec<health::Check>,
 }
 
+/// What a process has beside its configuration. Tests bring their own.
+pub struct Surroundings {
+    /// Makes the clock from what the databases have kept of the last one.
+    pub clock: Box<dyn FnOnce(Option<Anchor>) -> Clock>,
+    /// The program whose children speak.
+    pub program: PathBuf,
+    /// Resolves when the service is to stop.
+    pub stop: LocalBoxFuture<'static, ()>,
+}
+
+impl Default for Surroundings {
+    /// This machine's clock, this program, and a signal.
+    fn default() -> Self {
+        Self {
+            clock: Box::new(Clock::resume),
+            program: Options::default().program,
+            stop: Box::pin(wait_for_signal()),
+        }
+    }
+}
+
 /// Runs the service until it is told to stop.
 ///
 /// # Errors
 /// [`StartError`] when it could not start; once it has, it ends in order, or
 /// the process exits with [`EXIT_GAVE_UP`].
-pub async fn run(config: Config) -> Result<(), StartError> {
+pub async fn run(config: Config, around: Surroundings) -> Result<(), StartError> {
     let listener = TcpListener::bind(config.server.listen).map_err(|error| {
         failed(&format!("{} cannot be listened on", config.server.listen))(&error)
     })?;
@@ -110,8 +134,8 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     let config = config.bound(address);
     let stop = watch::Sender::new(false);
 
-    let (tts_db, backend_db, clock) = open_databases(&config)?;
-    let common = common(config, clock, stop.subscribe())?;
+    let (tts_db, backend_db, clock) = open_databases(&config, around.clock)?;
+    let common = common(config, clock, around.program, stop.subscribe())?;
     let children = ChildBoard::default();
 
     // The supervision tree: started in this order, stopped in reverse.
@@ -128,7 +152,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     let handle = server.handle();
     let serving = actix_rt::spawn(server);
     announce(&common.config);
-    wait_for_signal().await;
+    around.stop.await;
 
     log::info!("stopping: no new work is claimed; a second signal ends the process at once");
     actix_rt::spawn(exit_on_second_signal());
@@ -155,7 +179,10 @@ fn give_up(reason: String) {
     std::process::exit(EXIT_GAVE_UP);
 }
 
-fn open_databases(config: &Config) -> Result<(Option<Db>, Option<Db>, Clock), StartError> {
+fn open_databases(
+    config: &Config,
+    make_clock: impl FnOnce(Option<Anchor>) -> Clock,
+) -> Result<(Option<Db>, Option<Db>, Clock), StartError> {
     let make = failed("the data folder cannot be made");
     std::fs::create_dir_all(&config.data_dir).map_err(|error| make(&error))?;
     let open = |wanted: bool, service: Service| {
@@ -172,7 +199,7 @@ fn open_databases(config: &Config) -> Result<(Option<Db>, Option<Db>, Clock), St
         .flatten()
         .filter_map(db::Opened::anchor);
     let anchor: Option<Anchor> = anchors.max_by_key(|anchor| anchor.now_ms);
-    let clock = Clock::resume(anchor);
+    let clock = make_clock(anchor);
     let start = |opened: Option<db::Opened>, service| {
         opened
             .map(|db| db.start(service, clock.clone()))
@@ -189,6 +216,7 @@ fn open_databases(config: &Config) -> Result<(Option<Db>, Option<Db>, Clock), St
 fn common(
     config: Config,
     clock: Clock,
+    program: PathBuf,
     stopping: watch::Receiver<bool>,
 ) -> Result<Common, StartError> {
     let secrets = config
@@ -210,6 +238,7 @@ fn common(
     Ok(Common {
         config,
         clock,
+        program,
         secrets,
         links,
         policy,
@@ -358,6 +387,7 @@ async fn start_tts(
     let test_voices = config.tts.test_voices;
     let addresses = (0..config.tts.workers)
         .map(|number| {
+            let program = common.program.clone();
             let parts = worker::Parts {
                 number,
                 db: db.clone(),
@@ -370,6 +400,7 @@ async fn start_tts(
                 children: Arc::clone(children),
                 make_synthesizer: Box::new(move || {
                     Synthesizer::new(Options {
+                        program: program.clone(),
                         test_voices,
                         ..Options::default()
                     })

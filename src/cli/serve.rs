@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::{EXIT_FAILED, Globals, ServiceArgs};
+use crate::app::{self, Surroundings};
 
 /// The flags of `hoiam serve`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -19,7 +20,7 @@ pub fn run(args: ServeArgs, globals: Globals) -> ExitCode {
         Err(code) => return code,
     };
     super::start_logger(&globals);
-    match actix_rt::System::new().block_on(crate::app::run(config)) {
+    match actix_rt::System::new().block_on(app::run(config, Surroundings::default())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("hoiam: {error}");

@@ -64,6 +64,12 @@ impl<K: Clone + Eq + Hash> InFlight<K> {
         }
     }
 
+    /// Whether a claim is being read.
+    #[must_use]
+    pub fn is_claiming(&self) -> bool {
+        self.claiming
+    }
+
     /// How many units run.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -353,6 +353,12 @@ impl Db {
         &self.trouble
     }
 
+    /// How many verbs wait for the writer.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.commands.len()
+    }
+
     /// How much open work there is.
     #[must_use]
     pub fn load(&self) -> &Load {

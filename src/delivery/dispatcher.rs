@@ -240,6 +240,8 @@ impl CallbackDispatcher {
         let retries_running = self.units.len() - self.first_tries.len();
         let free_for_retries = (MAX_UNITS - KEPT_FOR_FIRST).saturating_sub(retries_running);
         let now = self.now();
+        // This look sees what was armed until now.
+        self.next_at = self.next_at.filter(|at| *at > now);
         if let Some(from) = self.receivers.catch_up(now) {
             self.look_from = self.look_from.min(from);
             self.has_left = true;
@@ -586,13 +588,14 @@ impl Handler<Found> for CallbackDispatcher {
             }
         }
         self.show_shut(false);
-        // What has rung is not armed any more; a retry that was armed while
-        // this look was under way is.
-        self.next_at = self.next_at.filter(|at| *at > self.now());
+        // A retry that was armed while this look was under way, and whose time
+        // has come meanwhile, may not have rung yet; arming anew would have it
+        // never ring.
+        let came = self.next_at.take_if(|at| *at <= now).is_some();
         self.arm_due(ctx, look.next_at);
         let receiver_at = self.receivers.next_at(now);
         self.arm_due(ctx, receiver_at);
-        if again {
+        if again || came {
             self.claim(ctx);
         }
     }
@@ -628,13 +631,22 @@ impl Handler<Tried> for CallbackDispatcher {
         self.parts.in_delivery.ids().remove(&id);
         let now = self.now();
         if self.receivers.end(&origin, news, now) {
-            self.give_up(origin);
+            self.give_up(origin.clone());
         }
         self.show_shut(news != News::Answers);
         let receiver_at = self.receivers.next_at(now);
         self.arm_due(ctx, receiver_at);
         match recorded {
-            Ok(next_at) => self.arm_due(ctx, next_at),
+            Ok(next_at) => {
+                // A look for which it still counts as running passes it over.
+                // So has one, if it was long until this was heard; so may the
+                // one that is under way, if it takes long: machines sleep.
+                let passed = next_at.filter(|at| *at <= now || self.units.is_claiming());
+                if let Some(due_at) = passed {
+                    self.receivers.pass_over(&origin, due_at, now);
+                }
+                self.arm_due(ctx, next_at);
+            }
             Err(error) => {
                 // It still looks due: without a pause it would be sent in a
                 // loop.

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use actix_web::{HttpResponse, web};
 
 use super::system::System;
+use crate::db::Db;
 
 /// The numbers of this moment.
 pub async fn metrics(system: web::Data<System>) -> HttpResponse {
@@ -16,26 +17,30 @@ pub async fn metrics(system: web::Data<System>) -> HttpResponse {
             let _ = writeln!(text, "{name}{labels} {value}");
         }
     };
-    let by_service = |value: &dyn Fn(&crate::db::Load) -> i64| {
-        let lines = system.dbs.iter().map(|db| {
-            (
-                format!("{{service=\"{}\"}}", db.service()),
-                value(db.load()),
-            )
-        });
+    let by_service = |value: &dyn Fn(&Db) -> i64| {
+        let lines = system
+            .dbs
+            .iter()
+            .map(|db| (format!("{{service=\"{}\"}}", db.service()), value(db)));
         lines.collect::<Vec<_>>()
     };
     family(
         "hoiam_open",
         "gauge",
         "Tasks or speeches that have not ended.",
-        by_service(&|load| load.jobs()),
+        by_service(&|db| db.load().jobs()),
     );
     family(
         "hoiam_open_bytes",
         "gauge",
         "Bytes of their texts.",
-        by_service(&|load| load.bytes()),
+        by_service(&|db| db.load().bytes()),
+    );
+    family(
+        "hoiam_writes_waiting",
+        "gauge",
+        "Commits that wait for the database's writer.",
+        by_service(&|db| i64::try_from(db.waiting()).unwrap_or(i64::MAX)),
     );
     let shut = system.shut.iter().map(|(service, shut)| {
         (

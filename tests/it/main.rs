@@ -13,6 +13,7 @@ mod cancel;
 mod chain;
 mod cli;
 mod crashes;
+mod day;
 mod deadlines;
 mod disks;
 mod hand_over;

@@ -26,7 +26,7 @@ const NOWHERE: &str = "http://nobody.invalid/hook";
 const STUCK: Duration = Duration::from_secs(60);
 
 /// Choices that a seed repeats (SplitMix64, Steele, Lea & Flood 2014).
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
     fn roll(&mut self) -> u64 {
@@ -37,7 +37,7 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.roll() % limit
     }
 }
@@ -218,7 +218,7 @@ pub fn wait_until_empty(client: &Client, what: &str, path: &str) {
 }
 
 /// The task that a callback tells of, with its type and webhook-id.
-fn told(request: &Request) -> Option<(String, (String, String))> {
+pub fn told(request: &Request) -> Option<(String, (String, String))> {
     let body: Value = serde_json::from_slice(request.body()).ok()?;
     let id = body["data"]["id"].as_str()?.to_owned();
     Some((id, (request.kind()?, request.header("webhook-id")?.into())))

@@ -14,7 +14,7 @@ use hoiam::delivery::{CallbackDispatcher, DeliveryOwed};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::support::{Reply, START, Server, World, eventually, sender};
+use super::support::{HeldWriter, Reply, START, Server, World, eventually, sender};
 
 /// What the callbacks carry here.
 pub struct Things;
@@ -113,6 +113,43 @@ async fn each_attempt_comes_at_its_time_and_the_last_failure_exhausts() {
     world.advance_ms(86_400_000);
     world.settle().await;
     assert_eq!(server.count("POST"), 3);
+}
+
+/// Waits without letting anything else on this thread go on.
+fn spin_until(mut condition: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < Duration::from_secs(10), "it never comes");
+        std::thread::yield_now();
+    }
+}
+
+/// A machine that sleeps does so between any two steps: here between the commit
+/// of an attempt and the dispatcher's hearing of it, so that a look finds the
+/// row due while it still counts as being tried.
+#[actix_rt::test]
+async fn a_retry_that_is_due_before_its_attempt_is_known_to_have_ended_is_made() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Status(500));
+    let id = owe(&world.db, vec![server.url("/")]).await[0];
+    let writer = HeldWriter::new(&world.db).await;
+    let dispatcher = start(&mut world, &[0, 1, 3600]);
+    eventually("the record of the attempt waits for the writer", || async {
+        server.count("POST") == 1 && world.db.waiting() == 1
+    })
+    .await;
+    writer.let_go();
+    // Nothing else of this thread goes on until there is a later commit.
+    let path = world.folder.path().join("test.db").display().to_string();
+    let mut conn = SqliteConnection::establish(&path).unwrap();
+    let attempts = table::table.select(table::attempts);
+    spin_until(|| attempts.first(&mut conn) == Ok(1));
+    world.advance_ms(60_000);
+    let mut later = Box::pin(world.db.write(|_| Ok(())));
+    assert!(futures_util::poll!(&mut later).is_pending());
+    spin_until(|| world.db.committed_at() == world.now());
+    dispatcher.do_send(DeliveryOwed);
+    attempts_made(&world.db, id, 2).await;
 }
 
 #[actix_rt::test]

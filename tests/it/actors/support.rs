@@ -410,6 +410,9 @@ impl HeldWriter {
         Self { release, done }
     }
 
+    /// Releases it and waits for nothing.
+    pub fn let_go(self) {}
+
     pub async fn release(self) {
         drop(self.release);
         self.done.await.unwrap();

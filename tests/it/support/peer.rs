@@ -168,6 +168,12 @@ impl Peer {
         self.inner().requests.clone()
     }
 
+    /// Everything that has come since it was last taken. It is forgotten, so
+    /// that much can come; `nth` counts what is not.
+    pub fn take(&self) -> Vec<Request> {
+        std::mem::take(&mut self.inner().requests)
+    }
+
     /// What has come with this method to this path.
     pub fn requests_to(&self, method: &str, path: &str) -> Vec<Request> {
         let mut requests = self.requests();
