@@ -24,4 +24,4 @@ pub use id::Id;
 pub use in_flight::InFlight;
 pub use outcome::{Accepted, Ended};
 pub use update::{update, update_if};
-pub use writer::{Db, Load, NewEvent, StoreError, Tx};
+pub use writer::{Db, Ends, Load, NewEvent, StoreError, Tx};

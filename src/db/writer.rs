@@ -14,7 +14,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use std::time::Duration;
 
@@ -113,6 +113,43 @@ impl Load {
     pub fn add(&self, jobs: i64, bytes: i64) {
         self.jobs.fetch_add(jobs, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// How many tasks or speeches, and how many deliveries, have come to each of
+/// their ends since the process started. It is counted from the events.
+#[derive(Debug, Default)]
+pub struct Ends([AtomicU64; Ends::OF_ALL.len()]);
+
+impl Ends {
+    /// The ends of tasks and speeches.
+    pub const OF_SUBJECTS: [&'static str; 4] = ["completed", "failed", "timed_out", "canceled"];
+    /// The ends of deliveries.
+    pub const OF_DELIVERIES: [&'static str; 3] = ["delivered", "exhausted", "aborted"];
+    const OF_ALL: [&'static str; 7] = {
+        let ([a, b, c, d], [e, f, g]) = (Self::OF_SUBJECTS, Self::OF_DELIVERIES);
+        [a, b, c, d, e, f, g]
+    };
+
+    /// How many have come to this end; none where it is no end.
+    #[must_use]
+    pub fn count(&self, end: &str) -> u64 {
+        self.counter(end)
+            .map_or(0, |counter| counter.load(Ordering::Relaxed))
+    }
+
+    fn note(&self, event: &Event) {
+        // What is noted at an end that has been reached, as a late result, is
+        // not another end.
+        let to = event.to.as_deref().filter(|_| event.from != event.to);
+        if let Some(counter) = to.and_then(|to| self.counter(to)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn counter(&self, end: &str) -> Option<&AtomicU64> {
+        let mut all = Self::OF_ALL.iter().zip(&self.0);
+        all.find_map(|(name, counter)| (*name == end).then_some(counter))
     }
 }
 
@@ -261,6 +298,7 @@ pub struct Db {
     reads: Sender<Read>,
     events: broadcast::Sender<(Uuid, Event)>,
     load: Arc<Load>,
+    ends: Arc<Ends>,
     committed_at: Arc<AtomicI64>,
     trouble: Trouble,
     clock: Clock,
@@ -365,6 +403,12 @@ impl Db {
         &self.load
     }
 
+    /// How much has ended, and how.
+    #[must_use]
+    pub fn ends(&self) -> &Ends {
+        &self.ends
+    }
+
     /// The clock whose time the commits carry.
     #[must_use]
     pub fn clock(&self) -> &Clock {
@@ -441,6 +485,7 @@ pub(super) fn start(
     let (events, _) = broadcast::channel(EVENT_BACKLOG);
     let (alive, ended) = watch::channel(());
     let load = Arc::new(Load::default());
+    let ends = Arc::new(Ends::default());
     let committed_at = Arc::new(AtomicI64::new(Millis::MIN));
     let trouble = Trouble::none_at(format!("the {service} service's database"));
     let last_event = last_event(&mut writer).map_err(|error| error.to_string())?;
@@ -458,6 +503,7 @@ pub(super) fn start(
         clock: clock.clone(),
         events: events.clone(),
         load: Arc::clone(&load),
+        ends: Arc::clone(&ends),
         committed_at: Arc::clone(&committed_at),
         last_event,
         trouble: trouble.clone(),
@@ -473,6 +519,7 @@ pub(super) fn start(
         reads,
         events,
         load,
+        ends,
         committed_at,
         trouble,
         clock,
@@ -511,6 +558,7 @@ struct Writer {
     clock: Clock,
     events: broadcast::Sender<(Uuid, Event)>,
     load: Arc<Load>,
+    ends: Arc<Ends>,
     committed_at: Arc<AtomicI64>,
     last_event: i64,
     trouble: Trouble,
@@ -700,6 +748,9 @@ impl Writer {
         self.last_event = committed.last_event;
         self.committed_at.store(committed.at, Ordering::Release);
         self.load.add(committed.load.0, committed.load.1);
+        for (_, event) in &committed.events {
+            self.ends.note(event);
+        }
         if self.events.receiver_count() > 0 {
             for event in committed.events {
                 let _ = self.events.send(event);

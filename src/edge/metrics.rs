@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use actix_web::{HttpResponse, web};
 
 use super::system::System;
-use crate::db::Db;
+use crate::db::{Db, Ends};
 
 /// The numbers of this moment.
 pub async fn metrics(system: web::Data<System>) -> HttpResponse {
@@ -41,6 +41,30 @@ pub async fn metrics(system: web::Data<System>) -> HttpResponse {
         "gauge",
         "Commits that wait for the database's writer.",
         by_service(&|db| i64::try_from(db.waiting()).unwrap_or(i64::MAX)),
+    );
+    let ends = |names: &[&str]| {
+        let of = |db: &Db| {
+            let line = |name: &&str| {
+                (
+                    format!("{{service=\"{}\",status=\"{name}\"}}", db.service()),
+                    i64::try_from(db.ends().count(name)).unwrap_or(i64::MAX),
+                )
+            };
+            names.iter().map(line).collect::<Vec<_>>()
+        };
+        system.dbs.iter().flat_map(of).collect::<Vec<_>>()
+    };
+    family(
+        "hoiam_ended_total",
+        "counter",
+        "Tasks or speeches that have ended since the process started.",
+        ends(&Ends::OF_SUBJECTS),
+    );
+    family(
+        "hoiam_deliveries_ended_total",
+        "counter",
+        "Deliveries that were made or given up since the process started.",
+        ends(&Ends::OF_DELIVERIES),
     );
     let shut = system.shut.iter().map(|(service, shut)| {
         (

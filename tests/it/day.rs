@@ -362,5 +362,11 @@ fn balance(
         .map(|delivery| delivery["task_id"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(exhausted, nowhere, "given up is what has nowhere to go");
+    let metrics = client.get("/metrics").expect(200);
+    for end in ENDS {
+        let counted = by_status.get(end).copied().unwrap_or_default();
+        let line = format!("hoiam_ended_total{{service=\"backend\",status=\"{end}\"}} {counted}\n");
+        assert!(metrics.text().contains(&line), "{line}{}", metrics.text());
+    }
     by_status
 }
