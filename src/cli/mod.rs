@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod listen;
 pub mod say;
 pub mod serve;
+pub mod spoken;
 pub mod submit;
 pub mod synthesizer;
 pub mod voices;
@@ -189,6 +190,14 @@ pub enum Command {
         or nobody answers at the URL.")]
     Deliveries(deliveries::DeliveriesArgs),
 
+    /// Show what a text is read as: dates, money, units and abbreviations in words
+    #[command(after_long_help = "Examples:\n  \
+        echo \"Giá 30.000đ, từ 8h30 ngày 15/4/2024\" | hoiam spoken --lang vi\n  \
+        hoiam spoken --lang en --map < script.txt\n\n\
+        Reads lines from standard input and prints, line by line, what will be read. Languages:\n\
+        vi and en; texts in others are given to the voice as they are written.")]
+    Spoken(spoken::SpokenArgs),
+
     /// Receive callbacks and show them; for development
     #[command(after_long_help = "Examples:\n  \
         hoiam listen                                     on http://127.0.0.1:4650\n  \
@@ -258,6 +267,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Submit(args) => submit::run(args, globals),
         Command::Voices(args) => voices::run(args, globals),
         Command::Deliveries(args) => deliveries::run(args, globals),
+        Command::Spoken(args) => spoken::run(args, globals),
         Command::Listen(args) => listen::run(args, globals),
         Command::CheckCallback(args) => check_callback::run(args, globals),
         Command::Doctor(args) => doctor::run(args, globals),

@@ -177,6 +177,29 @@ fn vietnamese_with_numbers_and_english_words_has_a_time_for_each_word() {
 }
 
 #[test]
+fn what_is_read_in_other_words_keeps_its_own_and_gets_their_time() {
+    let text = "Giá 30.000đ, ngày 15/04/2024 tại TP.HCM.";
+    let (spoken, _) = spoken(&request("espeak/vi", text));
+    let length = |word: &str| {
+        let found = spoken.words.iter().find(|found| found.text == word);
+        let found = found.unwrap_or_else(|| panic!("{word} is not among {:?}", spoken.words));
+        found.end_ms - found.start_ms
+    };
+    // `tháng tư`, `năm hai nghìn không trăm hai mươi tư`, `thành phố Hồ Chí
+    // Minh`: two, eight and five syllables.
+    let syllable = length("04") / 2;
+    assert!((100..500).contains(&syllable), "{syllable} ms");
+    for (word, syllables) in [("2024", 8), ("TP.HCM", 5)] {
+        let expected = syllable * syllables;
+        let length = length(word);
+        assert!(
+            (expected / 2..expected * 2).contains(&length),
+            "{word} takes {length} ms"
+        );
+    }
+}
+
+#[test]
 fn words_that_espeak_does_not_report_get_a_time_of_their_own() {
     let text = "Hello -- world, the red-haired U.S. army don't care.";
     let (spoken, _) = spoken(&request("espeak/en", text));

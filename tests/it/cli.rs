@@ -567,6 +567,38 @@ fn a_callback_url_that_is_refused_or_forbidden_is_told_apart() {
     assert_refused(&no_url, 2, "https://example.com");
 }
 
+#[test]
+fn spoken_shows_line_by_line_what_will_be_read_and_where_it_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let read = |arguments: &[&str]| {
+        let mut child = command(folder.path(), arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = "Giá 30.000đ lúc 8h30.\nXin chào!\n";
+        let stdin = child.stdin.take().unwrap();
+        { stdin }.write_all(lines.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = "Giá ba mươi nghìn đồng lúc tám giờ ba mươi phút.\n";
+    assert_eq!(
+        read(&["spoken", "--lang", "vi"]),
+        format!("{said}Xin chào!\n")
+    );
+    let map = "  4-11   30.000đ  ba mươi nghìn đồng\n  16-20  8h30     tám giờ ba mươi phút\n";
+    assert_eq!(
+        read(&["spoken", "--lang", "vi", "--map"]),
+        format!("{said}{map}Xin chào!\n")
+    );
+    let json = read(&["spoken", "--lang", "vi", "--json"]);
+    let first: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    assert_eq!(first["map"][1]["char_start"], 16);
+    assert_eq!(first["map"][1]["text"], "8h30");
+}
+
 // --------------------------------------------------------------- deliveries
 
 /// Two tasks whose callbacks were given up.
@@ -669,6 +701,7 @@ fn the_help_of_each_command_mentions_its_flags() {
         ),
         ("voices", "--language"),
         ("deliveries", "list show redeliver"),
+        ("spoken", "--lang --map"),
         (
             "listen",
             "--port --secret --secret-file --save --exit-after --status --drop --options",

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use super::super::spoken::{Language, Spoken};
 use super::super::text::Sentence;
 use super::super::track::Track;
 use super::super::{SpeechError, Voice};
@@ -76,8 +77,9 @@ impl Engine for Espeak {
         let identifier = self.identifier(voice)?;
         let (slowest, fastest) = RATE_LIMITS;
         let rate = (RATE * speed).round().clamp(slowest, fastest) as u32;
+        let language = Language::of(&voice.language);
         for sentence in sentences {
-            let readable = Readable::new(&sentence.text);
+            let readable = Readable::new(&Spoken::of(&sentence.text, language));
             let heard = lock(self.library)
                 .speak(identifier, rate, &readable.text)
                 .map_err(|detail| SpeechError::EngineFailed { detail })?;
@@ -128,7 +130,7 @@ fn bcp_47(tag: &str) -> String {
     parts.join("-")
 }
 
-/// A sentence as eSpeak may read it: with a blank wherever more than
+/// A sentence as eSpeak may be given it: with a blank wherever more than
 /// [`MAX_RUN`] letters and digits would stand together.
 struct Readable {
     text: String,
@@ -137,13 +139,13 @@ struct Readable {
 }
 
 impl Readable {
-    fn new(sentence: &str) -> Self {
+    fn new(spoken: &Spoken) -> Self {
         let mut readable = Self {
-            text: String::with_capacity(sentence.len()),
-            origins: Vec::with_capacity(sentence.len()),
+            text: String::with_capacity(spoken.text.len()),
+            origins: Vec::with_capacity(spoken.origins.len()),
         };
         let mut run = 0;
-        for (at, c) in sentence.chars().enumerate() {
+        for (at, c) in spoken.origins.iter().copied().zip(spoken.text.chars()) {
             run = if c.is_alphanumeric() { run + 1 } else { 0 };
             if run > MAX_RUN {
                 readable.push(' ', at);

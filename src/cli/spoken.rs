@@ -1,0 +1,89 @@
+//! `hoiam spoken`: what a text is read as.
+
+use std::io::{self, BufRead as _};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::Globals;
+use crate::speech::spoken::{Language, Reading, Spoken, readings};
+
+/// The flags of `hoiam spoken`.
+#[derive(Args, Clone, Debug)]
+pub struct SpokenArgs {
+    /// Language of the lines
+    #[arg(long, alias = "language", value_name = "LANG")]
+    pub lang: Lang,
+
+    /// Under each line, what is not read as it is written, and where it stands
+    #[arg(long)]
+    pub map: bool,
+}
+
+/// A language that has rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Lang {
+    /// Vietnamese.
+    Vi,
+    /// English.
+    En,
+}
+
+/// Reads lines until the end of standard input.
+pub fn run(args: SpokenArgs, globals: Globals) -> ExitCode {
+    let language = match args.lang {
+        Lang::Vi => Language::Vietnamese,
+        Lang::En => Language::English,
+    };
+    let told = io::stdin().lock().lines().try_for_each(|line| {
+        let line = line.map_err(|error| format!("standard input is no UTF-8 text: {error}"))?;
+        let line: String = line.nfc().collect();
+        let spoken = Spoken::of(&line, Some(language)).text;
+        let readings = readings(&line, language);
+        super::print(&match (globals.json, args.map) {
+            (true, _) => in_json(&line, &spoken, &readings),
+            (false, true) => with_map(&line, &spoken, &readings),
+            (false, false) => format!("{spoken}\n"),
+        })
+    });
+    super::exit(told)
+}
+
+fn source(line: &str, reading: &Reading) -> String {
+    let span = reading.span.clone();
+    line.chars().skip(span.start).take(span.len()).collect()
+}
+
+fn in_json(line: &str, spoken: &str, readings: &[Reading]) -> String {
+    let map: Vec<_> = readings
+        .iter()
+        .map(|reading| {
+            json!({
+                "char_start": reading.span.start,
+                "char_end": reading.span.end,
+                "text": source(line, reading),
+                "spoken": reading.said,
+            })
+        })
+        .collect();
+    format!(
+        "{}\n",
+        json!({ "text": line, "spoken": spoken, "map": map })
+    )
+}
+
+fn with_map(line: &str, spoken: &str, readings: &[Reading]) -> String {
+    let rows: Vec<[String; 3]> = readings
+        .iter()
+        .map(|reading| {
+            [
+                format!("  {}-{}", reading.span.start, reading.span.end),
+                source(line, reading),
+                reading.said.clone(),
+            ]
+        })
+        .collect();
+    format!("{spoken}\n{}", super::columns(&rows))
+}

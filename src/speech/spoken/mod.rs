@@ -1,0 +1,110 @@
+//! What a text is read as: dates, times, money, units and abbreviations as the
+//! words that a reader says.
+//!
+//! Engines read letter by letter what people read as words (`8h30`, `5kg`,
+//! `TP.HCM`). The rules of a language find such places; everything else stays
+//! as it is. Each reading keeps where it stands in the source, so that subtitles
+//! show what was written, at the time when it is heard.
+
+mod english;
+mod rules;
+mod vietnamese;
+
+use std::ops::Range;
+
+/// A language that has rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Language {
+    /// `vi` and its regions.
+    Vietnamese,
+    /// `en` and its regions.
+    English,
+}
+
+impl Language {
+    /// By a BCP 47 tag; `None` for a language that has no rules.
+    pub fn of(tag: &str) -> Option<Self> {
+        match tag.split('-').next().unwrap_or_default() {
+            tag if tag.eq_ignore_ascii_case("vi") => Some(Self::Vietnamese),
+            tag if tag.eq_ignore_ascii_case("en") => Some(Self::English),
+            _ => None,
+        }
+    }
+}
+
+/// A place of the source that is read as something else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// Where it stands: code points of the source.
+    pub span: Range<usize>,
+    /// The words that are said.
+    pub said: String,
+}
+
+/// The places of the text that are not read as they are written, in order and
+/// without overlap.
+pub fn readings(text: &str, language: Language) -> Vec<Reading> {
+    rules::apply(
+        text,
+        match language {
+            Language::Vietnamese => vietnamese::rules(),
+            Language::English => english::rules(),
+        },
+    )
+}
+
+/// A text as it is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Spoken {
+    /// What an engine is given.
+    pub text: String,
+    /// For each code point of `text`, which one of the source it stands for;
+    /// it never goes back.
+    pub origins: Vec<usize>,
+}
+
+impl Spoken {
+    /// The text with its readings in place.
+    pub fn of(text: &str, language: Option<Language>) -> Self {
+        let mut spoken = Self::default();
+        let readings = language.map_or_else(Vec::new, |language| readings(text, language));
+        let mut readings = readings.into_iter().peekable();
+        let mut inside = 0..0;
+        for (at, c) in text.chars().enumerate() {
+            if let Some(reading) = readings.next_if(|reading| reading.span.start == at) {
+                spoken.say(&reading.said, at);
+                inside = reading.span;
+            }
+            if !inside.contains(&at) {
+                // A reading and a word that it touches are two words.
+                if inside.end == at && inside.end > 0 && c.is_alphanumeric() {
+                    spoken.push(' ', at);
+                }
+                spoken.push(c, at);
+            }
+        }
+        spoken
+    }
+
+    fn say(&mut self, said: &str, at: usize) {
+        if self
+            .text
+            .chars()
+            .next_back()
+            .is_some_and(char::is_alphanumeric)
+        {
+            self.push(' ', at);
+        }
+        for c in said.chars() {
+            self.push(c, at);
+        }
+    }
+
+    fn push(&mut self, c: char, origin: usize) {
+        self.text.push(c);
+        self.origins.push(origin);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! How the rules of a language are applied to a text.
+
+use regex_lite::{Captures, Regex};
+
+use super::Reading;
+
+/// What a match is read as: for groups of the pattern, in order, the words.
+/// What stands between two of them belongs to the first.
+pub(super) type Said = Vec<(usize, String)>;
+
+/// One rule: where its pattern is found and its function has an answer, that
+/// is what is said.
+pub(super) struct Rule {
+    pattern: Regex,
+    read: fn(&Captures<'_>) -> Option<Said>,
+}
+
+impl Rule {
+    /// A rule without a pattern that can be read would be a bug of ours, which
+    /// the tests of each language find.
+    #[expect(clippy::expect_used, reason = "patterns are constants")]
+    pub(super) fn new(pattern: &str, read: fn(&Captures<'_>) -> Option<Said>) -> Self {
+        Self {
+            pattern: Regex::new(pattern).expect("a pattern"),
+            read,
+        }
+    }
+}
+
+/// The whole match is read as this.
+pub(super) fn whole(said: impl Into<String>) -> Option<Said> {
+    Some(vec![(0, said.into())])
+}
+
+/// The text of a group; empty if it has no part in the match.
+pub(super) fn group<'t>(found: &Captures<'t>, number: usize) -> &'t str {
+    found.get(number).map_or("", |group| group.as_str())
+}
+
+/// Whether any rule could find something: most sentences have nothing to be
+/// found, and a look costs less than all the rules.
+fn may_have_readings(text: &str) -> bool {
+    let text = text.trim_end_matches(|c: char| !c.is_alphanumeric());
+    let is_capital = |c: char| c.is_uppercase();
+    let mut before = ' ';
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let next = chars.peek().copied().unwrap_or(' ');
+        let is_alone = !before.is_alphanumeric() && !next.is_alphanumeric();
+        if c.is_ascii_digit()
+            || "&@.".contains(c)
+            || (c == '/' && next.is_alphanumeric())
+            || (is_capital(c) && (is_capital(next) || (is_alone && "IVXLC".contains(c))))
+        {
+            return true;
+        }
+        before = c;
+    }
+    false
+}
+
+/// Applies the rules: what an earlier one has found, a later one leaves alone.
+pub(super) fn apply(text: &str, rules: &[Rule]) -> Vec<Reading> {
+    let mut found: Vec<(usize, usize, String)> = Vec::new();
+    if !may_have_readings(text) {
+        return Vec::new();
+    }
+    for rule in rules {
+        let mut from = 0;
+        while let Some(captures) = rule.pattern.captures_at(text, from) {
+            let Some(all) = captures.get(0).filter(|all| !all.is_empty()) else {
+                break;
+            };
+            let said = stands_alone(text, all.start(), all.end())
+                .then(|| (rule.read)(&captures))
+                .flatten();
+            let parts = said.map_or_else(Vec::new, |said| parts(&captures, said));
+            let is_free = |(start, end, _): &(usize, usize, String)| {
+                found.iter().all(|(s, e, _)| end <= s || e <= start)
+            };
+            if parts.is_empty() || !parts.iter().all(is_free) {
+                // What begins one character later may be a match of its own.
+                from = all.start() + text[all.start()..].chars().next().map_or(1, char::len_utf8);
+                continue;
+            }
+            // What is only context may be the context of the next match too.
+            from = parts.last().map_or(all.end(), |(_, end, _)| *end);
+            found.extend(parts);
+        }
+    }
+    found.sort();
+    in_code_points(text, found)
+}
+
+fn parts(captures: &Captures<'_>, said: Said) -> Vec<(usize, usize, String)> {
+    let end = captures.get(0).map_or(0, |all| all.end());
+    let starts: Vec<usize> = said
+        .iter()
+        .filter_map(|(group, _)| captures.get(*group).map(|group| group.start()))
+        .collect();
+    let ends = starts.iter().skip(1).copied().chain([end]);
+    let spans = starts.iter().copied().zip(ends);
+    spans
+        .zip(said)
+        .map(|((start, end), (_, said))| (start, end, said))
+        .collect()
+}
+
+/// Whether a match is not a part of something longer: of a word, or of a number
+/// with dots, commas, slashes, colons or dashes in it.
+fn stands_alone(text: &str, start: usize, end: usize) -> bool {
+    let (first, last) = (
+        text[start..].chars().next().unwrap_or(' '),
+        text[..end].chars().next_back().unwrap_or(' '),
+    );
+    let mut before = text[..start].chars().rev();
+    let mut after = text[end..].chars();
+    let joins = |c: char| ".,/:-–".contains(c);
+    let goes_on = |inner: char, next: Option<char>, second: Option<char>| match next {
+        Some(next) if next.is_alphanumeric() => inner.is_alphanumeric(),
+        Some(next) if joins(next) && inner.is_ascii_digit() => {
+            second.is_some_and(|second| second.is_ascii_digit())
+        }
+        _ => false,
+    };
+    // In `2-1` the dash is no sign.
+    if "-−".contains(first) && text[..start].ends_with(char::is_alphanumeric) {
+        return false;
+    }
+    !goes_on(first, before.next(), before.next()) && !goes_on(last, after.next(), after.next())
+}
+
+fn in_code_points(text: &str, found: Vec<(usize, usize, String)>) -> Vec<Reading> {
+    let (mut bytes, mut chars) = (0, 0);
+    let mut to_chars = |at: usize| {
+        chars += text[bytes..at].chars().count();
+        bytes = at;
+        chars
+    };
+    found
+        .into_iter()
+        .map(|(start, end, said)| Reading {
+            span: to_chars(start)..to_chars(end),
+            said,
+        })
+        .collect()
+}
