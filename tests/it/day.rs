@@ -360,11 +360,17 @@ fn balance(
         *by_status.entry(status.to_owned()).or_default() += 1;
     }
     assert_eq!(by_status.values().sum::<usize>(), accepted.len());
-    let exhausted: BTreeSet<String> = all(client, "/v1/tasks/deliveries?status=exhausted")
+    // Many that wait for the same dead receiver take long: each that is the
+    // probe has its next attempt, and waits again.
+    let undelivered = all(client, "/v1/tasks/deliveries?status=exhausted,pending");
+    let undelivered: BTreeSet<String> = undelivered
         .iter()
         .map(|delivery| delivery["task_id"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(exhausted, nowhere, "given up is what has nowhere to go");
+    assert_eq!(
+        undelivered, nowhere,
+        "only what has nowhere to go is not delivered"
+    );
     let metrics = client.get("/metrics").expect(200);
     for end in ENDS {
         let counted = by_status.get(end).copied().unwrap_or_default();
