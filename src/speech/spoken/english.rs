@@ -40,6 +40,25 @@ fn make() -> Vec<Rule> {
             r"(?:\+?1(?:~|[.-]))?(?:\(\d{3}\)~?|\d{3}[.-])\d{3}(?:~|[.-])\d{4}",
             |m| whole(digits(group(m, 0))),
         ),
+        rule(r"ZIP(?:~code)?~(\d{5})", |m| {
+            Some(vec![(1, digits(group(m, 1)))])
+        }),
+        rule(r"911", |_| whole("nine one one")),
+        rule(r"9/11", |_| whole("nine eleven")),
+        rule(r"50/50", |_| whole("fifty-fifty")),
+        rule(r"(720|1080|1440|2160)p", |m| {
+            let (head, tail) = group(m, 1).split_at(group(m, 1).len() - 2);
+            whole(format!("{} {} p", number_of(head)?, number_of(tail)?))
+        }),
+        rule(r"([248])K", |m| {
+            whole(format!("{} K", number_of(group(m, 1))?))
+        }),
+        rule(r#"(\d)'~?(\d{1,2})(?:"|″)"#, |m| {
+            Some(vec![
+                (1, format!("{} foot", number_of(group(m, 1))?)),
+                (2, number_of(group(m, 2))?),
+            ])
+        }),
         // Dates.
         rule(r"(\d{4})-(\d{2})-(\d{2})", |m| {
             whole(date(group(m, 2), group(m, 3), Some(group(m, 1)))?)
@@ -95,7 +114,19 @@ fn make() -> Vec<Rule> {
                 said
             })
         }),
+        rule(r"'?([2-9])0s", |m| {
+            let tens: usize = group(m, 1).parse().ok()?;
+            whole(DECADES.get(tens).copied()?)
+        }),
         // Times.
+        rule(
+            r"(\d{1,2})(?::(\d{2}))?(?:~?([AaPp])\.?[Mm]\.?)?~?[-–]~?(\d{1,2})(?::(\d{2}))?~?([AaPp])\.?[Mm]\b\.?",
+            |m| {
+                let from = time(group(m, 1), group(m, 2), group(m, 3))?;
+                let until = time(group(m, 4), group(m, 5), group(m, 6))?;
+                Some(vec![(1, format!("{from} to")), (4, until)])
+            },
+        ),
         rule(r"(\d{1,2}):(\d{2})(?:~?([AaPp])\.?[Mm]\b\.?)?", |m| {
             whole(time(group(m, 1), group(m, 2), group(m, 3))?)
         }),
@@ -104,7 +135,7 @@ fn make() -> Vec<Rule> {
         }),
         // Money.
         rule(
-            r"(US\$|[$€£])~?(NUM)~(thousand|million|billion|trillion)",
+            r"(US\$|[$€£¥])~?(NUM)~(thousand|million|billion|trillion)",
             |m| {
                 whole(format!(
                     "{} {} {}",
@@ -114,7 +145,7 @@ fn make() -> Vec<Rule> {
                 ))
             },
         ),
-        rule(r"(US\$|[$€£])~?(NUM)([kKMB]|bn)", |m| {
+        rule(r"(US\$|[$€£¥])~?(NUM)([kKMB]|bn)", |m| {
             let scale = match group(m, 3) {
                 "k" | "K" => "thousand",
                 "M" => "million",
@@ -127,7 +158,7 @@ fn make() -> Vec<Rule> {
             ))
         }),
         rule(
-            r"(US\$|[$€£])~?(NUM)[-–](?:US\$|[$€£])?(NUM)",
+            r"(US\$|[$€£¥])~?(NUM)[-–](?:US\$|[$€£¥])?(NUM)",
             |m| {
                 Some(vec![
                     (0, format!("{} to", number_of(group(m, 2))?)),
@@ -138,7 +169,7 @@ fn make() -> Vec<Rule> {
                 ])
             },
         ),
-        rule(r"(US\$|[$€£])~?(NUM)", |m| {
+        rule(r"(US\$|[$€£¥])~?(NUM)", |m| {
             whole(money(group(m, 1), group(m, 2))?)
         }),
         // Measures and per cent.
@@ -158,6 +189,29 @@ fn make() -> Vec<Rule> {
                 let unit = measure(group(m, 3), group(m, 2) == "1")?;
                 let sign = if group(m, 1).is_empty() { "" } else { "minus " };
                 whole(format!("{sign}{} {unit}", number_of(group(m, 2))?))
+            },
+        ),
+        rule(r"(NUM)([kKMB])", |m| {
+            let scale = match group(m, 2) {
+                "k" | "K" => "thousand",
+                "M" => "million",
+                _ => "billion",
+            };
+            whole(format!("{} {scale}", number_of(group(m, 1))?))
+        }),
+        rule(r"(NUM)x", |m| {
+            whole(format!("{} times", number_of(group(m, 1))?))
+        }),
+        rule(r"(NUM)¢", |m| {
+            whole(format!("{} cents", number_of(group(m, 1))?))
+        }),
+        rule(
+            r"/(gallon|hour|day|week|month|year|mile|kg|lb|person|night|unit|minute|second|share|barrel|ounce|pound)",
+            |m| {
+                whole(format!(
+                    "per {}",
+                    measure(group(m, 1), true).unwrap_or(group(m, 1).to_owned())
+                ))
             },
         ),
         // Ordinals and Roman numerals.
@@ -200,6 +254,16 @@ fn make() -> Vec<Rule> {
         }),
         rule(r"24/7", |_| whole("twenty-four seven")),
         rule(r"(NUM)[-–](NUM)", range),
+        rule(r"(\d{1,3})[-–:](\d{1,3})", |m| {
+            Some(vec![
+                (1, format!("{} to", number_of(group(m, 1))?)),
+                (2, number_of(group(m, 2))?),
+            ])
+        }),
+        rule(r"(?:^|[ (])(\.\d+)", |m| {
+            Some(vec![(1, format!("point {}", digits(group(m, 1))))])
+        }),
+        rule(r"1[1-9]\d{2}|20\d{2}", |m| whole(year(group(m, 0))?)),
         rule(r"#(\d+)", |m| {
             whole(format!("number {}", number_of(group(m, 1))?))
         }),
@@ -207,6 +271,8 @@ fn make() -> Vec<Rule> {
             whole(format!("minus {}", number_of(group(m, 1))?))
         }),
         rule(r"NUM", |m| whole(number_of(group(m, 0))?)),
+        rule(r"\+", |_| whole("plus")),
+        rule(r"=", |_| whole("equals")),
         rule(r"&", |_| whole("and")),
     ]
 }
@@ -308,23 +374,24 @@ fn year(text: &str) -> Option<String> {
     })
 }
 
+const DECADES: [&str; 10] = [
+    "hundreds",
+    "tens",
+    "twenties",
+    "thirties",
+    "forties",
+    "fifties",
+    "sixties",
+    "seventies",
+    "eighties",
+    "nineties",
+];
+
 fn decade(century: &str, tens: &str) -> Option<String> {
-    const NAMES: [&str; 10] = [
-        "hundreds",
-        "tens",
-        "twenties",
-        "thirties",
-        "forties",
-        "fifties",
-        "sixties",
-        "seventies",
-        "eighties",
-        "nineties",
-    ];
     let (century, tens): (u64, usize) = (century.parse().ok()?, tens.parse().ok()?);
     match (century, tens) {
         (20, 0) => Some("two thousands".to_owned()),
-        _ => Some(format!("{} {}", cardinal(century), NAMES.get(tens / 10)?)),
+        _ => Some(format!("{} {}", cardinal(century), DECADES.get(tens / 10)?)),
     }
 }
 
@@ -358,6 +425,7 @@ fn currency(sign: &str) -> Option<(&'static str, &'static str, &'static str)> {
         "US$" => ("U S dollar", "U S dollars", "cent"),
         "€" => ("euro", "euros", "cent"),
         "£" => ("pound", "pounds", "penny"),
+        "¥" => ("yen", "yen", "sen"),
         _ => return None,
     })
 }

@@ -40,7 +40,12 @@ pub(super) fn group<'t>(found: &Captures<'t>, number: usize) -> &'t str {
 /// Whether any rule could find something: most sentences have nothing to be
 /// found, and a look costs less than all the rules.
 fn may_have_readings(text: &str) -> bool {
-    let text = text.trim_end_matches(|c: char| !c.is_alphanumeric());
+    // A full stop at the end tells nothing, but behind a short word.
+    let last_word = text.trim_end_matches('.').rsplit(' ').next();
+    let text = match last_word.is_some_and(|word| word.chars().count() <= 4) {
+        true => text,
+        false => text.trim_end_matches('.'),
+    };
     let is_capital = |c: char| c.is_uppercase();
     let mut before = ' ';
     let mut chars = text.chars().peekable();
@@ -48,7 +53,7 @@ fn may_have_readings(text: &str) -> bool {
         let next = chars.peek().copied().unwrap_or(' ');
         let is_alone = !before.is_alphanumeric() && !next.is_alphanumeric();
         if c.is_ascii_digit()
-            || "&@.".contains(c)
+            || "&@.+=".contains(c)
             || (c == '/' && next.is_alphanumeric())
             || (is_capital(c) && (is_capital(next) || (is_alone && "IVXLC".contains(c))))
         {

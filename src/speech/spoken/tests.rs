@@ -313,6 +313,27 @@ fn english_dates_times_and_names() {
     );
 }
 
+/// Lines of what is written and, after a tab, what is said: as people write in
+/// news, scripts for videos, prices, addresses and schedules.
+fn assert_table(language: Language, table: &str) {
+    let cases: Vec<(&str, &str)> = table
+        .lines()
+        .map(|line| line.split_once('\t').expect("a tab"))
+        .collect();
+    assert!(cases.len() > 150);
+    assert_read(language, &cases);
+}
+
+#[test]
+fn vietnamese_as_people_write_it() {
+    assert_table(Language::Vietnamese, include_str!("vietnamese.tsv"));
+}
+
+#[test]
+fn english_as_people_write_it() {
+    assert_table(Language::English, include_str!("english.tsv"));
+}
+
 #[test]
 fn a_reading_keeps_where_its_parts_stand() {
     let spans: Vec<(Range<usize>, String)> = readings("từ 15-17/4", Language::Vietnamese)

@@ -34,11 +34,38 @@ fn make() -> Vec<Rule> {
             |m| whole(address(group(m, 0))),
         ),
         // Telephones: from 0 or +84 nine digits, service numbers from 1800 and 1900.
-        rule(r"(?:\+84|0)(?:(?:~|[.-])?\d){9}", |m| {
+        rule(r"(?:\+84|0)(?:(?:~|[.-])?\d){9,10}", |m| {
             whole(digits(group(m, 0)))
         }),
         rule(r"1[89]00(?:(?:~|[.-])?\d){4,6}", |m| {
             whole(digits(group(m, 0)))
+        }),
+        rule(r"[Qq]uý~([IVX]+|\d)/(\d{4})", |m| {
+            let quarter = group(m, 1);
+            let quarter = roman(quarter).map_or(quarter.to_owned(), |value| value.to_string());
+            Some(vec![
+                (1, number_of(&quarter)?),
+                (2, format!("năm {}", number_of(group(m, 2))?)),
+            ])
+        }),
+        rule(r"24/24(?:h|~giờ)?", |_| {
+            whole("hai mươi tư trên hai mươi tư")
+        }),
+        rule(
+            r"(?:[Nn]gõ|[Nn]gách|[Hh]ẻm|[Kk]iệt|[Ss]ố|[Ss]ố~nhà)~(\d+)/(\d+)(?:/(\d+))?",
+            |m| {
+                let mut said = vec![(1, number_of(group(m, 1))?)];
+                for number in [2, 3].into_iter().filter(|number| m.get(*number).is_some()) {
+                    said.push((number, format!("trên {}", number_of(group(m, number))?)));
+                }
+                Some(said)
+            },
+        ),
+        rule(r"[Tt][ỷỉ]~lệ~(\d+):(\d+)", |m| {
+            Some(vec![
+                (1, number_of(group(m, 1))?),
+                (2, format!("trên {}", number_of(group(m, 2))?)),
+            ])
         }),
         // Dates.
         rule(r"(\d{4})-(\d{1,2})-(\d{1,2})", |m| {
@@ -49,7 +76,7 @@ fn make() -> Vec<Rule> {
             day_of_year,
         ),
         rule(
-            r"(?:[Nn]gày|[Hh]ôm|[Mm]ùng|[Mm]ồng)~(\d{1,2})/(\d{1,2})",
+            r"(?:[Nn]gày|[Hh]ôm|[Mm]ùng|[Mm]ồng|[Ââ]m~lịch|[Dd]ương~lịch|[Đđ]ường|[Pp]hố)~(\d{1,2})/(\d{1,2})",
             day_of_month,
         ),
         rule(r"(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})", |m| {
@@ -109,6 +136,26 @@ fn make() -> Vec<Rule> {
         rule(r"(\d{1,2})g(~(?:sáng|trưa|chiều|tối|đêm))", |m| {
             whole(time(group(m, 1), "", "")? + group(m, 2))
         }),
+        rule(r"([248])K", |m| {
+            whole(format!("{} ca", number_of(group(m, 1))?))
+        }),
+        rule(r"([2-6])G", |m| {
+            whole(format!("{} giê", number_of(group(m, 1))?))
+        }),
+        rule(r"(\d)m(\d{1,2})", |m| {
+            Some(vec![
+                (1, format!("{} mét", number_of(group(m, 1))?)),
+                (2, number_of(group(m, 2))?),
+            ])
+        }),
+        rule(r"(NUM)~?[x×]~?(NUM)(?:~?(cm|mm|m))?", |m| {
+            let unit = measure(group(m, 3)).map_or(String::new(), |unit| format!(" {unit}"));
+            Some(vec![
+                (1, format!("{} nhân", number_of(group(m, 1))?)),
+                (2, format!("{}{unit}", number_of(group(m, 2))?)),
+            ])
+        }),
+        rule(r"USD/VN[DĐ]", |_| whole("đô la Mỹ trên đồng Việt Nam")),
         // Money.
         rule(
             r"(?:US)?\$~?(NUM)(~(?:nghìn|ngàn|triệu|tỷ|tỉ))?",
@@ -158,7 +205,7 @@ fn make() -> Vec<Rule> {
             },
         ),
         rule(
-            r"([-−])?(NUM)~?(%|‰|°C|°F|ºC|°|km²|km2|km/h|km/giờ|km|kg|kWh|kW|kHz|m/s|mg|m²|m2|m³|m3|mm|ml|mAh|m|cm²|cm2|cm|g|ha|lít|l|L|GHz|GB|Gbps|MHz|MW|MB|Mbps|Hz|W|V|KB|TB|fps|px|inch)(/[A-Za-zÀ-ỹ]+)?",
+            r"([-−])?(NUM)~?(%|‰|°C|°F|ºC|°|km²|km2|km/h|km/giờ|km|kg|kWh|kW|kHz|m/s|mg|m²|m2|m³|m3|mm|ml|mAh|m|cm²|cm2|cm|g|ha|lít|l|L|GHz|GB|Gbps|MHz|MW|MB|MP|Mbps|Hz|W|V|KB|TB|fps|px|inch)(/[A-Za-zÀ-ỹ]+)?",
             |m| {
                 let sign = if group(m, 1).is_empty() { "" } else { "âm " };
                 let unit = measure(group(m, 3))?;
@@ -168,6 +215,14 @@ fn make() -> Vec<Rule> {
                     per(group(m, 4))
                 ))
             },
+        ),
+        rule(r"độ~([CF])", |m| {
+            let scale = if group(m, 1) == "C" { "xê" } else { "ép" };
+            Some(vec![(1, scale.to_owned())])
+        }),
+        rule(
+            r"/(?:lượng|lít|kg|tháng|năm|ngày|tuần|giờ|phút|giây|lần|người|quả|con|cái|chiếc|căn|m2|m²|ha|tấn|tạ|chỉ|suất|đơn|lượt|buổi|km|hộp|chai|gói|đêm)",
+            |m| whole(per(group(m, 0)).trim_start()),
         ),
         // Ordinals and Roman numerals.
         rule(r"[Ll]ần~thứ~(\d{1,3}|[IVXLC]+)", |m| {
@@ -196,6 +251,10 @@ fn make() -> Vec<Rule> {
             |m| whole(titles(group(m, 0))),
         ),
         rule(r"v\.v\.?|vv\.", |_| whole("vân vân")),
+        rule(r"VN-(?:Index|INDEX)", |_| whole("vê en Index")),
+        rule(r"NQ[/-]TW", |_| whole("nghị quyết trung ương")),
+        rule(r"NĐ-CP", |_| whole("nghị định chính phủ")),
+        rule(r"QĐ-TTg", |_| whole("quyết định thủ tướng")),
         rule(r"[A-ZĐ][A-ZĐ&]+", |m| whole(abbreviation(group(m, 0))?)),
         // Scores, ranges, fractions, numbers.
         rule(
@@ -218,10 +277,18 @@ fn make() -> Vec<Rule> {
         rule(r"(\d{1,3}(?:,\d{3}){2,})", |m| {
             whole(number_of(&group(m, 1).replace(',', ""))?)
         }),
+        rule(r"(\d{1,2})-(\d{1,2})", |m| {
+            Some(vec![
+                (1, number_of(group(m, 1))?),
+                (2, number_of(group(m, 2))?),
+            ])
+        }),
         rule(r"[-−](NUM)", |m| {
             whole(format!("âm {}", number_of(group(m, 1))?))
         }),
         rule(r"NUM", |m| whole(number_of(group(m, 0))?)),
+        rule(r"\+", |_| whole("cộng")),
+        rule(r"=", |_| whole("bằng")),
         rule(r"&", |_| whole("và")),
     ]
 }
@@ -368,6 +435,7 @@ fn measure(unit: &str) -> Option<&'static str> {
         "V" => "vôn",
         "GB" => "ghi ga bai",
         "MB" => "mê ga bai",
+        "MP" => "mê ga píc xeo",
         "KB" => "ki lô bai",
         "TB" => "tê ra bai",
         "Mbps" => "mê ga bít trên giây",
@@ -511,7 +579,18 @@ fn abbreviation(text: &str) -> Option<String> {
         "QĐND" => "quân đội nhân dân",
         "CHXHCN" => "cộng hòa xã hội chủ nghĩa",
         "VN" => "Việt Nam",
+        "TW" => "trung ương",
+        "ĐT" => "điện thoại",
         "HN" => "Hà Nội",
+        "HLV" => "huấn luyện viên",
+        "VĐV" => "vận động viên",
+        "CĐV" => "cổ động viên",
+        "GV" => "giáo viên",
+        "HS" => "học sinh",
+        "SV" => "sinh viên",
+        "CBNV" => "cán bộ nhân viên",
+        "BTC" => "ban tổ chức",
+        "TTXVN" => "thông tấn xã Việt Nam",
         "TPHCM" => "thành phố Hồ Chí Minh",
         "TP" => "thành phố",
         "UBMTTQ" => "ủy ban mặt trận tổ quốc",
