@@ -15,7 +15,7 @@ demo: libraries ## show in half a minute what hoiam does; the results are in dem
 test: libraries ## run all tests
 	cargo test --locked --no-fail-fast
 
-torture: libraries ## half an hour of kills, bad receivers, engine faults and a simulated day; the books must balance
+torture: libraries ## at length: kills, bad receivers, engine faults, a simulated day; the books must balance
 	HOIAM_TORTURE_S=$${HOIAM_TORTURE_S:-600} HOIAM_TORTURE_ROUNDS=$${HOIAM_TORTURE_ROUNDS:-5} \
 		HOIAM_DAY_TASKS=$${HOIAM_DAY_TASKS:-100000} \
 		cargo test --locked --test it -- torture isolation day --nocapture --test-threads 1

@@ -40,8 +40,8 @@ pub fn run(args: SpokenArgs, globals: Globals) -> ExitCode {
     let told = io::stdin().lock().lines().try_for_each(|line| {
         let line = line.map_err(|error| format!("standard input is no UTF-8 text: {error}"))?;
         let line: String = line.nfc().collect();
-        let spoken = Spoken::of(&line, Some(language)).text;
         let readings = readings(&line, language);
+        let spoken = Spoken::with(&line, &readings).text;
         super::print(&match (globals.json, args.map) {
             (true, _) => in_json(&line, &spoken, &readings),
             (false, true) => with_map(&line, &spoken, &readings),

@@ -82,9 +82,7 @@ fn run_through_a_kill(
     fault: &str,
 ) -> Vec<String> {
     let client = service.client();
-    let tasks: Vec<String> = (0..TASKS)
-        .map(|_| format!("/v1/tasks/{}", Uuid::now_v7()))
-        .collect();
+    let tasks = new_tasks();
     std::thread::scope(|scope| {
         for task in &tasks {
             let (client, hook) = (&client, receiver.url("/hook"));
@@ -96,6 +94,12 @@ fn run_through_a_kill(
         service.start();
     });
     tasks
+}
+
+/// The paths of tasks that are still to be submitted.
+fn new_tasks() -> Vec<String> {
+    let path = |_| format!("/v1/tasks/{}", Uuid::now_v7());
+    (0..TASKS).map(path).collect()
 }
 
 /// Repeats the request until it is answered, as a client does whose call was
@@ -321,9 +325,7 @@ fn a_kill_around_the_commits_that_give_up_a_delivery_and_put_it_back() {
         let tasks = if gives_up {
             run_through_a_kill(&mut service, &receiver, COMPLETED, &fault)
         } else {
-            let tasks: Vec<String> = (0..TASKS)
-                .map(|_| format!("/v1/tasks/{}", Uuid::now_v7()))
-                .collect();
+            let tasks = new_tasks();
             for task in &tasks {
                 submit(&client, task, &receiver.url("/hook"), COMPLETED);
             }
@@ -354,9 +356,7 @@ fn a_service_manager_brings_it_back(setup: Setup, actor: &str, occasion: u32, en
     let mut service = setup.fault(&fault).start();
     let receiver = Peer::receiver();
     let client = service.client();
-    let tasks: Vec<String> = (0..TASKS)
-        .map(|_| format!("/v1/tasks/{}", Uuid::now_v7()))
-        .collect();
+    let tasks = new_tasks();
     std::thread::scope(|scope| {
         for task in &tasks {
             let (client, hook) = (&client, receiver.url("/hook"));

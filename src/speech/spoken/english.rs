@@ -5,8 +5,7 @@ use std::sync::LazyLock;
 
 use regex_lite::Captures;
 
-use super::rules::{Rule, Said, group, whole};
-use super::vietnamese::roman;
+use super::rules::{self, ADDRESSES, Rule, Said, bare_address, group, roman, whole};
 
 const NUMBER: &str = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?";
 const MONTHS: &str = "January|February|March|April|May|June|July|August|September|October|November|December|Jan\\.?|Feb\\.?|Mar\\.?|Apr\\.?|Jun\\.?|Jul\\.?|Aug\\.?|Sept?\\.?|Oct\\.?|Nov\\.?|Dec\\.?";
@@ -25,12 +24,8 @@ fn make() -> Vec<Rule> {
     let rule =
         |pattern: &str, read: fn(&Captures<'_>) -> Option<Said>| Rule::new(&fill(pattern), read);
     vec![
-        rule(r"(?:https?://|www\.)[^\s<>]*[A-Za-z0-9/]", |m| {
-            whole(address(group(m, 0)))
-        }),
-        rule(r"[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", |m| {
-            whole(address(group(m, 0)))
-        }),
+        rule(ADDRESSES[0], |m| whole(address(group(m, 0)))),
+        rule(ADDRESSES[1], |m| whole(address(group(m, 0)))),
         rule(
             r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.(?:com|net|org|io|edu|gov)(?:/[A-Za-z0-9/_.-]*[A-Za-z0-9/])?",
             |m| whole(address(group(m, 0))),
@@ -146,11 +141,7 @@ fn make() -> Vec<Rule> {
             },
         ),
         rule(r"(US\$|[$€£¥])~?(NUM)([kKMB]|bn)", |m| {
-            let scale = match group(m, 3) {
-                "k" | "K" => "thousand",
-                "M" => "million",
-                _ => "billion",
-            };
+            let scale = scale(group(m, 3));
             whole(format!(
                 "{} {scale} {}",
                 number_of(group(m, 2))?,
@@ -184,7 +175,7 @@ fn make() -> Vec<Rule> {
             },
         ),
         rule(
-            r"([-−])?(NUM)~?(%|km/h|mph|km²|km|kg|mg|ml|m²|cm|mm|ft|lbs|lb|oz|mi|ml|GHz|MHz|Hz|kWh|kW|MW|GB|MB|KB|TB|Mbps|Gbps|fps|px|°C|°F|°|g|m|W|V|L)",
+            r"([-−])?(NUM)~?(%|km/h|mph|km²|km|kg|mg|ml|m²|cm|mm|ft|lbs|lb|oz|mi|GHz|MHz|Hz|kWh|kW|MW|GB|MB|KB|TB|Mbps|Gbps|fps|px|°C|°F|°|g|m|W|V|L)",
             |m| {
                 let unit = measure(group(m, 3), group(m, 2) == "1")?;
                 let sign = if group(m, 1).is_empty() { "" } else { "minus " };
@@ -192,11 +183,7 @@ fn make() -> Vec<Rule> {
             },
         ),
         rule(r"(NUM)([kKMB])", |m| {
-            let scale = match group(m, 2) {
-                "k" | "K" => "thousand",
-                "M" => "million",
-                _ => "billion",
-            };
+            let scale = scale(group(m, 2));
             whole(format!("{} {scale}", number_of(group(m, 1))?))
         }),
         rule(r"(NUM)x", |m| {
@@ -418,6 +405,14 @@ fn time(hour: &str, minute: &str, half: &str) -> Option<String> {
 
 // ------------------------------------------------------- money and measures
 
+fn scale(letter: &str) -> &'static str {
+    match letter {
+        "k" | "K" => "thousand",
+        "M" => "million",
+        _ => "billion",
+    }
+}
+
 /// One, and several.
 fn currency(sign: &str) -> Option<(&'static str, &'static str, &'static str)> {
     Some(match sign {
@@ -543,11 +538,8 @@ fn fraction(over: &str, under: &str, in_mixed: bool) -> Option<String> {
 
 /// A web or mail address: its signs by name, its words as they are.
 fn address(text: &str) -> String {
-    let text = text
-        .trim_start_matches("https://")
-        .trim_start_matches("http://");
     let mut said = String::new();
-    for c in text.trim_end_matches('/').chars() {
+    for c in bare_address(text).chars() {
         match c {
             '.' => said += " dot ",
             '/' => said += " slash ",
@@ -597,14 +589,7 @@ const TENS: [&str; 10] = [
 ];
 
 fn digits(text: &str) -> String {
-    let said: Vec<&str> = text
-        .chars()
-        .filter_map(|c| match c {
-            '+' => Some("plus"),
-            _ => SMALL.get(c.to_digit(10)? as usize).copied(),
-        })
-        .collect();
-    said.join(" ")
+    rules::digits(text, &SMALL, "plus")
 }
 
 /// A number as it is written; `None` if it is none.

@@ -64,16 +64,21 @@ pub struct Spoken {
 }
 
 impl Spoken {
-    /// The text with its readings in place.
+    /// The text as its language reads it.
     pub fn of(text: &str, language: Option<Language>) -> Self {
-        let mut spoken = Self::default();
         let readings = language.map_or_else(Vec::new, |language| readings(text, language));
-        let mut readings = readings.into_iter().peekable();
+        Self::with(text, &readings)
+    }
+
+    /// The text with these readings in place.
+    pub fn with(text: &str, readings: &[Reading]) -> Self {
+        let mut spoken = Self::default();
+        let mut readings = readings.iter().peekable();
         let mut inside = 0..0;
         for (at, c) in text.chars().enumerate() {
             if let Some(reading) = readings.next_if(|reading| reading.span.start == at) {
                 spoken.say(&reading.said, at);
-                inside = reading.span;
+                inside = reading.span.clone();
             }
             if !inside.contains(&at) {
                 // A reading and a word that it touches are two words.

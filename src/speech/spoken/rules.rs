@@ -27,6 +27,56 @@ impl Rule {
     }
 }
 
+/// The addresses that both languages know by their form: of the web, of mail.
+pub(super) const ADDRESSES: [&str; 2] = [
+    r"(?:https?://|www\.)[^\s<>]*[A-Za-z0-9/]",
+    r"[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+",
+];
+
+/// What of a web or mail address is read: not how it is fetched.
+pub(super) fn bare_address(text: &str) -> &str {
+    let text = text.trim_start_matches("https://");
+    text.trim_start_matches("http://").trim_end_matches('/')
+}
+
+/// Digit by digit; a plus is said, what only groups is not.
+pub(super) fn digits(text: &str, names: &[&str], plus: &str) -> String {
+    let name = |c: char| match c {
+        '+' => Some(plus),
+        _ => names.get(c.to_digit(10)? as usize).copied(),
+    };
+    text.chars().filter_map(name).collect::<Vec<_>>().join(" ")
+}
+
+/// The value of a Roman numeral in its regular form.
+pub(super) fn roman(text: &str) -> Option<u32> {
+    const SIGNS: [(u32, &str); 9] = [
+        (100, "C"),
+        (90, "XC"),
+        (50, "L"),
+        (40, "XL"),
+        (10, "X"),
+        (9, "IX"),
+        (5, "V"),
+        (4, "IV"),
+        (1, "I"),
+    ];
+    let (mut value, mut rest) = (0, text);
+    for (worth, sign) in SIGNS {
+        while let Some(after) = rest.strip_prefix(sign) {
+            (value, rest) = (value + worth, after);
+        }
+    }
+    // Only the regular form is written back as it was read.
+    let mut back = (String::new(), value);
+    for (worth, sign) in SIGNS {
+        while back.1 >= worth {
+            back = (back.0 + sign, back.1 - worth);
+        }
+    }
+    (rest.is_empty() && value > 0 && back.0 == text).then_some(value)
+}
+
 /// The whole match is read as this.
 pub(super) fn whole(said: impl Into<String>) -> Option<Said> {
     Some(vec![(0, said.into())])

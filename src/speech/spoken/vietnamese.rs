@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use regex_lite::Captures;
 
-use super::rules::{Rule, Said, group, whole};
+use super::rules::{self, ADDRESSES, Rule, Said, bare_address, group, roman, whole};
 
 /// A number as it is written: grouped by dots or not, with a decimal comma.
 const NUMBER: &str = r"\d{1,3}(?:\.\d{3})+(?:,\d+)?|\d+\.\d{1,2}|\d+(?:,\d+)?";
@@ -23,12 +23,8 @@ fn make() -> Vec<Rule> {
     let rule =
         |pattern: &str, read: fn(&Captures<'_>) -> Option<Said>| Rule::new(&number(pattern), read);
     vec![
-        rule(r"(?:https?://|www\.)[^\s<>]*[A-Za-z0-9/]", |m| {
-            whole(address(group(m, 0)))
-        }),
-        rule(r"[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", |m| {
-            whole(address(group(m, 0)))
-        }),
+        rule(ADDRESSES[0], |m| whole(address(group(m, 0)))),
+        rule(ADDRESSES[1], |m| whole(address(group(m, 0)))),
         rule(
             r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.(?:com|vn|net|org|io|edu|gov)(?:\.vn)?(?:/[A-Za-z0-9/_.-]*[A-Za-z0-9/])?",
             |m| whole(address(group(m, 0))),
@@ -69,33 +65,28 @@ fn make() -> Vec<Rule> {
         }),
         // Dates.
         rule(r"(\d{4})-(\d{1,2})-(\d{1,2})", |m| {
-            date(Some("ngày "), group(m, 3), group(m, 2), Some(group(m, 1))).and_then(whole)
+            whole(date("ngày ", group(m, 3), group(m, 2), Some(group(m, 1)))?)
         }),
         rule(
             r"(?:[Nn]gày|[Hh]ôm|[Mm]ùng|[Mm]ồng)~(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})",
-            day_of_year,
+            |m| dated(m, ""),
         ),
         rule(
             r"(?:[Nn]gày|[Hh]ôm|[Mm]ùng|[Mm]ồng|[Ââ]m~lịch|[Dd]ương~lịch|[Đđ]ường|[Pp]hố)~(\d{1,2})/(\d{1,2})",
-            day_of_month,
+            |m| Some(vec![(1, date("", group(m, 1), group(m, 2), None)?)]),
         ),
         rule(r"(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})", |m| {
             dated(m, "ngày ")
         }),
         rule(
             r"(?:[Ss]áng|[Tt]rưa|[Cc]hiều|[Tt]ối|[Đđ]êm|[Tt]hứ~[A-Za-zưảâ]+|[Cc]hủ~nhật)~?[(,]?~?(\d{1,2})/(\d{1,2})",
-            |m| {
-                Some(vec![(
-                    1,
-                    date(Some("ngày "), group(m, 1), group(m, 2), None)?,
-                )])
-            },
+            |m| Some(vec![(1, date("ngày ", group(m, 1), group(m, 2), None)?)]),
         ),
         rule(
             r"(\d{1,2})~?[-–]~?(\d{1,2})/(\d{1,2})(?:/(\d{4}))?",
             |m| {
                 let year = Some(group(m, 4)).filter(|year| !year.is_empty());
-                let until = date(None, group(m, 2), group(m, 3), year)?;
+                let until = date("", group(m, 2), group(m, 3), year)?;
                 Some(vec![(1, format!("{} đến", day(group(m, 1))?)), (2, until)])
             },
         ),
@@ -158,15 +149,12 @@ fn make() -> Vec<Rule> {
         rule(r"USD/VN[DĐ]", |_| whole("đô la Mỹ trên đồng Việt Nam")),
         // Money.
         rule(
-            r"(?:US)?\$~?(NUM)(~(?:nghìn|ngàn|triệu|tỷ|tỉ))?",
-            |m| money(m, "đô la"),
+            r"(US\$|[$€£])~?(NUM)(~(?:nghìn|ngàn|triệu|tỷ|tỉ))?",
+            |m| {
+                let (amount, scale) = (number_of(group(m, 2))?, group(m, 3));
+                whole(format!("{amount}{scale} {}", currency(group(m, 1))?))
+            },
         ),
-        rule(r"€~?(NUM)(~(?:nghìn|ngàn|triệu|tỷ|tỉ))?", |m| {
-            money(m, "ơ rô")
-        }),
-        rule(r"£~?(NUM)(~(?:nghìn|ngàn|triệu|tỷ|tỉ))?", |m| {
-            money(m, "bảng Anh")
-        }),
         rule(
             r"(NUM)~?(?:[-–])~?(NUM)~?(đ|₫|VNĐ|VND|\$|USD|€|EUR|k|K|tr)(/[A-Za-zÀ-ỹ]+)?",
             |m| {
@@ -192,15 +180,12 @@ fn make() -> Vec<Rule> {
         ),
         // Measures, per cent, degrees.
         rule(
-            r"([-−])?(NUM)~?[-–]~?(NUM)~?(%|‰|°C|°F|ºC|km/h|km|kg|mg|ml|mm|m2|m²|m|cm|ha|lít|l|GB|MB|TB|tuổi|người|ngày|tháng|năm|phút|giây|giờ|g)",
+            r"(NUM)~?[-–]~?(NUM)~?(%|‰|°C|°F|ºC|km/h|km|kg|mg|ml|mm|m2|m²|m|cm|ha|lít|l|GB|MB|TB|tuổi|người|ngày|tháng|năm|phút|giây|giờ|g)",
             |m| {
-                if !group(m, 1).is_empty() {
-                    return None;
-                }
-                let unit = measure(group(m, 4)).unwrap_or(group(m, 4));
+                let unit = measure(group(m, 3)).unwrap_or(group(m, 3));
                 Some(vec![
-                    (2, format!("{} đến", number_of(group(m, 2))?)),
-                    (3, format!("{} {unit}", number_of(group(m, 3))?)),
+                    (1, format!("{} đến", number_of(group(m, 1))?)),
+                    (2, format!("{} {unit}", number_of(group(m, 2))?)),
                 ])
             },
         ),
@@ -259,12 +244,7 @@ fn make() -> Vec<Rule> {
         // Scores, ranges, fractions, numbers.
         rule(
             r"(?:[Tt][ỉỷ]~số|[Tt]hắng|[Tt]hua|[Hh]òa|[Hh]oà|[Dd]ẫn)~(\d{1,2})~?[-–]~?(\d{1,2})",
-            |m| {
-                Some(vec![
-                    (1, number_of(group(m, 1))?),
-                    (2, number_of(group(m, 2))?),
-                ])
-            },
+            both,
         ),
         rule(r"(NUM)~?[-–]~?(NUM)", |m| range(m, "")),
         rule(r"(\d{1,2})/(\d{1,3})", |m| {
@@ -277,12 +257,7 @@ fn make() -> Vec<Rule> {
         rule(r"(\d{1,3}(?:,\d{3}){2,})", |m| {
             whole(number_of(&group(m, 1).replace(',', ""))?)
         }),
-        rule(r"(\d{1,2})-(\d{1,2})", |m| {
-            Some(vec![
-                (1, number_of(group(m, 1))?),
-                (2, number_of(group(m, 2))?),
-            ])
-        }),
+        rule(r"(\d{1,2})-(\d{1,2})", both),
         rule(r"[-−](NUM)", |m| {
             whole(format!("âm {}", number_of(group(m, 1))?))
         }),
@@ -293,8 +268,12 @@ fn make() -> Vec<Rule> {
     ]
 }
 
-fn day_of_year(found: &Captures<'_>) -> Option<Said> {
-    dated(found, "")
+/// Two numbers, one after the other.
+fn both(found: &Captures<'_>) -> Option<Said> {
+    Some(vec![
+        (1, number_of(group(found, 1))?),
+        (2, number_of(group(found, 2))?),
+    ])
 }
 
 /// Day, month and year, each at its own place.
@@ -306,19 +285,11 @@ fn dated(found: &Captures<'_>, word: &str) -> Option<Said> {
     ])
 }
 
-fn day_of_month(found: &Captures<'_>) -> Option<Said> {
-    Some(vec![(
-        1,
-        date(None, group(found, 1), group(found, 2), None)?,
-    )])
-}
-
-fn date(word: Option<&str>, of: &str, in_month: &str, year: Option<&str>) -> Option<String> {
+fn date(word: &str, of: &str, in_month: &str, year: Option<&str>) -> Option<String> {
     let year = match year {
         Some(year) => format!(" năm {}", number_of(year)?),
         None => String::new(),
     };
-    let word = word.unwrap_or_default();
     Some(format!(
         "{word}{} tháng {}{year}",
         day(of)?,
@@ -373,15 +344,10 @@ fn time(hour: &str, minute: &str, second: &str) -> Option<String> {
     Some(said)
 }
 
-fn money(found: &Captures<'_>, currency: &str) -> Option<Said> {
-    let scale = group(found, 2);
-    whole(format!("{}{scale} {currency}", number_of(group(found, 1))?))
-}
-
 fn currency(sign: &str) -> Option<&'static str> {
     Some(match sign {
         "đ" | "₫" | "VNĐ" | "VND" => "đồng",
-        "$" => "đô la",
+        "$" | "US$" => "đô la",
         "USD" => "đô la Mỹ",
         "€" | "EUR" => "ơ rô",
         "£" | "GBP" => "bảng Anh",
@@ -496,35 +462,6 @@ fn ordinal(text: &str) -> Option<String> {
         4 => "tư".to_owned(),
         _ => number_of(&number.to_string())?,
     })
-}
-
-/// The value of a Roman numeral in its regular form.
-pub(super) fn roman(text: &str) -> Option<u32> {
-    const SIGNS: [(u32, &str); 9] = [
-        (100, "C"),
-        (90, "XC"),
-        (50, "L"),
-        (40, "XL"),
-        (10, "X"),
-        (9, "IX"),
-        (5, "V"),
-        (4, "IV"),
-        (1, "I"),
-    ];
-    let (mut value, mut rest) = (0, text);
-    for (worth, sign) in SIGNS {
-        while let Some(after) = rest.strip_prefix(sign) {
-            (value, rest) = (value + worth, after);
-        }
-    }
-    // Only the regular form is written back as it was read.
-    let mut back = (String::new(), value);
-    for (worth, sign) in SIGNS {
-        while back.1 >= worth {
-            back = (back.0 + sign, back.1 - worth);
-        }
-    }
-    (rest.is_empty() && value > 0 && back.0 == text).then_some(value)
 }
 
 /// The number or name that follows was read to be sure of the abbreviation.
@@ -650,13 +587,9 @@ fn letter(c: char) -> Option<&'static str> {
 
 /// A web or mail address: its signs by name, its words as they are.
 fn address(text: &str) -> String {
-    let text = text
-        .trim_start_matches("https://")
-        .trim_start_matches("http://");
-    let text = text.trim_end_matches('/');
     let mut said: Vec<String> = Vec::new();
     let mut word = String::new();
-    for c in text.chars() {
+    for c in bare_address(text).chars() {
         let sign = match c {
             '.' => "chấm",
             '/' => "gạch chéo",
@@ -699,16 +632,8 @@ const DIGITS: [&str; 10] = [
     "không", "một", "hai", "ba", "bốn", "năm", "sáu", "bảy", "tám", "chín",
 ];
 
-/// Digit by digit; a plus is said, what only groups is not.
 fn digits(text: &str) -> String {
-    let said: Vec<&str> = text
-        .chars()
-        .filter_map(|c| match c {
-            '+' => Some("cộng"),
-            _ => DIGITS.get(c.to_digit(10)? as usize).copied(),
-        })
-        .collect();
-    said.join(" ")
+    rules::digits(text, &DIGITS, "cộng")
 }
 
 fn is_grouped(text: &str) -> bool {
