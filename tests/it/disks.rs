@@ -96,7 +96,10 @@ fn survives(service: Service, said: &str, fail: impl Fn(&Service), heal: impl Fn
     let told = eventually("it says why", || reasons(&service));
     assert!(told.contains(said), "{told}");
     service.client().get("/health/live").expect(200);
-    assert!(service.log().contains(said));
+    // What it logs comes through a pipe of its own, and so a moment later.
+    eventually("the log says so", || {
+        service.log().contains(said).then_some(())
+    });
     heal(&service);
     eventually("it goes on by itself", || {
         reasons(&service).is_none().then_some(())
