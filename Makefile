@@ -3,7 +3,7 @@
 
 program := $(or $(CARGO_TARGET_DIR),target)/release/hoiam
 
-.PHONY: help demo test torture run bench lint format clippy doc deny libraries
+.PHONY: help demo test torture run bench lint format clippy doc deny libraries voice
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,10 +12,10 @@ demo: libraries ## show in half a minute what hoiam does; the results are in dem
 	cargo build --release --locked
 	python3 -B examples/demo $(program)
 
-test: libraries ## run all tests
+test: libraries voice ## run all tests
 	cargo test --locked --no-fail-fast
 
-torture: libraries ## at length: kills, bad receivers, engine faults, a simulated day; the books must balance
+torture: libraries voice ## at length: kills, bad receivers, engine faults, a simulated day; the books must balance
 	HOIAM_TORTURE_S=$${HOIAM_TORTURE_S:-600} HOIAM_TORTURE_ROUNDS=$${HOIAM_TORTURE_ROUNDS:-5} \
 		HOIAM_DAY_TASKS=$${HOIAM_DAY_TASKS:-100000} \
 		cargo test --locked --test it -- torture isolation day --nocapture --test-threads 1
@@ -42,6 +42,9 @@ doc: ## the code's documentation with all private items; warnings are errors
 deny: ## licences, bans and sources of all dependencies, as deny.toml has it
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny --locked check licenses bans sources
+
+voice:
+	@tests/install-voice.sh
 
 libraries:
 	@deploy/install-libespeak.sh

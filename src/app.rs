@@ -384,10 +384,13 @@ async fn start_tts(
         workers: config.tts.workers,
         ahead: Duration::from_millis(50),
     };
-    let test_voices = config.tts.test_voices;
+    let children_options = Options {
+        program: common.program.clone(),
+        ..Options::configured(&config.tts)
+    };
     let addresses = (0..config.tts.workers)
         .map(|number| {
-            let program = common.program.clone();
+            let options = children_options.clone();
             let parts = worker::Parts {
                 number,
                 db: db.clone(),
@@ -398,13 +401,7 @@ async fn start_tts(
                 workers: workers.clone(),
                 settings: settings.clone(),
                 children: Arc::clone(children),
-                make_synthesizer: Box::new(move || {
-                    Synthesizer::new(Options {
-                        program: program.clone(),
-                        test_voices,
-                        ..Options::default()
-                    })
-                }),
+                make_synthesizer: Box::new(move || Synthesizer::new(options.clone())),
             };
             tree.start(worker_name(number), TtsWorker::new(parts))
         })

@@ -182,6 +182,12 @@ pub struct Tts {
     pub max_characters: usize,
     /// The timeout of a speech that names none.
     pub default_timeout_s: u32,
+    /// Where neural voices are kept; absolute.
+    pub voices_dir: PathBuf,
+    /// The list of voices that can be installed.
+    pub voices_index: Url,
+    /// Threads that speak one sentence of a neural voice, at least 1.
+    pub voice_threads: usize,
     /// Alias to voice id.
     pub aliases: BTreeMap<String, String>,
     /// Language tag to voice id.

@@ -172,11 +172,16 @@ pub enum Command {
         answers at the URL.")]
     Submit(submit::SubmitArgs),
 
-    /// List the voices
+    /// List the voices; add and remove neural ones
     #[command(after_long_help = "Examples:\n  \
         hoiam voices                                   all voices\n  \
-        hoiam voices --language vi --json\n\n\
-        These are the voices of this machine. A running service tells its own: GET /v1/voices.")]
+        hoiam voices --language vi --json\n  \
+        hoiam voices install --list --language vi      what can be installed\n  \
+        hoiam voices install vi_VN-vais1000-medium     download a neural voice\n  \
+        hoiam voices add ~/voices/en_US-joe-medium.onnx\n  \
+        hoiam voices remove en_US-joe-medium\n\n\
+        These are the voices of this machine. A running service tells its own: GET /v1/voices; it\n\
+        offers what was added once it is started again.")]
     Voices(voices::VoicesArgs),
 
     /// List callbacks that a running service owes, and have them sent again

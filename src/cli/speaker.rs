@@ -19,10 +19,7 @@ pub struct Speaker {
 impl Speaker {
     /// Starts a child.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let mut synthesizer = Synthesizer::new(Options {
-            test_voices: config.tts.test_voices,
-            ..Options::default()
-        });
+        let mut synthesizer = Synthesizer::new(Options::configured(&config.tts));
         let hello = synthesizer.ensure_started().await?.hello.clone();
         let voices = Voices::new(
             config.tts.aliases.clone(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZero;
+use std::path::{Path, PathBuf};
 
 use url::Url;
 
@@ -138,7 +139,7 @@ pub(super) fn read_config(reader: &mut Reader) -> Option<Config> {
     let data_dir = reader.one("data_dir", values::folder);
     let server = read_server(reader, role.unwrap_or_default());
     let backend = read_backend(reader, role.unwrap_or_default(), server.as_ref());
-    let tts = read_tts(reader);
+    let tts = read_tts(reader, data_dir.as_deref());
     let queue = read_queue(reader);
     let callback = read_callback(reader);
     let links = read_links(reader);
@@ -229,7 +230,7 @@ fn read_backend(reader: &mut Reader, role: Role, server: Option<&Server>) -> Opt
     })
 }
 
-fn read_tts(reader: &mut Reader) -> Option<Tts> {
+fn read_tts(reader: &mut Reader, data_dir: Option<&Path>) -> Option<Tts> {
     let workers = read_threads(reader, "tts.workers");
     let test_voices = reader.one("tts.test_voices", values::truth);
     let max_attempts = reader.one("tts.max_attempts", values::whole(1..=100));
@@ -237,6 +238,9 @@ fn read_tts(reader: &mut Reader) -> Option<Tts> {
     let synthesis_ms_per_char = reader.one("tts.synthesis_ms_per_char", values::whole(0..=60_000));
     let max_characters = reader.one("tts.max_characters", values::count(1..=100_000));
     let default_timeout_s = reader.one("tts.default_timeout_s", values::timeout);
+    let voices_dir = read_voices_dir(reader, data_dir);
+    let voices_index = reader.one("tts.voices_index", values::http_url);
+    let voice_threads = reader.one("tts.voice_threads", values::count(1..=64));
     let aliases = reader.voices("tts.aliases");
     let default_voices = reader.voices("tts.default_voices");
     Some(Tts {
@@ -247,9 +251,27 @@ fn read_tts(reader: &mut Reader) -> Option<Tts> {
         synthesis_ms_per_char: synthesis_ms_per_char?,
         max_characters: max_characters?,
         default_timeout_s: default_timeout_s?,
+        voices_dir: voices_dir?,
+        voices_index: voices_index?,
+        voice_threads: voice_threads?,
         aliases: aliases?,
         default_voices: default_voices?,
     })
+}
+
+/// The folder that was given, else one in the data folder.
+fn read_voices_dir(reader: &mut Reader, data_dir: Option<&Path>) -> Option<PathBuf> {
+    const KEY: &str = "tts.voices_dir";
+    let given = reader.one(KEY, |text| match text {
+        "" => Ok(None),
+        path => values::folder(path).map(Some),
+    })?;
+    if given.is_some() {
+        return given;
+    }
+    let folder = data_dir?.join("voices");
+    reader.derive(KEY, folder.display().to_string());
+    Some(folder)
 }
 
 fn read_queue(reader: &mut Reader) -> Option<Queue> {

@@ -131,6 +131,13 @@ pub fn base_url(text: &str) -> Parsed<Url> {
     Ok(url)
 }
 
+/// An http or https URL of one file.
+pub fn http_url(text: &str) -> Parsed<Url> {
+    let url = Url::parse(text).ok();
+    url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .ok_or_else(|| "an http or https URL".to_owned())
+}
+
 /// At least 16 visible ASCII characters: what an `Authorization` header can carry.
 pub fn api_key(text: &str) -> Parsed<ApiKey> {
     let fits =

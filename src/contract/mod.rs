@@ -19,7 +19,7 @@ pub use resource::{
     LateResult, Page, Progress, Speech, SpeechStatus, Subtitles, Task, TaskStatus, WaitingFor,
 };
 
-pub use voices::{Catalog, VoiceItem};
+pub use voices::{Catalog, SPEAKER, VoiceItem};
 
 use crate::clock::Millis;
 

@@ -21,9 +21,12 @@ pub struct VoiceItem {
     pub gender: Option<String>,
     /// Samples a second.
     pub sample_rate_hz: u32,
-    /// SPDX expression of the voice's data, where known.
+    /// The licence of the voice's data, where known.
     #[serde(default)]
     pub licence: Option<String>,
+    /// Who can be asked for as `id:speaker`, where the voice is of several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub speakers: Vec<String>,
     /// Other names that requests may use.
     #[serde(default)]
     pub aliases: Vec<String>,
@@ -40,10 +43,14 @@ pub struct Catalog {
 /// where one is listed.
 const SLOW: &str = "test/slow-";
 
+/// What parts the id of a voice from one of its speakers.
+pub const SPEAKER: char = ':';
+
 impl Catalog {
-    /// The voice with this id or alias.
+    /// The voice with this id or alias, or one of its speakers.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&VoiceItem> {
+        let speaker = name.rsplit_once(SPEAKER);
         let slow = name
             .strip_prefix(SLOW)
             .is_some_and(|ms| ms.parse::<u32>().is_ok_and(|ms| ms <= 600_000));
@@ -51,6 +58,9 @@ impl Catalog {
             voice.id == name
                 || voice.aliases.iter().any(|alias| alias == name)
                 || (slow && voice.id.starts_with(SLOW))
+                || speaker.is_some_and(|(id, speaker)| {
+                    voice.id == id && voice.speakers.iter().any(|known| known == speaker)
+                })
         })
     }
 
@@ -111,6 +121,7 @@ mod tests {
             gender: None,
             sample_rate_hz: 22_050,
             licence: None,
+            speakers: Vec::new(),
             aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
         }
     }
@@ -124,6 +135,17 @@ mod tests {
         assert_eq!(catalog.find("test/slow-5").unwrap().id, "test/slow-1000");
         assert!(catalog.find("test/slow-").is_none());
         assert!(catalog.find("test/slow-99999999").is_none());
+    }
+
+    #[test]
+    fn speakers_of_a_voice_are_found_and_others_are_not() {
+        let many = VoiceItem {
+            speakers: vec!["p1".into(), "p2".into()],
+            ..voice("piper/many", &[])
+        };
+        let catalog = Catalog { items: vec![many] };
+        assert_eq!(catalog.find("piper/many:p2").unwrap().id, "piper/many");
+        assert!(catalog.find("piper/many:p3").is_none());
     }
 
     #[test]

@@ -96,8 +96,10 @@ pub struct Voice {
     pub gender: Option<String>,
     /// Samples a second that the voice speaks with.
     pub sample_rate_hz: u32,
-    /// SPDX expression of the voice's data, where known.
+    /// The licence of the voice's data, where known.
     pub licence: Option<String>,
+    /// Who can be asked for as `id:speaker`, where the voice is of several.
+    pub speakers: Vec<String>,
 }
 
 /// Where [`speak`] sends what it makes while it makes it.

@@ -7,6 +7,13 @@ use symphonia::core::io::MediaSourceStream;
 
 use super::*;
 
+fn engines(test_voices: bool) -> Engines {
+    Engines::open(&engine::Setup {
+        test_voices,
+        ..engine::Setup::default()
+    })
+}
+
 /// A sink that keeps everything.
 #[derive(Default)]
 pub(super) struct Recorder {
@@ -73,7 +80,7 @@ fn request(voice: &str, text: &str) -> Request {
 /// What was said and the samples of the result, once everything that must hold
 /// for every text has been checked.
 fn spoken(request: &Request) -> (Spoken, Vec<f32>) {
-    let mut engines = Engines::open(true);
+    let mut engines = engines(true);
     let mut recorder = Recorder::default();
     let spoken = speak(&mut engines, request, &mut recorder).unwrap();
 
@@ -142,7 +149,7 @@ fn texts(spoken: &Spoken) -> Vec<&str> {
 }
 
 fn refused(request: &Request) -> SpeechError {
-    speak(&mut Engines::open(true), request, &mut Recorder::default()).unwrap_err()
+    speak(&mut engines(true), request, &mut Recorder::default()).unwrap_err()
 }
 
 #[test]
@@ -344,7 +351,7 @@ fn long_texts_are_spoken_piece_by_piece() {
             true
         }
     }
-    let mut engines = Engines::open(false);
+    let mut engines = engines(false);
     let hostile = ["a", "9", "ễ", "+ a", "1 ", "a. "].map(|piece| (piece, 10_000));
     for (piece, length) in hostile.into_iter().chain([("Xin chào các bạn ", 100_000)]) {
         let text: String = piece.chars().cycle().take(length).collect();
@@ -369,14 +376,14 @@ fn a_sink_that_says_no_cancels_between_sentences() {
         ..Recorder::default()
     };
     let asked = request("espeak/en", "One. Two. Three. Four.");
-    let error = speak(&mut Engines::open(false), &asked, &mut recorder).unwrap_err();
+    let error = speak(&mut engines(false), &asked, &mut recorder).unwrap_err();
     assert_eq!(error, SpeechError::Canceled);
     assert_eq!(recorder.progress, [(0, 4), (1, 4), (2, 4)]);
 }
 
 #[test]
 fn voices_have_unique_ids_and_language_tags() {
-    let voices = Engines::open(false).voices();
+    let voices = engines(false).voices();
     let find = |id: &str| voices.iter().find(|voice| voice.id == id).unwrap();
     assert_eq!(find("espeak/vi").language, "vi");
     assert_eq!(find("espeak/en").language, "en-GB");
@@ -395,7 +402,7 @@ fn voices_have_unique_ids_and_language_tags() {
 
 #[test]
 fn every_voice_of_the_list_speaks() {
-    let mut engines = Engines::open(false);
+    let mut engines = engines(false);
     for voice in engines.voices() {
         let asked = request(&voice.id, "Test 42");
         let spoken = speak(&mut engines, &asked, &mut Recorder::default());
@@ -421,7 +428,7 @@ fn a_voice_that_nobody_has_is_unknown() {
         };
         assert_eq!(refused(&request(voice, "a")), unknown);
     }
-    let mut without = Engines::open(false);
+    let mut without = engines(false);
     let error = speak(
         &mut without,
         &request("test/silence", "a"),
@@ -456,7 +463,7 @@ fn test_fail_fails_and_test_slow_can_be_canceled() {
         ..Recorder::default()
     };
     let slow = request("test/slow-600000", "a");
-    let error = speak(&mut Engines::open(true), &slow, &mut recorder).unwrap_err();
+    let error = speak(&mut engines(true), &slow, &mut recorder).unwrap_err();
     assert_eq!(error, SpeechError::Canceled);
 
     let began = std::time::Instant::now();

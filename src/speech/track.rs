@@ -125,7 +125,7 @@ impl<'a> Track<'a> {
     }
 }
 
-fn is_audible(sample: &i16) -> bool {
+pub(super) fn is_audible(sample: &i16) -> bool {
     sample.unsigned_abs() > SILENCE
 }
 

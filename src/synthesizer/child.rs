@@ -54,7 +54,7 @@ fn serve(setup: &Setup) -> Result<Infallible, ProtocolError> {
     leave_at_end_of_input().map_err(ProtocolError::Io)?;
     let mut input = Input::open().map_err(ProtocolError::Io)?;
 
-    let mut engines = Engines::open(setup.test_voices);
+    let mut engines = Engines::open(&setup.engines);
     let mut output = FrameWriter::new(output);
     let hello = Hello {
         protocol: protocol::VERSION,

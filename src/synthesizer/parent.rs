@@ -21,6 +21,8 @@ use bytes::Bytes;
 use tokio::net::unix::pipe;
 use tokio::time::{Instant, timeout};
 
+use crate::config::Tts;
+use crate::speech::engine::{self, piper};
 use crate::speech::{Request, SpeechError, Spoken};
 use crate::synthesizer::process::{self, Ended, Process};
 use crate::synthesizer::protocol::{
@@ -61,6 +63,9 @@ const KEPT_ENVIRONMENT: [&str; 8] = [
     "RUST_BACKTRACE",
 ];
 
+/// What a neural voice works with besides its model.
+const NETWORK_BYTES: u64 = 256 << 20;
+
 /// How children are started and when they are replaced.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -69,8 +74,8 @@ pub struct Options {
     pub program: PathBuf,
     /// Its arguments; the child's [`Setup`] comes after them.
     pub args: Vec<OsString>,
-    /// Whether the voices that only tests need are offered.
-    pub test_voices: bool,
+    /// What its engines are opened with.
+    pub engines: engine::Setup,
     /// The most address space that a child may map.
     pub address_space_bytes: u64,
     /// A child is replaced after so many requests …
@@ -86,11 +91,33 @@ impl Default for Options {
         Self {
             program: PathBuf::from("/proc/self/exe"),
             args: vec![OsString::from("synthesizer")],
-            test_voices: false,
+            engines: engine::Setup::default(),
             address_space_bytes: 512 << 20,
             recycle_after_requests: 10_000,
             recycle_above_rss_bytes: 256 << 20,
             start_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Options {
+    /// As the configuration says. Where there are neural voices, a child may use
+    /// as much more memory as the largest of them needs.
+    #[must_use]
+    pub fn configured(tts: &Tts) -> Self {
+        let models = piper::find(&tts.voices_dir).into_iter();
+        let bytes = models.filter_map(|files| Some(files.model.metadata().ok()?.len()));
+        let model_bytes = bytes.max().map_or(0, |model| NETWORK_BYTES + 4 * model);
+        let plain = Self::default();
+        Self {
+            engines: engine::Setup {
+                test_voices: tts.test_voices,
+                voices_dir: Some(tts.voices_dir.clone()),
+                threads: tts.voice_threads,
+            },
+            address_space_bytes: plain.address_space_bytes + 2 * model_bytes,
+            recycle_above_rss_bytes: plain.recycle_above_rss_bytes + model_bytes,
+            ..plain
         }
     }
 }
@@ -619,7 +646,7 @@ async fn hello(output: &mut FrameReader<pipe::Receiver>) -> Result<Hello, Broken
 fn command(options: &Options) -> Command {
     let setup = Setup {
         parent_pid: std::process::id(),
-        test_voices: options.test_voices,
+        engines: options.engines.clone(),
         address_space_bytes: options.address_space_bytes,
     };
     let mut command = Command::new(&options.program);

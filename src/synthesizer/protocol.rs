@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::speech::engine;
 use crate::speech::{Request, SpeechError, Spoken, Voice, Word};
 use crate::synthesizer::limits::Limit;
 
@@ -63,8 +64,8 @@ pub const SMALL_ARENAS: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "32MiB");
 pub struct Setup {
     /// The process that the child must not outlive.
     pub parent_pid: u32,
-    /// Whether the voices that only tests need are offered.
-    pub test_voices: bool,
+    /// What its engines are opened with.
+    pub engines: engine::Setup,
     /// The most address space that the child may map (`RLIMIT_AS`).
     pub address_space_bytes: u64,
 }
@@ -709,7 +710,11 @@ mod tests {
     fn a_setup_survives_the_command_line() {
         let setup = Setup {
             parent_pid: u32::MAX,
-            test_voices: true,
+            engines: engine::Setup {
+                test_voices: true,
+                voices_dir: Some("/voices".into()),
+                threads: 2,
+            },
             address_space_bytes: u64::MAX,
         };
         assert_eq!(Setup::from_argument(&setup.to_argument()).unwrap(), setup);

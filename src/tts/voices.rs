@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::contract::{Catalog, Create, Faults, VoiceItem};
+use crate::contract::{Catalog, Create, Faults, SPEAKER, VoiceItem};
 use crate::speech::{Format, encode, text};
 use crate::synthesizer::protocol::Hello;
 
@@ -120,13 +120,14 @@ impl Voices {
             return None;
         };
         check_bitrate(create, voice, faults);
-        let slow = name.starts_with("test/slow-").then(|| name.clone());
+        // Names that say more than which voice it is.
+        let more = name.starts_with("test/slow-") || name.contains(SPEAKER);
         let language = create
             .language
             .clone()
             .unwrap_or_else(|| voice.language.clone());
         Some(Resolved {
-            voice: slow.unwrap_or_else(|| voice.id.clone()),
+            voice: if more { name } else { voice.id.clone() },
             language,
         })
     }
@@ -150,6 +151,7 @@ impl Voices {
             gender: voice.gender.clone(),
             sample_rate_hz: voice.sample_rate_hz,
             licence: voice.licence.clone(),
+            speakers: voice.speakers.clone(),
             aliases: self
                 .aliases
                 .iter()

@@ -27,24 +27,24 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn hoiam(folder: &Path, arguments: &[&str]) -> Output {
+pub fn hoiam(folder: &Path, arguments: &[&str]) -> Output {
     command(folder, arguments).output().unwrap()
 }
 
 #[track_caller]
-fn json(output: &Output) -> Value {
+pub fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
 }
 
 /// It ended with this code and said this on stderr.
 #[track_caller]
-fn assert_refused(output: &Output, code: i32, said: &str) {
+pub fn assert_refused(output: &Output, code: i32, said: &str) {
     assert_eq!(output.status.code(), Some(code), "{output:?}");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains(said), "{said:?} is not in {stderr}");
 }
 
-fn names_in(folder: &Path) -> Vec<String> {
+pub fn names_in(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
     let mut names: Vec<String> = entries
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -19,6 +19,7 @@ mod disks;
 mod hand_over;
 mod isolation;
 mod listen;
+mod neural;
 mod refusals;
 mod results;
 mod retention;

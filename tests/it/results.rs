@@ -53,6 +53,13 @@ impl Decoded {
         self.ms(self.samples.len())
     }
 
+    /// Whether anything is loud (−40 dB of full scale) in each 5 ms.
+    pub fn loud_every_5_ms(&self) -> Vec<bool> {
+        let step = self.rate as usize / 200;
+        let is_loud = |samples: &[f32]| samples.iter().any(|sample| sample.abs() > 0.01);
+        self.samples.chunks(step).map(is_loud).collect()
+    }
+
     fn first_sound_ms(&self) -> i64 {
         self.ms(self
             .samples
@@ -117,14 +124,14 @@ fn without_white_space(text: &str) -> String {
         .collect()
 }
 
-fn spoken(client: &Client, body: &Value) -> Value {
+pub fn spoken(client: &Client, body: &Value) -> Value {
     let created = client.post("/v1/speech", body).expect(202).json();
     let path = format!("/v1/speech/{}", created["id"].as_str().unwrap());
     client.wait_for_status(&path, "completed")
 }
 
 /// Speaks a text and checks everything that must hold for every text.
-fn check(client: &Client, text: &str, format: &str, voice: Option<&str>) -> Value {
+pub fn check(client: &Client, text: &str, format: &str, voice: Option<&str>) -> Value {
     let speech = spoken(
         client,
         &json!({ "text": text, "format": format, "voice": voice }),

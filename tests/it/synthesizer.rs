@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use hoiam::speech::engine;
 use hoiam::speech::{Format, Request, SpeechError, Spoken, Word};
 use hoiam::synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
 use hoiam::synthesizer::protocol::{
@@ -25,10 +26,17 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_hoiam");
 /// Long enough never to be met by a test that passes.
 const AMPLE: Duration = Duration::from_secs(60);
 
+fn test_voices() -> engine::Setup {
+    engine::Setup {
+        test_voices: true,
+        ..engine::Setup::default()
+    }
+}
+
 fn real() -> Options {
     Options {
         program: PathBuf::from(PROGRAM),
-        test_voices: true,
+        engines: test_voices(),
         ..Options::default()
     }
 }
@@ -679,7 +687,7 @@ async fn the_words_of_the_longest_text_arrive_whole() {
 fn spawn_directly(parent_pid: u32) -> std::process::Child {
     let setup = Setup {
         parent_pid,
-        test_voices: true,
+        engines: test_voices(),
         address_space_bytes: 512 << 20,
     };
     Command::new(PROGRAM)
@@ -730,7 +738,7 @@ fn a_child_whose_parent_is_gone_already_does_not_start() {
 fn the_kernel_ends_a_child_whose_parent_is_killed() {
     let setup = Setup {
         parent_pid: u32::MAX,
-        test_voices: true,
+        engines: test_voices(),
         address_space_bytes: 512 << 20,
     };
     let setup = setup.to_argument().replace('"', "\\\"");

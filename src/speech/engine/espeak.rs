@@ -103,31 +103,13 @@ fn voice(file: &VoiceFile, sample_rate_hz: u32) -> Voice {
     Voice {
         id: format!("{NAME}/{}", name.to_lowercase()),
         engine: NAME.into(),
-        language: bcp_47(&file.language),
+        language: super::bcp_47(&file.language),
         name: file.name.replace('_', " ").trim().to_owned(),
         gender,
         sample_rate_hz,
         licence: Some("GPL-3.0-or-later".into()),
+        speakers: Vec::new(),
     }
-}
-
-/// A language tag in the case that RFC 5646, section 2.1.1, recommends: regions
-/// in capitals, scripts with one, the rest small, and all small after a
-/// singleton (`vi-VN-x-south`).
-fn bcp_47(tag: &str) -> String {
-    let mut parts: Vec<String> = tag.split('-').map(str::to_lowercase).collect();
-    let plain = parts
-        .iter()
-        .position(|part| part.len() == 1)
-        .unwrap_or(parts.len());
-    for part in parts.iter_mut().take(plain).skip(1) {
-        match part.len() {
-            2 => part.make_ascii_uppercase(),
-            4 if part.is_ascii() => part[..1].make_ascii_uppercase(),
-            _ => {}
-        }
-    }
-    parts.join("-")
 }
 
 /// A sentence as eSpeak may be given it: with a blank wherever more than

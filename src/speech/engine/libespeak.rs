@@ -23,6 +23,10 @@ const POS_CHARACTER: c_int = 1;
 const CHARS_UTF8: c_uint = 1;
 const ENDPAUSE: c_uint = 0x1000;
 const PARAMETER_RATE: c_int = 1;
+const PHONEMES_IPA: c_int = 2;
+
+/// Words a minute at which a voice is itself.
+pub(super) const USUAL_RATE: u32 = 175;
 const EVENT_LIST_TERMINATED: c_int = 0;
 const EVENT_WORD: c_int = 1;
 
@@ -43,6 +47,7 @@ pub(super) struct LibEspeak {
     set_parameter: unsafe extern "C" fn(c_int, c_int, c_int) -> c_int,
     synth: Synth,
     list_voices: unsafe extern "C" fn(*const RawVoice) -> *const *const RawVoice,
+    text_to_phonemes: TextToPhonemes,
     sample_rate_hz: u32,
     /// The voice and rate that are set.
     set: Option<(String, u32)>,
@@ -60,6 +65,9 @@ type Synth = unsafe extern "C" fn(
     *mut c_uint,
     *mut c_void,
 ) -> c_int;
+
+type TextToPhonemes =
+    unsafe extern "C" fn(*mut *const c_void, textmode: c_int, phonememode: c_int) -> *const c_char;
 
 type Initialize = unsafe extern "C" fn(c_int, c_int, *const c_char, c_int) -> c_int;
 type SynthCallback = unsafe extern "C" fn(*mut c_short, c_int, *const RawEvent) -> c_int;
@@ -132,24 +140,22 @@ impl LibEspeak {
         // SAFETY: the library is eSpeak NG, whose initialisers do nothing; the
         // types of the functions are those of its header; they are called only
         // while the library is loaded, which is for ever.
-        let (library, initialize, set_callback, set_voice, set_parameter, synth, list_voices) = unsafe {
+        let (initialize, set_callback, mut library) = unsafe {
             let library = Library::new(LIBRARY).map_err(missing)?;
             let initialize: Initialize = symbol(&library, "espeak_Initialize").map_err(missing)?;
             let set_callback: SetSynthCallback =
                 symbol(&library, "espeak_SetSynthCallback").map_err(missing)?;
-            let set_voice = symbol(&library, "espeak_SetVoiceByName").map_err(missing)?;
-            let set_parameter = symbol(&library, "espeak_SetParameter").map_err(missing)?;
-            let synth = symbol(&library, "espeak_Synth").map_err(missing)?;
-            let list_voices = symbol(&library, "espeak_ListVoices").map_err(missing)?;
-            (
-                library,
-                initialize,
-                set_callback,
-                set_voice,
-                set_parameter,
-                synth,
-                list_voices,
-            )
+            let library = Self {
+                set_voice: symbol(&library, "espeak_SetVoiceByName").map_err(missing)?,
+                set_parameter: symbol(&library, "espeak_SetParameter").map_err(missing)?,
+                synth: symbol(&library, "espeak_Synth").map_err(missing)?,
+                list_voices: symbol(&library, "espeak_ListVoices").map_err(missing)?,
+                text_to_phonemes: symbol(&library, "espeak_TextToPhonemes").map_err(missing)?,
+                sample_rate_hz: 0,
+                set: None,
+                _library: library,
+            };
+            (initialize, set_callback, library)
         };
         // SAFETY: no data path means the one that was compiled in; the call
         // back has the type that the header asks for.
@@ -163,7 +169,7 @@ impl LibEspeak {
             set_callback(hear);
             rate
         };
-        let sample_rate_hz = u32::try_from(rate)
+        library.sample_rate_hz = u32::try_from(rate)
             .ok()
             .filter(|rate| *rate > 0)
             .ok_or_else(|| {
@@ -171,15 +177,7 @@ impl LibEspeak {
                     "eSpeak NG finds no voice data (Debian package espeak-ng-data): error {rate}"
                 )
             })?;
-        Ok(Self {
-            set_voice,
-            set_parameter,
-            synth,
-            list_voices,
-            sample_rate_hz,
-            set: None,
-            _library: library,
-        })
+        Ok(library)
     }
 
     pub(super) fn sample_rate_hz(&self) -> u32 {
@@ -242,6 +240,41 @@ impl LibEspeak {
         };
         check("espeak_Synth", code)?;
         Ok(heard)
+    }
+
+    /// The phonemes of a text in IPA, with a blank between two words and the
+    /// name of a language in parentheses where it changes. Punctuation is left
+    /// out.
+    ///
+    /// `voice` is an identifier or a language: `en-us`.
+    pub(super) fn phonemes(&mut self, voice: &str, words: &str) -> Result<String, String> {
+        self.select(voice, USUAL_RATE)?;
+        let source = CString::new(words).map_err(|error| error.to_string())?;
+        let mut next = source.as_ptr().cast::<c_void>();
+        let mut phonemes = String::new();
+        while !next.is_null() {
+            let before = next;
+            let encoding = CHARS_UTF8 as c_int;
+            // SAFETY: `next` points into `source`, which ends with a zero; the
+            // function moves it behind the clause that it has read, or makes it
+            // null at the end, and answers a C string that lasts until the next
+            // call.
+            let clause = unsafe {
+                text((self.text_to_phonemes)(
+                    &raw mut next,
+                    encoding,
+                    PHONEMES_IPA,
+                ))
+            };
+            if !phonemes.is_empty() && !clause.is_empty() {
+                phonemes.push(' ');
+            }
+            phonemes.push_str(clause.trim());
+            if next == before {
+                break;
+            }
+        }
+        Ok(phonemes)
     }
 
     fn select(&mut self, identifier: &str, words_per_minute: u32) -> Result<(), String> {

@@ -1,13 +1,18 @@
 //! What makes sound of sentences.
 
-use super::text::Sentence;
-use super::track::Track;
-use super::{SpeechError, Voice};
-
 mod alignment;
 mod espeak;
 mod libespeak;
+pub mod piper;
 mod test;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::text::Sentence;
+use super::track::Track;
+use super::{SpeechError, Voice};
 
 /// Something that speaks. It puts each sentence on the [`Track`] as soon as
 /// the sentence is spoken.
@@ -33,6 +38,17 @@ trait Engine: Send {
     ) -> Result<(), SpeechError>;
 }
 
+/// What the engines are opened with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
+    /// Whether the voices for rehearsing failures are offered.
+    pub test_voices: bool,
+    /// Where neural voices are kept; `None` where there are to be none.
+    pub voices_dir: Option<PathBuf>,
+    /// Threads for one neural voice; 0 is as 1.
+    pub threads: usize,
+}
+
 /// The engines of this machine: those that could be opened, and why the others
 /// could not.
 pub struct Engines {
@@ -42,8 +58,8 @@ pub struct Engines {
 
 impl Engines {
     /// Opens every engine. One that cannot be opened does not keep the others
-    /// from speaking. `test_voices` adds the voices for rehearsing failures.
-    pub fn open(test_voices: bool) -> Self {
+    /// from speaking.
+    pub fn open(setup: &Setup) -> Self {
         let mut engines = Self {
             open: Vec::new(),
             unavailable: Vec::new(),
@@ -52,7 +68,12 @@ impl Engines {
             Ok(espeak) => engines.open.push(Box::new(espeak)),
             Err(detail) => engines.unavailable.push((espeak::NAME.into(), detail)),
         }
-        if test_voices {
+        if let Some(folder) = &setup.voices_dir {
+            let (piper, faults) = piper::Piper::open(folder, setup.threads.max(1));
+            engines.open.push(Box::new(piper));
+            engines.unavailable.extend(faults);
+        }
+        if setup.test_voices {
             engines.open.push(Box::new(test::TestEngine::new()));
         }
         engines
@@ -76,7 +97,8 @@ impl Engines {
             return Ok(voice);
         }
         let engine = id.split('/').next().unwrap_or_default();
-        let closed = self.unavailable.iter().find(|(name, _)| name == engine);
+        let mut closed = self.unavailable.iter();
+        let closed = closed.find(|(name, _)| name == engine || name == id);
         Err(match closed {
             Some((_, detail)) => SpeechError::EngineUnavailable {
                 detail: detail.clone(),
@@ -101,4 +123,23 @@ impl Engines {
             }),
         }
     }
+}
+
+/// A language tag in the case that RFC 5646, section 2.1.1, recommends: regions
+/// in capitals, scripts with one, the rest small, and all small after a
+/// singleton (`vi-VN-x-south`).
+fn bcp_47(tag: &str) -> String {
+    let mut parts: Vec<String> = tag.split('-').map(str::to_lowercase).collect();
+    let plain = parts
+        .iter()
+        .position(|part| part.len() == 1)
+        .unwrap_or(parts.len());
+    for part in parts.iter_mut().take(plain).skip(1) {
+        match part.len() {
+            2 => part.make_ascii_uppercase(),
+            4 if part.is_ascii() => part[..1].make_ascii_uppercase(),
+            _ => {}
+        }
+    }
+    parts.join("-")
 }

@@ -108,6 +108,7 @@ fn voice(name: &str) -> Voice {
         gender: None,
         sample_rate_hz: SAMPLE_RATE_HZ,
         licence: None,
+        speakers: Vec::new(),
     }
 }
 

@@ -8,6 +8,7 @@ use diesel::connection::SimpleConnection;
 use hoiam::contract::Service;
 use hoiam::files::Files;
 use hoiam::progress::ProgressBoard;
+use hoiam::speech::engine;
 use hoiam::synthesizer::parent::{Options, Synthesizer};
 use hoiam::tts::voices::Voices;
 use hoiam::tts::worker::{ChildBoard, DeadlineAdded, Parts, Settings};
@@ -51,7 +52,10 @@ pub fn start_with(world: &mut World, settings: Settings) -> (Addr<TtsWorker>, He
         make_synthesizer: Box::new(|| {
             Synthesizer::new(Options {
                 program: PathBuf::from(env!("CARGO_BIN_EXE_hoiam")),
-                test_voices: true,
+                engines: engine::Setup {
+                    test_voices: true,
+                    ..engine::Setup::default()
+                },
                 ..Options::default()
             })
         }),

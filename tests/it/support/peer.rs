@@ -57,6 +57,8 @@ pub enum Reaction {
     Answer(u16),
     /// The same, with headers.
     AnswerWith(u16, Vec<(&'static str, String)>),
+    /// Answers 200 with this body.
+    Body(Arc<Vec<u8>>),
     /// Closes the connection without an answer.
     HangUp,
     /// Keeps the connection and never answers.
@@ -304,6 +306,11 @@ fn carry_out(
     match reaction {
         Reaction::Answer(status) => answer(stream, status, Vec::new()),
         Reaction::AnswerWith(status, headers) => answer(stream, status, headers),
+        Reaction::Body(body) => {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            stream.write_all(head.as_bytes())?;
+            stream.write_all(&body)
+        }
         Reaction::HangUp => stream.shutdown(Shutdown::Both),
         Reaction::Silence => {
             // Until the caller gives up.

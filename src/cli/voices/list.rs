@@ -1,18 +1,17 @@
-//! `hoiam voices`: the voices of this machine.
+//! `hoiam voices` and `hoiam voices list`: the voices of this machine.
 
 use std::collections::BTreeSet;
-use std::process::ExitCode;
 
 use clap::Args;
 
-use super::speaker::{self, Speaker};
-use super::{Globals, ServiceArgs};
+use super::super::speaker::{self, Speaker};
+use super::super::{Globals, columns, pretty, print};
 use crate::config::Config;
 use crate::contract::{Catalog, VoiceItem};
 
-/// The flags of `hoiam voices`.
-#[derive(Args, Clone, Debug)]
-pub struct VoicesArgs {
+/// The flags of `hoiam voices list`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ListArgs {
     /// Only voices of this language (BCP 47), such as vi or en
     ///
     /// en has the voices of en-us and en-gb too.
@@ -20,17 +19,8 @@ pub struct VoicesArgs {
     pub language: Option<String>,
 }
 
-/// Lists the voices; exit code 1 when there is none.
-pub fn run(args: VoicesArgs, globals: Globals) -> ExitCode {
-    let config = match globals.load_or_explain(&ServiceArgs::default()) {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    let done = actix_web::rt::System::new().block_on(list(&args, &globals, &config));
-    super::exit(done)
-}
-
-async fn list(args: &VoicesArgs, globals: &Globals, config: &Config) -> Result<(), String> {
+/// Lists the voices; an error when there is none.
+pub async fn list(args: &ListArgs, globals: &Globals, config: &Config) -> Result<(), String> {
     let mut speaker = Speaker::start(config)
         .await
         .map_err(|error| speaker::not_started(&error))?;
@@ -47,9 +37,9 @@ async fn list(args: &VoicesArgs, globals: &Globals, config: &Config) -> Result<(
     if items.is_empty() {
         return Err(none_of(args.language.as_deref(), all));
     }
-    super::print(&if globals.json {
+    print(&if globals.json {
         // The body that GET /v1/voices answers.
-        super::pretty(&Catalog { items })?
+        pretty(&Catalog { items })?
     } else {
         as_table(&items)
     })
@@ -95,7 +85,7 @@ fn as_table(items: &[VoiceItem]) -> String {
         ]
     });
     let rows: Vec<[String; 6]> = std::iter::once(head).chain(rows).collect();
-    super::columns(&rows)
+    columns(&rows)
 }
 
 #[cfg(test)]
@@ -112,6 +102,7 @@ mod tests {
             gender: None,
             sample_rate_hz: 22_050,
             licence: None,
+            speakers: Vec::new(),
             aliases: Vec::new(),
         };
         assert!(speaks(&voice("en-us"), Some("EN")));

@@ -1,0 +1,127 @@
+//! `hoiam voices add`: takes the files of a neural voice into the folder of
+//! voices.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::super::{Globals, pretty, print};
+use crate::config::Config;
+use crate::speech::engine::piper::{VoiceFiles, check, find};
+
+/// The flags of `hoiam voices add`.
+#[derive(Args, Clone, Debug)]
+pub struct AddArgs {
+    /// The model, or a folder with one voice in it
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+
+    /// What the voice is called here [default: as its model's file]
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+/// Adds a voice.
+pub fn add(args: &AddArgs, globals: &Globals, config: &Config) -> Result<(), String> {
+    let files = given(&args.path)?;
+    let name = args.name.clone().unwrap_or_else(|| files.name.clone());
+    let place = Place::new(&config.tts.voices_dir, &name)?;
+    for (from, to) in [
+        (files.model.clone(), place.file(&format!("{name}.onnx"))),
+        (files.config, place.file(&format!("{name}.onnx.json"))),
+    ] {
+        fs::copy(&from, to).map_err(|error| format!("cannot copy {}: {error}", from.display()))?;
+    }
+    // Not every voice has one.
+    let _ = fs::copy(
+        files.model.with_file_name("MODEL_CARD"),
+        place.file("MODEL_CARD"),
+    );
+    let id = place.take_over()?;
+    tell(&id, globals)
+}
+
+/// The one voice at this path.
+fn given(path: &Path) -> Result<VoiceFiles, String> {
+    let shown = path.display();
+    if !path.is_dir() {
+        let files = VoiceFiles::of(path.to_owned()).filter(|files| files.model.is_file());
+        return files.ok_or_else(|| {
+            format!("{shown} is no model; the model of a voice is a file NAME.onnx")
+        });
+    }
+    let mut found = find(path);
+    match (found.pop(), found.is_empty()) {
+        (Some(files), true) => Ok(files),
+        (None, _) => Err(format!("there is no voice in {shown}: no file NAME.onnx")),
+        (Some(_), false) => Err(format!(
+            "there is more than one voice in {shown}; name the model of the one"
+        )),
+    }
+}
+
+/// Says what it is called, and from when on.
+pub(super) fn tell(id: &str, globals: &Globals) -> Result<(), String> {
+    print(&if globals.json {
+        pretty(&json!({ "id": id }))?
+    } else {
+        format!("{id} is added; a service that runs offers it once it is started again\n")
+    })
+}
+
+/// Where a voice is being put together, beside the others and unseen. It goes
+/// away with everything in it unless it is taken over.
+pub(super) struct Place {
+    folder: PathBuf,
+    goal: PathBuf,
+    name: String,
+}
+
+impl Place {
+    /// Refuses names that no file can have, and those that are taken.
+    pub(super) fn new(voices_dir: &Path, name: &str) -> Result<Self, String> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if name.is_empty() || name.starts_with('.') || !name.chars().all(allowed) {
+            return Err(format!(
+                "a voice cannot be called `{name}`; letters, digits, `.`, `_` and `-` are allowed"
+            ));
+        }
+        if find(voices_dir).iter().any(|known| known.name == name) {
+            return Err(format!(
+                "there is a voice {name} already; to replace it: hoiam voices remove {name}"
+            ));
+        }
+        let folder = voices_dir.join(format!(".{name}.{}.part", std::process::id()));
+        fs::create_dir_all(&folder)
+            .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+        Ok(Self {
+            goal: voices_dir.join(name),
+            name: name.to_owned(),
+            folder,
+        })
+    }
+
+    /// The path of one of its files.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Tries the voice and, if it can be used, lets it be seen. Its id.
+    pub(super) fn take_over(self) -> Result<String, String> {
+        let model = self.file(&format!("{}.onnx", self.name));
+        let files = VoiceFiles::of(model).ok_or("a voice without a model")?;
+        check(&files)?;
+        fs::rename(&self.folder, &self.goal)
+            .map_err(|error| format!("cannot make {}: {error}", self.goal.display()))?;
+        Ok(format!("piper/{}", self.name))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Once it is taken over, there is nothing of this name any more.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}

@@ -1,0 +1,334 @@
+//! `hoiam voices install`: downloads a neural voice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Write as _;
+use std::time::Duration;
+
+use clap::Args;
+use futures_util::StreamExt as _;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use md5::Md5;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use super::super::{Globals, columns, pretty, print};
+use super::add::{Place, tell};
+use crate::config::Config;
+use crate::contract::create::nearest;
+use crate::outbound::{Client, Download, Fetch, Policy, Timeouts, tls};
+
+const TIMEOUTS: Timeouts = Timeouts {
+    connect: Duration::from_secs(10),
+    total: Duration::from_secs(60),
+};
+
+/// The longest silence within a file.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Piper's own list has 0.3 MB.
+const MAX_INDEX_BYTES: u64 = 16 << 20;
+
+/// Stores of models send downloads on to others, once or twice.
+const MAX_REDIRECTS: usize = 5;
+
+/// The flags of `hoiam voices install`.
+#[derive(Args, Clone, Debug)]
+pub struct InstallArgs {
+    /// The voice, such as vi_VN-vais1000-medium
+    #[arg(required_unless_present = "list")]
+    pub name: Option<String>,
+
+    /// List what can be installed
+    #[arg(long, conflicts_with = "name")]
+    pub list: bool,
+
+    /// With --list: only voices of this language
+    #[arg(long, requires = "list")]
+    pub language: Option<String>,
+}
+
+/// The list of voices, by name.
+type Index = BTreeMap<String, Entry>;
+
+/// One voice, as Piper's `voices.json` describes it; what is not used here is
+/// left out.
+#[derive(Debug, Deserialize)]
+struct Entry {
+    language: Option<Language>,
+    #[serde(default)]
+    quality: Option<String>,
+    #[serde(default)]
+    num_speakers: u32,
+    /// By path, from the folder of the list.
+    files: BTreeMap<String, Described>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Language {
+    code: String,
+}
+
+/// What a file must be like.
+#[derive(Debug, Clone, Deserialize)]
+struct Described {
+    size_bytes: u64,
+    md5_digest: Option<String>,
+    /// Better, where a list has it.
+    sha256: Option<String>,
+}
+
+/// A voice in the list that `--list` prints.
+#[derive(Serialize)]
+struct Listed<'a> {
+    name: &'a str,
+    language: &'a str,
+    quality: &'a str,
+    speakers: u32,
+    bytes: u64,
+}
+
+/// Lists what there is, or installs one of it.
+pub async fn install(args: &InstallArgs, globals: &Globals, config: &Config) -> Result<(), String> {
+    let source = Source::new(&config.tts.voices_index)?;
+    let index = source.index().await?;
+    let Some(name) = &args.name else {
+        return list(&index, args.language.as_deref(), globals);
+    };
+    let name = name.strip_prefix("piper/").unwrap_or(name);
+    let Some(entry) = index.get(name) else {
+        return Err(unknown(name, &index));
+    };
+    let place = Place::new(&config.tts.voices_dir, name)?;
+    let wanted = wanted(name, entry)?;
+    let bar = bar(
+        globals,
+        wanted.iter().map(|file| file.described.size_bytes).sum(),
+    );
+    for file in wanted {
+        source.download(&file, &place, &bar).await?;
+    }
+    bar.finish_and_clear();
+    tell(&place.take_over()?, globals)
+}
+
+/// A file of a voice: where the list has it, what it is called here.
+struct Wanted<'a> {
+    path: &'a str,
+    name: String,
+    described: &'a Described,
+}
+
+/// The model, its description and its card; lists have samples too.
+fn wanted<'a>(name: &str, entry: &'a Entry) -> Result<Vec<Wanted<'a>>, String> {
+    let mut wanted = Vec::new();
+    for (path, described) in &entry.files {
+        let file = path.rsplit('/').next().unwrap_or(path);
+        let own = if file.ends_with(".onnx") {
+            format!("{name}.onnx")
+        } else if file.ends_with(".onnx.json") {
+            format!("{name}.onnx.json")
+        } else if file == "MODEL_CARD" {
+            file.to_owned()
+        } else {
+            continue;
+        };
+        wanted.push(Wanted {
+            path,
+            name: own,
+            described,
+        });
+    }
+    let has = |ending: &str| wanted.iter().any(|file| file.name.ends_with(ending));
+    if has(".onnx") && has(".onnx.json") {
+        Ok(wanted)
+    } else {
+        Err(format!("the list has no model for {name}"))
+    }
+}
+
+/// Where voices come from.
+struct Source {
+    index: Url,
+    client: Client,
+}
+
+impl Source {
+    fn new(index: &Url) -> Result<Self, String> {
+        let tls = tls::system_roots().map_err(|error| error.to_string())?;
+        Ok(Self {
+            index: index.clone(),
+            client: Client::new(Policy::trusted(), TIMEOUTS, tls),
+        })
+    }
+
+    async fn index(&self) -> Result<Index, String> {
+        let failed = |what: &dyn std::fmt::Display| {
+            format!(
+                "the list of voices, {}: {what}\n  tts.voices_index names another one; \
+                 `hoiam voices add` takes files that you have",
+                self.index
+            )
+        };
+        let mut answer = self
+            .get(&self.index, MAX_INDEX_BYTES)
+            .await
+            .map_err(|e| failed(&e))?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.body.next().await {
+            bytes.extend_from_slice(&chunk.map_err(|error| failed(&error))?);
+        }
+        serde_json::from_slice(&bytes).map_err(|error| failed(&error))
+    }
+
+    /// Downloads a file, and compares it with the list.
+    async fn download(
+        &self,
+        file: &Wanted<'_>,
+        place: &Place,
+        bar: &ProgressBar,
+    ) -> Result<(), String> {
+        let url = self.index.join(file.path);
+        let url = url.map_err(|error| format!("the list names {}: {error}", file.path))?;
+        let failed = |what: &dyn std::fmt::Display| format!("{url}: {what}");
+        let size = file.described.size_bytes;
+        let mut answer = self.get(&url, size).await.map_err(|error| failed(&error))?;
+        let mut out = File::create(place.file(&file.name)).map_err(|error| failed(&error))?;
+        let (mut bytes, mut md5, mut sha256) = (0_u64, Md5::new(), Sha256::new());
+        while let Some(chunk) = answer.body.next().await {
+            let chunk = chunk.map_err(|error| failed(&error))?;
+            out.write_all(&chunk).map_err(|error| failed(&error))?;
+            bytes += chunk.len() as u64;
+            bar.inc(chunk.len() as u64);
+            if file.described.sha256.is_some() {
+                sha256.update(&chunk);
+            } else {
+                md5.update(&chunk);
+            }
+        }
+        out.sync_all().map_err(|error| failed(&error))?;
+        let same = match (&file.described.sha256, &file.described.md5_digest) {
+            (Some(digest), _) => hex(&sha256.finalize()).eq_ignore_ascii_case(digest),
+            (None, Some(digest)) => hex(&md5.finalize()).eq_ignore_ascii_case(digest),
+            (None, None) => return Err(failed(&"the list has no checksum for it")),
+        };
+        if bytes != size || !same {
+            return Err(failed(
+                &"it is not the file that the list describes; try again later",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Follows redirects, but none from https to http.
+    async fn get(&self, url: &Url, limit: u64) -> Result<Download, String> {
+        let mut url = url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let fetch = Fetch {
+                url: url.clone(),
+                headers: Vec::new(),
+                limit,
+                idle_timeout: IDLE,
+                total_timeout: None,
+            };
+            let answer = self.client.download(fetch).await;
+            let answer = answer.map_err(|error| error.to_string())?;
+            match answer.status {
+                200 => return Ok(answer),
+                301 | 302 | 303 | 307 | 308 => {}
+                status => return Err(format!("the answer was {status}")),
+            }
+            let target = answer.headers.get("location").unwrap_or_default();
+            let next = url.join(target).map_err(|error| error.to_string())?;
+            if url.scheme() == "https" && next.scheme() != "https" {
+                return Err(format!("it is sent on to {next}, without encryption"));
+            }
+            url = next;
+        }
+        Err("it is sent on and on".to_owned())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bar(globals: &Globals, bytes: u64) -> ProgressBar {
+    let target = if globals.json || globals.quiet {
+        ProgressDrawTarget::hidden()
+    } else {
+        ProgressDrawTarget::stderr()
+    };
+    let bar = ProgressBar::with_draw_target(Some(bytes), target);
+    let template = "[{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}
+
+fn list(index: &Index, language: Option<&str>, globals: &Globals) -> Result<(), String> {
+    let listed: Vec<Listed> = index
+        .iter()
+        .map(|(name, entry)| Listed {
+            name,
+            language: entry.language_code(name),
+            quality: entry.quality.as_deref().unwrap_or("-"),
+            speakers: entry.num_speakers.max(1),
+            bytes: entry.files.values().map(|file| file.size_bytes).sum(),
+        })
+        .filter(|voice| language.is_none_or(|language| speaks(voice.language, language)))
+        .collect();
+    if listed.is_empty() {
+        let codes = index.iter().map(|(name, entry)| entry.language_code(name));
+        let codes: BTreeSet<&str> = codes.collect();
+        let codes: Vec<&str> = codes.into_iter().collect();
+        return Err(format!(
+            "the list has no such voice; it has {}",
+            codes.join(", ")
+        ));
+    }
+    if globals.json {
+        return print(&pretty(&listed)?);
+    }
+    let head = ["NAME", "LANGUAGE", "QUALITY", "SPEAKERS", "SIZE"].map(str::to_owned);
+    let rows = listed.iter().map(|voice| {
+        [
+            voice.name.to_owned(),
+            voice.language.to_owned(),
+            voice.quality.to_owned(),
+            voice.speakers.to_string(),
+            format!("{} MB", voice.bytes / 1_000_000),
+        ]
+    });
+    let rows: Vec<[String; 5]> = std::iter::once(head).chain(rows).collect();
+    print(&columns(&rows))
+}
+
+impl Entry {
+    /// `vi_VN`; of old lists from the name.
+    fn language_code<'a>(&'a self, name: &'a str) -> &'a str {
+        match &self.language {
+            Some(language) => &language.code,
+            None => name.split('-').next().unwrap_or(name),
+        }
+    }
+}
+
+/// `vi_VN` speaks `vi` and `vi-VN`.
+fn speaks(code: &str, language: &str) -> bool {
+    let code = code.to_lowercase().replace('_', "-");
+    let rest = code.strip_prefix(&language.to_lowercase().replace('_', "-"));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+fn unknown(name: &str, index: &Index) -> String {
+    let near = nearest(name, index.keys().cloned(), 3);
+    let near = if near.is_empty() {
+        "`hoiam voices install --list` shows what there is".to_owned()
+    } else {
+        format!("there is {}", near.join(", "))
+    };
+    format!("the list has no voice {name}; {near}")
+}

@@ -1,0 +1,224 @@
+//! Piper as an engine: neural voices, one model file each.
+//!
+//! sentence → words that are read → phonemes → numbers → model → samples, with
+//! the time of every phoneme from the model itself.
+//!
+//! What a model expects is described by Piper (OHF-Voice/piper1-gpl, its
+//! `docs` and `src/piper/phoneme_ids.py`).
+
+mod files;
+mod model;
+mod pauses;
+mod phonemes;
+mod voice;
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+pub use files::{VoiceFiles, check, find};
+
+use super::super::spoken::{Language, Spoken};
+use super::super::text::Sentence;
+use super::super::track::Track;
+use super::super::{SpeechError, Voice};
+use super::Engine;
+use super::alignment::{self, Event};
+use super::libespeak::{self, LibEspeak, lock};
+use model::Model;
+use voice::{Alphabet, VoiceConfig};
+
+pub(super) const NAME: &str = "piper";
+
+/// The most symbols that a network is given at once: twelve seconds or so of
+/// sound. What it holds meanwhile grows with them, to 0.4 GB here.
+const MOST_SYMBOLS: usize = 160;
+
+/// Neural voices, of which the last one used is in memory.
+pub(super) struct Piper {
+    installed: Vec<Installed>,
+    voices: Vec<Voice>,
+    threads: usize,
+    loaded: Option<Loaded>,
+}
+
+struct Installed {
+    model: PathBuf,
+    config: VoiceConfig,
+}
+
+/// A model takes a quarter of a second to load and up to 200 MB, so one is kept
+/// and no more.
+struct Loaded {
+    path: PathBuf,
+    model: Model,
+}
+
+impl Piper {
+    /// The voices in a folder, and for each that cannot be used its id and why.
+    pub(super) fn open(folder: &Path, threads: usize) -> (Self, Vec<(String, String)>) {
+        let mut piper = Self {
+            installed: Vec::new(),
+            voices: Vec::new(),
+            threads,
+            loaded: None,
+        };
+        let mut faults = Vec::new();
+        for files in find(folder) {
+            let id = format!("{NAME}/{}", files.name);
+            match files.read() {
+                Ok(config) => {
+                    piper.voices.push(config.describe(id, files.licence()));
+                    piper.installed.push(Installed {
+                        model: files.model,
+                        config,
+                    });
+                }
+                Err(detail) => faults.push((id, detail)),
+            }
+        }
+        (piper, faults)
+    }
+
+    /// The voice's place in `installed`, and the number of the speaker that its
+    /// id names.
+    fn find(&self, id: &str) -> Option<(usize, Option<i32>)> {
+        let at = |id: &str| self.voices.iter().position(|voice| voice.id == id);
+        if let Some(found) = at(id) {
+            let config = &self.installed.get(found)?.config;
+            return Some((found, config.first_speaker()));
+        }
+        let (id, speaker) = id.rsplit_once(':')?;
+        let found = at(id)?;
+        let speaker = self.installed.get(found)?.config.speaker(speaker)?;
+        Some((found, Some(speaker)))
+    }
+
+    fn loaded(&mut self, path: &Path) -> Result<&Model, String> {
+        if self
+            .loaded
+            .as_ref()
+            .is_none_or(|loaded| loaded.path != path)
+        {
+            // The old one goes first: two do not fit in the child's memory.
+            self.loaded = None;
+        }
+        let loaded = match self.loaded.take() {
+            Some(loaded) => loaded,
+            None => Loaded {
+                path: path.to_owned(),
+                model: Model::load(path, self.threads)?,
+            },
+        };
+        Ok(&self.loaded.insert(loaded).model)
+    }
+}
+
+impl Engine for Piper {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn voices(&self) -> &[Voice] {
+        &self.voices
+    }
+
+    fn voice(&self, id: &str) -> Option<Voice> {
+        let (at, _) = self.find(id)?;
+        Some(Voice {
+            id: id.to_owned(),
+            ..self.voices.get(at)?.clone()
+        })
+    }
+
+    fn speak(
+        &mut self,
+        voice: &Voice,
+        sentences: &[Sentence],
+        speed: f32,
+        track: &mut Track<'_>,
+    ) -> Result<(), SpeechError> {
+        let failed = |detail| SpeechError::EngineFailed { detail };
+        let unknown = || SpeechError::UnknownVoice {
+            voice: voice.id.clone(),
+        };
+        let (at, speaker) = self.find(&voice.id).ok_or_else(unknown)?;
+        let installed = self.installed.get(at).ok_or_else(unknown)?;
+        let (path, config) = (installed.model.clone(), installed.config.clone());
+        let reader = Reader::open(&config.alphabet)?;
+        let language = Language::of(&voice.language);
+        let scales = config.scales(speed);
+        let model = self.loaded(&path).map_err(failed)?;
+        for sentence in sentences {
+            let spoken = Spoken::of(&sentence.text, language);
+            let read = reader.read(sentence, &spoken).map_err(failed)?;
+            let (mut samples, mut events) = (Vec::new(), Vec::new());
+            for part in read.parts(MOST_SYMBOLS) {
+                let ids = config.ids(&part.symbols);
+                if ids.is_silent() {
+                    continue;
+                }
+                let made = model.speak(&ids.ids, scales, speaker).map_err(failed)?;
+                events.extend(part.words.iter().filter_map(|word| {
+                    Some(Event {
+                        position: *spoken.origins.get(word.position)?,
+                        sample: samples.len() + made.starts_at(ids.place(word.symbol)?),
+                    })
+                }));
+                samples.extend(made.samples);
+            }
+            let pcm = at_full_scale(&samples);
+            pauses::settle(&mut events, &pcm, voice.sample_rate_hz);
+            let words = alignment::align(sentence, &events, pcm.len());
+            track.add(sentence, &pcm, &words)?;
+        }
+        Ok(())
+    }
+}
+
+/// What turns words into the symbols that a model knows.
+enum Reader<'a> {
+    Phonemes {
+        library: &'static Mutex<LibEspeak>,
+        voice: &'a str,
+    },
+    Letters,
+}
+
+impl<'a> Reader<'a> {
+    fn open(alphabet: &'a Alphabet) -> Result<Self, SpeechError> {
+        match alphabet {
+            Alphabet::Espeak { voice } => match libespeak::open() {
+                Ok(library) => Ok(Self::Phonemes { library, voice }),
+                Err(detail) => Err(SpeechError::EngineUnavailable { detail }),
+            },
+            Alphabet::Text => Ok(Self::Letters),
+        }
+    }
+
+    fn read(&self, sentence: &Sentence, spoken: &Spoken) -> Result<phonemes::Read, String> {
+        match self {
+            Self::Letters => Ok(phonemes::letters(sentence, spoken)),
+            Self::Phonemes { library, voice } => {
+                let mut library = lock(library);
+                phonemes::read(sentence, spoken, &mut |text| library.phonemes(voice, text))
+            }
+        }
+    }
+}
+
+/// 16 bit, with the loudest sample at full scale: networks differ in how loud
+/// they speak, and Piper evens it out so.
+fn at_full_scale(samples: &[f32]) -> Vec<i16> {
+    let loudest = samples.iter().fold(0.0_f32, |most, at| most.max(at.abs()));
+    if !loudest.is_finite() || loudest < 1e-8 {
+        return vec![0; samples.len()];
+    }
+    let scale = f32::from(i16::MAX) / loudest;
+    samples
+        .iter()
+        .map(|sample| (sample * scale) as i16)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,286 @@
+//! Symbols, numbers and files, with the real eSpeak NG and without a network;
+//! the network of a real voice is in `tests/it/neural.rs`.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::super::super::spoken::{Language, Spoken};
+use super::super::super::text::sentences;
+use super::phonemes::{Read, WordStart, letters, read};
+use super::voice::VoiceConfig;
+use super::*;
+
+/// A voice that knows a few symbols: `t͡ʃ` is one of two characters and a tie,
+/// `r` is replaced by `ɹ`.
+const CONFIG: &str = r#"{
+    "audio": {"sample_rate": 22050, "quality": "medium"},
+    "espeak": {"voice": "en-us"},
+    "language": {"code": "en_US"},
+    "inference": {"noise_scale": 0.5, "length_scale": 1.5, "noise_w": 0.25},
+    "phoneme_type": "espeak",
+    "phoneme_map": {"r": ["ɹ"]},
+    "phoneme_id_map": {"_": [0], "^": [1], "$": [2], " ": [3], "a": [10], "ɹ": [11],
+        "t": [12], "t͡ʃ": [13, 14], "ˈ": [15], ".": [16]},
+    "num_speakers": 3,
+    "speaker_id_map": {"anna": 2, "ben": 0, "carl": 1},
+    "hop_length": 256
+}"#;
+
+fn config() -> VoiceConfig {
+    VoiceConfig::parse(CONFIG).unwrap()
+}
+
+/// Read as eSpeak reads English.
+fn english(text: &str) -> (String, Vec<(String, String)>) {
+    read_by(text, "en-us", Language::English)
+}
+
+/// The symbols, and each word of the text that is read with what it sounds like.
+fn read_by(text: &str, voice: &str, language: Language) -> (String, Vec<(String, String)>) {
+    let mut library = lock(libespeak::open().unwrap());
+    let mut phonemize = |text: &str| library.phonemes(voice, text);
+    let sentence = sentences(text).remove(0);
+    let spoken = Spoken::of(&sentence.text, Some(language));
+    let read = read(&sentence, &spoken, &mut phonemize).unwrap();
+    (read.symbols.iter().collect(), words(&spoken.text, &read))
+}
+
+fn words(text: &str, read: &Read) -> Vec<(String, String)> {
+    let end = WordStart {
+        position: text.chars().count(),
+        symbol: read.symbols.len(),
+    };
+    let ends = read.words.iter().skip(1).chain([&end]);
+    let one = |(word, next): (&WordStart, &WordStart)| {
+        let written = text.chars().skip(word.position);
+        let written: String = written.take(next.position - word.position).collect();
+        let sound: String = read.symbols[word.symbol..next.symbol].iter().collect();
+        (written.trim().to_owned(), sound.trim().to_owned())
+    };
+    read.words.iter().zip(ends).map(one).collect()
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(a, b): &(&str, &str)| ((*a).to_owned(), (*b).to_owned());
+    expected.iter().map(owned).collect()
+}
+
+#[test]
+fn a_sentence_is_begun_padded_and_ended_and_unknown_symbols_are_left_out() {
+    let symbols: Vec<char> = "aˈx t".chars().collect();
+    let ids = config().ids(&symbols);
+    assert_eq!(ids.ids, [1, 0, 10, 0, 15, 0, 3, 0, 12, 0, 2]);
+    let places: Vec<_> = (0..6).map(|symbol| ids.place(symbol)).collect();
+    assert_eq!(
+        places,
+        [Some(2), Some(4), Some(6), Some(6), Some(8), None],
+        "an unknown symbol is where the next one begins"
+    );
+}
+
+#[test]
+fn the_longest_symbol_wins_and_a_replaced_one_is_the_other() {
+    let symbols: Vec<char> = "t͡ʃr".chars().collect();
+    let ids = config().ids(&symbols);
+    assert_eq!(ids.ids, [1, 0, 13, 0, 14, 0, 11, 0, 2]);
+    assert!(!ids.is_silent());
+    assert!(config().ids(&[' ', 'x']).is_silent());
+}
+
+#[test]
+fn speed_shortens_and_noise_stays() {
+    assert_eq!(config().scales(1.0), [0.5, 1.5, 0.25]);
+    assert_eq!(config().scales(2.0), [0.5, 0.75, 0.25]);
+}
+
+#[test]
+fn speakers_are_known_by_name_in_the_order_of_their_numbers() {
+    let voice = config().describe("piper/en_US-some_name-medium".into(), None);
+    assert_eq!(voice.speakers, ["ben", "carl", "anna"]);
+    assert_eq!(voice.name, "some name, medium, 3 speakers");
+    assert_eq!(voice.language, "en-US");
+    assert_eq!(config().first_speaker(), Some(0));
+    assert_eq!(config().speaker("anna"), Some(2));
+    assert_eq!(config().speaker("dora"), None);
+}
+
+#[test]
+fn a_description_that_cannot_be_used_says_why() {
+    let without = |what: &str, with: &str| VoiceConfig::parse(&CONFIG.replace(what, with));
+    let error = |changed: Result<VoiceConfig, String>| changed.unwrap_err();
+    assert!(error(VoiceConfig::parse("{}")).contains("audio"));
+    assert!(error(without(r#""^": [1], "#, "")).contains("`^`"));
+    assert!(error(without("22050", "100")).contains("100 Hz"));
+    assert!(
+        error(without(
+            r#""espeak",
+"#,
+            r#""pinyin",
+"#
+        ))
+        .contains("pinyin")
+    );
+    assert!(error(without(r#""espeak": {"voice": "en-us"},"#, "")).contains("espeak.voice"));
+}
+
+#[test]
+fn clauses_keep_their_marks() {
+    let (symbols, _) = english("Hello, world; this is: a test!");
+    assert_eq!(symbols, "həlˈoʊ, wˈɜːld; ðɪs ɪz: ɐ tˈɛst!");
+    let (symbols, _) = english("He said \"stop\" and left.");
+    assert_eq!(symbols, "hiː sˈɛd stˈɑːp ænd lˈɛft.");
+    let (symbols, _) = english("Really?!");
+    assert!(symbols.ends_with('?'), "{symbols}");
+    let (symbols, _) = english("Wait... what");
+    assert!(symbols.contains(", "), "{symbols}");
+    let (symbols, _) = english("It is 3.5 km, e.g. here");
+    assert!(!symbols.contains('.'), "{symbols}");
+}
+
+#[test]
+fn each_word_has_its_own_sounds_also_where_espeak_writes_two_as_one() {
+    let (_, words) = english("The end of the red-haired man.");
+    let expected = [
+        ("The", "ðɪ"),
+        ("end", "ˈɛnd"),
+        ("of", "ʌv"),
+        ("the", "ðə"),
+        ("red-", "ɹˈɛd"),
+        ("haired", "hˈɛɹd"),
+        ("man.", "mˈæn."),
+    ];
+    assert_eq!(words, pairs(&expected));
+}
+
+#[test]
+fn long_sentences_are_spoken_in_parts_that_end_with_a_clause_or_a_word() {
+    let (whole, words) = english("One two three, four five six seven, eight nine ten.");
+    let read = || {
+        let mut library = lock(libespeak::open().unwrap());
+        let sentence = sentences("One two three, four five six seven, eight nine ten.").remove(0);
+        let spoken = Spoken::of(&sentence.text, None);
+        read(&sentence, &spoken, &mut |text| {
+            library.phonemes("en-us", text)
+        })
+        .unwrap()
+    };
+    let parts = |most: usize| read().parts(most);
+    let text = |part: &Read| part.symbols.iter().collect::<String>();
+    assert_eq!(text(&parts(1000)[0]), whole);
+    for (most, count) in [(40, 2), (25, 3), (12, 6), (1, 41)] {
+        let parts = parts(most);
+        assert!(parts.iter().all(|part| part.symbols.len() <= most));
+        assert!(parts.len() >= count, "{most}: {}", parts.len());
+        let together: Vec<String> = parts.iter().map(text).collect();
+        let same = |text: &str| text.replace(' ', "");
+        assert_eq!(same(&together.concat()), same(&whole));
+        let starts: usize = parts.iter().map(|part| part.words.len()).sum();
+        assert_eq!(starts, words.len());
+    }
+    let ends: Vec<char> = parts(25)
+        .iter()
+        .map(|part| *part.symbols.last().unwrap())
+        .collect();
+    assert_eq!(ends, [',', ',', '.']);
+}
+
+#[test]
+fn vietnamese_is_decomposed_and_names_of_languages_are_left_out() {
+    let (symbols, words) = read_by("Xin chào computer", "vi", Language::Vietnamese);
+    assert!(!symbols.contains('('), "{symbols}");
+    let written: Vec<&str> = words.iter().map(|(written, _)| written.as_str()).collect();
+    assert_eq!(written, ["Xin", "chào", "computer"]);
+    assert!(words.iter().all(|(_, sound)| !sound.is_empty()));
+    let nfd: String = unicode_normalization::UnicodeNormalization::nfd(symbols.chars()).collect();
+    assert_eq!(symbols, nfd);
+}
+
+#[test]
+fn voices_of_letters_read_the_text_itself() {
+    let sentence = sentences("Tôi đi.").remove(0);
+    let spoken = Spoken::of(&sentence.text, None);
+    let read = letters(&sentence, &spoken);
+    assert_eq!(read.symbols.iter().collect::<String>(), "To\u{302}i đi.");
+    assert_eq!(
+        words(&spoken.text, &read)
+            .iter()
+            .map(|(_, sound)| sound.as_str())
+            .collect::<Vec<_>>(),
+        ["To\u{302}i", "đi."]
+    );
+}
+
+#[test]
+fn voices_are_found_beside_each_other_and_in_folders_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |path: &str| {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, CONFIG).unwrap();
+    };
+    for file in [
+        "b.onnx",
+        "b.onnx.json",
+        "a/a.onnx",
+        "a/a.onnx.json",
+        ".c.1.part/c.onnx",
+        "readme.txt",
+    ] {
+        put(file);
+    }
+    std::fs::write(
+        folder.path().join("a/MODEL_CARD"),
+        "# Model card\n\n* License: CC0\n",
+    )
+    .unwrap();
+    let names: Vec<String> = find(folder.path()).into_iter().map(|f| f.name).collect();
+    assert_eq!(names, ["a", "b"]);
+    std::fs::write(folder.path().join("b.onnx.json"), "{").unwrap();
+    let (piper, faults) = Piper::open(folder.path(), 1);
+    assert_eq!(piper.voices().len(), 1);
+    assert_eq!(piper.voices()[0].licence.as_deref(), Some("CC0"));
+    assert!(piper.voice("piper/a:carl").is_some());
+    assert!(piper.voice("piper/a:nobody").is_none());
+    assert_eq!(faults[0].0, "piper/b");
+    assert!(faults[0].1.contains("b.onnx.json"), "{}", faults[0].1);
+    assert!(find(Path::new("/nowhere")).is_empty());
+}
+
+#[test]
+fn a_file_that_is_no_network_is_refused_with_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("x.onnx");
+    std::fs::write(&model, b"no network").unwrap();
+    std::fs::write(folder.path().join("x.onnx.json"), CONFIG).unwrap();
+    let fault = check(&VoiceFiles::of(model).unwrap()).unwrap_err();
+    assert!(fault.contains("x.onnx"), "{fault}");
+}
+
+proptest! {
+    /// A tongue that sounds as it is written, and writes some words together.
+    #[test]
+    fn words_begin_where_they_are_heard_however_they_are_written_together(
+        written in prop::collection::vec("[a-z]{1,8}", 1..12),
+        together in prop::collection::vec(any::<bool>(), 12),
+    ) {
+        let text = written.join(" ");
+        let heard: String = written
+            .iter()
+            .zip(&together)
+            .map(|(word, together)| if *together { word.clone() } else { format!("{word} ") })
+            .collect();
+        let sentence = sentences(&text).remove(0);
+        let spoken = Spoken::of(&sentence.text, None);
+        let mut phonemize = |asked: &str| {
+            Ok(if asked == text { heard.clone() } else { asked.to_owned() })
+        };
+        let read = read(&sentence, &spoken, &mut phonemize).unwrap();
+        let mut symbol = 0;
+        for ((word, together), found) in written.iter().zip(&together).zip(&read.words) {
+            prop_assert_eq!(found.symbol, symbol, "{} in {}", word, heard);
+            symbol += word.len() + usize::from(!together);
+        }
+        prop_assert_eq!(read.words.len(), written.len());
+    }
+}

@@ -1,0 +1,274 @@
+//! What is written beside a model: which sounds it knows, and how it speaks.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use unicode_normalization::UnicodeNormalization;
+
+use super::super::super::Voice;
+
+/// The symbols around a sentence and between its sounds, by their names in the
+/// table of each voice.
+const BEGIN: &str = "^";
+const END: &str = "$";
+const PAD: &str = "_";
+
+/// The description of a voice.
+#[derive(Debug, Clone)]
+pub(super) struct VoiceConfig {
+    pub alphabet: Alphabet,
+    sample_rate_hz: u32,
+    language: String,
+    quality: Option<String>,
+    noise_scale: f32,
+    length_scale: f32,
+    noise_w: f32,
+    /// The numbers of each symbol; a symbol may be several characters.
+    ids: BTreeMap<String, Vec<i32>>,
+    /// The longest symbol, in characters.
+    longest: usize,
+    /// What a symbol is replaced with before it is looked up.
+    replaced: BTreeMap<String, Vec<String>>,
+    speakers: BTreeMap<String, i32>,
+    speaker_count: u32,
+}
+
+/// What a voice's symbols are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Alphabet {
+    /// IPA, as eSpeak NG writes it with this voice.
+    Espeak {
+        /// Such as `en-us`.
+        voice: String,
+    },
+    /// The letters of the text.
+    Text,
+}
+
+/// The file as it is written; what is not used here is left out.
+#[derive(Deserialize)]
+struct File {
+    audio: Audio,
+    #[serde(default)]
+    espeak: Option<EspeakVoice>,
+    #[serde(default)]
+    language: Option<LanguageCode>,
+    #[serde(default)]
+    inference: Inference,
+    #[serde(default)]
+    phoneme_type: Option<String>,
+    #[serde(default)]
+    phoneme_map: BTreeMap<String, Vec<String>>,
+    phoneme_id_map: BTreeMap<String, Vec<i32>>,
+    #[serde(default)]
+    num_speakers: u32,
+    #[serde(default)]
+    speaker_id_map: BTreeMap<String, i32>,
+}
+
+#[derive(Deserialize)]
+struct Audio {
+    sample_rate: u32,
+    quality: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct EspeakVoice {
+    voice: String,
+}
+
+#[derive(Deserialize)]
+struct LanguageCode {
+    code: String,
+}
+
+/// The defaults are Piper's own.
+#[derive(Deserialize)]
+#[serde(default)]
+struct Inference {
+    noise_scale: f32,
+    length_scale: f32,
+    noise_w: f32,
+}
+
+impl Default for Inference {
+    fn default() -> Self {
+        Self {
+            noise_scale: 0.667,
+            length_scale: 1.0,
+            noise_w: 0.8,
+        }
+    }
+}
+
+impl VoiceConfig {
+    /// Reads a description. The error says what is wrong with it.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let file: File = serde_json::from_str(text)
+            .map_err(|error| format!("not the description of a Piper voice: {error}"))?;
+        for symbol in [BEGIN, END, PAD] {
+            if !file.phoneme_id_map.contains_key(symbol) {
+                return Err(format!("`phoneme_id_map` has no `{symbol}`"));
+            }
+        }
+        if !(8_000..=48_000).contains(&file.audio.sample_rate) {
+            let rate = file.audio.sample_rate;
+            return Err(format!("a sample rate of {rate} Hz is not supported"));
+        }
+        let voice = file.espeak.map(|espeak| espeak.voice);
+        let alphabet = match (file.phoneme_type.as_deref(), &voice) {
+            (None | Some("espeak"), Some(voice)) => Alphabet::Espeak {
+                voice: voice.clone(),
+            },
+            (None | Some("espeak"), None) => return Err("`espeak.voice` is missing".to_owned()),
+            (Some("text"), _) => Alphabet::Text,
+            (Some(other), _) => {
+                return Err(format!(
+                    "symbols of the type `{other}` are not supported; `espeak` and `text` are"
+                ));
+            }
+        };
+        let code = file.language.map(|language| language.code);
+        let language = code.or(voice).unwrap_or_else(|| "und".to_owned());
+        let longest = file.phoneme_id_map.keys().map(|key| key.chars().count());
+        Ok(Self {
+            alphabet,
+            sample_rate_hz: file.audio.sample_rate,
+            language: super::super::bcp_47(&language.replace('_', "-")),
+            quality: file.audio.quality,
+            noise_scale: file.inference.noise_scale,
+            length_scale: file.inference.length_scale,
+            noise_w: file.inference.noise_w,
+            longest: longest.max().unwrap_or(1),
+            ids: file.phoneme_id_map,
+            replaced: file.phoneme_map,
+            speakers: file.speaker_id_map,
+            speaker_count: file.num_speakers,
+        })
+    }
+
+    /// As it is shown in lists.
+    pub(super) fn describe(&self, id: String, licence: Option<String>) -> Voice {
+        // `vi_VN-vais1000-medium` is the voice of vais1000.
+        let own = id.split('-').nth(1).unwrap_or(&id).replace('_', " ");
+        let mut name = match &self.quality {
+            Some(quality) => format!("{own}, {quality}"),
+            None => own,
+        };
+        if self.speaker_count > 1 {
+            name = format!("{name}, {} speakers", self.speaker_count);
+        }
+        Voice {
+            id,
+            engine: super::NAME.to_owned(),
+            language: self.language.clone(),
+            name,
+            gender: None,
+            sample_rate_hz: self.sample_rate_hz,
+            licence,
+            speakers: self.speaker_names(),
+        }
+    }
+
+    /// By number where they have no names; none for a voice of one speaker.
+    fn speaker_names(&self) -> Vec<String> {
+        if self.speaker_count <= 1 {
+            return Vec::new();
+        }
+        if self.speakers.is_empty() {
+            return (0..self.speaker_count)
+                .map(|number| number.to_string())
+                .collect();
+        }
+        let mut names: Vec<(&String, &i32)> = self.speakers.iter().collect();
+        names.sort_by_key(|(_, number)| **number);
+        names.into_iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Who speaks where nobody is named; `None` for a voice of one speaker,
+    /// whose model does not ask.
+    pub(super) fn first_speaker(&self) -> Option<i32> {
+        (self.speaker_count > 1).then(|| self.speakers.values().min().copied().unwrap_or(0))
+    }
+
+    /// The number of one of the [`Self::speaker_names`].
+    pub(super) fn speaker(&self, name: &str) -> Option<i32> {
+        if !self.speaker_names().iter().any(|known| known == name) {
+            return None;
+        }
+        let by_name = self.speakers.get(name).copied();
+        by_name.or_else(|| name.parse().ok())
+    }
+
+    /// Noise, length and noise of the length, in the order in which a model
+    /// takes them.
+    pub(super) fn scales(&self, speed: f32) -> [f32; 3] {
+        [self.noise_scale, self.length_scale / speed, self.noise_w]
+    }
+
+    /// The numbers that stand for these symbols: begin, pad, then each symbol
+    /// followed by a pad, then end. Symbols that the voice does not know are
+    /// left out.
+    pub(super) fn ids(&self, symbols: &[char]) -> Ids {
+        let none = Vec::new();
+        let own = |symbol: &str| self.ids.get(symbol).unwrap_or(&none);
+        let mut ids = [own(BEGIN).as_slice(), own(PAD).as_slice()].concat();
+        let mut places = Vec::with_capacity(symbols.len());
+        let mut known = 0;
+        let mut at = 0;
+        while at < symbols.len() {
+            let (length, found) = self.longest_match(&symbols[at..]);
+            places.extend(std::iter::repeat_n(ids.len(), length));
+            known += usize::from(!found.is_empty() && symbols[at] != ' ');
+            for id in found {
+                ids.push(id);
+                ids.extend(own(PAD));
+            }
+            at += length;
+        }
+        ids.extend(own(END));
+        Ids { ids, places, known }
+    }
+
+    /// How many of the symbols are one in the table, and its numbers.
+    fn longest_match(&self, symbols: &[char]) -> (usize, Vec<i32>) {
+        for length in (1..=self.longest.min(symbols.len())).rev() {
+            let symbol: String = symbols[..length].iter().collect();
+            if let Some(parts) = self.replaced.get(&symbol) {
+                let ids = parts.iter().filter_map(|part| self.ids.get(part));
+                return (length, ids.flatten().copied().collect());
+            }
+            let small = || {
+                self.ids
+                    .get(&symbol.to_lowercase().nfd().collect::<String>())
+            };
+            if let Some(ids) = self.ids.get(&symbol).or_else(small) {
+                return (length, ids.clone());
+            }
+        }
+        (1, Vec::new())
+    }
+}
+
+/// A sentence in numbers.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Ids {
+    /// What a model is given.
+    pub ids: Vec<i32>,
+    /// For each symbol where its numbers begin.
+    places: Vec<usize>,
+    /// How many symbols the voice knew, blanks left out.
+    known: usize,
+}
+
+impl Ids {
+    /// Nothing of the sentence has a sound in this voice.
+    pub(super) fn is_silent(&self) -> bool {
+        self.known == 0
+    }
+
+    /// Where the numbers of this symbol begin.
+    pub(super) fn place(&self, symbol: usize) -> Option<usize> {
+        self.places.get(symbol).copied()
+    }
+}
