@@ -53,6 +53,7 @@ impl View {
             audio: None,
             subtitles: None,
             words: None,
+            marks: None,
             late_result: None,
             error: row
                 .error
@@ -72,11 +73,13 @@ impl View {
                     audio: links.audio,
                     subtitles: links.subtitles,
                     words: links.words,
+                    marks: links.marks,
                 });
             } else {
                 task.audio = Some(links.audio);
                 task.subtitles = Some(links.subtitles);
                 task.words = Some(links.words);
+                task.marks = Some(links.marks);
             }
         }
         task

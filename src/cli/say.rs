@@ -18,6 +18,7 @@ use super::{EXIT_USAGE, Globals, ServiceArgs};
 use crate::config::Config;
 use crate::contract::create::Rules;
 use crate::contract::{Create, Fault, Faults};
+use crate::speech::subtitles::Style;
 use crate::speech::{self, SpeechError, Spoken, Word, subtitles};
 use crate::synthesizer::parent::{Events, SpeakError};
 use crate::tts::voices::Resolved;
@@ -59,6 +60,14 @@ pub struct SayArgs {
     /// File for subtitles in WebVTT
     #[arg(long, value_name = "FILE")]
     pub vtt: Option<PathBuf>,
+
+    /// File for subtitles in Advanced SubStation Alpha, to burn into a video
+    #[arg(long, value_name = "FILE")]
+    pub ass: Option<PathBuf>,
+
+    /// One to five words a subtitle, for vertical video
+    #[arg(long)]
+    pub short: bool,
 
     /// File for the times of the words, in JSON
     #[arg(long, value_name = "FILE")]
@@ -152,10 +161,16 @@ async fn say(
     speaker.synthesizer.stop().await;
     let spoken = spoken.map_err(|error| why(&error, &args.output))?;
 
-    let text_files = TextFiles::of(&create.text, &resolved.language, &spoken)?;
+    let style = if args.short {
+        Style::SHORT
+    } else {
+        Style::STANDARD
+    };
+    let text_files = TextFiles::of(style, &create.text, &resolved.language, &spoken)?;
     for (file, path, text) in [
         (files.srt, &args.srt, text_files.srt),
         (files.vtt, &args.vtt, text_files.vtt),
+        (files.ass, &args.ass, text_files.ass),
         (files.words, &args.words, text_files.words),
     ] {
         if let (Some(mut file), Some(path)) = (file, path) {
@@ -241,6 +256,7 @@ struct Files {
     audio: WholeFile,
     srt: Option<WholeFile>,
     vtt: Option<WholeFile>,
+    ass: Option<WholeFile>,
     words: Option<WholeFile>,
 }
 
@@ -252,6 +268,7 @@ impl Files {
             audio: create(&args.output)?,
             srt: args.srt.as_deref().map(create).transpose()?,
             vtt: args.vtt.as_deref().map(create).transpose()?,
+            ass: args.ass.as_deref().map(create).transpose()?,
             words: args.words.as_deref().map(create).transpose()?,
         })
     }
@@ -363,6 +380,7 @@ fn why(error: &SpeakError, output: &Path) -> String {
 struct TextFiles {
     srt: String,
     vtt: String,
+    ass: String,
     words: String,
 }
 
@@ -374,8 +392,8 @@ struct WordTimes<'a> {
 }
 
 impl TextFiles {
-    fn of(text: &str, language: &str, spoken: &Spoken) -> Result<Self, String> {
-        let cues = subtitles::cues(text, &spoken.words, language, spoken.duration_ms);
+    fn of(style: Style, text: &str, language: &str, spoken: &Spoken) -> Result<Self, String> {
+        let cues = subtitles::cues(style, text, &spoken.words, language, spoken.duration_ms);
         let words = WordTimes {
             duration_ms: spoken.duration_ms,
             words: &spoken.words,
@@ -383,6 +401,7 @@ impl TextFiles {
         Ok(Self {
             srt: subtitles::to_srt(&cues),
             vtt: subtitles::to_vtt(&cues),
+            ass: subtitles::to_ass(style, &cues),
             words: serde_json::to_string(&words)
                 .map_err(|error| format!("cannot write the words as JSON: {error}"))?,
         })

@@ -246,6 +246,21 @@ pub struct Subtitles {
     pub srt: String,
     /// WebVTT.
     pub vtt: String,
+    /// WebVTT whose words light up as they are said.
+    #[serde(default)]
+    pub karaoke_vtt: String,
+    /// Advanced SubStation Alpha, to be burned into a picture.
+    #[serde(default)]
+    pub ass: String,
+    /// SubRip with one to five words a cue, for vertical video.
+    #[serde(default)]
+    pub short_srt: String,
+    /// WebVTT with one to five words a cue.
+    #[serde(default)]
+    pub short_vtt: String,
+    /// Advanced SubStation Alpha with one to five words a cue.
+    #[serde(default)]
+    pub short_ass: String,
 }
 
 /// The callback of a speech or a task: its newest delivery.
@@ -327,6 +342,9 @@ pub struct Speech {
     /// Signed link to `words.json`; null until it has completed.
     #[serde(default)]
     pub words: Option<String>,
+    /// Signed link to `marks.jsonl`, the same times as Amazon Polly writes them.
+    #[serde(default)]
+    pub marks: Option<String>,
     /// Null unless it has failed.
     #[serde(default)]
     pub error: Option<Failure>,
@@ -392,6 +410,9 @@ pub struct Task {
     /// Signed link to `words.json`; null until it has completed.
     #[serde(default)]
     pub words: Option<String>,
+    /// Signed link to `marks.jsonl`, the same times as Amazon Polly writes them.
+    #[serde(default)]
+    pub marks: Option<String>,
     /// What came after the deadline, if it did.
     #[serde(default)]
     pub late_result: Option<LateResult>,
@@ -418,6 +439,9 @@ pub struct LateResult {
     pub subtitles: Subtitles,
     /// Signed link.
     pub words: String,
+    /// Signed link.
+    #[serde(default)]
+    pub marks: String,
 }
 
 /// One callback owed, with its attempts.

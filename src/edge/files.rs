@@ -9,17 +9,24 @@ use sha2::{Digest, Sha256};
 
 use crate::contract::{Audio, Code, Problem};
 use crate::files::{FileError, Files};
-use crate::speech::{Format, Word, subtitles};
+use crate::speech::subtitles::{self, Style};
+use crate::speech::{Format, Word, marks};
 
 /// What is asked for below `/{id}/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     /// `audio.mp3`, `audio.wav`.
     Audio(Format),
-    /// `subtitles.srt`.
-    Srt,
-    /// `subtitles.vtt`.
-    Vtt,
+    /// `subtitles.srt`, `subtitles.short.srt`.
+    Srt(Style),
+    /// `subtitles.vtt`, `subtitles.short.vtt`.
+    Vtt(Style),
+    /// `subtitles.karaoke.vtt`.
+    KaraokeVtt,
+    /// `subtitles.ass`, `subtitles.short.ass`.
+    Ass(Style),
+    /// `marks.jsonl`.
+    Marks,
     /// `words.json`.
     Words,
 }
@@ -31,8 +38,14 @@ impl Wanted {
         Some(match name {
             "audio.mp3" => Self::Audio(Format::Mp3),
             "audio.wav" => Self::Audio(Format::Wav),
-            "subtitles.srt" => Self::Srt,
-            "subtitles.vtt" => Self::Vtt,
+            "subtitles.srt" => Self::Srt(Style::STANDARD),
+            "subtitles.vtt" => Self::Vtt(Style::STANDARD),
+            "subtitles.karaoke.vtt" => Self::KaraokeVtt,
+            "subtitles.ass" => Self::Ass(Style::STANDARD),
+            "subtitles.short.srt" => Self::Srt(Style::SHORT),
+            "subtitles.short.vtt" => Self::Vtt(Style::SHORT),
+            "subtitles.short.ass" => Self::Ass(Style::SHORT),
+            "marks.jsonl" => Self::Marks,
             "words.json" => Self::Words,
             _ => return None,
         })
@@ -86,31 +99,26 @@ pub async fn serve(
             format!("The word times cannot be read: {error}."),
         )
     })?;
-    let (kind, body) = render(
-        &kept.text,
-        &words,
-        &kept.language,
-        kept.audio.duration_ms,
-        wanted,
-    );
-    Ok(whole(request, kind, body))
+    let cues = |style| {
+        let duration_ms = kept.audio.duration_ms;
+        subtitles::cues(style, &kept.text, &words, &kept.language, duration_ms)
+    };
+    let body = match wanted {
+        Wanted::Srt(style) => subtitles::to_srt(&cues(style)),
+        Wanted::Vtt(style) => subtitles::to_vtt(&cues(style)),
+        Wanted::KaraokeVtt => subtitles::to_karaoke_vtt(&cues(Style::STANDARD)),
+        Wanted::Ass(style) => subtitles::to_ass(style, &cues(style)),
+        _ => marks::to_marks(&kept.text, &words),
+    };
+    Ok(whole(request, media_type(wanted), body))
 }
 
-fn render(
-    text: &str,
-    words: &[Word],
-    language: &str,
-    duration_ms: u64,
-    wanted: Wanted,
-) -> (&'static str, String) {
-    let cues = subtitles::cues(text, words, language, duration_ms);
-    if wanted == Wanted::Srt {
-        (
-            "application/x-subrip; charset=utf-8",
-            subtitles::to_srt(&cues),
-        )
-    } else {
-        ("text/vtt; charset=utf-8", subtitles::to_vtt(&cues))
+fn media_type(wanted: Wanted) -> &'static str {
+    match wanted {
+        Wanted::Srt(_) => "application/x-subrip; charset=utf-8",
+        Wanted::Vtt(_) | Wanted::KaraokeVtt => "text/vtt; charset=utf-8",
+        Wanted::Ass(_) => "text/x-ssa; charset=utf-8",
+        _ => "application/jsonl",
     }
 }
 

@@ -24,10 +24,12 @@ pub struct Links {
 pub struct ResultLinks {
     /// The audio with its link.
     pub audio: Audio,
-    /// SubRip and WebVTT.
+    /// In every form.
     pub subtitles: Subtitles,
     /// `words.json`.
     pub words: String,
+    /// `marks.jsonl`.
+    pub marks: String,
 }
 
 impl Links {
@@ -63,8 +65,14 @@ impl Links {
             subtitles: Subtitles {
                 srt: link("subtitles.srt"),
                 vtt: link("subtitles.vtt"),
+                karaoke_vtt: link("subtitles.karaoke.vtt"),
+                ass: link("subtitles.ass"),
+                short_srt: link("subtitles.short.srt"),
+                short_vtt: link("subtitles.short.vtt"),
+                short_ass: link("subtitles.short.ass"),
             },
             words: link("words.json"),
+            marks: link("marks.jsonl"),
         }
     }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 mod composed;
 pub mod encode;
 pub mod engine;
+pub mod marks;
 pub mod spoken;
 pub mod subtitles;
 pub mod text;

@@ -326,7 +326,13 @@ fn what_a_control_character_commands_is_not_obeyed() {
 fn cues_are_in_time_with_the_sound() {
     let text = "Hồi âm là dịch vụ chuyển văn bản thành giọng nói. 😀 \"Không ai phải chờ ai cả!\" anh nói.";
     let (spoken, _) = spoken(&request("espeak/vi", text));
-    let cues = subtitles::cues(text, &spoken.words, "vi", spoken.duration_ms);
+    let cues = subtitles::cues(
+        subtitles::Style::STANDARD,
+        text,
+        &spoken.words,
+        "vi",
+        spoken.duration_ms,
+    );
     let last = cues.len() - 1;
     assert_eq!(cues[0].start_ms, spoken.words[0].start_ms);
     let last_word = &spoken.words[spoken.words.len() - 1];

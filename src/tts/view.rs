@@ -31,9 +31,15 @@ impl View {
         let links = row
             .audio()
             .map(|audio| self.links.of(Service::Tts, row.id.0, audio));
-        let (audio, subtitles, words) = links.map_or((None, None, None), |links| {
-            (Some(links.audio), Some(links.subtitles), Some(links.words))
-        });
+        let (audio, subtitles, words, marks) = match links {
+            Some(links) => (
+                Some(links.audio),
+                Some(links.subtitles),
+                Some(links.words),
+                Some(links.marks),
+            ),
+            None => (None, None, None, None),
+        };
         Speech {
             id: row.id.0,
             status,
@@ -64,6 +70,7 @@ impl View {
             audio,
             subtitles,
             words,
+            marks,
             error: row
                 .error
                 .as_deref()

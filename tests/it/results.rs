@@ -53,10 +53,10 @@ impl Decoded {
         self.ms(self.samples.len())
     }
 
-    /// Whether anything is loud (−40 dB of full scale) in each 5 ms.
+    /// Whether anything is to be heard in each 5 ms.
     pub fn loud_every_5_ms(&self) -> Vec<bool> {
         let step = self.rate as usize / 200;
-        let is_loud = |samples: &[f32]| samples.iter().any(|sample| sample.abs() > 0.01);
+        let is_loud = |samples: &[f32]| samples.iter().any(|sample| sample.abs() > SILENCE);
         self.samples.chunks(step).map(is_loud).collect()
     }
 

@@ -5,7 +5,7 @@
 //! are possible for each end.
 
 use super::pieces::Break;
-use super::{Cut, LINE_CHARS, LONGEST_MS, SHORTEST_MS, Text};
+use super::{Cut, Text};
 
 /// A cue that is shown too long costs more than any way to break it.
 const TOO_LONG: u64 = 10_000;
@@ -68,17 +68,17 @@ fn cost(text: &Text, cut: Cut) -> u64 {
     let start_ms = text.pieces[cut.start].start_ms;
     let possible_ms = text.next_start(&cut).saturating_sub(start_ms);
     let heard_ms = text.heard_until(&cut).saturating_sub(start_ms);
-    let last = cut.end - 1;
+    let (last, style) = (cut.end - 1, text.style);
 
     let sentences_inside = text.sentence_ends[last] - text.sentence_ends[cut.start];
-    let too_long = match heard_ms.saturating_sub(LONGEST_MS) {
+    let too_long = match heard_ms.saturating_sub(style.longest_ms) {
         0 => 0,
         excess => TOO_LONG + excess,
     };
-    let too_short = TOO_SHORT * SHORTEST_MS.saturating_sub(possible_ms) / SHORTEST_MS;
+    let too_short = TOO_SHORT * style.shortest_ms.saturating_sub(possible_ms) / style.shortest_ms;
     let unread = text.needed_ms(cut.clone()).saturating_sub(possible_ms) / 10;
     // The square of what is missing makes cues of even length the cheapest.
-    let room = (2 * LINE_CHARS).saturating_sub(text.width(cut)) as u64;
+    let room = (style.lines * style.line_chars).saturating_sub(text.width(cut)) as u64;
     CUE + text.pieces[last].after.cue_cost()
         + SENTENCE_INSIDE * sentences_inside as u64
         + too_long

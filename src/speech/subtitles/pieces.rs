@@ -2,7 +2,6 @@
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::LINE_CHARS;
 use crate::speech::Word;
 use crate::speech::text::is_blank;
 
@@ -53,8 +52,8 @@ struct Heard {
 
 /// The pieces of a text, in order, with the times of `words`. `end_ms` is when
 /// all sound ends.
-pub(super) fn pieces(source: &str, words: &[Word], end_ms: u64) -> Vec<Piece> {
-    let places = places(source);
+pub(super) fn pieces(source: &str, words: &[Word], line_chars: usize, end_ms: u64) -> Vec<Piece> {
+    let places = places(source, line_chars);
     let heard: Vec<Option<Heard>> = places.iter().map(|place| heard(place, words)).collect();
     let starts = starts(&places, &heard, end_ms);
     let is_heard = |at: usize| heard[at].is_some();
@@ -76,7 +75,7 @@ pub(super) fn pieces(source: &str, words: &[Word], end_ms: u64) -> Vec<Piece> {
 
 /// Cuts the source at white space and control characters, between ideographs,
 /// and wherever a piece would be longer than a line.
-fn places(source: &str) -> Vec<Place> {
+fn places(source: &str, line_chars: usize) -> Vec<Place> {
     let mut places: Vec<Place> = Vec::new();
     let mut spaced = false;
     let mut new_line = false;
@@ -85,7 +84,7 @@ fn places(source: &str) -> Vec<Place> {
         let chars = grapheme.chars().count();
         let mut joins = !spaced
             && places.last().is_some_and(|last| {
-                last.end - last.start + chars <= LINE_CHARS && !may_part(&last.text, grapheme)
+                last.end - last.start + chars <= line_chars && !may_part(&last.text, grapheme)
             });
         // One character at a time, for the marks piled on one letter can be
         // more than a line holds.
@@ -96,7 +95,7 @@ fn places(source: &str) -> Vec<Place> {
                 joins = false;
             } else {
                 match places.last_mut() {
-                    Some(last) if joins && last.end - last.start < LINE_CHARS => {
+                    Some(last) if joins && last.end - last.start < line_chars => {
                         last.text.push(c);
                         last.end = at + 1;
                     }

@@ -29,7 +29,7 @@ fn spoken(source: &str, word_ms: u64, pause_ms: u64) -> (Vec<Word>, u64) {
 
 fn cues_of(source: &str, word_ms: u64, pause_ms: u64) -> Vec<Cue> {
     let (words, duration_ms) = spoken(source, word_ms, pause_ms);
-    cues(source, &words, "vi", duration_ms)
+    cues(Style::STANDARD, source, &words, "vi", duration_ms)
 }
 
 fn lines_of(source: &str) -> Vec<Vec<String>> {
@@ -111,7 +111,10 @@ fn slow_speech_is_cut_before_seven_seconds() {
         1500,
         0,
     ) {
-        assert!(cue.end_ms - cue.start_ms <= LONGEST_MS, "{cue:?}");
+        assert!(
+            cue.end_ms - cue.start_ms <= Style::STANDARD.longest_ms,
+            "{cue:?}"
+        );
     }
 }
 
@@ -126,10 +129,10 @@ fn symbols_and_emoji_stay_with_the_words_they_stand_by() {
 
 #[test]
 fn a_text_without_any_word_is_still_shown() {
-    let cues = cues("😀 !!!", &[], "en", 1000);
+    let cues = cues(Style::STANDARD, "😀 !!!", &[], "en", 1000);
     assert_eq!(cues.len(), 1);
     assert_eq!((cues[0].start_ms, &cues[0].lines[0][..]), (0, "😀 !!!"));
-    assert_eq!(super::cues(" \n", &[], "en", 1000), []);
+    assert_eq!(super::cues(Style::STANDARD, " \n", &[], "en", 1000), []);
 }
 
 #[test]
@@ -153,6 +156,7 @@ fn times_have_hours_minutes_seconds_and_milliseconds() {
         start_ms: 3_723_004,
         end_ms: 3_724_050,
         lines: vec!["x".into(), "y".into()],
+        parts: Vec::new(),
     }];
     assert_eq!(to_srt(&cues), "1\n01:02:03,004 --> 01:02:04,050\nx\ny\n\n");
     assert_eq!(
@@ -245,20 +249,62 @@ fn spoken_texts() -> impl Strategy<Value = (String, Vec<Word>, u64)> {
     prop_oneof![natural, arbitrary]
 }
 
+fn styles() -> impl Strategy<Value = Style> {
+    prop_oneof![Just(Style::STANDARD), Just(Style::SHORT)]
+}
+
+#[test]
+fn short_cues_follow_the_speaker_and_break_at_punctuation() {
+    let source = "Mỗi ngày một câu chuyện, kể bằng giọng nói. Bạn nghe chưa?";
+    let (words, duration_ms) = spoken(source, 250, 300);
+    let cues = cues(Style::SHORT, source, &words, "vi", duration_ms);
+    let lines: Vec<&str> = cues.iter().map(|cue| cue.lines[0].as_str()).collect();
+    assert_eq!(
+        lines,
+        [
+            "Mỗi ngày một câu chuyện,",
+            "kể bằng giọng nói.",
+            "Bạn nghe chưa?"
+        ]
+    );
+}
+
+#[test]
+fn words_light_up_when_they_are_heard() {
+    let source = "Xin chào {bạn}.";
+    let (words, duration_ms) = spoken(source, 250, 300);
+    let cues = cues(Style::STANDARD, source, &words, "vi", duration_ms);
+    assert_eq!(
+        to_karaoke_vtt(&cues),
+        "WEBVTT\n\n00:00:00.000 --> 00:00:00.883\n\
+         Xin <00:00:00.250>chào <00:00:00.500>{bạn}.\n\n"
+    );
+    let ass = to_ass(Style::STANDARD, &cues);
+    let dialogue = ass.lines().last().unwrap();
+    assert_eq!(
+        dialogue,
+        "Dialogue: 0,0:00:00.00,0:00:00.88,Default,,0,0,0,,{\\k25}Xin {\\k25}chào {\\k38}｛bạn｝."
+    );
+}
+
 proptest! {
     #[test]
-    fn the_text_of_all_cues_is_the_source((source, words, duration_ms) in spoken_texts()) {
-        let cues = cues(&source, &words, "vi", duration_ms);
+    fn the_text_of_all_cues_is_the_source(
+        (source, words, duration_ms) in spoken_texts(), style in styles()
+    ) {
+        let cues = cues(style, &source, &words, "vi", duration_ms);
         let shown: String = cues.iter().flat_map(|cue| &cue.lines).map(String::as_str).collect();
         prop_assert_eq!(squeezed(&shown), squeezed(&source));
     }
 
     #[test]
-    fn no_cue_has_more_than_two_lines_of_42((source, words, duration_ms) in spoken_texts()) {
-        for cue in cues(&source, &words, "vi", duration_ms) {
-            prop_assert!((1..=2).contains(&cue.lines.len()));
+    fn no_cue_holds_more_than_its_style_allows(
+        (source, words, duration_ms) in spoken_texts(), style in styles()
+    ) {
+        for cue in cues(style, &source, &words, "vi", duration_ms) {
+            prop_assert!((1..=style.lines).contains(&cue.lines.len()));
             for line in cue.lines {
-                prop_assert!((1..=LINE_CHARS).contains(&line.chars().count()), "{:?}", line);
+                prop_assert!((1..=style.line_chars).contains(&line.chars().count()), "{:?}", line);
                 prop_assert_eq!(line.trim(), &line);
             }
         }
@@ -266,9 +312,9 @@ proptest! {
 
     #[test]
     fn cues_are_in_order_inside_the_sound_and_never_overlap(
-        (source, words, duration_ms) in spoken_texts()
+        (source, words, duration_ms) in spoken_texts(), style in styles()
     ) {
-        let cues = cues(&source, &words, "en", duration_ms);
+        let cues = cues(style, &source, &words, "en", duration_ms);
         for cue in &cues {
             prop_assert!(cue.start_ms <= cue.end_ms);
         }
@@ -279,7 +325,7 @@ proptest! {
 
     #[test]
     fn the_first_cue_starts_with_the_first_word_and_the_last_outlasts_the_last(
-        source in texts(), word_ms in 1_u64..2000, pause_ms in 0_u64..2000
+        style in styles(), source in texts(), word_ms in 1_u64..2000, pause_ms in 0_u64..2000
     ) {
         let (mut words, duration_ms) = spoken(&source, word_ms, pause_ms);
         for word in &mut words {
@@ -287,7 +333,7 @@ proptest! {
             word.end_ms += 77;
         }
         let duration_ms = duration_ms + 77;
-        let cues = cues(&source, &words, "vi", duration_ms);
+        let cues = cues(style, &source, &words, "vi", duration_ms);
         if let (Some(first), Some(last)) = (words.first(), words.last()) {
             prop_assert_eq!(cues[0].start_ms, first.start_ms);
             let end = cues[cues.len() - 1].end_ms;
@@ -296,9 +342,11 @@ proptest! {
     }
 
     #[test]
-    fn each_word_is_shown_while_it_is_heard(source in "([a-zơư]{1,9}[,.]? ){1,60}") {
+    fn each_word_is_shown_while_it_is_heard(
+        style in styles(), source in "([a-zơư]{1,9}[,.]? ){1,60}"
+    ) {
         let (words, duration_ms) = spoken(&source, 300, 200);
-        let cues = cues(&source, &words, "vi", duration_ms);
+        let cues = cues(style, &source, &words, "vi", duration_ms);
         let mut shown = Vec::new();
         for cue in &cues {
             for word in cue.lines.join(" ").split(' ') {
@@ -313,8 +361,10 @@ proptest! {
     }
 
     #[test]
-    fn a_parser_reads_back_what_was_written((source, words, duration_ms) in spoken_texts()) {
-        let cues = cues(&source, &words, "vi", duration_ms);
+    fn a_parser_reads_back_what_was_written(
+        (source, words, duration_ms) in spoken_texts(), style in styles()
+    ) {
+        let cues = cues(style, &source, &words, "vi", duration_ms);
         prop_assume!(!cues.is_empty());
         let srt = SubRip::parse(&to_srt(&cues)).unwrap();
         prop_assert_eq!(srt.subtitles.len(), cues.len());
@@ -326,5 +376,71 @@ proptest! {
         let vtt = WebVtt::parse(&to_vtt(&cues)).unwrap();
         let is_cue = |block: &&VttBlock| matches!(block, VttBlock::Que(_));
         prop_assert_eq!(vtt.blocks.iter().filter(is_cue).count(), cues.len());
+    }
+
+    #[test]
+    fn the_parts_of_a_cue_are_its_lines(
+        (source, words, duration_ms) in spoken_texts(), style in styles()
+    ) {
+        for cue in cues(style, &source, &words, "vi", duration_ms) {
+            let text: String = cue
+                .parts
+                .iter()
+                .map(|part| format!("{}{}", part.before, part.text))
+                .collect();
+            prop_assert_eq!(text, cue.lines.join("\n"));
+        }
+    }
+
+    #[test]
+    fn a_short_cue_has_at_most_five_words(source in "([a-zơư]{1,9}[,.]? ){1,60}") {
+        let (words, duration_ms) = spoken(&source, 300, 200);
+        for cue in cues(Style::SHORT, &source, &words, "vi", duration_ms) {
+            prop_assert!(cue.lines[0].split(' ').count() <= 5, "{:?}", cue);
+        }
+    }
+
+    #[test]
+    fn words_that_light_up_leave_the_text_of_a_web_vtt_as_it_is(
+        (source, words, duration_ms) in spoken_texts()
+    ) {
+        let cues = cues(Style::STANDARD, &source, &words, "vi", duration_ms);
+        let karaoke = to_karaoke_vtt(&cues);
+        let mut plain = String::new();
+        let mut rest = karaoke.as_str();
+        // What was written as `<` is an escape, so each one begins a time.
+        while let Some((before, after)) = rest.split_once('<') {
+            plain.push_str(before);
+            let (time, after) = after.split_once('>').unwrap();
+            prop_assert_eq!(time.len(), "00:00:00.000".len());
+            rest = after;
+        }
+        plain.push_str(rest);
+        prop_assert_eq!(plain, to_vtt(&cues));
+    }
+
+    #[test]
+    fn words_light_up_for_exactly_as_long_as_a_cue_is_shown(
+        (source, words, duration_ms) in spoken_texts(), style in styles()
+    ) {
+        let cues = cues(style, &source, &words, "vi", duration_ms);
+        let ass = to_ass(style, &cues);
+        let dialogues: Vec<&str> = ass
+            .lines()
+            .filter_map(|line| line.strip_prefix("Dialogue: "))
+            .collect();
+        prop_assert_eq!(dialogues.len(), cues.len());
+        for (dialogue, cue) in dialogues.iter().zip(&cues) {
+            let text = dialogue.splitn(10, ',').last().unwrap();
+            let (mut lit, mut shown) = (0, String::new());
+            for part in text.split("{\\k").skip(1) {
+                let (length, written) = part.split_once('}').unwrap();
+                lit += length.parse::<u64>().unwrap();
+                shown.push_str(&written.replace("\\N", ""));
+            }
+            prop_assert_eq!(lit, (cue.end_ms + 5) / 10 - (cue.start_ms + 5) / 10);
+            let wide = cue.lines.concat().replace('{', "｛").replace('}', "｝");
+            prop_assert_eq!(squeezed(&shown), squeezed(&wide.replace('\\', "＼")));
+        }
     }
 }
