@@ -380,6 +380,7 @@ async fn start_tts(
         max_attempts: i32::try_from(config.tts.max_attempts).unwrap_or(i32::MAX),
         synthesis_base: Duration::from_secs(config.tts.synthesis_base_s),
         synthesis_per_character: Duration::from_millis(config.tts.synthesis_ms_per_char),
+        pronunciations: Arc::new(config.tts.pronunciations.clone()),
         owner,
         workers: config.tts.workers,
         ahead: Duration::from_millis(50),

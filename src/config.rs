@@ -190,6 +190,8 @@ pub struct Tts {
     pub voice_threads: usize,
     /// Alias to voice id.
     pub aliases: BTreeMap<String, String>,
+    /// `TERM`, `LANGUAGE:TERM` or `VOICE:TERM` to what is said.
+    pub pronunciations: BTreeMap<String, String>,
     /// Language tag to voice id.
     pub default_voices: BTreeMap<String, String>,
 }

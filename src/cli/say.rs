@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::contract::create::Rules;
 use crate::contract::{Create, Fault, Faults};
 use crate::speech::subtitles::Style;
-use crate::speech::{self, SpeechError, Spoken, Word, subtitles};
+use crate::speech::{self, SpeechError, Spoken, Word, pronunciations, subtitles};
 use crate::synthesizer::parent::{Events, SpeakError};
 use crate::tts::voices::Resolved;
 
@@ -305,6 +305,13 @@ async fn speak(
         format: create.format,
         bitrate_kbps: create.bitrate_kbps,
         speed: create.speed,
+        pronunciations: pronunciations::for_text(
+            &create.text,
+            &create.pronunciations,
+            &config.tts.pronunciations,
+            &resolved.voice,
+            &resolved.language,
+        ),
     };
     let per_character = Duration::from_millis(config.tts.synthesis_ms_per_char);
     let limit = Duration::from_secs(config.tts.synthesis_base_s)

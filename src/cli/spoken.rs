@@ -7,8 +7,9 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::Globals;
-use crate::speech::spoken::{Language, Reading, Spoken, readings};
+use super::{Globals, ServiceArgs};
+use crate::speech::pronunciations::{self, Dictionary};
+use crate::speech::spoken::{Language, Reading, Spoken, all_readings};
 
 /// The flags of `hoiam spoken`.
 #[derive(Args, Clone, Debug)]
@@ -31,16 +32,32 @@ pub enum Lang {
     En,
 }
 
+impl Lang {
+    fn tag(self) -> &'static str {
+        match self {
+            Self::Vi => "vi",
+            Self::En => "en",
+        }
+    }
+}
+
 /// Reads lines until the end of standard input.
 pub fn run(args: SpokenArgs, globals: Globals) -> ExitCode {
     let language = match args.lang {
         Lang::Vi => Language::Vietnamese,
         Lang::En => Language::English,
     };
+    let config = match globals.load_or_explain(&ServiceArgs::default()) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let configured = &config.tts.pronunciations;
     let told = io::stdin().lock().lines().try_for_each(|line| {
         let line = line.map_err(|error| format!("standard input is no UTF-8 text: {error}"))?;
         let line: String = line.nfc().collect();
-        let readings = readings(&line, language);
+        let terms = pronunciations::for_text(&line, &[], configured, "", args.lang.tag());
+        let dictionary = Dictionary::new(&terms);
+        let readings = all_readings(&line, Some(language), &dictionary);
         let spoken = Spoken::with(&line, &readings).text;
         super::print(&match (globals.json, args.map) {
             (true, _) => in_json(&line, &spoken, &readings),

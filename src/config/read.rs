@@ -59,6 +59,15 @@ impl Reader {
 
     /// A table from names that people chose to voices.
     fn voices(&mut self, map: &str) -> Option<BTreeMap<String, String>> {
+        self.map(map, values::name, values::voice)
+    }
+
+    fn map(
+        &mut self,
+        map: &str,
+        name_of: fn(&str) -> values::Parsed<String>,
+        value_of: fn(&str) -> values::Parsed<String>,
+    ) -> Option<BTreeMap<String, String>> {
         let parsed: Vec<Option<(String, String)>> = self
             .settings
             .entries(map)
@@ -68,9 +77,9 @@ impl Reader {
                 let Value::One(text) = setting.value else {
                     return None;
                 };
-                let name = self.parse(&key, map, &name, values::name);
-                let voice = self.parse(&key, &key, &text, values::voice);
-                Some((name?, voice?))
+                let name = self.parse(&key, map, &name, name_of);
+                let value = self.parse(&key, &key, &text, value_of);
+                Some((name?, value?))
             })
             .collect();
         parsed.into_iter().collect()
@@ -242,6 +251,7 @@ fn read_tts(reader: &mut Reader, data_dir: Option<&Path>) -> Option<Tts> {
     let voices_index = reader.one("tts.voices_index", values::http_url);
     let voice_threads = reader.one("tts.voice_threads", values::count(1..=64));
     let aliases = reader.voices("tts.aliases");
+    let pronunciations = reader.map("tts.pronunciations", values::spoken, values::spoken);
     let default_voices = reader.voices("tts.default_voices");
     Some(Tts {
         workers: workers?,
@@ -255,6 +265,7 @@ fn read_tts(reader: &mut Reader, data_dir: Option<&Path>) -> Option<Tts> {
         voices_index: voices_index?,
         voice_threads: voice_threads?,
         aliases: aliases?,
+        pronunciations: pronunciations?,
         default_voices: default_voices?,
     })
 }

@@ -21,7 +21,7 @@ pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 pub const ENVIRONMENT_PREFIX: &str = "HOIAM__";
 
 /// The tables whose keys people choose themselves.
-const MAPS: [&str; 2] = ["tts.aliases", "tts.default_voices"];
+const MAPS: [&str; 3] = ["tts.aliases", "tts.default_voices", "tts.pronunciations"];
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]

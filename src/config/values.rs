@@ -10,6 +10,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
+use crate::speech::pronunciations::MAX_CHARACTERS;
+use crate::speech::text::has_speech;
+
 use super::{ApiKey, MAX_TIMEOUT_S, Role};
 use crate::contract::signature::Secret;
 
@@ -136,6 +139,14 @@ pub fn http_url(text: &str) -> Parsed<Url> {
     let url = Url::parse(text).ok();
     url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
         .ok_or_else(|| "an http or https URL".to_owned())
+}
+
+/// A term, or what is said for one.
+pub fn spoken(text: &str) -> Parsed<String> {
+    let fits = has_speech(text) && text.chars().count() <= MAX_CHARACTERS;
+    fits.then(|| text.to_owned()).ok_or_else(|| {
+        format!("1 to {MAX_CHARACTERS} characters with a letter or a digit among them")
+    })
 }
 
 /// At least 16 visible ASCII characters: what an `Authorization` header can carry.

@@ -6,7 +6,8 @@ use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
 use super::problem::{Code, Faults, Problem};
-use crate::speech::{Format, text};
+use crate::speech::pronunciations::{MAX_CHARACTERS, MAX_TERMS};
+use crate::speech::{Format, Pronunciation, text};
 
 /// The largest `reference`, in characters.
 const MAX_REFERENCE_CHARACTERS: usize = 200;
@@ -51,6 +52,9 @@ pub struct Create {
     pub bitrate_kbps: u32,
     /// 0.5 to 2.0.
     pub speed: f32,
+    /// What is said for terms of the text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pronunciations: Vec<Pronunciation>,
     /// Where to report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback_url: Option<String>,
@@ -92,6 +96,7 @@ impl Create {
             format: fields.format(),
             bitrate_kbps: fields.bitrate(),
             speed: fields.speed(),
+            pronunciations: fields.pronunciations(),
             callback_url: fields.string("callback_url", 2048),
             callback_check: if rules.takes_callback_check {
                 fields.boolean("callback_check")
@@ -308,6 +313,48 @@ impl Fields<'_> {
         #[expect(clippy::cast_possible_truncation, reason = "a speed needs two digits")]
         let speed = speed as f32;
         speed
+    }
+
+    fn pronunciations(&mut self) -> Vec<Pronunciation> {
+        const EXPECTED: &str = "a list of objects with `term` and `say`";
+        let given = match self.take("pronunciations") {
+            None => return Vec::new(),
+            Some(Value::Array(given)) => given,
+            Some(_) => {
+                self.wrong_type("pronunciations", EXPECTED);
+                return Vec::new();
+            }
+        };
+        if given.len() > MAX_TERMS {
+            let detail = format!("`pronunciations` may have at most {MAX_TERMS} terms.");
+            self.faults.add("/pronunciations", "too_long", detail);
+            return Vec::new();
+        }
+        let read = given.into_iter().enumerate();
+        read.filter_map(|(at, one)| self.pronunciation(at, one))
+            .collect()
+    }
+
+    fn pronunciation(&mut self, at: usize, given: Value) -> Option<Pronunciation> {
+        let pointer = format!("/pronunciations/{at}");
+        let read: Pronunciation = match serde_json::from_value(given) {
+            Ok(read) => read,
+            Err(error) => {
+                let detail = format!("It must have `term` and `say`, both strings: {error}.");
+                self.faults.add(pointer, "wrong_type", detail);
+                return None;
+            }
+        };
+        for (name, text) in [("term", &read.term), ("say", &read.say)] {
+            if text.chars().count() > MAX_CHARACTERS || !text::has_speech(text) {
+                let detail = format!(
+                    "`{name}` must have 1 to {MAX_CHARACTERS} characters with a letter or a digit among them."
+                );
+                self.faults
+                    .add(format!("{pointer}/{name}"), "invalid_term", detail);
+            }
+        }
+        Some(read)
     }
 
     fn metadata(&mut self) -> Option<Value> {

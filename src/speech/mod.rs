@@ -13,15 +13,20 @@ mod composed;
 pub mod encode;
 pub mod engine;
 pub mod marks;
+pub mod pronunciations;
 pub mod spoken;
 pub mod subtitles;
 pub mod text;
 mod track;
 
 pub use engine::Engines;
+pub use pronunciations::Pronunciation;
 
 use composed::Composed;
 use encode::Encoder;
+use engine::Manner;
+use pronunciations::Dictionary;
+use spoken::Language;
 use track::Track;
 
 /// What is to be spoken: everything that decides the bytes of the result.
@@ -37,6 +42,9 @@ pub struct Request {
     pub bitrate_kbps: u32,
     /// 1.0 is the voice's own speed; 0.5 to 2.0.
     pub speed: f32,
+    /// What is said for terms of the text; the earlier win.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pronunciations: Vec<Pronunciation>,
 }
 
 /// The container and codec of an audio file.
@@ -173,7 +181,12 @@ pub fn speak(
     let total = u32::try_from(sentences.len()).unwrap_or(u32::MAX);
     let mut track = Track::new(sink, encoder, rate, total);
     track.check_wanted()?;
-    engines.speak(&voice, &sentences, request.speed, &mut track)?;
+    let manner = Manner {
+        speed: request.speed,
+        language: Language::of(&voice.language),
+        dictionary: Dictionary::new(&request.pronunciations),
+    };
+    engines.speak(&voice, &sentences, &manner, &mut track)?;
     let spoken = track.finish()?;
     let words = spoken
         .words

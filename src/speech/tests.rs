@@ -74,6 +74,7 @@ fn request(voice: &str, text: &str) -> Request {
         format: Format::Wav,
         bitrate_kbps: 64,
         speed: 1.0,
+        pronunciations: Vec::new(),
     }
 }
 

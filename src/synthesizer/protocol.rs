@@ -567,6 +567,7 @@ mod tests {
                         format: Format::Mp3,
                         bitrate_kbps: 64,
                         speed,
+                        pronunciations: Vec::new(),
                     },
                     cpu_s,
                 })

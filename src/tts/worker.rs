@@ -5,7 +5,7 @@
 //! worker writes the file of the last text and commits its outcome, and, as
 //! long as texts are spoken within moments, claims the next ones ahead.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -25,7 +25,7 @@ use crate::edge::links::extension;
 use crate::fault;
 use crate::files::{Files, Spool, Stored};
 use crate::progress::ProgressBoard;
-use crate::speech::{self, SpeechError, Spoken};
+use crate::speech::{self, SpeechError, Spoken, pronunciations};
 use crate::supervision::{Drain, spawn_unit};
 use crate::synthesizer::parent::{Events, SpeakError, Synthesizer};
 use crate::synthesizer::stats::Monitor;
@@ -64,6 +64,8 @@ pub struct Settings {
     pub synthesis_base: Duration,
     /// `tts.synthesis_ms_per_char`.
     pub synthesis_per_character: Duration,
+    /// `tts.pronunciations`.
+    pub pronunciations: std::sync::Arc<BTreeMap<String, String>>,
     /// This boot.
     pub owner: Uuid,
     /// How many workers share the queue.
@@ -116,16 +118,20 @@ struct Order {
     request: speech::Request,
 }
 
-impl From<Job> for Order {
-    fn from(Job { row, text }: Job) -> Self {
+impl Order {
+    fn new(Job { row, text }: Job, settings: &Settings) -> Self {
         let create = row.request();
-        let (format, bitrate_kbps, speed) = create
-            .map_or((speech::Format::Mp3, 64, 1.0), |create| {
-                (create.format, create.bitrate_kbps, create.speed)
+        let (format, bitrate_kbps, speed, own) =
+            create.map_or((speech::Format::Mp3, 64, 1.0, Vec::new()), |create| {
+                let own = create.pronunciations;
+                (create.format, create.bitrate_kbps, create.speed, own)
             });
+        let (voice, language) = (row.resolved_voice.clone(), &row.language);
+        let configured = &settings.pronunciations;
         let request = speech::Request {
+            pronunciations: pronunciations::for_text(&text, &own, configured, &voice, language),
             text,
-            voice: row.resolved_voice.clone(),
+            voice,
             format,
             bitrate_kbps,
             speed,
@@ -562,7 +568,9 @@ impl Handler<Claims> for TtsWorker {
                 self.again |= jobs.len() == most;
                 let jobs = jobs.into_iter();
                 let wanted = jobs.filter(|job| !canceled.contains(&job.row.id.0));
-                self.claimed.extend(wanted.map(Order::from));
+                let settings = &self.parts.settings;
+                self.claimed
+                    .extend(wanted.map(|job| Order::new(job, settings)));
                 self.arm_expiry(ctx, next_deadline_at);
                 if expired > 0 {
                     let _ = self.parts.dispatcher.try_send(DeliveryOwed);

@@ -177,8 +177,30 @@ pub fn check(client: &Client, text: &str, format: &str, voice: Option<&str>) -> 
     let vtt = client.get(&format!("{path}/subtitles.vtt")).expect(200);
     assert_eq!(vtt_texts(vtt.text()).len(), cues.len());
 
+    let file = |name: &str| client.get(&format!("{path}/{name}")).expect(200);
+    let karaoke = file("subtitles.karaoke.vtt");
+    assert_eq!(vtt_texts(karaoke.text()).len(), cues.len());
+    let ass = file("subtitles.ass").text().matches("\nDialogue: ").count();
+    assert_eq!(ass, cues.len());
+    let short = srt_cues(file("subtitles.short.srt").text());
+    assert!(short.len() >= cues.len());
+    assert_eq!(
+        vtt_texts(file("subtitles.short.vtt").text()).len(),
+        short.len()
+    );
+    let ass = file("subtitles.short.ass")
+        .text()
+        .matches("\nDialogue: ")
+        .count();
+    assert_eq!(ass, short.len());
+
     let times = client.get(&format!("{path}/words.json")).expect(200).json();
     assert_eq!(times["duration_ms"], speech["audio"]["duration_ms"]);
+    let marks = file("marks.jsonl")
+        .text()
+        .matches(r#""type":"word""#)
+        .count();
+    assert_eq!(marks, times["words"].as_array().unwrap().len());
     let characters: Vec<char> = text.chars().collect();
     for word in times["words"].as_array().unwrap() {
         let at = |name: &str| usize::try_from(word[name].as_u64().unwrap()).unwrap();
@@ -235,6 +257,62 @@ fn unusual_texts_are_spoken() {
     ] {
         check(&client, text, "wav", None);
     }
+}
+
+#[test]
+fn a_term_is_said_as_the_request_wants_and_shown_as_it_is_written() {
+    let service = Service::all()
+        .set("tts.pronunciations", "vi:SQL=ét quy eo rất là dài")
+        .start();
+    let client = service.client();
+    let long = "một câu nói dài hơn nhiều so với ba chữ cái";
+    let body = |pronunciations: Value| {
+        json!({"text": "Dùng GPT nhé.", "voice": "espeak/vi", "format": "wav",
+            "pronunciations": pronunciations})
+    };
+    let duration = |speech: &Value| speech["audio"]["duration_ms"].as_u64().unwrap();
+    let plain = spoken(&client, &body(Value::Null));
+    let said = spoken(&client, &body(json!([{"term": "gpt", "say": long}])));
+    assert!(duration(&said) > duration(&plain) + 1000, "{said} {plain}");
+    let words = client
+        .get(&format!(
+            "/v1/speech/{}/words.json",
+            said["id"].as_str().unwrap()
+        ))
+        .expect(200)
+        .json();
+    let shown: Vec<&str> = words["words"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|word| word["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(shown, ["Dùng", "GPT", "nhé"]);
+
+    // Over both services, and with what the configuration has for all.
+    let create = json!({"text": "Dùng GPT và SQL.", "voice": "espeak/vi", "format": "wav",
+        "pronunciations": [{"term": "GPT", "say": long}]});
+    let task = client.post("/v1/tasks", &create).expect(202).json();
+    let path = format!("/v1/tasks/{}", task["id"].as_str().unwrap());
+    let task = client.wait_for_status(&path, "completed");
+    assert!(duration(&task) > duration(&said) + 300, "{task} {said}");
+
+    let faulty = json!([{"term": "a", "say": "!"}, {"term": "b"}, {"term": "", "say": "c"}]);
+    let refused = client.post("/v1/tasks", &body(faulty)).expect(422).json();
+    let pointers: Vec<&str> = refused["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| error["pointer"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        pointers,
+        [
+            "/pronunciations/0/say",
+            "/pronunciations/1",
+            "/pronunciations/2/term"
+        ]
+    );
 }
 
 #[test]

@@ -20,6 +20,7 @@ fn create(callback_url: Option<&str>, timeout_s: u32) -> Create {
         format: Format::Mp3,
         bitrate_kbps: 64,
         speed: 1.0,
+        pronunciations: Vec::new(),
         callback_url: callback_url.map(str::to_owned),
         callback_check: None,
         reference: None,

@@ -124,6 +124,7 @@ async fn sentence(speaker: &mut Speaker, voice: &str) -> Check {
         format: Format::Mp3,
         bitrate_kbps: 64,
         speed: 1.0,
+        pronunciations: Vec::new(),
     };
     let began = Instant::now();
     let spoken = speaker

@@ -2,13 +2,13 @@
 
 use std::sync::Mutex;
 
-use super::super::spoken::{Language, Spoken};
+use super::super::spoken::Spoken;
 use super::super::text::Sentence;
 use super::super::track::Track;
 use super::super::{SpeechError, Voice};
-use super::Engine;
 use super::alignment::{self, Event};
 use super::libespeak::{self, LibEspeak, VoiceFile, lock};
+use super::{Engine, Manner};
 
 pub(super) const NAME: &str = "espeak";
 
@@ -71,15 +71,14 @@ impl Engine for Espeak {
         &mut self,
         voice: &Voice,
         sentences: &[Sentence],
-        speed: f32,
+        manner: &Manner,
         track: &mut Track<'_>,
     ) -> Result<(), SpeechError> {
         let identifier = self.identifier(voice)?;
         let (slowest, fastest) = RATE_LIMITS;
-        let rate = (RATE * speed).round().clamp(slowest, fastest) as u32;
-        let language = Language::of(&voice.language);
+        let rate = (RATE * manner.speed).round().clamp(slowest, fastest) as u32;
         for sentence in sentences {
-            let readable = Readable::new(&Spoken::of(&sentence.text, language));
+            let readable = Readable::new(&manner.spoken(sentence));
             let heard = lock(self.library)
                 .speak(identifier, rate, &readable.text)
                 .map_err(|detail| SpeechError::EngineFailed { detail })?;

@@ -10,9 +10,28 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::pronunciations::Dictionary;
+use super::spoken::{Language, Spoken};
 use super::text::Sentence;
 use super::track::Track;
 use super::{SpeechError, Voice};
+
+/// How a text is to be spoken.
+pub(super) struct Manner {
+    /// Multiplies the voice's own speed.
+    pub speed: f32,
+    /// Whose rules say how numbers and the like are read.
+    pub language: Option<Language>,
+    /// What comes before the rules.
+    pub dictionary: Dictionary,
+}
+
+impl Manner {
+    /// A sentence as it is read.
+    fn spoken(&self, sentence: &Sentence) -> Spoken {
+        Spoken::of(&sentence.text, self.language, &self.dictionary)
+    }
+}
 
 /// Something that speaks. It puts each sentence on the [`Track`] as soon as
 /// the sentence is spoken.
@@ -28,12 +47,12 @@ trait Engine: Send {
         self.voices().iter().find(|voice| voice.id == id).cloned()
     }
 
-    /// Speaks all sentences in order. `speed` multiplies the voice's own.
+    /// Speaks all sentences in order.
     fn speak(
         &mut self,
         voice: &Voice,
         sentences: &[Sentence],
-        speed: f32,
+        manner: &Manner,
         track: &mut Track<'_>,
     ) -> Result<(), SpeechError>;
 }
@@ -112,12 +131,12 @@ impl Engines {
         &mut self,
         voice: &Voice,
         sentences: &[Sentence],
-        speed: f32,
+        manner: &Manner,
         track: &mut Track<'_>,
     ) -> Result<(), SpeechError> {
         let mut open = self.open.iter_mut();
         match open.find(|engine| engine.name() == voice.engine) {
-            Some(engine) => engine.speak(voice, sentences, speed, track),
+            Some(engine) => engine.speak(voice, sentences, manner, track),
             None => Err(SpeechError::UnknownVoice {
                 voice: voice.id.clone(),
             }),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::text::Sentence;
 use super::super::track::Track;
 use super::super::{SpeechError, Voice};
-use super::Engine;
+use super::{Engine, Manner};
 
 const NAME: &str = "test";
 
@@ -62,7 +62,7 @@ impl Engine for TestEngine {
         &mut self,
         voice: &Voice,
         sentences: &[Sentence],
-        _speed: f32,
+        _manner: &Manner,
         track: &mut Track<'_>,
     ) -> Result<(), SpeechError> {
         match behaviour(&voice.name) {

@@ -12,6 +12,8 @@ mod vietnamese;
 
 use std::ops::Range;
 
+use super::pronunciations::Dictionary;
+
 /// A language that has rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
@@ -53,6 +55,25 @@ pub fn readings(text: &str, language: Language) -> Vec<Reading> {
     )
 }
 
+/// Those of the dictionary, and those of the language where they leave room.
+pub fn all_readings(
+    text: &str,
+    language: Option<Language>,
+    dictionary: &Dictionary,
+) -> Vec<Reading> {
+    let mut all = dictionary.find(text);
+    let by_rules = language.map_or_else(Vec::new, |language| readings(text, language));
+    let is_free = |reading: &Reading| {
+        let overlaps =
+            |own: &Reading| own.span.start < reading.span.end && reading.span.start < own.span.end;
+        !all.iter().any(overlaps)
+    };
+    let free: Vec<Reading> = by_rules.into_iter().filter(is_free).collect();
+    all.extend(free);
+    all.sort_by_key(|reading| reading.span.start);
+    all
+}
+
 /// A text as it is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spoken {
@@ -64,10 +85,9 @@ pub struct Spoken {
 }
 
 impl Spoken {
-    /// The text as its language reads it.
-    pub fn of(text: &str, language: Option<Language>) -> Self {
-        let readings = language.map_or_else(Vec::new, |language| readings(text, language));
-        Self::with(text, &readings)
+    /// The text as the dictionary and then its language read it.
+    pub fn of(text: &str, language: Option<Language>, dictionary: &Dictionary) -> Self {
+        Self::with(text, &all_readings(text, language, dictionary))
     }
 
     /// The text with these readings in place.

@@ -6,7 +6,7 @@ fn assert_read(language: Language, cases: &[(&str, &str)]) {
     let wrong: Vec<String> = cases
         .iter()
         .filter_map(|(written, expected)| {
-            let said = Spoken::of(written, Some(language)).text;
+            let said = Spoken::of(written, Some(language), &Dictionary::default()).text;
             (said != *expected)
                 .then(|| format!("{written}\n  is read  {said}\n  and not  {expected}"))
         })
@@ -352,7 +352,7 @@ fn a_reading_keeps_where_its_parts_stand() {
 #[test]
 fn a_language_without_rules_is_left_as_it_is() {
     assert_eq!(Language::of("fr-FR"), None);
-    assert_eq!(Spoken::of("5kg", None).text, "5kg");
+    assert_eq!(Spoken::of("5kg", None, &Dictionary::default()).text, "5kg");
     assert_eq!(Language::of("vi-VN-x-south"), Some(Language::Vietnamese));
 }
 
@@ -362,7 +362,7 @@ proptest! {
         text in "[0-9a-zàđư .,/:%$€đkmhgTPHCMXIV@&-]{0,60}",
     ) {
         for language in [Language::Vietnamese, Language::English] {
-            let spoken = Spoken::of(&text, Some(language));
+            let spoken = Spoken::of(&text, Some(language), &Dictionary::default());
             prop_assert_eq!(spoken.text.chars().count(), spoken.origins.len());
             prop_assert!(spoken.origins.is_sorted());
             let chars = text.chars().count();

@@ -26,6 +26,7 @@ fn new(id: Uuid, callback_url: Option<&str>, check: CheckState, timeout_s: u32) 
             format: Format::Mp3,
             bitrate_kbps: 64,
             speed: 1.0,
+            pronunciations: Vec::new(),
             callback_url: callback_url.map(str::to_owned),
             callback_check: None,
             reference: None,

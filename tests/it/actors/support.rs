@@ -306,6 +306,7 @@ pub fn create(voice: &str, callback_url: Option<&str>, timeout_s: u32) -> Create
         format: Format::Wav,
         bitrate_kbps: 64,
         speed: 1.0,
+        pronunciations: Vec::new(),
         callback_url: callback_url.map(str::to_owned),
         callback_check: None,
         reference: None,

@@ -23,6 +23,7 @@ use super::support::{
 
 pub fn settings() -> Settings {
     Settings {
+        pronunciations: std::sync::Arc::default(),
         max_attempts: 3,
         synthesis_base: Duration::from_secs(60),
         synthesis_per_character: Duration::ZERO,

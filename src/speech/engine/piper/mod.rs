@@ -17,13 +17,13 @@ use std::sync::Mutex;
 
 pub use files::{VoiceFiles, check, find};
 
-use super::super::spoken::{Language, Spoken};
+use super::super::spoken::Spoken;
 use super::super::text::Sentence;
 use super::super::track::Track;
 use super::super::{SpeechError, Voice};
-use super::Engine;
 use super::alignment::{self, Event};
 use super::libespeak::{self, LibEspeak, lock};
+use super::{Engine, Manner};
 use model::Model;
 use voice::{Alphabet, VoiceConfig};
 
@@ -134,7 +134,7 @@ impl Engine for Piper {
         &mut self,
         voice: &Voice,
         sentences: &[Sentence],
-        speed: f32,
+        manner: &Manner,
         track: &mut Track<'_>,
     ) -> Result<(), SpeechError> {
         let failed = |detail| SpeechError::EngineFailed { detail };
@@ -145,11 +145,10 @@ impl Engine for Piper {
         let installed = self.installed.get(at).ok_or_else(unknown)?;
         let (path, config) = (installed.model.clone(), installed.config.clone());
         let reader = Reader::open(&config.alphabet)?;
-        let language = Language::of(&voice.language);
-        let scales = config.scales(speed);
+        let scales = config.scales(manner.speed);
         let model = self.loaded(&path).map_err(failed)?;
         for sentence in sentences {
-            let spoken = Spoken::of(&sentence.text, language);
+            let spoken = manner.spoken(sentence);
             let read = reader.read(sentence, &spoken).map_err(failed)?;
             let (mut samples, mut events) = (Vec::new(), Vec::new());
             for part in read.parts(MOST_SYMBOLS) {

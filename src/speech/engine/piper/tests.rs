@@ -5,6 +5,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::super::super::pronunciations::Dictionary;
 use super::super::super::spoken::{Language, Spoken};
 use super::super::super::text::sentences;
 use super::phonemes::{Read, WordStart, letters, read};
@@ -41,7 +42,7 @@ fn read_by(text: &str, voice: &str, language: Language) -> (String, Vec<(String,
     let mut library = lock(libespeak::open().unwrap());
     let mut phonemize = |text: &str| library.phonemes(voice, text);
     let sentence = sentences(text).remove(0);
-    let spoken = Spoken::of(&sentence.text, Some(language));
+    let spoken = Spoken::of(&sentence.text, Some(language), &Dictionary::default());
     let read = read(&sentence, &spoken, &mut phonemize).unwrap();
     (read.symbols.iter().collect(), words(&spoken.text, &read))
 }
@@ -159,7 +160,7 @@ fn long_sentences_are_spoken_in_parts_that_end_with_a_clause_or_a_word() {
     let read = || {
         let mut library = lock(libespeak::open().unwrap());
         let sentence = sentences("One two three, four five six seven, eight nine ten.").remove(0);
-        let spoken = Spoken::of(&sentence.text, None);
+        let spoken = Spoken::of(&sentence.text, None, &Dictionary::default());
         read(&sentence, &spoken, &mut |text| {
             library.phonemes("en-us", text)
         })
@@ -199,7 +200,7 @@ fn vietnamese_is_decomposed_and_names_of_languages_are_left_out() {
 #[test]
 fn voices_of_letters_read_the_text_itself() {
     let sentence = sentences("Tôi đi.").remove(0);
-    let spoken = Spoken::of(&sentence.text, None);
+    let spoken = Spoken::of(&sentence.text, None, &Dictionary::default());
     let read = letters(&sentence, &spoken);
     assert_eq!(read.symbols.iter().collect::<String>(), "To\u{302}i đi.");
     assert_eq!(
@@ -271,7 +272,7 @@ proptest! {
             .map(|(word, together)| if *together { word.clone() } else { format!("{word} ") })
             .collect();
         let sentence = sentences(&text).remove(0);
-        let spoken = Spoken::of(&sentence.text, None);
+        let spoken = Spoken::of(&sentence.text, None, &Dictionary::default());
         let mut phonemize = |asked: &str| {
             Ok(if asked == text { heard.clone() } else { asked.to_owned() })
         };

@@ -1,0 +1,269 @@
+//! People's own dictionary: terms, and what is said for them.
+//!
+//! It comes before the rules of a language (`spoken`): a place that a term has
+//! taken is not read by any rule. Subtitles keep what is written.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization;
+
+use super::spoken::Reading;
+
+/// The longest term and the longest `say`, in characters.
+pub const MAX_CHARACTERS: usize = 200;
+
+/// The most terms of one request.
+pub const MAX_TERMS: usize = 200;
+
+/// A term and what is said for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pronunciation {
+    /// What is written: whole words, 1 to [`MAX_CHARACTERS`] characters.
+    pub term: String,
+    /// What is said, in the letters of the text's language.
+    pub say: String,
+    /// Whether `GPT` leaves `gpt` alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub match_case: bool,
+}
+
+/// The terms for one text: the request's own, then those of the configuration
+/// for its voice, its language and all languages. `configured` has `TERM`,
+/// `LANGUAGE:TERM` or `VOICE:TERM` → what is said. Terms that the text cannot
+/// have are left out.
+pub fn for_text(
+    text: &str,
+    own: &[Pronunciation],
+    configured: &BTreeMap<String, String>,
+    voice: &str,
+    language: &str,
+) -> Vec<Pronunciation> {
+    let mut narrow_first: Vec<(u8, Pronunciation)> = Vec::new();
+    for (key, say) in configured {
+        let (scope, term) = scope(key);
+        let rank = match scope {
+            Some(scope) if scope == voice => 0,
+            Some(scope) if speaks(language, scope) => 1,
+            None => 2,
+            Some(_) => continue,
+        };
+        let pronunciation = Pronunciation {
+            term: term.to_owned(),
+            say: say.clone(),
+            match_case: false,
+        };
+        narrow_first.push((rank, pronunciation));
+    }
+    if own.is_empty() && narrow_first.is_empty() {
+        return Vec::new();
+    }
+    narrow_first.sort_by_key(|(rank, _)| *rank);
+    let text = folded(text);
+    let others = narrow_first.into_iter().map(|(_, other)| other);
+    own.iter()
+        .cloned()
+        .chain(others)
+        .filter(|known| text.contains(&folded(&known.term)))
+        .collect()
+}
+
+/// `vi:GPT` and `piper/x:GPT` have a scope, `3:2` and `a:b:c` have none.
+fn scope(key: &str) -> (Option<&str>, &str) {
+    match key.split_once(':') {
+        Some((scope, term)) if is_scope(scope) && !term.is_empty() => (Some(scope), term),
+        _ => (None, key),
+    }
+}
+
+fn is_scope(text: &str) -> bool {
+    let language = text.split('-').next().unwrap_or_default();
+    let is_language =
+        (2..=3).contains(&language.len()) && language.bytes().all(|b| b.is_ascii_lowercase());
+    text.contains('/') || is_language
+}
+
+/// A term for `en` is one for `en-US` too.
+fn speaks(language: &str, scope: &str) -> bool {
+    let (language, scope) = (language.to_lowercase(), scope.to_lowercase());
+    let rest = language.strip_prefix(&scope);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+fn folded(text: &str) -> String {
+    text.nfc().map(small).collect()
+}
+
+/// The same letter in lower case, where that is one character, so that places
+/// stay the same.
+fn small(c: char) -> char {
+    let mut small = c.to_lowercase();
+    match (small.next(), small.next()) {
+        (Some(one), None) => one,
+        _ => c,
+    }
+}
+
+/// Terms, ready to be looked for.
+#[derive(Debug, Clone, Default)]
+pub struct Dictionary {
+    /// The longest first; among equals, the order in which they were given.
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    term: Vec<char>,
+    say: String,
+    match_case: bool,
+}
+
+impl Dictionary {
+    /// Of terms of which the earlier win.
+    pub fn new(terms: &[Pronunciation]) -> Self {
+        let entry = |known: &Pronunciation| Entry {
+            term: match known.match_case {
+                true => known.term.nfc().collect(),
+                false => known.term.nfc().map(small).collect(),
+            },
+            say: known.say.clone(),
+            match_case: known.match_case,
+        };
+        let mut entries: Vec<Entry> = terms.iter().map(entry).collect();
+        entries.retain(|entry| !entry.term.is_empty());
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.term.len()));
+        Self { entries }
+    }
+
+    /// Where its terms stand as whole words, in order and without overlap.
+    pub fn find(&self, text: &str) -> Vec<Reading> {
+        let mut found = Vec::new();
+        if self.entries.is_empty() {
+            return found;
+        }
+        let written: Vec<char> = text.chars().collect();
+        let small: Vec<char> = written.iter().copied().map(small).collect();
+        let mut at = 0;
+        while at < written.len() {
+            let here = self.entries.iter().find(|entry| {
+                let text = if entry.match_case { &written } else { &small };
+                text[at..].starts_with(&entry.term) && is_whole(text, at, entry.term.len())
+            });
+            match here {
+                Some(entry) => {
+                    let end = at + entry.term.len();
+                    found.push(Reading {
+                        span: at..end,
+                        said: entry.say.clone(),
+                    });
+                    at = end;
+                }
+                None => at += 1,
+            }
+        }
+        found
+    }
+}
+
+/// Neither end of the match is within a word.
+fn is_whole(text: &[char], start: usize, length: usize) -> bool {
+    let parts = |left: Option<&char>, right: Option<&char>| match (left, right) {
+        (Some(left), Some(right)) => !(left.is_alphanumeric() && right.is_alphanumeric()),
+        _ => true,
+    };
+    let end = start + length;
+    let before = start.checked_sub(1).and_then(|at| text.get(at));
+    parts(before, text.get(start)) && parts(text.get(end - 1), text.get(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::speech::spoken::{Language, Spoken};
+
+    fn term(term: &str, say: &str) -> Pronunciation {
+        Pronunciation {
+            term: term.into(),
+            say: say.into(),
+            match_case: false,
+        }
+    }
+
+    fn said(text: &str, terms: &[Pronunciation]) -> String {
+        Spoken::of(text, Some(Language::Vietnamese), &Dictionary::new(terms)).text
+    }
+
+    #[test]
+    fn whole_words_are_replaced_in_any_case_unless_the_case_matters() {
+        let gpt = [term("gpt", "gi pi ti")];
+        assert_eq!(said("GPT, gpt và GPTs", &gpt), "gi pi ti, gi pi ti và GPTs");
+        let exact = Pronunciation {
+            match_case: true,
+            ..term("It", "ai ti")
+        };
+        assert_eq!(said("It it", &[exact]), "ai ti it");
+    }
+
+    #[test]
+    fn the_longest_term_wins_and_of_equals_the_first() {
+        let terms = [
+            term("AI", "ây ai"),
+            term("open ai", "âu bần ây ai"),
+            term("ai", "không"),
+        ];
+        assert_eq!(said("Open AI và AI", &terms), "âu bần ây ai và ây ai");
+    }
+
+    #[test]
+    fn a_term_comes_before_the_rules_and_leaves_them_the_rest() {
+        let terms = [term("5kg", "năm cân")];
+        assert_eq!(said("5kg và 6kg", &terms), "năm cân và sáu ki lô gam");
+        assert_eq!(
+            said("C++ rất hay", &[term("C++", "xê cộng cộng")]),
+            "xê cộng cộng rất hay"
+        );
+    }
+
+    #[test]
+    fn what_is_said_stands_where_the_term_does() {
+        let spoken = Spoken::of(
+            "Ở NASA đó",
+            None,
+            &Dictionary::new(&[term("NASA", "na sa")]),
+        );
+        assert_eq!(spoken.text, "Ở na sa đó");
+        assert_eq!(spoken.origins, [0, 1, 2, 2, 2, 2, 2, 6, 7, 8]);
+    }
+
+    #[test]
+    fn the_request_wins_over_the_voice_the_language_and_all() {
+        let configured: BTreeMap<String, String> = [
+            ("GPT", "all"),
+            ("vi:GPT", "language"),
+            ("piper/x:GPT", "voice"),
+            ("en:SQL", "sequel"),
+            ("URL", "absent"),
+        ]
+        .map(|(key, say)| (key.to_owned(), say.to_owned()))
+        .into();
+        let says = |own: &[Pronunciation], voice: &str, language: &str| {
+            let terms = for_text("gpt sql", own, &configured, voice, language);
+            terms.into_iter().map(|term| term.say).collect::<Vec<_>>()
+        };
+        assert_eq!(says(&[], "piper/y", "de"), ["all"]);
+        assert_eq!(says(&[], "piper/y", "vi-VN"), ["language", "all"]);
+        assert_eq!(says(&[], "piper/x", "vi"), ["voice", "language", "all"]);
+        assert_eq!(says(&[], "piper/y", "en-US"), ["sequel", "all"]);
+        let own = [term("GPT", "own")];
+        assert_eq!(says(&own, "piper/y", "de"), ["own", "all"]);
+    }
+
+    #[test]
+    fn a_scope_is_a_language_or_a_voice() {
+        assert_eq!(scope("vi:GPT"), (Some("vi"), "GPT"));
+        assert_eq!(scope("en-US:SQL"), (Some("en-US"), "SQL"));
+        assert_eq!(scope("3:2"), (None, "3:2"));
+        assert_eq!(scope("Note:x"), (None, "Note:x"));
+    }
+}
