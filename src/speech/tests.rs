@@ -485,3 +485,37 @@ fn a_bit_rate_that_the_voice_cannot_have_is_refused() {
     asked.bitrate_kbps = 320;
     assert!(matches!(refused(&asked), SpeechError::EngineFailed { .. }));
 }
+
+/// The silences of at least 250 ms between two sounds, in milliseconds.
+fn silences(text: &str) -> Vec<usize> {
+    let mut recorder = Recorder::default();
+    let asked = Request {
+        format: Format::Wav,
+        ..request("espeak/vi", text)
+    };
+    let spoken = speak(&mut engines(false), &asked, &mut recorder).unwrap();
+    let (rate, samples) = decode(recorder.file(&spoken.head));
+    let loud = |sample: &f32| sample.abs() > 0.003_162;
+    let first = samples.iter().position(loud).unwrap();
+    let (mut silences, mut quiet) = (Vec::new(), 0);
+    for sample in &samples[first..] {
+        if loud(sample) {
+            silences.push(quiet * 1000 / rate as usize);
+            quiet = 0;
+        } else {
+            quiet += 1;
+        }
+    }
+    silences.retain(|ms| *ms >= 250);
+    silences
+}
+
+#[test]
+fn the_pauses_between_sentences_and_paragraphs_are_ours() {
+    let silences = silences("Một hai. Ba bốn!\n\nNăm sáu? Bảy tám.");
+    let expected = [400, 800, 400];
+    assert_eq!(silences.len(), expected.len(), "{silences:?}");
+    for (silence, expected) in silences.iter().zip(expected) {
+        assert!(silence.abs_diff(expected) <= 25, "{silences:?}");
+    }
+}

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::encode::Encoder;
-use super::text::Sentence;
+use super::text::{Pause, Sentence};
 use super::{Sink, SpeechError, Spoken, Word};
 
 /// The loudest sample that counts as silence: -50 dB below full scale.
@@ -13,6 +13,14 @@ const SILENCE: u16 = 103;
 /// How long a word is still counted as heard after its last audible sample:
 /// sound dies away, and MP3 smears it over up to 26 ms (576 samples).
 const RELEASE_MS: usize = 50;
+
+/// How much silence is left before the first audible sample: sound swells up.
+const ATTACK_MS: usize = 20;
+
+/// The pauses that a reader makes between two sentences and two paragraphs, less
+/// what is left around each sentence.
+const SENTENCE_MS: usize = 330;
+const PARAGRAPH_MS: usize = 730;
 
 /// A recording in the making.
 pub(super) struct Track<'a> {
@@ -43,17 +51,29 @@ impl<'a> Track<'a> {
         }
     }
 
-    /// Puts the next sentence on the track. `words` says for each word of the
-    /// sentence from which to which sample it is heard, in order and without
-    /// overlap; silence at either end of a word is taken off it.
+    /// Puts the next sentence on the track, after a pause of our own: engines
+    /// leave silence of any length at either end, and it is taken off. `words`
+    /// says for each word of the sentence from which to which sample it is
+    /// heard, in order and without overlap; silence at either end of a word is
+    /// taken off it too.
     pub(super) fn add(
         &mut self,
         sentence: &Sentence,
         pcm: &[i16],
         words: &[Range<usize>],
     ) -> Result<(), SpeechError> {
+        let kept = self.kept(pcm);
+        if !kept.is_empty() && self.samples > 0 {
+            self.pause(sentence.pause)?;
+        }
+        let pcm = match kept.is_empty() {
+            // A voice of silence means it.
+            true => pcm,
+            false => &pcm[kept.clone()],
+        };
         for (token, samples) in sentence.words.iter().zip(words) {
-            let heard = self.sounding(pcm, samples.clone());
+            let moved = |sample: usize| sample.saturating_sub(kept.start).min(pcm.len());
+            let heard = self.sounding(pcm, moved(samples.start)..moved(samples.end));
             let start_ms = self.milliseconds(heard.start);
             let end_ms = self.milliseconds(heard.end);
             match self.words.last_mut().filter(|_| token.continues) {
@@ -76,6 +96,32 @@ impl<'a> Track<'a> {
         self.encoder.encode(pcm, self.sink)?;
         self.sentences_done += 1;
         self.check_wanted()
+    }
+
+    /// The part of a sentence's sound that is heard, with a little silence around
+    /// it; empty where nothing is.
+    fn kept(&self, pcm: &[i16]) -> Range<usize> {
+        let Some(first) = first_audible(pcm) else {
+            return 0..0;
+        };
+        let last = pcm.iter().rposition(is_audible).unwrap_or(first);
+        let start = first.saturating_sub(self.in_samples(ATTACK_MS));
+        start..pcm.len().min(last + 1 + self.in_samples(RELEASE_MS))
+    }
+
+    fn pause(&mut self, pause: Pause) -> Result<(), SpeechError> {
+        let ms = match pause {
+            Pause::None => return Ok(()),
+            Pause::Sentence => SENTENCE_MS,
+            Pause::Paragraph => PARAGRAPH_MS,
+        };
+        let silence = vec![0; self.in_samples(ms)];
+        self.samples += silence.len() as u64;
+        self.encoder.encode(&silence, self.sink)
+    }
+
+    fn in_samples(&self, ms: usize) -> usize {
+        ms * self.sample_rate_hz as usize / 1000
     }
 
     /// Says how far the work is, and whether it is still wanted.
@@ -115,7 +161,7 @@ impl<'a> Track<'a> {
             return range;
         };
         let last = part.iter().rposition(is_audible).unwrap_or(first);
-        let release = RELEASE_MS * self.sample_rate_hz as usize / 1000;
+        let release = self.in_samples(RELEASE_MS);
         range.start + first..end.min(range.start + last + 1 + release)
     }
 

@@ -55,9 +55,11 @@ impl Decoded {
 
     /// Whether anything is to be heard in each 5 ms.
     pub fn loud_every_5_ms(&self) -> Vec<bool> {
-        let step = self.rate as usize / 200;
+        let rate = self.rate as usize;
         let is_loud = |samples: &[f32]| samples.iter().any(|sample| sample.abs() > SILENCE);
-        self.samples.chunks(step).map(is_loud).collect()
+        (0..self.samples.len() * 200 / rate)
+            .map(|step| is_loud(&self.samples[step * rate / 200..(step + 1) * rate / 200]))
+            .collect()
     }
 
     fn first_sound_ms(&self) -> i64 {
@@ -183,7 +185,6 @@ pub fn check(client: &Client, text: &str, format: &str, voice: Option<&str>) -> 
     let ass = file("subtitles.ass").text().matches("\nDialogue: ").count();
     assert_eq!(ass, cues.len());
     let short = srt_cues(file("subtitles.short.srt").text());
-    assert!(short.len() >= cues.len());
     assert_eq!(
         vtt_texts(file("subtitles.short.vtt").text()).len(),
         short.len()

@@ -19,6 +19,19 @@ pub struct Sentence {
     pub char_start: usize,
     /// Its words in order; there is at least one.
     pub words: Vec<Token>,
+    /// What parts it from the sentence before.
+    pub pause: Pause,
+}
+
+/// How much of a pause a reader makes before a sentence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// It is the first, or the second half of one that was cut.
+    None,
+    /// Between two sentences.
+    Sentence,
+    /// Between two paragraphs, where the text has an empty line.
+    Paragraph,
 }
 
 /// One word of a sentence, or the part of a word that is in this sentence:
@@ -50,7 +63,8 @@ pub fn has_speech(text: &str) -> bool {
 pub fn sentences(text: &str) -> Vec<Sentence> {
     let chars: Vec<char> = text.chars().collect();
     let mut words = words::words(text).into_iter().peekable();
-    let mut sentences = Vec::new();
+    let mut sentences: Vec<Sentence> = Vec::new();
+    let mut spoken_until = 0;
     for span in sentences::sentences(&chars) {
         let mut tokens = Vec::new();
         while let Some(word) = words.peek().filter(|word| word.start < span.end) {
@@ -68,7 +82,12 @@ pub fn sentences(text: &str) -> Vec<Sentence> {
                 text: chars[span.clone()].iter().copied().map(readable).collect(),
                 char_start: span.start,
                 words: tokens,
+                pause: match sentences.is_empty() {
+                    true => Pause::None,
+                    false => sentences::pause(&chars, spoken_until, span.start),
+                },
             });
+            spoken_until = span.end;
         }
     }
     sentences

@@ -1,6 +1,6 @@
 //! Where the sentences of a text end.
 
-use super::{Span, is_blank, is_spoken};
+use super::{Pause, Span, is_blank, is_spoken};
 
 /// The most code points that one sentence may have. It keeps the engine's
 /// answer to one sentence small, and progress and cancelling lively.
@@ -33,6 +33,21 @@ pub(super) fn sentences(chars: &[char]) -> Vec<Span> {
         start = end;
     }
     found
+}
+
+/// The pause between a sentence that ends at `end` and the next, which begins at
+/// `start`. What lies between them may be sentences without a word.
+pub(super) fn pause(chars: &[char], end: usize, start: usize) -> Pause {
+    let between = &chars[end..start];
+    let newlines = between.iter().filter(|c| is_newline(**c)).count();
+    // A line of Windows ends with two characters.
+    let returns = between.iter().filter(|c| **c == '\r').count();
+    let ends = |c: &char| is_terminator(*c) || is_closer(*c);
+    match newlines - returns.min(newlines / 2) {
+        0 if !chars[..end].last().is_some_and(ends) => Pause::None,
+        0 | 1 => Pause::Sentence,
+        _ => Pause::Paragraph,
+    }
 }
 
 /// Where the sentence that begins at `start` ends: after `.`, `!` or `?` (and

@@ -297,3 +297,25 @@ proptest! {
         looks_vietnamese(&text);
     }
 }
+
+#[test]
+fn pauses_are_between_sentences_and_longer_between_paragraphs() {
+    let pauses = |text: &str| -> Vec<Pause> {
+        sentences(text)
+            .iter()
+            .map(|sentence| sentence.pause)
+            .collect()
+    };
+    use Pause::{None, Paragraph, Sentence};
+    assert_eq!(
+        pauses("Một. Hai!\nBa\n- Bốn"),
+        [None, Sentence, Sentence, Sentence]
+    );
+    assert_eq!(
+        pauses("Một.\n\nHai.\r\nBa.\r\n\r\nBốn."),
+        [None, Paragraph, Sentence, Paragraph]
+    );
+    let long = "một hai ba bốn ".repeat(40);
+    assert!(pauses(&long).iter().all(|pause| *pause == None));
+    assert_eq!(pauses("Một. !!!\n\n... Hai."), [None, Paragraph]);
+}
