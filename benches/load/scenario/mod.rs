@@ -4,6 +4,7 @@
 mod footprint;
 mod latency;
 mod lateness;
+mod neural;
 mod throughput;
 
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub enum Scenario {
     Chain,
     /// Audio seconds a second, espeak to mp3.
     Espeak,
+    /// Audio seconds a second, a neural voice to wav.
+    Neural,
     /// One short text on an idle service.
     Short,
     /// How late deadlines fire amid 100,000 open tasks.
@@ -58,6 +61,7 @@ impl Scenario {
             Self::Speeches => throughput::speeches(options).await,
             Self::Chain => throughput::chain(options).await,
             Self::Espeak => throughput::espeak(options).await,
+            Self::Neural => neural::neural(options).await,
             Self::Short => latency::short(options).await,
             Self::Deadlines => lateness::deadlines(options).await,
             Self::Memory => footprint::memory(options).await,
