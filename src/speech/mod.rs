@@ -179,7 +179,7 @@ pub fn speak(
     let composed = Composed::of(&request.text);
     let sentences = text::sentences(&composed.text);
     let total = u32::try_from(sentences.len()).unwrap_or(u32::MAX);
-    let mut track = Track::new(sink, encoder, rate, total);
+    let mut track = Track::new(sink, encoder, rate, total, request.speed);
     track.check_wanted()?;
     let manner = Manner {
         speed: request.speed,

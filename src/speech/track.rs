@@ -30,6 +30,8 @@ pub(super) struct Track<'a> {
     samples: u64,
     sentences_done: u32,
     sentences_total: u32,
+    /// Shortens the pauses as it does the words.
+    speed: f32,
     words: Vec<Word>,
 }
 
@@ -39,6 +41,7 @@ impl<'a> Track<'a> {
         encoder: Encoder,
         sample_rate_hz: u32,
         sentences_total: u32,
+        speed: f32,
     ) -> Self {
         Self {
             sink,
@@ -47,6 +50,7 @@ impl<'a> Track<'a> {
             samples: 0,
             sentences_done: 0,
             sentences_total,
+            speed,
             words: Vec::new(),
         }
     }
@@ -115,7 +119,8 @@ impl<'a> Track<'a> {
             Pause::Sentence => SENTENCE_MS,
             Pause::Paragraph => PARAGRAPH_MS,
         };
-        let silence = vec![0; self.in_samples(ms)];
+        let samples = self.in_samples(ms) as f32 / self.speed;
+        let silence = vec![0; samples as usize];
         self.samples += silence.len() as u64;
         self.encoder.encode(&silence, self.sink)
     }

@@ -72,7 +72,9 @@ async fn by_hoiam(
     }
     let rate = milliseconds as f64 / 1000.0 / spoken.took.as_secs_f64();
     let memory = process::memory(&process::family(service.id()?)?)? / 1_000_000;
-    progress.end(&format!("{rate:.1} audio seconds a second, {memory} MB after"))?;
+    progress.end(&format!(
+        "{rate:.1} audio seconds a second, {memory} MB after"
+    ))?;
     samples.push(rate);
     service.stop().await
 }
@@ -93,7 +95,9 @@ async fn by_piper(processes: u32, count: u64, round: u16, samples: &mut Samples)
     let number = |name: &str| said[name].as_f64().ok_or("piper.sh says no number");
     let rate = number("audio_s")? / number("took_s")?;
     let memory = number("memory_mb")?;
-    progress.end(&format!("{rate:.1} audio seconds a second, {memory:.0} MB at most"))?;
+    progress.end(&format!(
+        "{rate:.1} audio seconds a second, {memory:.0} MB at most"
+    ))?;
     samples.push(rate);
     Ok(())
 }
