@@ -44,11 +44,14 @@ impl Speaker {
         resolved
     }
 
-    /// One line for each engine that is not there, with the way out.
+    /// One line for each engine or voice that is not there, with the way out.
     pub fn missing(&self) -> Vec<String> {
         let missing = self.hello.unavailable.iter();
         missing
-            .map(|(engine, detail)| format!("The engine {engine} is missing: {detail}"))
+            .map(|(name, detail)| match name.contains('/') {
+                true => format!("The voice {name} cannot be used: {detail}"),
+                false => format!("The engine {name} is missing: {detail}"),
+            })
             .collect()
     }
 }

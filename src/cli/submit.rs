@@ -38,6 +38,16 @@ const PAUSE_WITH_EVENTS: Duration = Duration::from_secs(10);
 /// Subtitles and word times of a text of 100,000 characters are below 20 MB.
 const MAX_TEXT_FILE_BYTES: u64 = 64 << 20;
 
+/// What can be asked for beside the usual files; but for the marks, subtitles.
+const MORE_FILES: [&str; 6] = [
+    "ass",
+    "karaoke.vtt",
+    "short.srt",
+    "short.vtt",
+    "short.ass",
+    "marks.jsonl",
+];
+
 /// The flags of `hoiam submit`.
 #[derive(Args, Clone, Debug)]
 pub struct SubmitArgs {
@@ -60,6 +70,11 @@ pub struct SubmitArgs {
     /// Format of the audio
     #[arg(long, value_name = "FORMAT", value_parser = ["mp3", "wav"], default_value = "mp3")]
     pub format: String,
+
+    /// More files of each result, separated by commas: ass, karaoke.vtt, short.srt, short.vtt,
+    /// short.ass, marks.jsonl
+    #[arg(long, value_name = "ENDINGS", value_delimiter = ',', value_parser = MORE_FILES)]
+    pub also: Vec<String>,
 
     /// Folder for the results; made if it is not there
     #[arg(short, long, value_name = "DIR", default_value = ".")]
@@ -222,6 +237,9 @@ struct Files {
     srt: PathBuf,
     vtt: PathBuf,
     words: PathBuf,
+    /// What `--also` asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    also: Vec<PathBuf>,
 }
 
 enum FetchError {
@@ -254,21 +272,26 @@ async fn fetch(
         srt: path("srt"),
         vtt: path("vtt"),
         words: path("words.json"),
+        also: args.also.iter().map(|ending| path(ending)).collect(),
     };
     let bytes = service
         .file(task.id, &format!("audio.{}", args.format), audio.bytes)
         .await?;
     check(audio, &bytes)?;
     save(&files.audio, &bytes)?;
-    for (name, path) in [
+    let usual = [
         ("subtitles.srt", &files.srt),
         ("subtitles.vtt", &files.vtt),
         ("words.json", &files.words),
-    ] {
-        save(
-            path,
-            &service.file(task.id, name, MAX_TEXT_FILE_BYTES).await?,
-        )?;
+    ];
+    let usual = usual.map(|(name, path)| (name.to_owned(), path));
+    let also = args.also.iter().map(|ending| match ending.as_str() {
+        "marks.jsonl" => ending.clone(),
+        _ => format!("subtitles.{ending}"),
+    });
+    for (name, path) in usual.into_iter().chain(also.zip(&files.also)) {
+        let bytes = service.file(task.id, &name, MAX_TEXT_FILE_BYTES).await?;
+        save(path, &bytes)?;
     }
     Ok(files)
 }

@@ -142,7 +142,11 @@ async fn file(path: web::Path<(String, String)>, state: State) -> HttpResponse {
                     "data: {progress}\n\ndata: {change}\n\ndata: {change}\n\n"
                 ))
         }
-        "subtitles.srt" | "subtitles.vtt" | "words.json" => HttpResponse::Ok().body(path.1.clone()),
+        "subtitles.srt"
+        | "subtitles.vtt"
+        | "subtitles.short.ass"
+        | "words.json"
+        | "marks.jsonl" => HttpResponse::Ok().body(path.1.clone()),
         _ => problem(404, "not_found", "There is no such thing."),
     }
 }
@@ -210,21 +214,22 @@ fn files_are_spoken_and_their_results_saved_beside_each_other() {
             "espeak/vi",
             "-o",
             out.to_str().unwrap(),
+            "--also",
+            "short.ass,marks.jsonl",
         ]);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
-        assert_eq!(
-            names_in(&out),
-            [
-                "a.mp3",
-                "a.srt",
-                "a.vtt",
-                "a.words.json",
-                "b.mp3",
-                "b.srt",
-                "b.vtt",
-                "b.words.json"
-            ]
-        );
+        let endings = [
+            "marks.jsonl",
+            "mp3",
+            "short.ass",
+            "srt",
+            "vtt",
+            "words.json",
+        ];
+        let names = ["a", "b"].map(|name| endings.map(|ending| format!("{name}.{ending}")));
+        assert_eq!(names_in(&out), names.concat());
+        let marks = std::fs::read(out.join("a.marks.jsonl")).unwrap();
+        assert_eq!(marks, b"marks.jsonl");
         assert_eq!(std::fs::read(out.join("a.mp3")).unwrap(), AUDIO);
         assert_eq!(std::fs::read(out.join("b.vtt")).unwrap(), b"subtitles.vtt");
         let reports = reports(&output);

@@ -65,17 +65,22 @@ fn engines(config: &Config, speaker: &Speaker) -> Vec<Check> {
         let tts = &config.tts;
         tts.default_voices.values().chain(tts.aliases.values())
     };
-    let missing = speaker.hello.unavailable.iter().map(|(engine, detail)| {
-        let wanted = configured().any(|voice| engine_of(voice) == engine);
-        let told = format!("{engine}: {detail}");
+    let missing = speaker.hello.unavailable.iter().map(|(name, detail)| {
+        let wanted = configured().any(|voice| engine_of(voice) == name || voice == name);
+        let told = format!("{name}: {detail}");
+        // One voice, or a whole engine.
+        let (check, way_out) = match name.strip_prefix("piper/") {
+            Some(voice) => (
+                "voice",
+                format!("`hoiam voices remove {voice}`, and add it anew"),
+            ),
+            None => ("engine", "install the package that it names".to_owned()),
+        };
         if wanted {
-            Check::problem("engine", told, "install the package that it names")
+            Check::problem(check, told, way_out)
         } else {
-            Check::warning(
-                "engine",
-                told,
-                "install the package that it names, or do without these voices",
-            )
+            let way_out = format!("{way_out}, or do without it");
+            Check::warning(check, told, way_out)
         }
     });
     there.chain(missing).collect()
