@@ -27,6 +27,7 @@ impl Break {
             Self::Sentence => 0,
             Self::Clause => 50,
             Self::Word => 1000,
+            Self::Phrase => 2000,
             Self::Glued => 3000,
         }
     }
@@ -36,7 +37,8 @@ impl Break {
         match self {
             Self::Sentence | Self::Clause => 0,
             Self::Word => 1,
-            Self::Glued => 2,
+            Self::Phrase => 2,
+            Self::Glued => 3,
         }
     }
 }

@@ -14,6 +14,7 @@ use std::ops::Range;
 use super::Word;
 
 mod cost;
+mod phrases;
 mod pieces;
 mod write;
 

@@ -2,6 +2,7 @@
 
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::phrases;
 use crate::speech::Word;
 use crate::speech::text::is_blank;
 
@@ -30,6 +31,9 @@ pub(super) enum Break {
     Clause,
     /// Between two words.
     Word,
+    /// Between two words that are read as one: a number and its unit, the parts
+    /// of a name.
+    Phrase,
     /// Inside a word, or between a word and a symbol that belongs to it.
     Glued,
 }
@@ -199,6 +203,8 @@ fn break_after(
         Break::Sentence
     } else if ends_clause(&before.text) {
         Break::Clause
+    } else if phrases::belong_together(&before.text, &after.text) {
+        Break::Phrase
     } else {
         Break::Word
     }

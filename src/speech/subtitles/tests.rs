@@ -75,6 +75,28 @@ fn lines_and_cues_break_at_punctuation_first() {
 }
 
 #[test]
+fn numbers_with_units_and_names_are_not_split_between_lines_or_cues() {
+    let joined = |source: &str| {
+        lines_of(source)
+            .concat()
+            .into_iter()
+            .collect::<Vec<String>>()
+            .join("|")
+    };
+    for source in [
+        "Hôm qua ở ngay trên đường về nhà ông Nguyễn Văn An đã gặp lại những người bạn cũ",
+        "Từ thành phố đến ngôi làng nhỏ ấy chỉ có 20 km đường nhựa mà thôi các bạn ạ",
+        "Mọi thứ ở đây đã bắt đầu thay đổi kể từ năm 2024 khi con đường mới được mở ra",
+    ] {
+        let shown = joined(source);
+        assert!(shown.contains('|'), "{shown}");
+        for whole in ["Nguyễn Văn An", "20 km", "năm 2024"] {
+            assert_eq!(shown.contains(whole), source.contains(whole), "{shown}");
+        }
+    }
+}
+
+#[test]
 fn very_short_sentences_share_a_cue() {
     assert_eq!(lines_of("Có. Không."), [vec!["Có. Không."]]);
 }
