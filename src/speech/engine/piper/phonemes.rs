@@ -179,13 +179,12 @@ fn clauses(chars: &[char]) -> Vec<Clause> {
         let next = after.next();
         let ends = next.is_none_or(is_blank) || is_full_width(chars[at]);
         let is_last = after.all(is_blank);
-        let alone = is_dash(chars[at]);
         let is_ellipsis = chars[at] == '.' && at.checked_sub(1).is_some_and(|at| chars[at] == '.');
         let cuts = match chars[at] {
             '.' if is_ellipsis => ends,
             '.' => ends && is_last,
             // A dash within a word or a range is no pause.
-            _ if alone => ends && at.checked_sub(1).is_some_and(|at| is_blank(chars[at])),
+            c if is_dash(c) => ends && at.checked_sub(1).is_some_and(|at| is_blank(chars[at])),
             _ => ends,
         };
         if cuts {
