@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::config::{Config, Faults};
@@ -329,6 +330,26 @@ fn columns<const N: usize>(rows: &[[String; N]]) -> String {
         padded.trim_end().to_owned() + "\n"
     };
     rows.iter().map(line).collect()
+}
+
+/// A progress bar on stderr, where that is a terminal and nobody wants JSON or
+/// silence; `template` is indicatif's.
+fn bar(globals: &Globals, length: Option<u64>, template: &str) -> ProgressBar {
+    let target = if globals.json || globals.quiet {
+        ProgressDrawTarget::hidden()
+    } else {
+        ProgressDrawTarget::stderr()
+    };
+    let bar = ProgressBar::with_draw_target(length, target);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}
+
+/// A digest as it is written.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The end of a command that may have failed: its exit code, and why on stderr.

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::speaker::{self, Speaker};
 use super::whole_file::{WholeFile, is_stdout};
-use super::{EXIT_USAGE, Globals, ServiceArgs};
+use super::{EXIT_USAGE, Globals, ServiceArgs, bar};
 use crate::config::Config;
 use crate::contract::create::Rules;
 use crate::contract::{Create, Fault, Faults};
@@ -73,6 +73,9 @@ pub struct SayArgs {
     #[arg(long, value_name = "FILE")]
     pub words: Option<PathBuf>,
 }
+
+/// How the work is shown.
+const BAR: &str = "[{bar:30}] sentence {pos} of {len}, {eta} left";
 
 /// Speaks. Exit code 1 when nothing was written.
 pub fn run(args: SayArgs, globals: Globals) -> ExitCode {
@@ -146,7 +149,7 @@ async fn say(
     let files = Files::create(args)?;
     let mut sink = Sink {
         audio: files.audio,
-        bar: bar(globals),
+        bar: bar(globals, None, BAR),
     };
     let spoken = speak(
         &mut speaker,
@@ -338,22 +341,6 @@ impl Events for Sink {
         self.bar.set_length(total.into());
         self.bar.set_position(done.into());
     }
-}
-
-/// Drawn on stderr where that is a terminal.
-fn bar(globals: &Globals) -> ProgressBar {
-    let target = if globals.json || globals.quiet {
-        ProgressDrawTarget::hidden()
-    } else {
-        ProgressDrawTarget::stderr()
-    };
-    let bar = ProgressBar::with_draw_target(None, target);
-    if let Ok(style) =
-        ProgressStyle::with_template("[{bar:30}] sentence {pos} of {len}, {eta} left")
-    {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar
 }
 
 /// Why nothing was spoken, with the way out.

@@ -23,7 +23,7 @@ use self::events::EventStream;
 use self::input::Input;
 use super::remote::{CallError, RemoteArgs, Service};
 use super::whole_file::WholeFile;
-use super::{EXIT_FAILED, EXIT_USAGE, Globals};
+use super::{EXIT_FAILED, EXIT_USAGE, Globals, hex};
 use crate::contract::{Audio, Progress, Task, TaskStatus};
 
 /// How many tasks are submitted, and then watched, at the same time. The others
@@ -298,11 +298,7 @@ async fn fetch(
 
 /// A file cut short on its way looks whole to HTTP; its hash tells.
 fn check(audio: &Audio, bytes: &[u8]) -> Result<(), FetchError> {
-    let sha256: String = Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    if sha256 == audio.sha256 {
+    if hex(&Sha256::digest(bytes)) == audio.sha256 {
         return Ok(());
     }
     let detail = format!(

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
 use super::spoken::Reading;
+use super::text::is_of;
 
 /// The longest term and the longest `say`, in characters.
 pub const MAX_CHARACTERS: usize = 200;
@@ -45,7 +46,7 @@ pub fn for_text(
         let (scope, term) = scope(key);
         let rank = match scope {
             Some(scope) if scope == voice => 0,
-            Some(scope) if speaks(language, scope) => 1,
+            Some(scope) if is_of(language, scope) => 1,
             None => 2,
             Some(_) => continue,
         };
@@ -82,13 +83,6 @@ fn is_scope(text: &str) -> bool {
     let is_language =
         (2..=3).contains(&language.len()) && language.bytes().all(|b| b.is_ascii_lowercase());
     text.contains('/') || is_language
-}
-
-/// A term for `en` is one for `en-US` too.
-fn speaks(language: &str, scope: &str) -> bool {
-    let (language, scope) = (language.to_lowercase(), scope.to_lowercase());
-    let rest = language.strip_prefix(&scope);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 fn folded(text: &str) -> String {

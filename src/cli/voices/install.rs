@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::StreamExt as _;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use md5::Md5;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::super::{Globals, columns, pretty, print};
+use super::super::{Globals, bar, columns, hex, pretty, print};
 use super::add::{Place, tell};
 use crate::config::Config;
 use crate::contract::create::nearest;
 use crate::outbound::{Client, Download, Fetch, Policy, Timeouts, tls};
+use crate::speech::text::is_of;
 
 const TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(10),
@@ -32,6 +33,9 @@ const MAX_INDEX_BYTES: u64 = 16 << 20;
 
 /// Stores of models send downloads on to others, once or twice.
 const MAX_REDIRECTS: usize = 5;
+
+/// How the downloads are shown.
+const BAR: &str = "[{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
 
 /// The flags of `hoiam voices install`.
 #[derive(Args, Clone, Debug)]
@@ -102,10 +106,8 @@ pub async fn install(args: &InstallArgs, globals: &Globals, config: &Config) -> 
     };
     let place = Place::new(&config.tts.voices_dir, name)?;
     let wanted = wanted(name, entry)?;
-    let bar = bar(
-        globals,
-        wanted.iter().map(|file| file.described.size_bytes).sum(),
-    );
+    let bytes = wanted.iter().map(|file| file.described.size_bytes).sum();
+    let bar = bar(globals, Some(bytes), BAR);
     for file in wanted {
         source.download(&file, &place, &bar).await?;
     }
@@ -250,24 +252,6 @@ impl Source {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn bar(globals: &Globals, bytes: u64) -> ProgressBar {
-    let target = if globals.json || globals.quiet {
-        ProgressDrawTarget::hidden()
-    } else {
-        ProgressDrawTarget::stderr()
-    };
-    let bar = ProgressBar::with_draw_target(Some(bytes), target);
-    let template = "[{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar
-}
-
 fn list(index: &Index, language: Option<&str>, globals: &Globals) -> Result<(), String> {
     let listed: Vec<Listed> = index
         .iter()
@@ -318,9 +302,7 @@ impl Entry {
 
 /// `vi_VN` speaks `vi` and `vi-VN`.
 fn speaks(code: &str, language: &str) -> bool {
-    let code = code.to_lowercase().replace('_', "-");
-    let rest = code.strip_prefix(&language.to_lowercase().replace('_', "-"));
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    is_of(&code.replace('_', "-"), &language.replace('_', "-"))
 }
 
 fn unknown(name: &str, index: &Index) -> String {

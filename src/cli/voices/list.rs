@@ -8,6 +8,7 @@ use super::super::speaker::{self, Speaker};
 use super::super::{Globals, columns, pretty, print};
 use crate::config::Config;
 use crate::contract::{Catalog, VoiceItem};
+use crate::speech::text::is_of;
 
 /// The flags of `hoiam voices list`.
 #[derive(Args, Clone, Debug, Default)]
@@ -47,12 +48,7 @@ pub async fn list(args: &ListArgs, globals: &Globals, config: &Config) -> Result
 
 /// A voice of `en-us` speaks `en`, a voice of `en` does not speak `en-us`.
 fn speaks(voice: &VoiceItem, language: Option<&str>) -> bool {
-    let Some(language) = language.map(str::to_lowercase) else {
-        return true;
-    };
-    let rest = voice.language.to_lowercase();
-    let rest = rest.strip_prefix(&language);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    language.is_none_or(|language| is_of(&voice.language, language))
 }
 
 fn none_of(language: Option<&str>, all: &[VoiceItem]) -> String {

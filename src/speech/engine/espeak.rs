@@ -7,13 +7,12 @@ use super::super::text::Sentence;
 use super::super::track::Track;
 use super::super::{SpeechError, Voice};
 use super::alignment::{self, Event};
-use super::libespeak::{self, LibEspeak, VoiceFile, lock};
+use super::libespeak::{self, LibEspeak, USUAL_RATE, VoiceFile, lock};
 use super::{Engine, Manner};
 
 pub(super) const NAME: &str = "espeak";
 
-/// Words a minute at the speed 1.0, and the fewest and most that eSpeak takes.
-const RATE: f32 = 175.0;
+/// The fewest and most words a minute that eSpeak takes.
 const RATE_LIMITS: (f32, f32) = (80.0, 450.0);
 
 /// eSpeak keeps 160 bytes of a word and silently drops the rest. Forty code
@@ -76,7 +75,9 @@ impl Engine for Espeak {
     ) -> Result<(), SpeechError> {
         let identifier = self.identifier(voice)?;
         let (slowest, fastest) = RATE_LIMITS;
-        let rate = (RATE * manner.speed).round().clamp(slowest, fastest) as u32;
+        let rate = (USUAL_RATE as f32 * manner.speed)
+            .round()
+            .clamp(slowest, fastest) as u32;
         for sentence in sentences {
             let readable = Readable::new(&manner.spoken(sentence));
             let heard = lock(self.library)

@@ -25,7 +25,7 @@ const ENDPAUSE: c_uint = 0x1000;
 const PARAMETER_RATE: c_int = 1;
 const PHONEMES_IPA: c_int = 2;
 
-/// Words a minute at which a voice is itself.
+/// Words a minute at the speed 1.0.
 pub(super) const USUAL_RATE: u32 = 175;
 const EVENT_LIST_TERMINATED: c_int = 0;
 const EVENT_WORD: c_int = 1;

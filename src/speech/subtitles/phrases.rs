@@ -100,49 +100,17 @@ const UNITS: &[&str] = &[
     "kilometres",
     "kilometers",
     "degrees",
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
 ];
 
 /// What stands before the number that names it, in lower case.
 const NUMBERED: &[&str] = &[
-    "ngày",
-    "tháng",
-    "năm",
-    "quý",
-    "chương",
-    "phần",
-    "tập",
-    "bài",
-    "số",
-    "thứ",
-    "lớp",
-    "quận",
-    "điều",
-    "trang",
-    "thế",
-    "kỷ",
-    "chapter",
-    "part",
-    "page",
-    "section",
-    "episode",
-    "season",
-    "number",
-    "no.",
-    "room",
-    "figure",
-    "table",
+    "ngày", "tháng", "năm", "quý", "chương", "phần", "tập", "bài", "số", "thứ", "lớp", "quận",
+    "điều", "trang", "thế", "kỷ", "chapter", "part", "page", "section", "episode", "season",
+    "number", "no.", "room", "figure", "table",
+];
+
+/// A month stands on either side of its day.
+const MONTHS: &[&str] = &[
     "january",
     "february",
     "march",
@@ -165,10 +133,11 @@ pub(super) fn belong_together(before: &str, after: &str) -> bool {
         word.trim_matches(|c: char| !c.is_alphanumeric() && !"%°²".contains(c))
             .to_lowercase()
     };
+    let is_in = |list: &[&str], word: &str| list.contains(&word) || MONTHS.contains(&word);
     let counted = before.ends_with(|c: char| c.is_ascii_digit())
         && is_number(before)
-        && UNITS.contains(&bare(after).as_str());
-    let numbered = is_number(after) && NUMBERED.contains(&before.to_lowercase().as_str());
+        && is_in(UNITS, &bare(after));
+    let numbered = is_number(after) && is_in(NUMBERED, &before.to_lowercase());
     counted || numbered || (is_name(before) && is_name(after))
 }
 

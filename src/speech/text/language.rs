@@ -1,4 +1,4 @@
-//! Which of the two default languages a text is in.
+//! Languages: which of the two default ones a text is in, and which contains which.
 
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -20,6 +20,14 @@ pub fn looks_vietnamese(text: &str) -> bool {
         }
     }
     score > 0 && score >= words
+}
+
+/// Whether what is of the language `tag` is of `language` too (both BCP 47, in
+/// any case): `en-US` is of `en`, but `en` is not of `en-US`, nor `eno` of `en`.
+pub fn is_of(tag: &str, language: &str) -> bool {
+    let tag = tag.to_lowercase();
+    let rest = tag.strip_prefix(&language.to_lowercase());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 /// ă, đ, ơ, ư and the vowels with two marks or with a hook or a dot below

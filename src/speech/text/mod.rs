@@ -7,7 +7,7 @@ mod language;
 mod sentences;
 mod words;
 
-pub use language::looks_vietnamese;
+pub use language::{is_of, looks_vietnamese};
 
 /// One sentence: what an engine is given at a time, and the unit of progress.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -94,15 +94,9 @@ impl Piper {
     }
 
     fn loaded(&mut self, path: &Path) -> Result<&Model, String> {
-        if self
-            .loaded
-            .as_ref()
-            .is_none_or(|loaded| loaded.path != path)
-        {
-            // The old one goes first: two do not fit in the child's memory.
-            self.loaded = None;
-        }
-        let loaded = match self.loaded.take() {
+        // Another one goes first: two do not fit in the child's memory.
+        let kept = self.loaded.take().filter(|loaded| loaded.path == path);
+        let loaded = match kept {
             Some(loaded) => loaded,
             None => Loaded {
                 path: path.to_owned(),
