@@ -139,8 +139,8 @@ fn read(state: &BackendState, body: &[u8]) -> Result<Create, Problem> {
     let mut faults = Faults::default();
     let create = Create::parse(body, &state.rules, &mut faults)?;
     request::check_callback_url(&state.policy, create.callback_url.as_deref(), &mut faults);
-    if let Some(voice) = &create.voice {
-        state.voices.borrow().check(voice, &mut faults);
+    for (place, voice) in create.voices() {
+        state.voices.borrow().check(&place, voice, &mut faults);
     }
     faults.into_result()?;
     Ok(create)
@@ -152,7 +152,7 @@ async fn submit(
     request: &HttpRequest,
     new: New,
 ) -> Result<HttpResponse, Answer> {
-    state.admission.admit(&new.request.create.text)?;
+    state.admission.admit(&new.request.source)?;
     let wait = request::preferred_wait(request);
     let live = wait.map(|_| state.db.subscribe());
     let hints = state.hints.clone();
@@ -258,7 +258,7 @@ async fn retry(
     let new = New {
         id: Uuid::now_v7(),
         idempotency_key: None,
-        request: Create { text, ..create }.into(),
+        request: create.with_source(text).into(),
         report_to: state.report_to.clone(),
         retry_of: Some(id),
     };
@@ -319,7 +319,7 @@ async fn file(
         })
         .await?;
     let (row, content) = found.ok_or_else(|| Problem::not_found("such task"))?;
-    let Some(audio) = row.audio() else {
+    let Some(recording) = row.recording() else {
         return Err(if row.status().is_ended() {
             Problem::new(
                 Code::Expired,
@@ -333,7 +333,7 @@ async fn file(
     let (text, words) = content.unwrap_or_default();
     let kept = Kept {
         file: row.file,
-        audio,
+        audio: recording.audio,
         language: row.language.unwrap_or_else(|| "en".into()),
         text,
         words,

@@ -7,9 +7,8 @@ use super::hand_over::{Health, again};
 use super::store::{self, Fetched, Row};
 use super::task::Errand;
 use super::tts_client::{TtsClient, TtsError};
-use crate::contract::Audio;
+use crate::contract::{Audio, Recording};
 use crate::db::{Db, StoreError};
-use crate::edge::links::extension;
 use crate::fault;
 use crate::files::{Files, Stored};
 
@@ -24,14 +23,17 @@ pub async fn fetch(
     row: &Row,
 ) -> Result<Health, StoreError> {
     let id = row.id.0;
-    let Some(expected) = row.result() else {
+    let Some(Recording {
+        audio: expected, ..
+    }) = row.result()
+    else {
         db.write_until_kept(move |tx| store::fetch_refused(tx, id, "the result cannot be read"))
             .await?;
         return Ok(Health::Answers);
     };
     // A number of its own for each try: one that was cut off, or that runs on
     // after its actor was restarted, has another file.
-    let key = files.key(id, Uuid::new_v4().simple(), extension(expected.format));
+    let key = files.key(id, Uuid::new_v4().simple(), expected.format.name());
     let words = match bring(tts, files, row, &expected, &key).await {
         Ok(words) => words,
         Err(TtsError::Status {
@@ -77,7 +79,7 @@ async fn bring(
 ) -> Result<String, TtsError> {
     fault::point(format_args!("send.fetch.before"));
     let words = tts.words(row.id.0).await?;
-    let mut download = tts.audio(row.id.0, extension(expected.format)).await?;
+    let mut download = tts.audio(row.id.0, expected.format.name()).await?;
     let mut spool = files.spool(key);
     while let Some(bytes) = download.body.next().await {
         spool

@@ -62,8 +62,8 @@ async fn request(db: &Db, row: &Row, now: Millis) -> Result<Option<Create>, Stor
         return Ok(None);
     };
     let remaining_s = u32::try_from((row.deadline_at - now + 999) / 1000).unwrap_or(1);
-    Ok(row.request().map(|create| Create {
-        text,
+    let create = row.request().map(|create| create.with_source(text));
+    Ok(create.map(|create| Create {
         callback_url: Some(row.report_to.clone()),
         callback_check: None,
         timeout_s: remaining_s,

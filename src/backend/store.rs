@@ -10,7 +10,7 @@ use super::task::{self, Errand, Step};
 use crate::clock::Millis;
 use crate::config::FETCH_WINDOW_S;
 use crate::contract::create::Prepared;
-use crate::contract::{Audio, Create, DeliveryType, Failure, Speech, SpeechStatus, TaskStatus};
+use crate::contract::{Create, DeliveryType, Failure, Recording, Speech, SpeechStatus, TaskStatus};
 use crate::db::list::{self, Filter};
 use crate::db::schema::tasks;
 use crate::db::{self, Condition, Conn, Id, NewEvent, Tx, update};
@@ -74,7 +74,7 @@ impl Row {
 
     /// The audio in our own files, without links.
     #[must_use]
-    pub fn audio(&self) -> Option<Audio> {
+    pub fn recording(&self) -> Option<Recording> {
         self.audio
             .as_deref()
             .and_then(|json| serde_json::from_str(json).ok())
@@ -82,7 +82,7 @@ impl Row {
 
     /// The audio that is to be fetched.
     #[must_use]
-    pub fn result(&self) -> Option<Audio> {
+    pub fn result(&self) -> Option<Recording> {
         self.result
             .as_deref()
             .and_then(|json| serde_json::from_str(json).ok())
@@ -141,7 +141,7 @@ pub fn submit(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
             tasks::errand_due_at.eq(row.errand_due_at),
             tasks::errand_until.eq(row.errand_until),
             tasks::retry_of.eq(row.retry_of),
-            tasks::text.eq(&new.request.create.text),
+            tasks::text.eq(&new.request.source),
         ))
         .on_conflict_do_nothing()
         .execute(tx.conn)?;
@@ -178,6 +178,7 @@ fn first_row(new: &New, now: Millis) -> Row {
         create,
         fingerprint,
         json,
+        source,
         characters,
     } = &new.request;
     let timeout_ms = i64::from(create.timeout_s) * 1000;
@@ -191,7 +192,7 @@ fn first_row(new: &New, now: Millis) -> Row {
         resolved_voice: None,
         language: create.language.clone(),
         characters: i32::try_from(*characters).unwrap_or(i32::MAX),
-        text_bytes: i64::try_from(create.text.len()).unwrap_or(i64::MAX),
+        text_bytes: i64::try_from(source.len()).unwrap_or(i64::MAX),
         callback_url: create.callback_url.clone(),
         report_to: new.report_to.clone(),
         created_at: now,
@@ -359,8 +360,14 @@ fn completed_there(
     speech: &Speech,
     by: &'static str,
 ) -> QueryResult<()> {
-    let Some(audio) = &speech.audio else {
+    let Some(audio) = speech.audio.clone() else {
         return Ok(());
+    };
+    let recording = Recording {
+        audio,
+        segments: speech.segments.clone().unwrap_or_default(),
+        cached: speech.cached.unwrap_or_default(),
+        cache_key: None,
     };
     // A late result is kept once, and its fetch is not started twice.
     let late_known = row.status() == TaskStatus::TimedOut && row.result.is_some();
@@ -379,7 +386,7 @@ fn completed_there(
                 .as_ref()
                 .or(row.resolved_voice.as_ref())),
             tasks::language.eq(speech.language.as_ref().or(row.language.as_ref())),
-            tasks::result.eq(serde_json::to_string(audio).ok()),
+            tasks::result.eq(serde_json::to_string(&recording).ok()),
             owe(Errand::Fetch, tx.now, tx.now + FETCH_WINDOW_MS),
         ),
     )?;

@@ -51,7 +51,9 @@ impl View {
                 .filter(|_| status == TaskStatus::InProgress),
             waiting_for: (!status.is_ended()).then_some(WaitingFor::TtsService),
             audio: None,
+            cached: None,
             subtitles: None,
+            segments: None,
             words: None,
             marks: None,
             late_result: None,
@@ -66,18 +68,21 @@ impl View {
                 .as_ref()
                 .map(|url| deliveries::callback_of(url, delivery, &self.in_delivery)),
         };
-        if let Some(audio) = row.audio() {
-            let links = self.links.of(Service::Backend, row.id.0, audio);
+        if let Some(recording) = row.recording() {
+            let links = self.links.of(Service::Backend, row.id.0, recording);
             if status == TaskStatus::TimedOut {
                 task.late_result = Some(LateResult {
                     audio: links.audio,
                     subtitles: links.subtitles,
+                    segments: links.segments,
                     words: links.words,
                     marks: links.marks,
                 });
             } else {
                 task.audio = Some(links.audio);
+                task.cached = Some(links.cached);
                 task.subtitles = Some(links.subtitles);
+                task.segments = links.segments;
                 task.words = Some(links.words);
                 task.marks = Some(links.marks);
             }

@@ -18,8 +18,9 @@ use super::{EXIT_USAGE, Globals, ServiceArgs, bar};
 use crate::config::Config;
 use crate::contract::create::Rules;
 use crate::contract::{Create, Fault, Faults};
+use crate::speech::loudness::DEFAULT_LUFS;
 use crate::speech::subtitles::Style;
-use crate::speech::{self, SpeechError, Spoken, Word, pronunciations, subtitles};
+use crate::speech::{Format, SpeechError, Spoken, Word, subtitles};
 use crate::synthesizer::parent::{Events, SpeakError};
 use crate::tts::voices::Resolved;
 
@@ -41,12 +42,24 @@ pub struct SayArgs {
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     pub speed: f64,
 
-    /// Kilobits a second of an mp3
+    /// Kilobits a second of an mp3 or opus
     #[arg(long, value_name = "KBPS", default_value_t = 64)]
     pub bitrate: u32,
 
-    /// Format of the audio: mp3 or wav [default: by the ending of the file, else mp3]
-    #[arg(long, value_name = "FORMAT", value_parser = ["mp3", "wav"])]
+    /// Samples a second of the file [default: those of the voice]
+    #[arg(long, value_name = "HZ")]
+    pub sample_rate: Option<u32>,
+
+    /// Loudness in LUFS, -30 to -10; 0 leaves it as the voice is
+    #[arg(long, value_name = "LUFS", default_value_t = DEFAULT_LUFS, allow_hyphen_values = true)]
+    pub loudness: f32,
+
+    /// Title for players to show
+    #[arg(long)]
+    pub title: Option<String>,
+
+    /// Format of the audio: mp3, opus, flac, wav or pcm [default: by the ending of the file, else mp3]
+    #[arg(long, value_name = "FORMAT", value_parser = ["mp3", "opus", "flac", "wav", "pcm"])]
     pub format: Option<String>,
 
     /// File for the audio; - is stdout
@@ -112,17 +125,16 @@ fn format(args: &SayArgs, json: bool) -> Result<&str, String> {
     if let Some(format) = &args.format {
         return Ok(format);
     }
-    match args
-        .output
-        .extension()
-        .map(|ending| ending.to_ascii_lowercase())
-    {
-        None => Ok("mp3"),
-        Some(ending) if ending == "mp3" => Ok("mp3"),
-        Some(ending) if ending == "wav" => Ok("wav"),
-        Some(ending) => Err(format!(
-            "the ending .{} names no format; name the file .mp3 or .wav, or give --format",
-            ending.display()
+    let Some(ending) = args.output.extension() else {
+        return Ok(Format::Mp3.name());
+    };
+    let ending = ending.to_string_lossy().to_ascii_lowercase();
+    match Format::parse(&ending) {
+        Some(format) => Ok(format.name()),
+        // Players know Opus by the container, too.
+        None if ending == "ogg" => Ok(Format::Opus.name()),
+        None => Err(format!(
+            "the ending .{ending} names no format; name the file .mp3, .opus, .flac, .wav or .pcm, or give --format"
         )),
     }
 }
@@ -219,6 +231,9 @@ fn read_request(
         "language": args.language,
         "format": format,
         "bitrate_kbps": args.bitrate,
+        "sample_rate_hz": args.sample_rate,
+        "loudness_lufs": args.loudness,
+        "title": args.title,
         "speed": args.speed,
     });
     let rules = Rules {
@@ -302,20 +317,8 @@ async fn speak(
     sink: &mut Sink,
     interrupted: impl Future<Output = ()>,
 ) -> Result<Spoken, SpeakError> {
-    let request = speech::Request {
-        text: create.text.clone(),
-        voice: resolved.voice.clone(),
-        format: create.format,
-        bitrate_kbps: create.bitrate_kbps,
-        speed: create.speed,
-        pronunciations: pronunciations::for_text(
-            &create.text,
-            &create.pronunciations,
-            &config.tts.pronunciations,
-            &resolved.voice,
-            &resolved.language,
-        ),
-    };
+    let configured = &config.tts.pronunciations;
+    let request = create.to_speech(&resolved.voice, &resolved.language, configured);
     let per_character = Duration::from_millis(config.tts.synthesis_ms_per_char);
     let limit = Duration::from_secs(config.tts.synthesis_base_s)
         + per_character.saturating_mul(create.characters());

@@ -68,7 +68,7 @@ pub struct SubmitArgs {
     pub language: Option<String>,
 
     /// Format of the audio
-    #[arg(long, value_name = "FORMAT", value_parser = ["mp3", "wav"], default_value = "mp3")]
+    #[arg(long, value_name = "FORMAT", value_parser = ["mp3", "opus", "flac", "wav", "pcm"], default_value = "mp3")]
     pub format: String,
 
     /// More files of each result, separated by commas: ass, karaoke.vtt, short.srt, short.vtt,

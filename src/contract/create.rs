@@ -1,13 +1,19 @@
 //! The body that creates a task or a speech, read strictly.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
 use super::problem::{Code, Faults, Problem};
-use crate::speech::pronunciations::{MAX_CHARACTERS, MAX_TERMS};
-use crate::speech::{Format, Pronunciation, text};
+use crate::speech::{self, Format, Pronunciation, loudness, pronunciations, source};
+
+mod fields;
+
+use fields::Fields;
 
 /// The largest `reference`, in characters.
 const MAX_REFERENCE_CHARACTERS: usize = 200;
@@ -16,6 +22,12 @@ const MAX_REFERENCE_CHARACTERS: usize = 200;
 const MAX_METADATA_BYTES: usize = 4096;
 /// The longest `timeout_s`: three days.
 pub const MAX_TIMEOUT_S: u32 = 259_200;
+/// The largest title of a file, in characters.
+const MAX_TITLE_CHARACTERS: usize = 200;
+/// The most `segments`: a callback tells the times of each and stays under 20 kB.
+const MAX_SEGMENTS: usize = 200;
+/// The longest `pause_after_ms`.
+const MAX_PAUSE_MS: u32 = 10_000;
 /// Every bit rate that MPEG layer III knows, of all its sample rates; which
 /// are valid for a voice is checked once the voice is known.
 const ALL_BITRATES: &[u32] = &[
@@ -37,9 +49,13 @@ pub struct Rules {
 /// a hand-over and what the database keeps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Create {
-    /// As it was sent; 1 to 100,000 characters after NFC.
+    /// As it was sent; 1 to 100,000 characters after NFC. Empty where there are
+    /// segments.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub text: String,
+    /// What stands in place of the text: parts in several voices.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<Segment>,
     /// `engine/name` or an alias.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub voice: Option<String>,
@@ -50,8 +66,18 @@ pub struct Create {
     pub format: Format,
     /// Kilobits a second.
     pub bitrate_kbps: u32,
+    /// Samples a second; null is those of the voices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_rate_hz: Option<u32>,
+    /// How loud it is made; 0 leaves it as the voice is. What older versions have
+    /// written has none.
+    #[serde(default = "default_lufs", skip_serializing_if = "is_default_lufs")]
+    pub loudness_lufs: f32,
     /// 0.5 to 2.0.
     pub speed: f32,
+    /// What players show for the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
     /// What is said for terms of the text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pronunciations: Vec<Pronunciation>,
@@ -72,6 +98,60 @@ pub struct Create {
     pub timeout_s: u32,
 }
 
+/// One part of a dialogue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Segment {
+    /// As it was sent.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
+    /// `engine/name` or an alias; null is that of its language, else that of the
+    /// whole request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voice: Option<String>,
+    /// BCP 47.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// Null is that of the whole request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speed: Option<f32>,
+    /// The silence after it; null is as between two sentences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_after_ms: Option<u32>,
+}
+
+/// What an empty request would be, if it had a text.
+impl Default for Create {
+    fn default() -> Self {
+        Self {
+            text: String::new(),
+            segments: Vec::new(),
+            voice: None,
+            language: None,
+            format: Format::Mp3,
+            bitrate_kbps: 64,
+            sample_rate_hz: None,
+            loudness_lufs: loudness::DEFAULT_LUFS,
+            speed: 1.0,
+            title: None,
+            pronunciations: Vec::new(),
+            callback_url: None,
+            callback_check: None,
+            reference: None,
+            metadata: None,
+            timeout_s: 0,
+        }
+    }
+}
+
+fn default_lufs() -> f32 {
+    loudness::DEFAULT_LUFS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_default_lufs(lufs: &f32) -> bool {
+    *lufs == loudness::DEFAULT_LUFS
+}
+
 impl Create {
     /// Reads a body strictly. Faults of single fields go to `faults`, so that
     /// the caller can add its own before it answers with all of them.
@@ -88,14 +168,24 @@ impl Create {
                 "The body must be a JSON object.",
             ));
         };
-        let mut fields = Fields { object, faults };
+        let mut fields = Fields {
+            object,
+            faults,
+            place: String::new(),
+        };
+        let (text, segments) = fields.text_or_segments(rules.max_characters);
+        let format = fields.format();
         let create = Self {
-            text: fields.text(rules.max_characters),
+            text,
+            segments,
             voice: fields.string("voice", 128),
             language: fields.language(),
-            format: fields.format(),
+            format,
             bitrate_kbps: fields.bitrate(),
-            speed: fields.speed(),
+            sample_rate_hz: fields.sample_rate(format),
+            loudness_lufs: fields.loudness(),
+            speed: fields.speed().unwrap_or(1.0),
+            title: fields.string("title", MAX_TITLE_CHARACTERS),
             pronunciations: fields.pronunciations(),
             callback_url: fields.string("callback_url", 2048),
             callback_check: if rules.takes_callback_check {
@@ -107,7 +197,12 @@ impl Create {
             metadata: fields.metadata(),
             timeout_s: fields.timeout(rules.default_timeout_s),
         };
-        fields.refuse_the_rest(rules);
+        let known: Vec<&str> = FIELDS
+            .iter()
+            .copied()
+            .filter(|known| rules.takes_callback_check || *known != "callback_check")
+            .collect();
+        fields.refuse_the_rest(&known);
         Ok(create)
     }
 
@@ -126,9 +221,141 @@ impl Create {
     /// Code points after NFC.
     #[must_use]
     pub fn characters(&self) -> u32 {
-        u32::try_from(self.text.nfc().count()).unwrap_or(u32::MAX)
+        let texts = self.segments.iter().map(|segment| &segment.text);
+        let count = texts.chain([&self.text]).map(|text| text.nfc().count());
+        u32::try_from(count.sum::<usize>()).unwrap_or(u32::MAX)
+    }
+
+    /// Every voice that is asked for, each with the place of its name in the body.
+    pub fn voices(&self) -> impl Iterator<Item = (String, &str)> {
+        let whole = self.voice.as_deref();
+        let segments = self
+            .segments
+            .iter()
+            .enumerate()
+            .filter_map(|(at, segment)| Some((segment_voice(at), segment.voice.as_deref()?)));
+        whole
+            .map(|voice| ("/voice".to_owned(), voice))
+            .into_iter()
+            .chain(segments)
+    }
+
+    /// All of the text in one, as [`source::join`] has it.
+    #[must_use]
+    pub fn source(&self) -> Cow<'_, str> {
+        match self.segments.as_slice() {
+            [] => Cow::Borrowed(&self.text),
+            segments => Cow::Owned(source::join(segments.iter().map(|one| one.text.as_str()))),
+        }
+    }
+
+    /// The same without any text, for those who keep the text elsewhere.
+    #[must_use]
+    fn without_text(&self) -> Self {
+        let without = |segment: &Segment| Segment {
+            text: String::new(),
+            ..segment.clone()
+        };
+        Self {
+            text: String::new(),
+            segments: self.segments.iter().map(without).collect(),
+            ..self.clone()
+        }
+    }
+
+    /// A request that was kept without its text, with it again.
+    #[must_use]
+    pub fn with_source(self, source: String) -> Self {
+        if self.segments.is_empty() {
+            return Self {
+                text: source,
+                ..self
+            };
+        }
+        let texts = source::split(&source);
+        let with = |(segment, text): (Segment, &str)| Segment {
+            text: text.to_owned(),
+            ..segment
+        };
+        Self {
+            segments: self.segments.into_iter().zip(texts).map(with).collect(),
+            ..self
+        }
+    }
+
+    /// What a synthesizer is asked for. The voices are resolved: that of the whole
+    /// is `voice`, and the segments have none or their own. `configured` is
+    /// `tts.pronunciations`.
+    #[must_use]
+    pub fn to_speech(
+        &self,
+        voice: &str,
+        language: &str,
+        configured: &BTreeMap<String, String>,
+    ) -> speech::Request {
+        let whole = [Segment {
+            text: self.text.clone(),
+            voice: None,
+            language: None,
+            speed: None,
+            pause_after_ms: None,
+        }];
+        let numbered = !self.segments.is_empty();
+        let segments = if numbered { &self.segments[..] } else { &whole };
+        let segment = |segment: &Segment| {
+            let voice = segment.voice.as_deref().unwrap_or(voice);
+            let language = segment.language.as_deref().unwrap_or(language);
+            let (text, own) = (&segment.text, &self.pronunciations);
+            speech::Segment {
+                text: text.clone(),
+                voice: voice.to_owned(),
+                speed: segment.speed.unwrap_or(self.speed),
+                pause_after_ms: segment.pause_after_ms,
+                pronunciations: pronunciations::for_text(text, own, configured, voice, language),
+            }
+        };
+        speech::Request {
+            segments: segments.iter().map(segment).collect(),
+            numbered,
+            output: speech::Output {
+                format: self.format,
+                bitrate_kbps: self.bitrate_kbps,
+                sample_rate_hz: self.sample_rate_hz,
+                loudness_lufs: self.loudness_lufs,
+                tags: speech::Tags {
+                    title: self.title.clone(),
+                    language: Some(language.to_owned()),
+                },
+            },
+        }
     }
 }
+
+/// Where the body has the voice of a segment, as a JSON pointer.
+#[must_use]
+pub fn segment_voice(at: usize) -> String {
+    format!("/segments/{at}/voice")
+}
+
+/// Every field of a request.
+const FIELDS: &[&str] = &[
+    "text",
+    "segments",
+    "voice",
+    "language",
+    "format",
+    "bitrate_kbps",
+    "sample_rate_hz",
+    "loudness_lufs",
+    "speed",
+    "title",
+    "pronunciations",
+    "callback_url",
+    "callback_check",
+    "reference",
+    "metadata",
+    "timeout_s",
+];
 
 /// A request as the stores keep it. It is made before the request is given to
 /// the database's writer, for which everybody waits.
@@ -140,298 +367,34 @@ pub struct Prepared {
     pub fingerprint: Vec<u8>,
     /// JSON of `create` without its text.
     pub json: String,
+    /// [`Create::source`].
+    pub source: String,
     /// [`Create::characters`].
     pub characters: u32,
 }
 
 impl From<Create> for Prepared {
-    fn from(mut create: Create) -> Self {
-        let fingerprint = create.fingerprint();
-        let characters = create.characters();
-        let text = std::mem::take(&mut create.text);
-        let json = serde_json::to_string(&create).unwrap_or_default();
-        create.text = text;
+    fn from(create: Create) -> Self {
         Self {
+            fingerprint: create.fingerprint(),
+            json: serde_json::to_string(&create.without_text()).unwrap_or_default(),
+            source: create.source().into_owned(),
+            characters: create.characters(),
             create,
-            fingerprint,
-            json,
-            characters,
         }
     }
 }
 
-/// Takes fields out of an object one by one and notes what is wrong.
-struct Fields<'a> {
-    object: Map<String, Value>,
-    faults: &'a mut Faults,
-}
-
-impl Fields<'_> {
-    /// Absent and null mean the same.
-    fn take(&mut self, name: &str) -> Option<Value> {
-        self.object.remove(name).filter(|value| !value.is_null())
-    }
-
-    fn wrong_type(&mut self, name: &str, expected: &str) {
-        self.faults.add(
-            format!("/{name}"),
-            "wrong_type",
-            format!("`{name}` must be {expected}."),
-        );
-    }
-
-    fn string(&mut self, name: &str, max_characters: usize) -> Option<String> {
-        match self.take(name)? {
-            Value::String(text) if text.is_empty() => {
-                self.faults.add(
-                    format!("/{name}"),
-                    "empty",
-                    format!("`{name}` must not be empty; leave it out."),
-                );
-                None
-            }
-            Value::String(text) if text.chars().count() > max_characters => {
-                self.faults.add(
-                    format!("/{name}"),
-                    "too_long",
-                    format!("`{name}` may have at most {max_characters} characters."),
-                );
-                None
-            }
-            Value::String(text) => Some(text),
-            _ => {
-                self.wrong_type(name, "a string");
-                None
-            }
+impl Prepared {
+    /// Fixes the voices of the segments, so that a later change of the aliases is
+    /// none of the request. It stays the same request.
+    pub fn resolve_segments(&mut self, resolved: impl Iterator<Item = (String, String)>) {
+        for (segment, (voice, language)) in self.create.segments.iter_mut().zip(resolved) {
+            segment.voice = Some(voice);
+            segment.language = Some(language);
         }
+        self.json = serde_json::to_string(&self.create.without_text()).unwrap_or_default();
     }
-
-    fn boolean(&mut self, name: &str) -> Option<bool> {
-        match self.take(name)? {
-            Value::Bool(value) => Some(value),
-            _ => {
-                self.wrong_type(name, "true or false");
-                None
-            }
-        }
-    }
-
-    fn text(&mut self, max_characters: usize) -> String {
-        match self.take("text") {
-            None => self.faults.add("/text", "required", "`text` is required."),
-            Some(Value::String(text)) => {
-                let characters = text.nfc().count();
-                if characters > max_characters {
-                    self.faults.add(
-                        "/text",
-                        "text_too_long",
-                        format!("`text` has {characters} characters; {max_characters} are allowed. Send it in parts."),
-                    );
-                } else if !text::has_speech(&text) {
-                    self.faults.add(
-                        "/text",
-                        "nothing_to_speak",
-                        "`text` has nothing in it that can be spoken: no letter and no digit.",
-                    );
-                }
-                return text;
-            }
-            Some(_) => self.wrong_type("text", "a string"),
-        }
-        String::new()
-    }
-
-    fn language(&mut self) -> Option<String> {
-        let language = self.string("language", 35)?;
-        if is_language_tag(&language) {
-            return Some(language);
-        }
-        self.faults.add(
-            "/language",
-            "invalid_language",
-            "`language` must be a BCP 47 tag such as `vi`, `en` or `en-GB`.",
-        );
-        None
-    }
-
-    fn format(&mut self) -> Format {
-        match self.take("format") {
-            None => return Format::Mp3,
-            Some(Value::String(name)) if name == "mp3" => return Format::Mp3,
-            Some(Value::String(name)) if name == "wav" => return Format::Wav,
-            Some(Value::String(_)) => self.faults.suggest(
-                "/format",
-                "unknown_format",
-                "`format` must be `mp3` or `wav`.",
-                vec!["mp3".into(), "wav".into()],
-            ),
-            Some(_) => self.wrong_type("format", "a string"),
-        }
-        Format::Mp3
-    }
-
-    fn bitrate(&mut self) -> u32 {
-        const DEFAULT: u32 = 64;
-        let Some(value) = self.take("bitrate_kbps") else {
-            return DEFAULT;
-        };
-        let Some(rate) = value.as_u64() else {
-            self.wrong_type("bitrate_kbps", "a whole number");
-            return DEFAULT;
-        };
-        match u32::try_from(rate)
-            .ok()
-            .filter(|rate| ALL_BITRATES.contains(rate))
-        {
-            Some(rate) => rate,
-            None => {
-                self.faults.add(
-                    "/bitrate_kbps",
-                    "invalid_bitrate",
-                    format!("`bitrate_kbps` must be one of {ALL_BITRATES:?}, and valid for the voice's sample rate."),
-                );
-                DEFAULT
-            }
-        }
-    }
-
-    fn speed(&mut self) -> f32 {
-        let Some(value) = self.take("speed") else {
-            return 1.0;
-        };
-        let Some(speed) = value.as_f64() else {
-            self.wrong_type("speed", "a number");
-            return 1.0;
-        };
-        if !(0.5..=2.0).contains(&speed) {
-            self.faults.add(
-                "/speed",
-                "out_of_range",
-                "`speed` must be between 0.5 and 2.0.",
-            );
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "a speed needs two digits")]
-        let speed = speed as f32;
-        speed
-    }
-
-    fn pronunciations(&mut self) -> Vec<Pronunciation> {
-        const EXPECTED: &str = "a list of objects with `term` and `say`";
-        let given = match self.take("pronunciations") {
-            None => return Vec::new(),
-            Some(Value::Array(given)) => given,
-            Some(_) => {
-                self.wrong_type("pronunciations", EXPECTED);
-                return Vec::new();
-            }
-        };
-        if given.len() > MAX_TERMS {
-            let detail = format!("`pronunciations` may have at most {MAX_TERMS} terms.");
-            self.faults.add("/pronunciations", "too_long", detail);
-            return Vec::new();
-        }
-        let read = given.into_iter().enumerate();
-        read.filter_map(|(at, one)| self.pronunciation(at, one))
-            .collect()
-    }
-
-    fn pronunciation(&mut self, at: usize, given: Value) -> Option<Pronunciation> {
-        let pointer = format!("/pronunciations/{at}");
-        let read: Pronunciation = match serde_json::from_value(given) {
-            Ok(read) => read,
-            Err(error) => {
-                let detail = format!("It must have `term` and `say`, both strings: {error}.");
-                self.faults.add(pointer, "wrong_type", detail);
-                return None;
-            }
-        };
-        for (name, text) in [("term", &read.term), ("say", &read.say)] {
-            if text.chars().count() > MAX_CHARACTERS || !text::has_speech(text) {
-                let detail = format!(
-                    "`{name}` must have 1 to {MAX_CHARACTERS} characters with a letter or a digit among them."
-                );
-                self.faults
-                    .add(format!("{pointer}/{name}"), "invalid_term", detail);
-            }
-        }
-        Some(read)
-    }
-
-    fn metadata(&mut self) -> Option<Value> {
-        let value = self.take("metadata")?;
-        if !value.is_object() {
-            self.wrong_type("metadata", "an object");
-        } else if serde_json::to_vec(&value).map_or(true, |bytes| bytes.len() > MAX_METADATA_BYTES)
-        {
-            self.faults.add(
-                "/metadata",
-                "too_long",
-                format!("`metadata` may have at most {MAX_METADATA_BYTES} bytes of JSON."),
-            );
-        }
-        Some(value)
-    }
-
-    fn timeout(&mut self, default: u32) -> u32 {
-        let Some(value) = self.take("timeout_s") else {
-            return default;
-        };
-        let Some(seconds) = value.as_u64() else {
-            self.wrong_type("timeout_s", "a whole number of seconds");
-            return default;
-        };
-        if let Ok(seconds @ 1..=MAX_TIMEOUT_S) = u32::try_from(seconds) {
-            return seconds;
-        }
-        self.faults.add(
-            "/timeout_s",
-            "out_of_range",
-            format!("`timeout_s` must be between 1 and {MAX_TIMEOUT_S}."),
-        );
-        default
-    }
-
-    fn refuse_the_rest(&mut self, rules: &Rules) {
-        const KNOWN: &[&str] = &[
-            "text",
-            "voice",
-            "language",
-            "format",
-            "bitrate_kbps",
-            "speed",
-            "callback_url",
-            "callback_check",
-            "reference",
-            "metadata",
-            "timeout_s",
-        ];
-        let unknown: Vec<String> = self.object.keys().cloned().collect();
-        for name in unknown {
-            let known = KNOWN
-                .iter()
-                .filter(|known| rules.takes_callback_check || **known != "callback_check");
-            let near = nearest(&name, known.map(|known| (*known).to_owned()), 1);
-            let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-            self.faults.suggest(
-                pointer,
-                "unknown_field",
-                format!("There is no field `{name}`."),
-                near,
-            );
-        }
-    }
-}
-
-/// The shape of a BCP 47 tag: subtags of 1 to 8 letters and digits, the first
-/// of letters alone and at least two of them.
-fn is_language_tag(tag: &str) -> bool {
-    let mut subtags = tag.split('-');
-    let primary = subtags.next().unwrap_or_default();
-    (2..=8).contains(&primary.len())
-        && primary.bytes().all(|b| b.is_ascii_alphabetic())
-        && subtags.all(|subtag| {
-            (1..=8).contains(&subtag.len()) && subtag.bytes().all(|b| b.is_ascii_alphanumeric())
-        })
 }
 
 /// The names most like `name`, best first, at most `most` of them. Of names
@@ -543,5 +506,87 @@ mod tests {
         let third = Create::parse(br#"{"text":"b","timeout_s":5}"#, &rules(), &mut faults).unwrap();
         assert_eq!(one.fingerprint(), other.fingerprint());
         assert_ne!(one.fingerprint(), third.fingerprint());
+    }
+
+    #[test]
+    fn segments_stand_in_place_of_the_text() {
+        let mut faults = Faults::default();
+        let body = br#"{"segments":[{"text":"Xin chao","pause_after_ms":300},{"text":"Hello","voice":"e","speed":1.5}]}"#;
+        let create = Create::parse(body, &rules(), &mut faults).unwrap();
+        assert!(faults.is_empty());
+        assert_eq!(
+            (create.source().as_ref(), create.characters()),
+            ("Xin chao\u{1E}Hello", 13)
+        );
+
+        let prepared = Prepared::from(create.clone());
+        assert!(!prepared.json.contains("Hello"));
+        let kept: Create = serde_json::from_str(&prepared.json).unwrap();
+        assert_eq!(kept.with_source(prepared.source), create);
+
+        let speech = create.to_speech("v", "vi", &BTreeMap::new());
+        let told: Vec<_> = speech
+            .segments
+            .iter()
+            .map(|one| (&*one.text, &*one.voice, one.speed))
+            .collect();
+        assert_eq!(told, [("Xin chao", "v", 1.0), ("Hello", "e", 1.5)]);
+        assert!(speech.numbered);
+    }
+
+    #[test]
+    fn every_fault_of_a_segment_says_where_it_is() {
+        let told = faults_of(
+            r#"{"text":"a","segments":[{"text":"a"},3,{"text":"..","voise":"x","pause_after_ms":10001},{"text":"a\u001eb"}]}"#,
+        );
+        assert_eq!(
+            told,
+            [
+                ("/text".into(), "text_and_segments"),
+                ("/segments/1".into(), "wrong_type"),
+                ("/segments/2/text".into(), "nothing_to_speak"),
+                ("/segments/2/pause_after_ms".into(), "out_of_range"),
+                ("/segments/2/voise".into(), "unknown_field"),
+                ("/segments/3/text".into(), "invalid_character"),
+            ]
+        );
+        assert_eq!(
+            faults_of(r#"{"segments":[]}"#),
+            [("/segments".into(), "out_of_range")]
+        );
+        let long = serde_json::json!({ "segments": [{ "text": "a".repeat(60) }, { "text": "b".repeat(60) }] });
+        assert_eq!(
+            faults_of(&long.to_string()),
+            [("/segments".into(), "text_too_long")]
+        );
+    }
+
+    #[test]
+    fn what_is_left_out_is_not_part_of_the_fingerprint() {
+        // Requests of older versions must stay the same requests.
+        let mut faults = Faults::default();
+        let create = Create::parse(br#"{"text":"a"}"#, &rules(), &mut faults).unwrap();
+        let json = serde_json::to_string(&create).unwrap();
+        assert_eq!(
+            json,
+            r#"{"text":"a","format":"mp3","bitrate_kbps":64,"speed":1.0,"timeout_s":60}"#
+        );
+    }
+
+    #[test]
+    fn rates_that_a_format_cannot_have_are_refused() {
+        let told =
+            faults_of(r#"{"text":"a","format":"opus","sample_rate_hz":44100,"loudness_lufs":-3}"#);
+        assert_eq!(
+            told,
+            [
+                ("/sample_rate_hz".into(), "invalid_sample_rate"),
+                ("/loudness_lufs".into(), "out_of_range"),
+            ]
+        );
+        assert_eq!(
+            faults_of(r#"{"text":"a","format":"flac","sample_rate_hz":44100,"loudness_lufs":0}"#),
+            []
+        );
     }
 }

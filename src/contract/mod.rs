@@ -16,7 +16,8 @@ pub use event::{Event, EventType};
 pub use problem::{Code, Fault, Faults, Problem};
 pub use resource::{
     Audio, Callback, CheckState, Delivery, DeliveryAttempt, DeliveryStatus, DeliveryType, Failure,
-    LateResult, Page, Progress, Speech, SpeechStatus, Subtitles, Task, TaskStatus, WaitingFor,
+    LateResult, Page, Progress, Recording, Speech, SpeechStatus, Subtitles, Task, TaskStatus,
+    WaitingFor,
 };
 
 pub use voices::{Catalog, SPEAKER, VoiceItem};

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::speech::Format;
+use crate::speech::{Format, SegmentTimes};
 
 /// Declares an enum whose variants are single words on the wire and in the
 /// database.
@@ -221,7 +221,7 @@ pub struct Audio {
     pub url: String,
     /// Container and codec.
     pub format: Format,
-    /// Kilobits a second; null for wav.
+    /// Kilobits a second; null for formats without a bit rate to choose.
     #[serde(default)]
     pub bitrate_kbps: Option<u32>,
     /// Samples a second.
@@ -237,6 +237,23 @@ pub struct Audio {
     /// When the link ends; RFC 3339.
     #[serde(default)]
     pub expires_at: Option<String>,
+}
+
+/// What a speech came to, as the databases keep it: without links.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recording {
+    /// The file.
+    #[serde(flatten)]
+    pub audio: Audio,
+    /// When each segment is heard; none of a plain text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<SegmentTimes>,
+    /// Whether it was made before, for another request of the same.
+    #[serde(default)]
+    pub cached: bool,
+    /// Under which name it may be used again, in the TTS service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_key: Option<String>,
 }
 
 /// Signed links to the subtitles of a result.
@@ -336,9 +353,16 @@ pub struct Speech {
     /// Null until it has completed.
     #[serde(default)]
     pub audio: Option<Audio>,
+    /// Whether the audio was made before, for another request of the same; null until
+    /// it has completed.
+    #[serde(default)]
+    pub cached: Option<bool>,
     /// Null until it has completed.
     #[serde(default)]
     pub subtitles: Option<Subtitles>,
+    /// When each segment is heard; null until it has completed, and of a plain text.
+    #[serde(default)]
+    pub segments: Option<Vec<SegmentTimes>>,
     /// Signed link to `words.json`; null until it has completed.
     #[serde(default)]
     pub words: Option<String>,
@@ -404,9 +428,16 @@ pub struct Task {
     /// Null until it has completed.
     #[serde(default)]
     pub audio: Option<Audio>,
+    /// Whether the audio was made before, for another request of the same; null until
+    /// it has completed.
+    #[serde(default)]
+    pub cached: Option<bool>,
     /// Null until it has completed.
     #[serde(default)]
     pub subtitles: Option<Subtitles>,
+    /// When each segment is heard; null until it has completed, and of a plain text.
+    #[serde(default)]
+    pub segments: Option<Vec<SegmentTimes>>,
     /// Signed link to `words.json`; null until it has completed.
     #[serde(default)]
     pub words: Option<String>,
@@ -437,6 +468,9 @@ pub struct LateResult {
     pub audio: Audio,
     /// Signed links.
     pub subtitles: Subtitles,
+    /// When each segment is heard; null of a plain text.
+    #[serde(default)]
+    pub segments: Option<Vec<SegmentTimes>>,
     /// Signed link.
     pub words: String,
     /// Signed link.

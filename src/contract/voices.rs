@@ -64,15 +64,15 @@ impl Catalog {
         })
     }
 
-    /// Notes an unknown voice with the nearest names. A service without any
-    /// voice yet refuses nothing.
-    pub fn check(&self, name: &str, faults: &mut Faults) {
+    /// Notes an unknown voice with the nearest names; `place` is where in the body
+    /// it is asked for. A service without any voice yet refuses nothing.
+    pub fn check(&self, place: &str, name: &str, faults: &mut Faults) {
         if self.items.is_empty() || self.find(name).is_some() {
             return;
         }
         let near = self.nearest(name);
         let detail = format!("There is no voice `{name}`; GET /v1/voices has them all.");
-        faults.suggest("/voice", "unknown_voice", detail, near);
+        faults.suggest(place, "unknown_voice", detail, near);
     }
 }
 
@@ -154,7 +154,7 @@ mod tests {
             items: vec![voice("espeak/vi", &[]), voice("espeak/en-us", &[])],
         };
         let mut faults = Faults::default();
-        catalog.check("espeak/vn", &mut faults);
+        catalog.check("/voice", "espeak/vn", &mut faults);
         let problem = faults.into_result().unwrap_err();
         assert_eq!(problem.errors[0].suggestions[0], "espeak/vi");
     }

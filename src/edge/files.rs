@@ -10,12 +10,12 @@ use sha2::{Digest, Sha256};
 use crate::contract::{Audio, Code, Problem};
 use crate::files::{FileError, Files};
 use crate::speech::subtitles::{self, Style};
-use crate::speech::{Format, Word, marks};
+use crate::speech::{Format, Word, marks, source};
 
 /// What is asked for below `/{id}/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// `audio.mp3`, `audio.wav`.
+    /// `audio.mp3` and so on.
     Audio(Format),
     /// `subtitles.srt`, `subtitles.short.srt`.
     Srt(Style),
@@ -36,8 +36,6 @@ impl Wanted {
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Some(match name {
-            "audio.mp3" => Self::Audio(Format::Mp3),
-            "audio.wav" => Self::Audio(Format::Wav),
             "subtitles.srt" => Self::Srt(Style::STANDARD),
             "subtitles.vtt" => Self::Vtt(Style::STANDARD),
             "subtitles.karaoke.vtt" => Self::KaraokeVtt,
@@ -47,7 +45,7 @@ impl Wanted {
             "subtitles.short.ass" => Self::Ass(Style::SHORT),
             "marks.jsonl" => Self::Marks,
             "words.json" => Self::Words,
-            _ => return None,
+            _ => Self::Audio(Format::parse(name.strip_prefix("audio.")?)?),
         })
     }
 }
@@ -99,6 +97,7 @@ pub async fn serve(
             format!("The word times cannot be read: {error}."),
         )
     })?;
+    let words = source::in_whole(&kept.text, words);
     let cues = |style| {
         let duration_ms = kept.audio.duration_ms;
         subtitles::cues(style, &kept.text, &words, &kept.language, duration_ms)
@@ -215,10 +214,7 @@ async fn serve_audio(
     answer
         .insert_header((header::ETAG, etag))
         .insert_header((header::ACCEPT_RANGES, HeaderValue::from_static("bytes")))
-        .content_type(match audio.format {
-            Format::Mp3 => "audio/mpeg",
-            Format::Wav => "audio/wav",
-        })
+        .content_type(audio.format.media_type())
         .no_chunking(part.end - part.start);
     Ok(answer.streaming(part.stream))
 }

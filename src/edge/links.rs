@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::clock::{Clock, Millis};
 use crate::contract::signature::{Secret, sign_link, verify_link};
-use crate::contract::{Audio, Service, Subtitles, rfc3339};
-use crate::speech::Format;
+use crate::contract::{Audio, Recording, Service, Subtitles, rfc3339};
+use crate::speech::SegmentTimes;
 
 /// Mints and checks links. They are minted anew for each answer and each
 /// delivery attempt, so that they outlive the last retry.
@@ -24,8 +24,12 @@ pub struct Links {
 pub struct ResultLinks {
     /// The audio with its link.
     pub audio: Audio,
+    /// Whether it was made before.
+    pub cached: bool,
     /// In every form.
     pub subtitles: Subtitles,
+    /// When each segment is heard, of a result that has any.
+    pub segments: Option<Vec<SegmentTimes>>,
     /// `words.json`.
     pub words: String,
     /// `marks.jsonl`.
@@ -46,7 +50,13 @@ impl Links {
 
     /// The links of one result, all with the same end.
     #[must_use]
-    pub fn of(&self, service: Service, id: Uuid, audio: Audio) -> ResultLinks {
+    pub fn of(&self, service: Service, id: Uuid, recording: Recording) -> ResultLinks {
+        let Recording {
+            audio,
+            segments,
+            cached,
+            ..
+        } = recording;
         let expires_s = self.clock.wall().timestamp() + self.ttl_s;
         let link = |file: &str| {
             let path = format!("{}/{id}/{file}", service.collection());
@@ -54,7 +64,7 @@ impl Links {
             let base = self.public_url.as_str().trim_end_matches('/');
             format!("{base}{path}?expires={expires_s}&signature={signature}")
         };
-        let url = link(&format!("audio.{}", extension(audio.format)));
+        let url = link(&format!("audio.{}", audio.format.name()));
         let expires_at = Some(rfc3339(expires_s.saturating_mul(1000) as Millis));
         ResultLinks {
             audio: Audio {
@@ -62,6 +72,7 @@ impl Links {
                 expires_at,
                 ..audio
             },
+            cached,
             subtitles: Subtitles {
                 srt: link("subtitles.srt"),
                 vtt: link("subtitles.vtt"),
@@ -71,6 +82,7 @@ impl Links {
                 short_vtt: link("subtitles.short.vtt"),
                 short_ass: link("subtitles.short.ass"),
             },
+            segments: Some(segments).filter(|segments| !segments.is_empty()),
             words: link("words.json"),
             marks: link("marks.jsonl"),
         }
@@ -87,14 +99,5 @@ impl Links {
             self.clock.wall().timestamp(),
         )
         .is_ok()
-    }
-}
-
-/// The file name's end for a format.
-#[must_use]
-pub fn extension(format: Format) -> &'static str {
-    match format {
-        Format::Mp3 => "mp3",
-        Format::Wav => "wav",
     }
 }

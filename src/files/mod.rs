@@ -5,6 +5,7 @@
 //! under the name they keep: `object_store` writes under another name first,
 //! which the row's claim makes needless, and that costs a sync more.
 
+mod cache;
 mod space;
 mod spool;
 
@@ -25,6 +26,7 @@ use crate::clock::{Clock, Millis};
 use crate::contract::Service;
 use crate::trouble::Trouble;
 
+pub use cache::{Cache, CacheKey};
 pub use space::free_bytes;
 use spool::Place;
 pub use spool::{Spool, Stored};

@@ -81,6 +81,7 @@ mod tests {
             char_start,
             char_end,
             sentence: 0,
+            segment: None,
         }
     }
 

@@ -79,6 +79,7 @@ mod tests {
             char_start,
             char_end: char_start + u32::try_from(text.chars().count()).unwrap(),
             sentence,
+            segment: None,
         }
     }
 

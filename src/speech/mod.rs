@@ -4,16 +4,19 @@
 //! [`speak`]; everything else of the crate uses the plain types here and
 //! [`subtitles`].
 //!
-//! text → sentences → engine → PCM + word times → joined by samples →
-//! encoded once.
+//! text → sentences → engine → PCM + word times → each sentence as loud as the
+//! others → joined by samples → encoded once.
 
 use serde::{Deserialize, Serialize};
 
 mod composed;
 pub mod encode;
 pub mod engine;
+pub mod loudness;
 pub mod marks;
 pub mod pronunciations;
+mod resample;
+pub mod source;
 pub mod spoken;
 pub mod subtitles;
 pub mod text;
@@ -23,28 +26,102 @@ pub use engine::Engines;
 pub use pronunciations::Pronunciation;
 
 use composed::Composed;
-use encode::Encoder;
 use engine::Manner;
 use pronunciations::Dictionary;
 use spoken::Language;
+use text::Sentence;
 use track::Track;
 
 /// What is to be spoken: everything that decides the bytes of the result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
-    /// The text as the caller sent it, 1 to 100,000 characters after NFC.
+    /// One after another; there is at least one.
+    pub segments: Vec<Segment>,
+    /// Whether the result tells segments apart. A plain text is one segment, and
+    /// nobody has asked for its number.
+    #[serde(default)]
+    pub numbered: bool,
+    /// What file is made of it.
+    pub output: Output,
+}
+
+impl Request {
+    /// A text in one voice.
+    pub fn plain(text: impl Into<String>, voice: impl Into<String>, output: Output) -> Self {
+        Self {
+            segments: vec![Segment {
+                text: text.into(),
+                voice: voice.into(),
+                speed: 1.0,
+                pause_after_ms: None,
+                pronunciations: Vec::new(),
+            }],
+            numbered: false,
+            output,
+        }
+    }
+
+    /// How long the text of all segments is.
+    pub fn text_bytes(&self) -> usize {
+        self.segments.iter().map(|segment| segment.text.len()).sum()
+    }
+}
+
+/// A text in one voice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Segment {
+    /// As the caller sent it; all of them have 1 to 100,000 characters after NFC.
     pub text: String,
     /// A resolved voice: `engine/name`, never an alias.
     pub voice: String,
-    /// The container and codec of the result.
-    pub format: Format,
-    /// Kilobits a second, for formats that have a bit rate.
-    pub bitrate_kbps: u32,
     /// 1.0 is the voice's own speed; 0.5 to 2.0.
     pub speed: f32,
+    /// The silence after it; as between two sentences if nobody says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_after_ms: Option<u32>,
     /// What is said for terms of the text; the earlier win.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pronunciations: Vec<Pronunciation>,
+}
+
+/// What file is made of a speech.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// The container and codec.
+    pub format: Format,
+    /// Kilobits a second, for formats that have a bit rate.
+    pub bitrate_kbps: u32,
+    /// Samples a second; that of the voices if nobody says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_rate_hz: Option<u32>,
+    /// How loud every sentence is made; 0 leaves it as the voice speaks.
+    pub loudness_lufs: f32,
+    /// What the file says about itself.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self {
+            format: Format::Mp3,
+            bitrate_kbps: 64,
+            sample_rate_hz: None,
+            loudness_lufs: loudness::DEFAULT_LUFS,
+            tags: Tags::default(),
+        }
+    }
+}
+
+/// What a file says about itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tags {
+    /// What players show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// BCP 47.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
 }
 
 /// The container and codec of an audio file.
@@ -55,6 +132,12 @@ pub enum Format {
     Mp3,
     /// RIFF WAVE, 16 bit little-endian PCM.
     Wav,
+    /// Opus in Ogg.
+    Opus,
+    /// FLAC, 16 bit.
+    Flac,
+    /// 16 bit little-endian PCM and nothing else.
+    Pcm,
 }
 
 /// What one [`Request`] came to; the audio itself went to the [`Sink`].
@@ -68,6 +151,9 @@ pub struct Spoken {
     pub channels: u16,
     /// When each word of the source text is heard, in order.
     pub words: Vec<Word>,
+    /// When each segment is heard, where the request tells them apart.
+    #[serde(default)]
+    pub segments: Vec<SegmentTimes>,
     /// The first bytes of the file, which can be known only at its end (the
     /// LAME tag, the RIFF sizes): they replace as many bytes at offset 0.
     pub head: Vec<u8>,
@@ -88,6 +174,21 @@ pub struct Word {
     pub char_end: u32,
     /// Which sentence it belongs to, from 0.
     pub sentence: u32,
+    /// Which segment it belongs to, from 0, where the request tells them apart;
+    /// `char_start` and `char_end` count within it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<u32>,
+}
+
+/// When one segment is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentTimes {
+    /// From 0.
+    pub index: u32,
+    /// Milliseconds from the start of the gapless PCM.
+    pub start_ms: u64,
+    /// Before the pause that follows it.
+    pub end_ms: u64,
 }
 
 /// One voice that an engine offers.
@@ -109,6 +210,10 @@ pub struct Voice {
     pub licence: Option<String>,
     /// Who can be asked for as `id:speaker`, where the voice is of several.
     pub speakers: Vec<String>,
+    /// Changes whenever the same text may come to sound otherwise. None of a voice
+    /// that is to be asked every time.
+    #[serde(default)]
+    pub version: Option<String>,
 }
 
 /// Where [`speak`] sends what it makes while it makes it.
@@ -173,27 +278,66 @@ pub fn speak(
     request: &Request,
     sink: &mut dyn Sink,
 ) -> Result<Spoken, SpeechError> {
-    let voice = engines.voice(&request.voice)?;
-    let rate = voice.sample_rate_hz;
-    let encoder = Encoder::new(request.format, rate, request.bitrate_kbps)?;
-    let composed = Composed::of(&request.text);
-    let sentences = text::sentences(&composed.text);
-    let total = u32::try_from(sentences.len()).unwrap_or(u32::MAX);
-    let mut track = Track::new(sink, encoder, rate, total, request.speed);
+    let parts = parts(engines, request)?;
+    let output = &request.output;
+    let voices_hz = parts.iter().map(|part| part.voice.sample_rate_hz).max();
+    let rate = output
+        .sample_rate_hz
+        .unwrap_or_else(|| output.format.sample_rate(voices_hz.unwrap_or_default()));
+    let sentences = parts.iter().map(|part| part.sentences.len()).sum();
+    let mut track = Track::new(sink, output, rate, sentences)?;
     track.check_wanted()?;
-    let manner = Manner {
-        speed: request.speed,
-        language: Language::of(&voice.language),
-        dictionary: Dictionary::new(&request.pronunciations),
-    };
-    engines.speak(&voice, &sentences, &manner, &mut track)?;
+    for (part, segment) in parts.iter().zip(&request.segments) {
+        let manner = Manner {
+            speed: segment.speed,
+            language: Language::of(&part.voice.language),
+            dictionary: Dictionary::new(&segment.pronunciations),
+        };
+        track.begin_segment(part.voice.sample_rate_hz, segment.speed);
+        engines.speak(&part.voice, &part.sentences, &manner, &mut track)?;
+        track.end_segment(segment.pause_after_ms);
+    }
     let spoken = track.finish()?;
-    let words = spoken
-        .words
-        .into_iter()
-        .map(|word| composed.in_source(word))
-        .collect();
-    Ok(Spoken { words, ..spoken })
+    let segments = match request.numbered {
+        true => spoken.segments,
+        false => Vec::new(),
+    };
+    let words = spoken.words.into_iter().map(|word| {
+        let segment = word.segment;
+        let part = parts.get(segment.unwrap_or_default() as usize);
+        let word = match part {
+            Some(part) => part.composed.in_source(word),
+            None => word,
+        };
+        Word {
+            segment: segment.filter(|_| request.numbered),
+            ..word
+        }
+    });
+    Ok(Spoken {
+        words: words.collect(),
+        segments,
+        ..spoken
+    })
+}
+
+/// A segment, ready to be spoken.
+struct Part {
+    voice: Voice,
+    composed: Composed,
+    sentences: Vec<Sentence>,
+}
+
+fn parts(engines: &Engines, request: &Request) -> Result<Vec<Part>, SpeechError> {
+    let part = |segment: &Segment| {
+        let composed = Composed::of(&segment.text);
+        Ok(Part {
+            voice: engines.voice(&segment.voice)?,
+            sentences: text::sentences(&composed.text),
+            composed,
+        })
+    };
+    request.segments.iter().map(part).collect()
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@
 use std::ops::Range;
 
 use super::encode::Encoder;
+use super::loudness::Leveler;
+use super::resample::resample;
 use super::text::{Pause, Sentence};
-use super::{Sink, SpeechError, Spoken, Word};
+use super::{Output, SegmentTimes, Sink, SpeechError, Spoken, Word};
 
 /// The loudest sample that counts as silence: -50 dB below full scale.
 const SILENCE: u16 = 103;
@@ -17,42 +19,72 @@ const RELEASE_MS: usize = 50;
 /// How much silence is left before the first audible sample: sound swells up.
 const ATTACK_MS: usize = 20;
 
-/// The pauses that a reader makes between two sentences and two paragraphs, less
-/// what is left around each sentence.
-const SENTENCE_MS: usize = 330;
-const PARAGRAPH_MS: usize = 730;
+/// The pauses that a reader makes between two sentences and two paragraphs.
+const SENTENCE_MS: usize = 400;
+const PARAGRAPH_MS: usize = 800;
 
 /// A recording in the making.
 pub(super) struct Track<'a> {
     sink: &'a mut dyn Sink,
     encoder: Encoder,
+    leveler: Option<Leveler>,
     sample_rate_hz: u32,
     samples: u64,
     sentences_done: u32,
     sentences_total: u32,
+    words: Vec<Word>,
+    segment: Segment,
+    segments: Vec<SegmentTimes>,
+}
+
+/// The segment whose sentences come now.
+#[derive(Default)]
+struct Segment {
+    index: u32,
+    /// Samples a second of the voice.
+    voice_hz: u32,
     /// Shortens the pauses as it does the words.
     speed: f32,
-    words: Vec<Word>,
+    /// Somebody has said how long the silence before it is.
+    pause_ms: Option<u32>,
 }
 
 impl<'a> Track<'a> {
     pub(super) fn new(
         sink: &'a mut dyn Sink,
-        encoder: Encoder,
+        output: &Output,
         sample_rate_hz: u32,
-        sentences_total: u32,
-        speed: f32,
-    ) -> Self {
-        Self {
+        sentences: usize,
+    ) -> Result<Self, SpeechError> {
+        let is_lossy = output.format.is_lossy();
+        Ok(Self {
             sink,
-            encoder,
+            encoder: Encoder::new(output, sample_rate_hz)?,
+            leveler: Leveler::new(output.loudness_lufs, is_lossy, sample_rate_hz),
             sample_rate_hz,
             samples: 0,
             sentences_done: 0,
-            sentences_total,
-            speed,
+            sentences_total: u32::try_from(sentences).unwrap_or(u32::MAX),
             words: Vec::new(),
-        }
+            segment: Segment::default(),
+            segments: Vec::new(),
+        })
+    }
+
+    /// What is added from now on is of the next segment, whose voice has so many
+    /// samples a second.
+    pub(super) fn begin_segment(&mut self, voice_hz: u32, speed: f32) {
+        self.segment.voice_hz = voice_hz;
+        self.segment.speed = speed;
+    }
+
+    /// The segment is over, and what follows it comes after so long.
+    pub(super) fn end_segment(&mut self, pause_ms: Option<u32>) {
+        self.segment = Segment {
+            index: self.segment.index + 1,
+            pause_ms,
+            ..Segment::default()
+        };
     }
 
     /// Puts the next sentence on the track, after a pause of our own: engines
@@ -66,18 +98,24 @@ impl<'a> Track<'a> {
         pcm: &[i16],
         words: &[Range<usize>],
     ) -> Result<(), SpeechError> {
-        let kept = self.kept(pcm);
-        if !kept.is_empty() && self.samples > 0 {
-            self.pause(sentence.pause)?;
-        }
-        let pcm = match kept.is_empty() {
+        let (from_hz, to_hz) = (self.segment.voice_hz, self.sample_rate_hz);
+        let pcm = resample(pcm, from_hz, to_hz)?;
+        let kept = self.kept(&pcm);
+        self.pause_before(sentence, kept.is_empty())?;
+        let pcm = match (&self.leveler, kept.is_empty()) {
             // A voice of silence means it.
-            true => pcm,
-            false => &pcm[kept.clone()],
+            (_, true) => pcm,
+            (Some(leveler), false) => leveler.level(&pcm[kept.clone()]),
+            (None, false) => pcm[kept.clone()].to_vec(),
+        };
+        let moved = |sample: usize| {
+            let resampled = sample as u64 * u64::from(to_hz) / u64::from(from_hz.max(1));
+            (resampled as usize)
+                .saturating_sub(kept.start)
+                .min(pcm.len())
         };
         for (token, samples) in sentence.words.iter().zip(words) {
-            let moved = |sample: usize| sample.saturating_sub(kept.start).min(pcm.len());
-            let heard = self.sounding(pcm, moved(samples.start)..moved(samples.end));
+            let heard = self.sounding(&pcm, moved(samples.start)..moved(samples.end));
             let start_ms = self.milliseconds(heard.start);
             let end_ms = self.milliseconds(heard.end);
             match self.words.last_mut().filter(|_| token.continues) {
@@ -93,13 +131,28 @@ impl<'a> Track<'a> {
                     char_start: code_points(token.char_start),
                     char_end: code_points(token.char_end),
                     sentence: self.sentences_done,
+                    segment: Some(self.segment.index),
                 }),
             }
         }
+        self.note_segment(pcm.len());
         self.samples += pcm.len() as u64;
-        self.encoder.encode(pcm, self.sink)?;
+        self.encoder.encode(&pcm, self.sink)?;
         self.sentences_done += 1;
         self.check_wanted()
+    }
+
+    /// The segment is heard from its first sentence until the end of its last one.
+    fn note_segment(&mut self, samples: usize) {
+        let times = SegmentTimes {
+            index: self.segment.index,
+            start_ms: self.milliseconds(0),
+            end_ms: self.milliseconds(samples),
+        };
+        match self.segments.last_mut() {
+            Some(begun) if begun.index == times.index => begun.end_ms = times.end_ms,
+            _ => self.segments.push(times),
+        }
     }
 
     /// The part of a sentence's sound that is heard, with a little silence around
@@ -113,16 +166,37 @@ impl<'a> Track<'a> {
         start..pcm.len().min(last + 1 + self.in_samples(RELEASE_MS))
     }
 
-    fn pause(&mut self, pause: Pause) -> Result<(), SpeechError> {
-        let ms = match pause {
-            Pause::None => return Ok(()),
-            Pause::Sentence => SENTENCE_MS,
-            Pause::Paragraph => PARAGRAPH_MS,
-        };
-        let samples = self.in_samples(ms) as f32 / self.speed;
-        let silence = vec![0; samples as usize];
-        self.samples += silence.len() as u64;
-        self.encoder.encode(&silence, self.sink)
+    /// The silence between what was said and this sentence, which is before any
+    /// that has no sound only if somebody asked for it.
+    fn pause_before(&mut self, sentence: &Sentence, is_silent: bool) -> Result<(), SpeechError> {
+        let asked = self.segment.pause_ms.take();
+        let begins = sentence.pause == Pause::None && self.begins_segment();
+        if self.samples == 0 {
+            return Ok(());
+        }
+        match (asked, sentence.pause) {
+            (Some(ms), _) => self.silence(ms as usize),
+            _ if is_silent => Ok(()),
+            (None, Pause::None) if !begins => Ok(()),
+            (None, Pause::Paragraph) => self.silence(self.at_speed(PARAGRAPH_MS)),
+            (None, _) => self.silence(self.at_speed(SENTENCE_MS)),
+        }
+    }
+
+    fn begins_segment(&self) -> bool {
+        let begun = self.segments.last();
+        begun.is_none_or(|begun| begun.index != self.segment.index)
+    }
+
+    fn at_speed(&self, ms: usize) -> usize {
+        (ms as f32 / self.segment.speed) as usize
+    }
+
+    /// So much silence, less what is left around each sentence.
+    fn silence(&mut self, ms: usize) -> Result<(), SpeechError> {
+        let samples = self.in_samples(ms.saturating_sub(RELEASE_MS + ATTACK_MS));
+        self.samples += samples as u64;
+        self.encoder.encode(&vec![0; samples], self.sink)
     }
 
     fn in_samples(&self, ms: usize) -> usize {
@@ -142,17 +216,21 @@ impl<'a> Track<'a> {
     }
 
     /// Ends the recording.
-    pub(super) fn finish(self) -> Result<Spoken, SpeechError> {
+    pub(super) fn finish(mut self) -> Result<Spoken, SpeechError> {
         if self.samples == 0 {
             return Err(SpeechError::EngineFailed {
                 detail: "the voice has no sound for anything in this text".into(),
             });
+        }
+        if let Some(ms) = self.segment.pause_ms.take() {
+            self.silence(ms as usize)?;
         }
         Ok(Spoken {
             duration_ms: to_milliseconds(self.samples, self.sample_rate_hz),
             sample_rate_hz: self.sample_rate_hz,
             channels: 1,
             words: self.words,
+            segments: self.segments,
             head: self.encoder.finish(self.sink)?,
         })
     }

@@ -283,7 +283,7 @@ impl Synthesizer {
     /// wait between the two. Nothing depends on it: another one may be given,
     /// and one that is lost with its child is sent again.
     pub fn expect(&mut self, next: &Request) {
-        self.next = (next.text.len() <= MOST_AHEAD_BYTES).then(|| next.clone());
+        self.next = (next.text_bytes() <= MOST_AHEAD_BYTES).then(|| next.clone());
     }
 
     /// Has the request spoken.
@@ -571,7 +571,7 @@ impl Child {
                     taken.map_err(Interruption::Output)?;
                 }
                 // A word is at least one byte of the text, so this bounds them.
-                FromChild::Words(part) if words.len() + part.len() <= request.text.len() => {
+                FromChild::Words(part) if words.len() + part.len() <= request.text_bytes() => {
                     words.extend(part);
                 }
                 FromChild::Spoken(spoken) => return Ok(Ok(Spoken { words, ..spoken })),

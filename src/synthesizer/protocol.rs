@@ -30,7 +30,7 @@ use crate::synthesizer::limits::Limit;
 
 /// Raised whenever a message changes its meaning. Both ends are normally the
 /// same binary; the check matters when another program was configured.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The most that a frame's length field may say.
 pub const MAX_FRAME_BYTES: usize = 1 << 20;
@@ -509,7 +509,7 @@ impl<W: Write> FrameWriter<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::speech::Format;
+    use crate::speech::Output;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -521,6 +521,7 @@ mod tests {
             char_start: at[0],
             char_end: at[1],
             sentence: at[2],
+            segment: None,
         })
     }
 
@@ -549,6 +550,7 @@ mod tests {
                 sample_rate_hz: 22_050,
                 channels: 1,
                 words: Vec::new(),
+                segments: Vec::new(),
                 head,
             })
         });
@@ -561,13 +563,11 @@ mod tests {
         let speak =
             (any::<String>(), 0.5f32..2.0, any::<u64>()).prop_map(|(text, speed, cpu_s)| {
                 FromParent::Speak(Speak {
-                    request: Request {
-                        text,
-                        voice: "test/silence".to_owned(),
-                        format: Format::Mp3,
-                        bitrate_kbps: 64,
-                        speed,
-                        pronunciations: Vec::new(),
+                    request: {
+                        let output = Output::default();
+                        let mut request = Request::plain(text, "test/silence", output);
+                        request.segments[0].speed = speed;
+                        request
                     },
                     cpu_s,
                 })

@@ -12,7 +12,7 @@ use super::store::{self, Accepted, Ended, New};
 use super::view::View;
 use super::voices::Voices;
 use super::workers::Workers;
-use crate::contract::create::Rules;
+use crate::contract::create::{Prepared, Rules};
 use crate::contract::{
     CheckState, Code, Create, Faults, Page, Problem, Service, Speech, SpeechStatus,
 };
@@ -169,7 +169,9 @@ fn read(
     faults.into_result()?;
     let resolved = resolved
         .ok_or_else(|| Problem::new(Code::Unavailable, "No voice is set for this language."))?;
-    state.admission.admit(&create.text)?;
+    let mut prepared = Prepared::from(create);
+    state.admission.admit(&prepared.source)?;
+    let create = &prepared.create;
     let check = match &create.callback_url {
         Some(url) if create.callback_check != Some(false) => match state.checks.known(url) {
             Some(Finding::Open) => CheckState::Open,
@@ -177,10 +179,11 @@ fn read(
         },
         _ => CheckState::Off,
     };
+    prepared.resolve_segments(resolved.segments.into_iter());
     Ok(New {
         id,
         idempotency_key,
-        request: create.into(),
+        request: prepared,
         resolved_voice: resolved.voice,
         language: resolved.language,
         check,
@@ -324,7 +327,7 @@ async fn file(
         })
         .await?;
     let (row, content) = found.ok_or_else(|| Problem::not_found("such speech"))?;
-    let Some(audio) = row.audio() else {
+    let Some(recording) = row.recording() else {
         return Err(if row.status().is_ended() {
             Problem::new(
                 Code::Expired,
@@ -338,7 +341,7 @@ async fn file(
     let (text, words) = content.unwrap_or_default();
     let kept = Kept {
         file: row.file,
-        audio,
+        audio: recording.audio,
         language: row.language,
         text,
         words,

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::job::{self, Step};
 use crate::clock::Millis;
 use crate::contract::create::Prepared;
-use crate::contract::{Audio, CheckState, Create, DeliveryType, Failure, SpeechStatus};
+use crate::contract::{CheckState, Create, DeliveryType, Failure, Recording, SpeechStatus};
 use crate::db::list::{self, Filter};
 use crate::db::schema::speeches;
 use crate::db::{self, Condition, Conn, Id, NewEvent, Tx, update, update_if};
@@ -63,9 +63,9 @@ impl Row {
         serde_json::from_str(&self.request).ok()
     }
 
-    /// The audio, without links.
+    /// What it came to, without links.
     #[must_use]
-    pub fn audio(&self) -> Option<Audio> {
+    pub fn recording(&self) -> Option<Recording> {
         self.audio
             .as_deref()
             .and_then(|json| serde_json::from_str(json).ok())
@@ -117,7 +117,7 @@ pub fn accept(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
             speeches::callback_check.eq(&row.callback_check),
             speeches::created_at.eq(row.created_at),
             speeches::deadline_at.eq(row.deadline_at),
-            speeches::text.eq(&new.request.create.text),
+            speeches::text.eq(&new.request.source),
         ))
         .on_conflict_do_nothing()
         .execute(tx.conn)?;
@@ -151,6 +151,7 @@ fn first_row(new: &New, now: Millis) -> Row {
         create,
         fingerprint,
         json,
+        source,
         characters,
     } = &new.request;
     Row {
@@ -162,7 +163,7 @@ fn first_row(new: &New, now: Millis) -> Row {
         resolved_voice: new.resolved_voice.clone(),
         language: new.language.clone(),
         characters: i32::try_from(*characters).unwrap_or(i32::MAX),
-        text_bytes: i64::try_from(create.text.len()).unwrap_or(i64::MAX),
+        text_bytes: i64::try_from(source.len()).unwrap_or(i64::MAX),
         callback_url: create.callback_url.clone(),
         callback_check: new.check.as_str().to_owned(),
         created_at: now,

@@ -28,19 +28,10 @@ impl View {
     pub fn speech(&self, row: &Row, delivery: Option<&deliveries::Row>) -> Speech {
         let status = row.status();
         let request = row.request();
-        let links = row
-            .audio()
-            .map(|audio| self.links.of(Service::Tts, row.id.0, audio));
-        let (audio, subtitles, words, marks) = match links {
-            Some(links) => (
-                Some(links.audio),
-                Some(links.subtitles),
-                Some(links.words),
-                Some(links.marks),
-            ),
-            None => (None, None, None, None),
-        };
-        Speech {
+        let result = row
+            .recording()
+            .map(|recording| self.links.of(Service::Tts, row.id.0, recording));
+        let mut speech = Speech {
             id: row.id.0,
             status,
             reference: row.reference.clone(),
@@ -67,10 +58,12 @@ impl View {
                 SpeechStatus::Queued => Some(WaitingFor::Worker),
                 _ => None,
             },
-            audio,
-            subtitles,
-            words,
-            marks,
+            audio: None,
+            cached: None,
+            subtitles: None,
+            segments: None,
+            words: None,
+            marks: None,
             error: row
                 .error
                 .as_deref()
@@ -79,7 +72,16 @@ impl View {
                 check: CheckState::parse(&row.callback_check),
                 ..deliveries::callback_of(url, delivery, &self.in_delivery)
             }),
+        };
+        if let Some(result) = result {
+            speech.audio = Some(result.audio);
+            speech.cached = Some(result.cached);
+            speech.subtitles = Some(result.subtitles);
+            speech.segments = result.segments;
+            speech.words = Some(result.words);
+            speech.marks = Some(result.marks);
         }
+        speech
     }
 
     /// The speech with this id, read on `conn`.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use unicode_normalization::UnicodeNormalization;
 
+use crate::contract::create::{Segment, segment_voice};
 use crate::contract::{Catalog, Create, Faults, SPEAKER, VoiceItem};
-use crate::speech::{Format, encode, text};
+use crate::speech::text;
 use crate::synthesizer::protocol::Hello;
 
 /// Shared by the workers, which learn the voices from their children, and
@@ -30,13 +31,15 @@ pub struct Offered {
     pub unavailable: Vec<(String, String)>,
 }
 
-/// The voice that a request gets.
+/// The voices that a request gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
-    /// `engine/name`.
+    /// `engine/name`; of a dialogue, that of all segments that ask for none.
     pub voice: String,
     /// BCP 47.
     pub language: String,
+    /// Voice and language of each segment.
+    pub segments: Vec<(String, String)>,
 }
 
 impl Voices {
@@ -90,46 +93,70 @@ impl Voices {
 
     /// The voice and the language of a request: the voice that it names, else
     /// the default of its language, else of the language that its letters
-    /// show. What is wrong goes to `faults`.
+    /// show. A segment that names neither has those of the whole. What is wrong
+    /// goes to `faults`.
     pub fn resolve(&self, create: &Create, faults: &mut Faults) -> Option<Resolved> {
         let catalog = Arc::clone(&self.offered.borrow().catalog);
-        let name = match (&create.voice, &create.language) {
-            (Some(voice), _) => voice.clone(),
-            (None, Some(language)) => match self.default_voice(language) {
-                Some(voice) => voice,
-                None => {
-                    let detail =
-                        format!("No voice is set for the language `{language}`; name a voice.");
-                    let known = self.defaults.keys().cloned().collect();
-                    faults.suggest("/language", "no_voice_for_language", detail, known);
-                    return None;
+        let (voice, language) = (create.voice.as_deref(), create.language.as_deref());
+        let own = |segment: &Segment| segment.voice.is_some() || segment.language.is_some();
+        let (mut whole, mut segments) = (None, Vec::new());
+        if voice.is_some() || create.segments.is_empty() || !create.segments.iter().all(own) {
+            let name = self.name(voice, language, &create.source(), "", faults)?;
+            whole = Some(known(&catalog, &name, language, "/voice", faults)?);
+        }
+        for (at, segment) in create.segments.iter().enumerate() {
+            let found = match &whole {
+                Some(whole) if !own(segment) => whole.clone(),
+                _ => {
+                    let (voice, tag) = (segment.voice.as_deref(), segment.language.as_deref());
+                    let place = format!("/segments/{at}");
+                    let name = self.name(voice, tag, &segment.text, &place, faults)?;
+                    known(&catalog, &name, tag, &segment_voice(at), faults)?
                 }
-            },
+            };
+            segments.push(found);
+        }
+        let first = whole.as_ref().or(segments.first())?.clone();
+        let voices_hz = segments.iter().chain(&whole).map(|one| one.sample_rate_hz);
+        check_bitrate(create, voices_hz.max().unwrap_or_default(), faults);
+        Some(Resolved {
+            voice: first.id,
+            language: first.language,
+            segments: segments
+                .into_iter()
+                .map(|one| (one.id, one.language))
+                .collect(),
+        })
+    }
+
+    /// The name of the voice that is meant.
+    fn name(
+        &self,
+        voice: Option<&str>,
+        language: Option<&str>,
+        text: &str,
+        place: &str,
+        faults: &mut Faults,
+    ) -> Option<String> {
+        let (voice, language) = match (voice, language) {
+            (Some(voice), _) => return Some(voice.to_owned()),
+            (None, Some(language)) => (self.default_voice(language), language),
             (None, None) => {
-                let composed: String = create.text.nfc().collect();
-                let language = if text::looks_vietnamese(&composed) {
-                    "vi"
-                } else {
-                    "en"
+                let composed: String = text.nfc().collect();
+                let language = match text::looks_vietnamese(&composed) {
+                    true => "vi",
+                    false => "en",
                 };
-                self.default_voice(language)?
+                (self.default_voice(language), language)
             }
         };
-        let Some(voice) = catalog.find(&name) else {
-            catalog.check(&name, faults);
-            return None;
-        };
-        check_bitrate(create, voice, faults);
-        // Names that say more than which voice it is.
-        let more = name.starts_with("test/slow-") || name.contains(SPEAKER);
-        let language = create
-            .language
-            .clone()
-            .unwrap_or_else(|| voice.language.clone());
-        Some(Resolved {
-            voice: if more { name } else { voice.id.clone() },
-            language,
-        })
+        if voice.is_none() {
+            let detail = format!("No voice is set for the language `{language}`; name a voice.");
+            let known = self.defaults.keys().cloned().collect();
+            let pointer = format!("{place}/language");
+            faults.suggest(pointer, "no_voice_for_language", detail, known);
+        }
+        voice
     }
 
     /// `vi-VN` falls back to `vi`.
@@ -165,12 +192,46 @@ impl Voices {
     }
 }
 
-fn check_bitrate(create: &Create, voice: &VoiceItem, faults: &mut Faults) {
-    let valid = encode::valid_bitrates(voice.sample_rate_hz);
-    if create.format == Format::Mp3 && !valid.contains(&create.bitrate_kbps) {
+/// A voice that there is, as a request gets it.
+#[derive(Debug, Clone)]
+struct Known {
+    id: String,
+    language: String,
+    sample_rate_hz: u32,
+}
+
+fn known(
+    catalog: &Catalog,
+    name: &str,
+    language: Option<&str>,
+    place: &str,
+    faults: &mut Faults,
+) -> Option<Known> {
+    let Some(voice) = catalog.find(name) else {
+        catalog.check(place, name, faults);
+        return None;
+    };
+    // Names that say more than which voice it is.
+    let says_more = name.starts_with("test/slow-") || name.contains(SPEAKER);
+    let id = if says_more { name } else { &voice.id };
+    Some(Known {
+        id: id.to_owned(),
+        language: language.unwrap_or(&voice.language).to_owned(),
+        sample_rate_hz: voice.sample_rate_hz,
+    })
+}
+
+fn check_bitrate(create: &Create, voices_hz: u32, faults: &mut Faults) {
+    let format = create.format;
+    let rate = create
+        .sample_rate_hz
+        .unwrap_or_else(|| format.sample_rate(voices_hz));
+    let valid = format.bitrates(rate);
+    if format.is_lossy() && !valid.contains(&create.bitrate_kbps) {
         let detail = format!(
-            "`bitrate_kbps` {} is not valid for the {} Hz of `{}`; {valid:?} are.",
-            create.bitrate_kbps, voice.sample_rate_hz, voice.id
+            "`bitrate_kbps` {} is not valid for {} with {rate} Hz; {valid:?} are.",
+            create.bitrate_kbps,
+            format.name()
         );
         faults.add("/bitrate_kbps", "invalid_bitrate", detail);
     }

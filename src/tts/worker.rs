@@ -18,14 +18,13 @@ use super::store::{self, Claimed, Expired, Finished, Job, Row};
 use super::voices::Voices;
 use super::workers::Workers;
 use crate::clock::{Alarm, Millis};
-use crate::contract::{Audio, Failure, Progress};
+use crate::contract::{Audio, Failure, Progress, Recording};
 use crate::db::{Db, StoreError};
 use crate::delivery::DeliveryOwed;
-use crate::edge::links::extension;
 use crate::fault;
 use crate::files::{Files, Spool, Stored};
 use crate::progress::ProgressBoard;
-use crate::speech::{self, SpeechError, Spoken, pronunciations};
+use crate::speech::{self, SpeechError, Spoken};
 use crate::supervision::{Drain, spawn_unit};
 use crate::synthesizer::parent::{Events, SpeakError, Synthesizer};
 use crate::synthesizer::stats::Monitor;
@@ -120,22 +119,11 @@ struct Order {
 
 impl Order {
     fn new(Job { row, text }: Job, settings: &Settings) -> Self {
-        let create = row.request();
-        let (format, bitrate_kbps, speed, own) =
-            create.map_or((speech::Format::Mp3, 64, 1.0, Vec::new()), |create| {
-                let own = create.pronunciations;
-                (create.format, create.bitrate_kbps, create.speed, own)
-            });
-        let (voice, language) = (row.resolved_voice.clone(), &row.language);
+        // What another version has written and this one cannot read is spoken with
+        // the defaults.
+        let create = row.request().unwrap_or_default().with_source(text);
         let configured = &settings.pronunciations;
-        let request = speech::Request {
-            pronunciations: pronunciations::for_text(&text, &own, configured, &voice, language),
-            text,
-            voice,
-            format,
-            bitrate_kbps,
-            speed,
-        };
+        let request = create.to_speech(&row.resolved_voice, &row.language, configured);
         Self { row, request }
     }
 }
@@ -774,7 +762,7 @@ impl SpeakUnit {
         let remaining = Duration::from_millis(self.remaining_ms);
         let file = self
             .files
-            .key(row.id.0, row.claim, extension(request.format));
+            .key(row.id.0, row.claim, request.output.format.name());
         let mut gathered = Gather {
             id: row.id.0,
             spool: Some(self.files.spool(&file)),
@@ -796,7 +784,7 @@ impl SpeakUnit {
                 spoken,
                 spool,
                 file,
-                audio_format: (request.format, request.bitrate_kbps),
+                audio_format: (request.output.format, request.output.bitrate_kbps),
             })),
             (Ok(_), None) => Outcome::GiveBack {
                 reason: "the file store failed".into(),
@@ -999,7 +987,7 @@ fn finished(
     let audio = Audio {
         url: String::new(),
         format,
-        bitrate_kbps: (format == speech::Format::Mp3).then_some(bitrate_kbps),
+        bitrate_kbps: format.is_lossy().then_some(bitrate_kbps),
         sample_rate_hz: spoken.sample_rate_hz,
         channels: spoken.channels,
         duration_ms: spoken.duration_ms,
@@ -1007,9 +995,13 @@ fn finished(
         sha256: stored.sha256,
         expires_at: None,
     };
+    let recording = Recording {
+        audio,
+        segments: spoken.segments.clone(),
+    };
     Finished {
         file,
-        audio: serde_json::to_string(&audio).unwrap_or_default(),
+        audio: serde_json::to_string(&recording).unwrap_or_default(),
         words: serde_json::to_string(&spoken.words).unwrap_or_else(|_| "[]".into()),
     }
 }

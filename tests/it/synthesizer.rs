@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hoiam::speech::engine;
-use hoiam::speech::{Format, Request, SpeechError, Spoken, Word};
+use hoiam::speech::{Format, Output, Request, SpeechError, Spoken, Word};
 use hoiam::synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
 use hoiam::synthesizer::protocol::{
     self, FrameReader, FrameWriter, FromChild, FromParent, Hello, MAX_AUDIO_BYTES, SMALL_ARENAS,
@@ -52,14 +52,15 @@ fn scripted(script: &str, frames: &Path) -> Options {
 }
 
 fn request(voice: &str) -> Request {
-    Request {
-        text: "One two three.".to_owned(),
-        voice: format!("test/{voice}"),
+    text_by(&format!("test/{voice}"), "One two three.")
+}
+
+fn text_by(voice: &str, text: &str) -> Request {
+    let output = Output {
         format: Format::Wav,
-        bitrate_kbps: 64,
-        speed: 1.0,
-        pronunciations: Vec::new(),
-    }
+        ..Output::default()
+    };
+    Request::plain(text, voice, output)
 }
 
 /// Keeps everything.
@@ -162,6 +163,7 @@ fn spoken() -> FromChild {
         sample_rate_hz: 22_050,
         channels: 1,
         words: Vec::new(),
+        segments: Vec::new(),
         head: Vec::new(),
     })
 }
@@ -194,10 +196,7 @@ async fn requests_are_spoken_one_after_another_by_the_same_child() {
 }
 
 fn says(text: &str) -> Request {
-    Request {
-        text: text.to_owned(),
-        ..request("silence")
-    }
+    text_by("test/silence", text)
 }
 
 /// Has it spoken, and asserts that the answer is the one to this request.
@@ -206,7 +205,7 @@ async fn assert_says(synthesizer: &mut Synthesizer, request: &Request) {
     let spoken = synthesizer.speak(request, AMPLE, &mut heard, pending());
     let words = spoken.await.unwrap().words;
     let words: Vec<&str> = words.iter().map(|word| &*word.text).collect();
-    assert_eq!(words.join(" "), request.text);
+    assert_eq!(words.join(" "), request.segments[0].text);
 }
 
 #[tokio::test]
@@ -617,6 +616,7 @@ async fn what_a_child_must_not_say_is_a_crash() {
         char_start: 0,
         char_end: 0,
         sentence: 0,
+        segment: None,
     };
     let flood = (0..3).map(|_| (1, FromChild::Words(vec![word.clone(); 5])));
     assert_crashes("words", flood.collect(), all, "more words").await;
@@ -651,10 +651,7 @@ async fn audio_that_cannot_be_taken_is_told_and_the_child_lives_on() {
 #[tokio::test]
 async fn a_request_that_fits_in_no_frame_is_refused_and_the_child_lives_on() {
     let mut synthesizer = Synthesizer::new(real());
-    let long = Request {
-        text: "a".repeat(protocol::MAX_FRAME_BYTES),
-        ..request("silence")
-    };
+    let long = says(&"a".repeat(protocol::MAX_FRAME_BYTES));
     let failed = synthesizer
         .speak(&long, AMPLE, &mut Heard::default(), pending())
         .await;
@@ -666,10 +663,7 @@ async fn a_request_that_fits_in_no_frame_is_refused_and_the_child_lives_on() {
 #[tokio::test]
 async fn the_words_of_the_longest_text_arrive_whole() {
     let mut synthesizer = Synthesizer::new(real());
-    let long = Request {
-        text: "a ".repeat(50_000),
-        ..request("silence")
-    };
+    let long = says(&"a ".repeat(50_000));
     let spoken = synthesizer
         .speak(&long, AMPLE, &mut Heard::default(), pending())
         .await

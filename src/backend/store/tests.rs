@@ -10,22 +10,13 @@ use super::*;
 use crate::contract::Service;
 use crate::db::schema::{deliveries as delivery_rows, events};
 use crate::db::testing::{TestDb, block_on, found_by, found_by_tx, plan_lines};
-use crate::speech::Format;
 
 fn create(callback_url: Option<&str>, timeout_s: u32) -> Create {
     Create {
         text: "Xin chào.".into(),
-        voice: None,
-        language: None,
-        format: Format::Mp3,
-        bitrate_kbps: 64,
-        speed: 1.0,
-        pronunciations: Vec::new(),
         callback_url: callback_url.map(str::to_owned),
-        callback_check: None,
-        reference: None,
-        metadata: None,
         timeout_s,
+        ..Create::default()
     }
 }
 

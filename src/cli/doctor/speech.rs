@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Check;
 use crate::cli::speaker::{Speaker, not_started};
 use crate::config::Config;
-use crate::speech::{Format, Request};
+use crate::contract::Create;
 use crate::synthesizer::parent::Events;
 
 /// For a sentence of two words, which takes some milliseconds.
@@ -123,14 +123,11 @@ fn aliases(config: &Config, speaker: &Speaker) -> Vec<Check> {
 /// Has a default voice speak.
 async fn sentence(speaker: &mut Speaker, voice: &str) -> Check {
     let way_out = "correct tts.default_voices, or mend the engine; `hoiam voices` lists the voices";
-    let request = Request {
+    let create = Create {
         text: "Xin chào.".to_owned(),
-        voice: voice.to_owned(),
-        format: Format::Mp3,
-        bitrate_kbps: 64,
-        speed: 1.0,
-        pronunciations: Vec::new(),
+        ..Create::default()
     };
+    let request = create.to_speech(voice, "vi", &BTreeMap::new());
     let began = Instant::now();
     let spoken = speaker
         .synthesizer

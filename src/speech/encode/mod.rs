@@ -1,13 +1,13 @@
 //! PCM in, an audio file out, as it comes.
 
-use std::num::NonZeroU32;
-
+mod flac;
 mod info_tag;
+mod mp3;
+mod opus;
+mod tags;
+mod wav;
 
-use info_tag::Stream;
-use mp3lame_encoder::{FlushGap, MonoPcm, ffi};
-
-use super::{Format, Sink, SpeechError};
+use super::{Format, Output, Sink, SpeechError, Tags};
 
 /// Bit rates of MPEG-1 layer III in kbit/s (ISO/IEC 11172-3, table B.1).
 const MPEG_1: &[u32] = &[
@@ -21,11 +21,19 @@ const MPEG_2: &[u32] = &[8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 1
 /// MPEG-2.5, an extension with the table of MPEG-2; LAME goes up to 64.
 const MPEG_2_5: &[u32] = &[8, 16, 24, 32, 40, 48, 56, 64];
 
-/// What a RIFF WAVE file of PCM has before its samples, in bytes.
-const WAV_HEAD_BYTES: usize = 44;
+/// Bit rates of Opus for one channel in kbit/s (RFC 6716, section 2.1.1), those of
+/// MP3 among them.
+const OPUS: &[u32] = &[
+    8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 192, 224, 256,
+];
 
-/// Stands for the size of a WAV file until it is known.
-const UNKNOWN_BYTES: u64 = u32::MAX as u64;
+/// The sample rates that a file can have: those of MP3, which are all in use.
+pub const SAMPLE_RATES: &[u32] = &[
+    8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000,
+];
+
+/// The sample rates that Opus takes (RFC 6716, section 2.1.3).
+const OPUS_SAMPLE_RATES: &[u32] = &[8_000, 12_000, 16_000, 24_000, 48_000];
 
 /// The bit rates, in kbit/s, that an MP3 with this sample rate can have; none
 /// if there is no MP3 with this sample rate.
@@ -38,115 +46,122 @@ pub fn valid_bitrates(sample_rate_hz: u32) -> &'static [u32] {
     }
 }
 
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 5] = [Self::Mp3, Self::Wav, Self::Opus, Self::Flac, Self::Pcm];
+
+    /// Its name, which is also how the names of its files end.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mp3 => "mp3",
+            Self::Wav => "wav",
+            Self::Opus => "opus",
+            Self::Flac => "flac",
+            Self::Pcm => "pcm",
+        }
+    }
+
+    /// The format with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+
+    /// The type of its files, as HTTP names it. Bare samples have none that says
+    /// which they are.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Mp3 => "audio/mpeg",
+            Self::Wav => "audio/wav",
+            Self::Opus => "audio/ogg; codecs=opus",
+            Self::Flac => "audio/flac",
+            Self::Pcm => "application/octet-stream",
+        }
+    }
+
+    /// Whether what comes out is not the samples that went in.
+    pub fn is_lossy(self) -> bool {
+        !self.bitrates(48_000).is_empty()
+    }
+
+    /// The bit rates, in kbit/s, that it can have with this sample rate; none where
+    /// it has no bit rate to choose.
+    pub fn bitrates(self, sample_rate_hz: u32) -> &'static [u32] {
+        match self {
+            Self::Mp3 => valid_bitrates(sample_rate_hz),
+            Self::Opus => OPUS,
+            Self::Wav | Self::Flac | Self::Pcm => &[],
+        }
+    }
+
+    /// The sample rates that it can have.
+    pub fn sample_rates(self) -> &'static [u32] {
+        match self {
+            Self::Opus => OPUS_SAMPLE_RATES,
+            _ => SAMPLE_RATES,
+        }
+    }
+
+    /// The sample rate of a file of voices that have this one: the same, or the
+    /// next higher that the format can have.
+    pub fn sample_rate(self, voice_hz: u32) -> u32 {
+        match self {
+            Self::Mp3 | Self::Opus => {
+                let rates = self.sample_rates();
+                let next = rates.iter().find(|rate| **rate >= voice_hz);
+                next.or(rates.last()).copied().unwrap_or(voice_hz)
+            }
+            Self::Wav | Self::Flac | Self::Pcm => voice_hz,
+        }
+    }
+}
+
+/// One codec with its container.
+trait Codec {
+    /// Encodes the next samples and appends what is ready.
+    fn encode(&mut self, pcm: &[i16], out: &mut Vec<u8>) -> Result<(), SpeechError>;
+
+    /// Appends the last bytes and answers the file's real first bytes.
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<Vec<u8>, SpeechError>;
+}
+
 /// Encodes mono 16 bit PCM into one file, piece by piece.
 ///
-/// The first bytes of a file tell its length, so they can be written only at
+/// The first bytes of most files tell their length, so they can be written only at
 /// the end: [`Encoder::finish`] answers them, to replace as many bytes at
 /// offset 0. Until then the file can be played, but its length is unknown.
 pub struct Encoder {
-    codec: Codec,
+    codec: Box<dyn Codec>,
     /// Encoded and not yet with the sink; kept for its capacity.
     encoded: Vec<u8>,
 }
 
-enum Codec {
-    Mp3 {
-        lame: mp3lame_encoder::Encoder,
-        stream: Stream,
-        samples: u64,
-        /// Without the tag.
-        bytes: u64,
-    },
-    Wav {
-        sample_rate_hz: u32,
-        bytes: u64,
-    },
-}
-
 impl Encoder {
-    /// Starts a file. MP3 is of constant bit rate with LAME's default quality,
-    /// and keeps the sample rate. A bit rate that is not among
-    /// [`valid_bitrates`] is refused; WAV has none and takes any.
-    pub fn new(
-        format: Format,
-        sample_rate_hz: u32,
-        bitrate_kbps: u32,
-    ) -> Result<Self, SpeechError> {
-        let (codec, encoded) = match format {
-            Format::Mp3 => {
-                let lame = lame(sample_rate_hz, bitrate_kbps)?;
-                let stream = Stream::new(sample_rate_hz, bitrate_kbps);
-                let (samples, bytes) = (0, 0);
-                let codec = Codec::Mp3 {
-                    lame,
-                    stream,
-                    samples,
-                    bytes,
-                };
-                (codec, stream.placeholder())
-            }
-            Format::Wav => {
-                let bytes = 0;
-                let codec = Codec::Wav {
-                    sample_rate_hz,
-                    bytes,
-                };
-                (codec, wav_head(sample_rate_hz, UNKNOWN_BYTES).to_vec())
-            }
+    /// Starts a file of samples of this rate. A bit rate that is not among
+    /// [`Format::bitrates`] is refused; formats that have none take any.
+    pub fn new(output: &Output, sample_rate_hz: u32) -> Result<Self, SpeechError> {
+        let (kbps, tags) = (output.bitrate_kbps, &output.tags);
+        let mut encoded = Vec::new();
+        let out = &mut encoded;
+        let codec: Box<dyn Codec> = match output.format {
+            Format::Mp3 => Box::new(mp3::Mp3::begin(sample_rate_hz, kbps, tags, out)?),
+            Format::Wav => Box::new(wav::Wav::begin(sample_rate_hz, tags, out)),
+            Format::Opus => Box::new(opus::Opus::begin(sample_rate_hz, kbps, tags, out)?),
+            Format::Flac => Box::new(flac::Flac::begin(sample_rate_hz, tags, out)?),
+            Format::Pcm => Box::new(wav::Pcm),
         };
         Ok(Self { codec, encoded })
     }
 
     /// Encodes the next samples and sends what is ready to the sink.
     pub fn encode(&mut self, pcm: &[i16], sink: &mut dyn Sink) -> Result<(), SpeechError> {
-        match &mut self.codec {
-            Codec::Mp3 {
-                lame,
-                samples,
-                bytes,
-                ..
-            } => {
-                // The worst case, from lame.h.
-                self.encoded.reserve(pcm.len() * 5 / 4 + 7200);
-                let encoded = lame.encode_to_vec(MonoPcm(pcm), &mut self.encoded);
-                *bytes += encoded.map_err(encoder_failed)? as u64;
-                *samples += pcm.len() as u64;
-            }
-            Codec::Wav { bytes, .. } => {
-                let start = self.encoded.len();
-                self.encoded.resize(start + 2 * pcm.len(), 0);
-                let encoded = self.encoded[start..].chunks_exact_mut(2);
-                for (bytes, sample) in encoded.zip(pcm) {
-                    bytes.copy_from_slice(&sample.to_le_bytes());
-                }
-                *bytes += 2 * pcm.len() as u64;
-            }
-        }
+        self.codec.encode(pcm, &mut self.encoded)?;
         self.send(sink)
     }
 
     /// Sends the last bytes to the sink and answers the file's real first
     /// bytes.
     pub fn finish(mut self, sink: &mut dyn Sink) -> Result<Vec<u8>, SpeechError> {
-        let head = match &mut self.codec {
-            Codec::Mp3 {
-                lame,
-                stream,
-                samples,
-                bytes,
-            } => {
-                self.encoded.reserve(7200);
-                // The other flush, `FlushNoGap`, leaves the last samples
-                // behind.
-                let encoded = lame.flush_to_vec::<FlushGap>(&mut self.encoded);
-                *bytes += encoded.map_err(encoder_failed)? as u64;
-                stream.tag(*samples, *bytes)
-            }
-            Codec::Wav {
-                sample_rate_hz,
-                bytes,
-            } => wav_head(*sample_rate_hz, *bytes).to_vec(),
-        };
+        let head = self.codec.finish(&mut self.encoded)?;
         self.send(sink)?;
         Ok(head)
     }
@@ -160,83 +175,17 @@ impl Encoder {
     }
 }
 
-fn lame(sample_rate_hz: u32, bitrate_kbps: u32) -> Result<mp3lame_encoder::Encoder, SpeechError> {
-    if !valid_bitrates(sample_rate_hz).contains(&bitrate_kbps) {
-        return Err(encoder_failed(format!(
-            "MP3 at {sample_rate_hz} Hz cannot have {bitrate_kbps} kbit/s, only {:?}",
-            valid_bitrates(sample_rate_hz)
-        )));
-    }
-    let mut lame = mp3lame_encoder::Builder::new().ok_or_else(|| encoder_failed("no memory"))?;
-    lame.set_num_channels(1).map_err(encoder_failed)?;
-    lame.set_mode(mp3lame_encoder::Mode::Mono)
-        .map_err(encoder_failed)?;
-    lame.set_sample_rate(sample_rate_hz)
-        .map_err(encoder_failed)?;
-    // Else LAME resamples as it thinks best for the bit rate.
-    lame.set_output_sample_rate(NonZeroU32::new(sample_rate_hz))
-        .map_err(encoder_failed)?;
-    set_bitrate(&mut lame, bitrate_kbps)?;
-    // The tag is ours: see there why.
-    lame.set_to_write_vbr_tag(false).map_err(encoder_failed)?;
-    lame.build().map_err(encoder_failed)
-}
-
-/// The safe interface's enumeration of bit rates lacks 56 and 144.
-#[expect(
-    unsafe_code,
-    reason = "the safe interface cannot set every valid bit rate"
-)]
-fn set_bitrate(lame: &mut mp3lame_encoder::Builder, kbps: u32) -> Result<(), SpeechError> {
-    let kbps = i32::try_from(kbps).map_err(encoder_failed)?;
-    // SAFETY: the pointer is the builder's own, valid while it is borrowed,
-    // and setting the bit rate neither frees nor keeps it.
-    match unsafe { ffi::lame_set_brate(lame.as_ptr(), kbps) } {
-        0 => Ok(()),
-        code => Err(encoder_failed(format!("lame_set_brate: {code}"))),
-    }
-}
-
-fn encoder_failed(error: impl std::fmt::Display) -> SpeechError {
+fn failed(error: impl std::fmt::Display) -> SpeechError {
     SpeechError::EngineFailed {
-        detail: format!("the MP3 encoder: {error}"),
+        detail: format!("the encoder: {error}"),
     }
-}
-
-/// The head of a RIFF WAVE file of mono 16 bit PCM (Multimedia Programming
-/// Interface and Data Specifications 1.0, IBM and Microsoft 1991, chapter 3).
-/// Sizes that do not fit are the largest that do, which readers take for
-/// "to the end of the file".
-fn wav_head(sample_rate_hz: u32, data_bytes: u64) -> [u8; WAV_HEAD_BYTES] {
-    let fitting = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
-    let mut head = [0; WAV_HEAD_BYTES];
-    let mut at = 0;
-    let mut put = |bytes: &[u8]| {
-        head[at..at + bytes.len()].copy_from_slice(bytes);
-        at += bytes.len();
-    };
-    put(b"RIFF");
-    put(&fitting(data_bytes + 36).to_le_bytes());
-    put(b"WAVEfmt ");
-    put(&16_u32.to_le_bytes());
-    // PCM, one channel.
-    put(&1_u16.to_le_bytes());
-    put(&1_u16.to_le_bytes());
-    put(&sample_rate_hz.to_le_bytes());
-    put(&(2 * sample_rate_hz).to_le_bytes());
-    // Bytes a frame, bits a sample.
-    put(&2_u16.to_le_bytes());
-    put(&16_u16.to_le_bytes());
-    put(b"data");
-    put(&fitting(data_bytes).to_le_bytes());
-    head
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::tests::{Recorder, decode};
+    use super::super::tests::{Recorder, decode, output};
     use super::*;
 
     const RATES: [u32; 9] = [
@@ -245,7 +194,11 @@ mod tests {
 
     fn encoded(format: Format, rate: u32, kbps: u32, pieces: &[&[i16]]) -> Vec<u8> {
         let mut recorder = Recorder::default();
-        let mut encoder = Encoder::new(format, rate, kbps).unwrap();
+        let output = Output {
+            bitrate_kbps: kbps,
+            ..output(format)
+        };
+        let mut encoder = Encoder::new(&output, rate).unwrap();
         for piece in pieces {
             encoder.encode(piece, &mut recorder).unwrap();
         }
@@ -272,6 +225,15 @@ mod tests {
                 assert_eq!(decoded_rate, rate);
                 let off = samples.len().abs_diff(pcm.len()) * 1000 / rate as usize;
                 assert!(off <= 30, "{rate} Hz, {kbps} kbit/s: off by {off} ms");
+                let inner = rate as usize / 8..rate as usize * 3 / 8;
+                let power = |at: f32| (at * 32_768.0).powi(2);
+                let before: f32 = pcm[inner.clone()]
+                    .iter()
+                    .map(|at| f32::from(*at).powi(2))
+                    .sum();
+                let after: f32 = samples[inner].iter().copied().map(power).sum();
+                let louder = 10.0 * (after / before).log10();
+                assert!(louder.abs() < 0.2, "{rate} Hz, {kbps} kbit/s: {louder} dB");
             }
         }
     }
@@ -300,19 +262,24 @@ mod tests {
             (22_051, 64),
             (8_000, 128),
         ] {
-            let refused = Encoder::new(Format::Mp3, rate, kbps);
+            let output = Output {
+                bitrate_kbps: kbps,
+                ..output(Format::Mp3)
+            };
+            let refused = Encoder::new(&output, rate);
             assert!(matches!(refused, Err(SpeechError::EngineFailed { .. })));
         }
-        assert!(Encoder::new(Format::Wav, 22_051, 0).is_ok());
+        assert!(Encoder::new(&output(Format::Wav), 22_051).is_ok());
     }
 
     #[test]
     fn wav_says_its_real_sizes() {
         let file = encoded(Format::Wav, 22_050, 0, &[&[1, -2], &[3]]);
-        assert_eq!(file.len(), 44 + 6);
-        assert_eq!(file[4..8], 42_u32.to_le_bytes());
+        let bytes = u32::try_from(file.len()).unwrap() - 8;
+        assert_eq!(file[4..8], bytes.to_le_bytes());
         assert_eq!(file[40..44], 6_u32.to_le_bytes());
-        assert_eq!(file[44..], [1, 0, 0xFE, 0xFF, 3, 0]);
+        assert_eq!(file[44..50], [1, 0, 0xFE, 0xFF, 3, 0]);
+        assert_eq!(&file[50..54], b"LIST");
     }
 
     #[test]
@@ -326,12 +293,131 @@ mod tests {
                 true
             }
         }
-        let mut encoder = Encoder::new(Format::Wav, 22_050, 0).unwrap();
+        let mut encoder = Encoder::new(&output(Format::Wav), 22_050).unwrap();
         let detail = "disk full".to_owned();
         assert_eq!(
             encoder.encode(&[1], &mut Full),
             Err(SpeechError::Output { detail })
         );
+    }
+
+    /// What FFmpeg's and Xiph's decoders would make of an Ogg Opus file: its samples
+    /// at 48 kHz without what comes before the start and after the end.
+    #[expect(unsafe_code, reason = "libopus has the interface of C")]
+    fn decode_opus(file: &[u8]) -> Vec<i16> {
+        use unsafe_libopus::{opus_decode, opus_decoder_create, opus_decoder_destroy};
+        let mut packets = ogg::PacketReader::new(std::io::Cursor::new(file));
+        let head = packets.read_packet().unwrap().unwrap().data;
+        assert_eq!(&head[..8], b"OpusHead");
+        let pre_skip = usize::from(u16::from_le_bytes([head[10], head[11]]));
+        assert_eq!(
+            &packets.read_packet().unwrap().unwrap().data[..8],
+            b"OpusTags"
+        );
+        let mut code = 0;
+        let decoder = unsafe { opus_decoder_create(48_000, 1, &mut code) };
+        let (mut samples, mut end) = (Vec::new(), 0);
+        while let Some(packet) = packets.read_packet().unwrap() {
+            let mut part = vec![0_i16; 960];
+            let bytes = i32::try_from(packet.data.len()).unwrap();
+            let made = unsafe {
+                opus_decode(
+                    &mut *decoder,
+                    packet.data.as_ptr(),
+                    bytes,
+                    part.as_mut_ptr(),
+                    960,
+                    0,
+                )
+            };
+            assert_eq!(made, 960);
+            samples.append(&mut part);
+            end = packet.absgp_page();
+        }
+        unsafe { opus_decoder_destroy(decoder) };
+        samples.truncate(usize::try_from(end).unwrap());
+        samples.split_off(pre_skip)
+    }
+
+    #[test]
+    fn opus_keeps_length_and_sound_at_every_rate() {
+        for rate in OPUS_SAMPLE_RATES.iter().copied() {
+            let pcm = tone(rate, rate as usize / 3 + 7);
+            let samples = decode_opus(&encoded(
+                Format::Opus,
+                rate,
+                64,
+                &[&pcm[..500], &pcm[500..]],
+            ));
+            let expected = pcm.len() * 48_000 / rate as usize;
+            assert!(
+                samples.len().abs_diff(expected) <= 1,
+                "{rate}: {}",
+                samples.len()
+            );
+            // Where the tone goes through zero, so do the samples.
+            let loudest = samples[4800..9600].iter().max().unwrap();
+            assert!((6500..9500).contains(loudest), "{rate}: {loudest}");
+        }
+    }
+
+    #[test]
+    fn flac_keeps_every_sample() {
+        let pcm = tone(22_050, 10_000);
+        let file = encoded(Format::Flac, 22_050, 0, &[&pcm[..3000], &pcm[3000..]]);
+        let (rate, samples) = decode(file);
+        assert_eq!((rate, samples.len()), (22_050, pcm.len()));
+        for (decoded, sample) in samples.iter().zip(&pcm) {
+            assert_eq!((decoded * 32_768.0) as i16, *sample);
+        }
+    }
+
+    #[test]
+    fn pcm_is_samples_and_nothing_else() {
+        assert_eq!(
+            encoded(Format::Pcm, 22_050, 0, &[&[1, -2]]),
+            [1, 0, 0xFE, 0xFF]
+        );
+    }
+
+    #[test]
+    fn files_say_what_they_are() {
+        let tagged = Output {
+            tags: Tags {
+                title: Some("Chào buổi sáng".into()),
+                language: Some("vi".into()),
+            },
+            ..output(Format::Mp3)
+        };
+        for (format, title, language) in [
+            (Format::Mp3, "C\0h\0à\0o\0", "v\0i\0e\0"),
+            (Format::Wav, "INAM", "vie"),
+            (Format::Opus, "TITLE=Chào buổi sáng", "LANGUAGE=vi"),
+            (Format::Flac, "TITLE=Chào buổi sáng", "LANGUAGE=vi"),
+        ] {
+            let mut recorder = Recorder::default();
+            let rate = format.sample_rate(22_050);
+            let mut encoder = Encoder::new(
+                &Output {
+                    format,
+                    ..tagged.clone()
+                },
+                rate,
+            )
+            .unwrap();
+            encoder.encode(&tone(rate, 4000), &mut recorder).unwrap();
+            let head = encoder.finish(&mut recorder).unwrap();
+            let file = recorder.file(&head);
+            let has = |text: &str| {
+                // "à" in UTF-16 is its code point and a zero.
+                let wanted: Vec<u8> = match format {
+                    Format::Mp3 => text.chars().map(|c| c as u8).collect(),
+                    _ => text.into(),
+                };
+                file.windows(wanted.len()).any(|part| part == wanted)
+            };
+            assert!(has(title) && has(language), "{}", format.name());
+        }
     }
 
     proptest! {
@@ -348,6 +434,10 @@ mod tests {
             for (decoded, sample) in samples.iter().zip(&pcm) {
                 prop_assert_eq!((decoded * 32_768.0) as i16, *sample);
             }
+            let (_, samples) = decode(encoded(Format::Flac, 22_050, 0, &pieces));
+            prop_assert_eq!(samples.len(), pcm.len());
+            let samples = decode_opus(&encoded(Format::Opus, 24_000, 64, &pieces));
+            prop_assert_eq!(samples.len(), pcm.len() * 2);
             let (_, samples) = decode(encoded(Format::Mp3, 22_050, 64, &pieces));
             prop_assert!(samples.len().abs_diff(pcm.len()) <= 22_050 * 30 / 1000);
         }

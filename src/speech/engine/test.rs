@@ -109,6 +109,7 @@ fn voice(name: &str) -> Voice {
         sample_rate_hz: SAMPLE_RATE_HZ,
         licence: None,
         speakers: Vec::new(),
+        version: None,
     }
 }
 

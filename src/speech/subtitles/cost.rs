@@ -24,7 +24,7 @@ impl Break {
     /// What it costs to end a cue here.
     fn cue_cost(self) -> u64 {
         match self {
-            Self::Sentence => 0,
+            Self::Segment | Self::Sentence => 0,
             Self::Clause => 50,
             Self::Word => 1000,
             Self::Phrase => 2000,
@@ -35,7 +35,7 @@ impl Break {
     /// What it costs to end a line here. Balance decides among equals.
     pub(super) fn line_cost(self) -> u64 {
         match self {
-            Self::Sentence | Self::Clause => 0,
+            Self::Segment | Self::Sentence | Self::Clause => 0,
             Self::Word => 1,
             Self::Phrase => 2,
             Self::Glued => 3,

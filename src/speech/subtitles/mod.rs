@@ -147,7 +147,7 @@ impl Text {
         let (mut column, mut ends) = (0, 0);
         for piece in &pieces {
             sentence_ends.push(ends);
-            ends += usize::from(piece.after == Break::Sentence);
+            ends += usize::from(piece.after <= Break::Sentence);
             let start = column + usize::from(piece.spaced);
             column = start + piece.chars;
             columns.push(start..column);
@@ -182,6 +182,10 @@ impl Text {
     fn fits(&self, cut: Cut) -> bool {
         let is_word = |piece: &&Piece| piece.end_ms.is_some();
         if self.pieces[cut.clone()].iter().filter(is_word).count() > self.style.words {
+            return false;
+        }
+        let inner = &self.pieces[cut.start..cut.end - 1];
+        if inner.iter().any(|piece| piece.after == Break::Segment) {
             return false;
         }
         let in_one_line = self.width(cut.clone()) <= self.style.line_chars;

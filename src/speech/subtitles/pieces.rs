@@ -3,8 +3,8 @@
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::phrases;
-use crate::speech::Word;
 use crate::speech::text::is_blank;
+use crate::speech::{Word, source};
 
 /// A word with the punctuation that touches it, a single ideograph, or a line's
 /// length of something longer.
@@ -25,6 +25,8 @@ pub(super) struct Piece {
 /// What stands between two pieces, from the best place to break to the worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Break {
+    /// The end of a segment: what somebody else says is another cue.
+    Segment,
     /// The end of a sentence or of a line of the source.
     Sentence,
     /// Punctuation inside a sentence.
@@ -45,6 +47,7 @@ struct Place {
     end: usize,
     spaced: bool,
     new_line: bool,
+    new_segment: bool,
 }
 
 /// When something is heard.
@@ -82,7 +85,7 @@ pub(super) fn pieces(source: &str, words: &[Word], line_chars: usize, end_ms: u6
 fn places(source: &str, line_chars: usize) -> Vec<Place> {
     let mut places: Vec<Place> = Vec::new();
     let mut spaced = false;
-    let mut new_line = false;
+    let (mut new_line, mut new_segment) = (false, false);
     let mut at = 0;
     for grapheme in source.graphemes(true) {
         let chars = grapheme.chars().count();
@@ -96,6 +99,7 @@ fn places(source: &str, line_chars: usize) -> Vec<Place> {
             if is_blank(c) {
                 spaced = true;
                 new_line |= is_newline(c);
+                new_segment |= c == source::SEPARATOR;
                 joins = false;
             } else {
                 match places.last_mut() {
@@ -109,11 +113,13 @@ fn places(source: &str, line_chars: usize) -> Vec<Place> {
                         end: at + 1,
                         spaced,
                         new_line,
+                        new_segment,
                     }),
                 }
                 joins = true;
                 spaced = false;
                 new_line = false;
+                new_segment = false;
             }
             at += 1;
         }
@@ -190,6 +196,9 @@ fn break_after(
     let (Some(before), Some(after)) = (places.get(at), places.get(at + 1)) else {
         return Break::Sentence;
     };
+    if after.new_segment {
+        return Break::Segment;
+    }
     let leads = |at: usize| !is_heard(at) && leads_on(&places[at], at == 0);
     let follows = |at: usize| !is_heard(at) && !leads(at);
     let parted = after.spaced || may_part(&before.text, &after.text);
@@ -248,7 +257,10 @@ fn ends_clause(piece: &str) -> bool {
 }
 
 fn is_newline(c: char) -> bool {
-    matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
+    matches!(
+        c,
+        '\n' | '\r' | source::SEPARATOR | '\u{85}' | '\u{2028}' | '\u{2029}'
+    )
 }
 
 /// Kana and the unified ideographs of planes 0, 2 and 3.

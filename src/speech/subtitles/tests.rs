@@ -19,6 +19,7 @@ fn spoken(source: &str, word_ms: u64, pause_ms: u64) -> (Vec<Word>, u64) {
                 char_start: token.char_start as u32,
                 char_end: token.char_end as u32,
                 sentence: number,
+                segment: None,
             });
             now += word_ms;
         }
@@ -43,6 +44,14 @@ fn squeezed(text: &str) -> String {
     text.chars()
         .filter(|c| !c.is_whitespace() && !c.is_control())
         .collect()
+}
+
+#[test]
+fn what_somebody_else_says_is_another_cue() {
+    assert_eq!(
+        lines_of("Có.\u{1E}Ừ.\u{1E}— Không! Có."),
+        [vec!["Có."], vec!["Ừ."], vec!["— Không! Có."]]
+    );
 }
 
 #[test]
@@ -261,6 +270,7 @@ fn spoken_texts() -> impl Strategy<Value = (String, Vec<Word>, u64)> {
                 char_start: at + gap,
                 char_end: at + gap + chars,
                 sentence,
+                segment: None,
             });
             at += gap + chars;
             now += pause_ms + long_ms;

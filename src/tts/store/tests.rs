@@ -10,7 +10,6 @@ use super::*;
 use crate::contract::Service;
 use crate::db::schema::{deliveries as delivery_rows, events};
 use crate::db::testing::{TestDb, block_on, found_by, found_by_tx};
-use crate::speech::Format;
 
 const MAX_ATTEMPTS: i32 = 3;
 const HOLD_MS: i64 = 2000;
@@ -21,17 +20,9 @@ fn new(id: Uuid, callback_url: Option<&str>, check: CheckState, timeout_s: u32) 
         idempotency_key: None,
         request: Create {
             text: "Xin chào.".into(),
-            voice: None,
-            language: None,
-            format: Format::Mp3,
-            bitrate_kbps: 64,
-            speed: 1.0,
-            pronunciations: Vec::new(),
             callback_url: callback_url.map(str::to_owned),
-            callback_check: None,
-            reference: None,
-            metadata: None,
             timeout_s,
+            ..Create::default()
         }
         .into(),
         resolved_voice: "test/silence".into(),

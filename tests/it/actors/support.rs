@@ -302,16 +302,10 @@ pub fn create(voice: &str, callback_url: Option<&str>, timeout_s: u32) -> Create
     Create {
         text: "One two three.".into(),
         voice: Some(voice.into()),
-        language: None,
         format: Format::Wav,
-        bitrate_kbps: 64,
-        speed: 1.0,
-        pronunciations: Vec::new(),
         callback_url: callback_url.map(str::to_owned),
-        callback_check: None,
-        reference: None,
-        metadata: None,
         timeout_s,
+        ..Create::default()
     }
 }
 

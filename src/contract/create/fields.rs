@@ -1,0 +1,361 @@
+//! Reading the fields of a request one by one, noting what is wrong with each.
+
+use serde_json::{Map, Value};
+use unicode_normalization::UnicodeNormalization;
+
+use super::{
+    ALL_BITRATES, MAX_METADATA_BYTES, MAX_PAUSE_MS, MAX_SEGMENTS, MAX_TIMEOUT_S, Segment, nearest,
+};
+use crate::contract::problem::Faults;
+use crate::speech::pronunciations::{MAX_CHARACTERS, MAX_TERMS};
+use crate::speech::{Format, Pronunciation, loudness, source, text};
+
+/// Takes fields out of an object one by one and notes what is wrong.
+pub(super) struct Fields<'a> {
+    pub object: Map<String, Value>,
+    pub faults: &'a mut Faults,
+    /// Where the object stands in the body, as a JSON pointer.
+    pub place: String,
+}
+
+impl Fields<'_> {
+    /// Absent and null mean the same.
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.object.remove(name).filter(|value| !value.is_null())
+    }
+
+    fn fault(&mut self, name: &str, code: &'static str, detail: impl Into<String>) {
+        let pointer = format!("{}/{name}", self.place);
+        self.faults.add(pointer, code, detail);
+    }
+
+    fn wrong_type(&mut self, name: &str, expected: &str) {
+        self.fault(name, "wrong_type", format!("`{name}` must be {expected}."));
+    }
+
+    pub(super) fn string(&mut self, name: &str, max_characters: usize) -> Option<String> {
+        match self.take(name)? {
+            Value::String(text) if text.is_empty() => {
+                self.fault(
+                    name,
+                    "empty",
+                    format!("`{name}` must not be empty; leave it out."),
+                );
+                None
+            }
+            Value::String(text) if text.chars().count() > max_characters => {
+                self.fault(
+                    name,
+                    "too_long",
+                    format!("`{name}` may have at most {max_characters} characters."),
+                );
+                None
+            }
+            Value::String(text) => Some(text),
+            _ => {
+                self.wrong_type(name, "a string");
+                None
+            }
+        }
+    }
+
+    pub(super) fn boolean(&mut self, name: &str) -> Option<bool> {
+        match self.take(name)? {
+            Value::Bool(value) => Some(value),
+            _ => {
+                self.wrong_type(name, "true or false");
+                None
+            }
+        }
+    }
+
+    /// The text, or the segments that stand in its place.
+    pub(super) fn text_or_segments(&mut self, max_characters: usize) -> (String, Vec<Segment>) {
+        let Some(given) = self.take("segments") else {
+            return (self.text(max_characters), Vec::new());
+        };
+        if self.take("text").is_some() {
+            let detail = "`segments` stand in place of `text`; leave one of them out.";
+            self.fault("text", "text_and_segments", detail);
+        }
+        let Value::Array(given) = given else {
+            self.wrong_type("segments", "a list of objects with `text`");
+            return (String::new(), Vec::new());
+        };
+        if !(1..=MAX_SEGMENTS).contains(&given.len()) {
+            let detail = format!("`segments` must be 1 to {MAX_SEGMENTS}.");
+            self.fault("segments", "out_of_range", detail);
+            return (String::new(), Vec::new());
+        }
+        let read = given.into_iter().enumerate();
+        let segments: Vec<Segment> = read
+            .filter_map(|(at, one)| self.segment(at, one, max_characters))
+            .collect();
+        let characters: usize = segments.iter().map(|one| one.text.nfc().count()).sum();
+        if segments.len() > 1 && characters > max_characters {
+            let detail = format!(
+                "`segments` have {characters} characters; {max_characters} are allowed. Send them in parts."
+            );
+            self.fault("segments", "text_too_long", detail);
+        }
+        (String::new(), segments)
+    }
+
+    fn segment(&mut self, at: usize, given: Value, max_characters: usize) -> Option<Segment> {
+        let place = format!("{}/segments/{at}", self.place);
+        let Value::Object(object) = given else {
+            let detail = "It must be an object with `text`.";
+            self.faults.add(place, "wrong_type", detail);
+            return None;
+        };
+        let mut fields = Fields {
+            object,
+            faults: self.faults,
+            place,
+        };
+        let segment = Segment {
+            text: fields.text(max_characters),
+            voice: fields.string("voice", 128),
+            language: fields.language(),
+            speed: fields.speed(),
+            pause_after_ms: fields.pause(),
+        };
+        if segment.text.contains(source::SEPARATOR) {
+            let detail = "`text` of a segment must not have the control character U+001E.";
+            fields.fault("text", "invalid_character", detail);
+        }
+        let known = ["text", "voice", "language", "speed", "pause_after_ms"];
+        fields.refuse_the_rest(&known);
+        Some(segment)
+    }
+
+    fn pause(&mut self) -> Option<u32> {
+        let value = self.take("pause_after_ms")?;
+        let ms = value.as_u64().and_then(|ms| u32::try_from(ms).ok());
+        if let Some(ms @ 0..=MAX_PAUSE_MS) = ms {
+            return Some(ms);
+        }
+        let detail = format!("`pause_after_ms` must be a whole number from 0 to {MAX_PAUSE_MS}.");
+        self.fault("pause_after_ms", "out_of_range", detail);
+        None
+    }
+
+    fn text(&mut self, max_characters: usize) -> String {
+        match self.take("text") {
+            None => self.fault("text", "required", "`text` is required."),
+            Some(Value::String(text)) => {
+                let characters = text.nfc().count();
+                if characters > max_characters {
+                    self.fault("text",
+                        "text_too_long",
+                        format!("`text` has {characters} characters; {max_characters} are allowed. Send it in parts."),
+                    );
+                } else if !text::has_speech(&text) {
+                    self.fault(
+                        "text",
+                        "nothing_to_speak",
+                        "`text` has nothing in it that can be spoken: no letter and no digit.",
+                    );
+                }
+                return text;
+            }
+            Some(_) => self.wrong_type("text", "a string"),
+        }
+        String::new()
+    }
+
+    pub(super) fn language(&mut self) -> Option<String> {
+        let language = self.string("language", 35)?;
+        if is_language_tag(&language) {
+            return Some(language);
+        }
+        self.fault(
+            "language",
+            "invalid_language",
+            "`language` must be a BCP 47 tag such as `vi`, `en` or `en-GB`.",
+        );
+        None
+    }
+
+    pub(super) fn format(&mut self) -> Format {
+        let names = || Format::ALL.map(|format| format.name().to_owned());
+        match self.take("format") {
+            None => return Format::Mp3,
+            Some(Value::String(name)) => match Format::parse(&name) {
+                Some(format) => return format,
+                None => self.faults.suggest(
+                    format!("{}/format", self.place),
+                    "unknown_format",
+                    format!("`format` must be one of {}.", names().join(", ")),
+                    names().to_vec(),
+                ),
+            },
+            Some(_) => self.wrong_type("format", "a string"),
+        }
+        Format::Mp3
+    }
+
+    /// Whether it goes with the sample rate is seen once the voice is known.
+    pub(super) fn bitrate(&mut self) -> u32 {
+        const DEFAULT: u32 = 64;
+        let rates = ALL_BITRATES;
+        self.one_of("bitrate_kbps", rates, "invalid_bitrate")
+            .unwrap_or(DEFAULT)
+    }
+
+    pub(super) fn sample_rate(&mut self, format: Format) -> Option<u32> {
+        let rates = format.sample_rates();
+        self.one_of("sample_rate_hz", rates, "invalid_sample_rate")
+    }
+
+    fn one_of(&mut self, name: &str, allowed: &[u32], code: &'static str) -> Option<u32> {
+        let value = self.take(name)?;
+        let Some(number) = value.as_u64() else {
+            self.wrong_type(name, "a whole number");
+            return None;
+        };
+        let number = u32::try_from(number).ok();
+        let found = number.filter(|number| allowed.contains(number));
+        if found.is_none() {
+            let allowed: Vec<String> = allowed.iter().map(u32::to_string).collect();
+            let detail = format!("`{name}` must be one of {}.", allowed.join(", "));
+            self.fault(name, code, detail);
+        }
+        found
+    }
+
+    fn number(&mut self, name: &str) -> Option<f32> {
+        let value = self.take(name)?;
+        let number = value.as_f64();
+        if number.is_none() {
+            self.wrong_type(name, "a number");
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "none needs more digits")]
+        number.map(|number| number as f32)
+    }
+
+    pub(super) fn speed(&mut self) -> Option<f32> {
+        let speed = self.number("speed")?;
+        if !(0.5..=2.0).contains(&speed) {
+            let detail = "`speed` must be between 0.5 and 2.0.";
+            self.fault("speed", "out_of_range", detail);
+        }
+        Some(speed)
+    }
+
+    pub(super) fn loudness(&mut self) -> f32 {
+        let Some(lufs) = self.number("loudness_lufs") else {
+            return loudness::DEFAULT_LUFS;
+        };
+        if lufs != 0.0 && !loudness::LUFS.contains(&lufs) {
+            let (quietest, loudest) = (loudness::LUFS.start(), loudness::LUFS.end());
+            let detail = format!(
+                "`loudness_lufs` must be between {quietest} and {loudest}, or 0 for as loud as the voice is."
+            );
+            self.fault("loudness_lufs", "out_of_range", detail);
+        }
+        lufs
+    }
+
+    pub(super) fn pronunciations(&mut self) -> Vec<Pronunciation> {
+        const EXPECTED: &str = "a list of objects with `term` and `say`";
+        let given = match self.take("pronunciations") {
+            None => return Vec::new(),
+            Some(Value::Array(given)) => given,
+            Some(_) => {
+                self.wrong_type("pronunciations", EXPECTED);
+                return Vec::new();
+            }
+        };
+        if given.len() > MAX_TERMS {
+            let detail = format!("`pronunciations` may have at most {MAX_TERMS} terms.");
+            self.fault("pronunciations", "too_long", detail);
+            return Vec::new();
+        }
+        let read = given.into_iter().enumerate();
+        read.filter_map(|(at, one)| self.pronunciation(at, one))
+            .collect()
+    }
+
+    fn pronunciation(&mut self, at: usize, given: Value) -> Option<Pronunciation> {
+        let pointer = format!("/pronunciations/{at}");
+        let read: Pronunciation = match serde_json::from_value(given) {
+            Ok(read) => read,
+            Err(error) => {
+                let detail = format!("It must have `term` and `say`, both strings: {error}.");
+                self.faults.add(pointer, "wrong_type", detail);
+                return None;
+            }
+        };
+        for (name, text) in [("term", &read.term), ("say", &read.say)] {
+            if text.chars().count() > MAX_CHARACTERS || !text::has_speech(text) {
+                let detail = format!(
+                    "`{name}` must have 1 to {MAX_CHARACTERS} characters with a letter or a digit among them."
+                );
+                self.faults
+                    .add(format!("{pointer}/{name}"), "invalid_term", detail);
+            }
+        }
+        Some(read)
+    }
+
+    pub(super) fn metadata(&mut self) -> Option<Value> {
+        let value = self.take("metadata")?;
+        if !value.is_object() {
+            self.wrong_type("metadata", "an object");
+        } else if serde_json::to_vec(&value).map_or(true, |bytes| bytes.len() > MAX_METADATA_BYTES)
+        {
+            self.fault(
+                "metadata",
+                "too_long",
+                format!("`metadata` may have at most {MAX_METADATA_BYTES} bytes of JSON."),
+            );
+        }
+        Some(value)
+    }
+
+    pub(super) fn timeout(&mut self, default: u32) -> u32 {
+        let Some(value) = self.take("timeout_s") else {
+            return default;
+        };
+        let Some(seconds) = value.as_u64() else {
+            self.wrong_type("timeout_s", "a whole number of seconds");
+            return default;
+        };
+        if let Ok(seconds @ 1..=MAX_TIMEOUT_S) = u32::try_from(seconds) {
+            return seconds;
+        }
+        self.fault(
+            "timeout_s",
+            "out_of_range",
+            format!("`timeout_s` must be between 1 and {MAX_TIMEOUT_S}."),
+        );
+        default
+    }
+
+    pub(super) fn refuse_the_rest(&mut self, known: &[&str]) {
+        let unknown: Vec<String> = self.object.keys().cloned().collect();
+        for name in unknown {
+            let near = nearest(&name, known.iter().map(|known| (*known).to_owned()), 1);
+            let pointer = name.replace('~', "~0").replace('/', "~1");
+            self.faults.suggest(
+                format!("{}/{pointer}", self.place),
+                "unknown_field",
+                format!("There is no field `{name}`."),
+                near,
+            );
+        }
+    }
+}
+
+/// The shape of a BCP 47 tag: subtags of 1 to 8 letters and digits, the first
+/// of letters alone and at least two of them.
+fn is_language_tag(tag: &str) -> bool {
+    let mut subtags = tag.split('-');
+    let primary = subtags.next().unwrap_or_default();
+    (2..=8).contains(&primary.len())
+        && primary.bytes().all(|b| b.is_ascii_alphabetic())
+        && subtags.all(|subtag| {
+            (1..=8).contains(&subtag.len()) && subtag.bytes().all(|b| b.is_ascii_alphanumeric())
+        })
+}
