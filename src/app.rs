@@ -33,7 +33,7 @@ use crate::edge::health::{self, Health};
 use crate::edge::links::Links;
 use crate::edge::streams::Streams;
 use crate::edge::{metrics, problem, system};
-use crate::files::Files;
+use crate::files::{Cache, Files};
 use crate::outbound::client::{Client, Timeouts};
 use crate::outbound::guard::Policy;
 use crate::outbound::tls;
@@ -96,6 +96,7 @@ struct Started {
     shut: ShutReceivers,
     routes: Routes,
     checks: Vec<health::Check>,
+    cache: Option<Cache>,
 }
 
 /// What a process has beside its configuration. Tests bring their own.
@@ -343,6 +344,9 @@ async fn start_tts(
         common.clock.clone(),
     )
     .map_err(|error| failed("the TTS service's files")(&error))?;
+    let cache = Cache::new(&files, config.cache.max_bytes);
+    let loading = cache.clone();
+    actix_rt::spawn(async move { loading.load().await });
     let voices = Voices::new(
         config.tts.aliases.clone(),
         config.tts.default_voices.clone(),
@@ -396,6 +400,7 @@ async fn start_tts(
                 number,
                 db: db.clone(),
                 files: files.clone(),
+                cache: cache.clone(),
                 voices: voices.clone(),
                 progress: progress.clone(),
                 dispatcher: dispatcher.clone().recipient(),
@@ -414,13 +419,14 @@ async fn start_tts(
 
     tree.start(
         "tts.retention",
-        retention(config, &db, &files, tts::store::RETAINED),
+        retention(config, &db, &files, Some(&cache), tts::store::RETAINED),
     );
 
     let admission = admission(config, &db, &files);
     let state = TtsState {
         db: db.clone(),
         files,
+        cache: cache.clone(),
         view,
         voices: voices.clone(),
         checks,
@@ -446,6 +452,7 @@ async fn start_tts(
         shut,
         routes,
         checks: vec![engines_are_there(voices), can_keep(&admission)],
+        cache: Some(cache),
     })
 }
 
@@ -543,7 +550,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
 
     tree.start(
         "backend.retention",
-        retention(config, &db, &files, backend_service::store::RETAINED),
+        retention(config, &db, &files, None, backend_service::store::RETAINED),
     );
 
     let report_to = format!(
@@ -586,14 +593,22 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
         shut,
         routes,
         checks: vec![can_keep(&admission)],
+        cache: None,
     })
 }
 
-fn retention(config: &Config, db: &Db, files: &Files, subjects: Subjects) -> Retention {
+fn retention(
+    config: &Config,
+    db: &Db,
+    files: &Files,
+    cache: Option<&Cache>,
+    subjects: Subjects,
+) -> Retention {
     let ms = |seconds: u64| i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
     Retention::new(retention::Parts {
         db: db.clone(),
         files: files.clone(),
+        cache: cache.cloned(),
         subjects,
         files_ms: ms(config.retention.files_s),
         rows_ms: ms(config.retention.rows_s),
@@ -636,6 +651,7 @@ fn serve(
         board,
         dbs: services.iter().map(|service| service.db.clone()).collect(),
         children: Arc::new(move || stats_of(&children)),
+        cache: services.iter().find_map(|service| service.cache.clone()),
         shut: services
             .iter()
             .map(|service| (service.db.service(), service.shut.clone()))

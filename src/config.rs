@@ -123,6 +123,8 @@ pub struct Config {
     pub tts: Tts,
     /// How much may wait in the TTS service.
     pub queue: Queue,
+    /// The section `cache`.
+    pub cache: CacheSettings,
     /// Callbacks, of both services.
     pub callback: Callback,
     /// Links for people.
@@ -202,6 +204,13 @@ pub struct Queue {
     /// Jobs that may wait.
     pub max_jobs: u64,
     /// Bytes their requests may take.
+    pub max_bytes: u64,
+}
+
+/// The section `cache`.
+#[derive(Clone, Debug)]
+pub struct CacheSettings {
+    /// Bytes that may be kept to be used again.
     pub max_bytes: u64,
 }
 

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::clock::{Alarm, Millis};
 use crate::db::{Db, StoreError};
 use crate::fault;
-use crate::files::{FileError, Files};
+use crate::files::{Cache, FileError, Files};
 use crate::supervision::{Drain, spawn_unit};
 use store::{Stage, Subjects};
 
@@ -39,6 +39,8 @@ pub struct Parts {
     pub db: Db,
     /// Its files.
     pub files: Files,
+    /// What may be used again, in the TTS service.
+    pub cache: Option<Cache>,
     /// Its table.
     pub subjects: Subjects,
     /// `retention.files_s`, from the end of a task or speech.
@@ -326,10 +328,17 @@ impl Pass {
             db,
             files,
             subjects,
+            cache,
+            files_ms,
             ..
         } = &self.parts;
         let subjects = *subjects;
-        let before = SystemTime::from(db.clock().wall()) - SWEPT_AFTER;
+        let now = SystemTime::from(db.clock().wall());
+        if let Some(cache) = cache {
+            let kept = Duration::from_millis(u64::try_from(*files_ms).unwrap_or(0));
+            cache.expire(now - kept).await?;
+        }
+        let before = now - SWEPT_AFTER;
         let mut swept = 0;
         for folder in 0..=u8::MAX {
             let old = files.older_than(folder, before).await?;

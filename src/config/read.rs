@@ -10,8 +10,8 @@ use url::Url;
 use super::fault::{Fault, FaultKind};
 use super::settings::{Settings, Source, Value};
 use super::{
-    Backend, Callback, Config, Limits, Links, Queue, Retention, Role, Server, Tts, is_secret,
-    rules, values, without_secrets,
+    Backend, CacheSettings, Callback, Config, Limits, Links, Queue, Retention, Role, Server, Tts,
+    is_secret, rules, values, without_secrets,
 };
 
 const DEFAULT_PORT: u16 = 4640;
@@ -150,6 +150,7 @@ pub(super) fn read_config(reader: &mut Reader) -> Option<Config> {
     let backend = read_backend(reader, role.unwrap_or_default(), server.as_ref());
     let tts = read_tts(reader, data_dir.as_deref());
     let queue = read_queue(reader);
+    let cache = reader.one("cache.max_bytes", values::bytes(0..=1_000_000_000_000_000));
     let callback = read_callback(reader);
     let links = read_links(reader);
     let retention = read_retention(reader);
@@ -169,6 +170,7 @@ pub(super) fn read_config(reader: &mut Reader) -> Option<Config> {
         backend: backend?,
         tts: tts?,
         queue: queue?,
+        cache: CacheSettings { max_bytes: cache? },
         callback: callback?,
         links: links?,
         retention: retention?,

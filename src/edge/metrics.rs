@@ -66,6 +66,24 @@ pub async fn metrics(system: web::Data<System>) -> HttpResponse {
         "Deliveries that were made or given up since the process started.",
         ends(&Ends::OF_DELIVERIES),
     );
+    if let Some(cache) = &system.cache {
+        let (hits, misses) = cache.counts();
+        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let by_outcome = [("hit", hits), ("miss", misses)]
+            .map(|(outcome, count)| (format!("{{outcome=\"{outcome}\"}}"), whole(count)));
+        family(
+            "hoiam_cache_total",
+            "counter",
+            "Speeches that were made before, and that had to be made and kept.",
+            by_outcome.to_vec(),
+        );
+        family(
+            "hoiam_cache_bytes",
+            "gauge",
+            "Bytes that are kept to be used again.",
+            vec![(String::new(), whole(cache.bytes()))],
+        );
+    }
     let shut = system.shut.iter().map(|(service, shut)| {
         (
             format!("{{service=\"{service}\"}}"),

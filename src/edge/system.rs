@@ -10,6 +10,7 @@ use crate::clock::Millis;
 use crate::contract::{Service, rfc3339};
 use crate::db::Db;
 use crate::delivery::dispatcher::ShutReceivers;
+use crate::files::Cache;
 use crate::supervision::StatusBoard;
 use crate::synthesizer::stats::Stats;
 
@@ -26,6 +27,8 @@ pub struct System {
     pub dbs: Vec<Db>,
     /// The children of each worker, by the worker's name.
     pub children: std::sync::Arc<dyn Fn() -> BTreeMap<String, Stats> + Send + Sync>,
+    /// What the TTS service has made before, where it runs here.
+    pub cache: Option<Cache>,
     /// The receivers that do not answer each service's callbacks.
     pub shut: Vec<(Service, ShutReceivers)>,
 }

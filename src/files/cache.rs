@@ -53,7 +53,7 @@ struct Entry {
 
 impl Index {
     fn put(&mut self, key: CacheKey, bytes: u64) {
-        self.drop(&key);
+        self.remove(&key);
         self.uses += 1;
         self.by_use.insert(self.uses, key.clone());
         let used = self.uses;
@@ -61,7 +61,7 @@ impl Index {
         self.entries.insert(key, Entry { bytes, used });
     }
 
-    fn drop(&mut self, key: &str) {
+    fn remove(&mut self, key: &str) {
         if let Some(entry) = self.entries.remove(key) {
             self.by_use.remove(&entry.used);
             self.bytes -= entry.bytes;
@@ -76,7 +76,7 @@ impl Index {
                 break;
             };
             let key = key.clone();
-            self.drop(&key);
+            self.remove(&key);
             gone.push(key);
         }
         gone
@@ -201,7 +201,7 @@ impl Cache {
 
     /// Removes an entry, if it is there.
     pub async fn forget(&self, key: &str) {
-        self.index().drop(key);
+        self.index().remove(key);
         self.remove(vec![key.to_owned()]).await;
     }
 

@@ -29,7 +29,7 @@ use crate::trouble::Trouble;
 pub use cache::{Cache, CacheKey};
 pub use space::free_bytes;
 use spool::Place;
-pub use spool::{Spool, Stored};
+pub use spool::{Spool, Stored, hex};
 
 /// How long after a file could not be written it is tried with another.
 const PROBE_MS: Millis = 1000;

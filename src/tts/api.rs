@@ -28,7 +28,7 @@ use crate::edge::problem::Answer;
 use crate::edge::query::Query;
 use crate::edge::request;
 use crate::edge::streams::{Streams, until_ended};
-use crate::files::Files;
+use crate::files::{Cache, Files};
 use crate::outbound::guard::Policy;
 
 /// What the handlers work with.
@@ -38,6 +38,8 @@ pub struct TtsState {
     pub db: Db,
     /// The TTS service's files.
     pub files: Files,
+    /// What may be used again.
+    pub cache: Cache,
     /// Makes the answers.
     pub view: View,
     /// What is offered.
@@ -285,6 +287,10 @@ async fn erase(state: State, id: web::Path<String>) -> Result<HttpResponse, Answ
     let ended = request::commit(&state.db, move |tx| store::erase(tx, id), |_| ()).await?;
     let refused = |_: &store::Row| Problem::new(Code::NotEnded, "Cancel it first.");
     let row = request::done(ended, refused, "such speech")?;
+    // Who erases a speech wants its sound gone, and not only its name.
+    if let Some(key) = row.recording().and_then(|recording| recording.cache_key) {
+        state.cache.forget(&key).await;
+    }
     if let Some(file) = row.file
         && let Err(error) = state.files.remove(&file).await
     {

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod job;
+mod outcome;
 pub mod store;
 pub mod view;
 pub mod voices;

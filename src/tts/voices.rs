@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::contract::create::{Segment, segment_voice};
 use crate::contract::{Catalog, Create, Faults, SPEAKER, VoiceItem};
-use crate::speech::text;
+use crate::files::{CacheKey, hex};
+use crate::speech::{self, text};
 use crate::synthesizer::protocol::Hello;
 
 /// Shared by the workers, which learn the voices from their children, and
@@ -25,6 +27,8 @@ pub struct Voices {
 pub struct Offered {
     /// The voices; empty before the first child has started.
     pub catalog: Arc<Catalog>,
+    /// The version of each voice that has one.
+    versions: Arc<BTreeMap<String, String>>,
     /// Why no child can be started, while that is so.
     pub problem: Option<String>,
     /// Engines that are not there, with the way out.
@@ -57,12 +61,18 @@ impl Voices {
     pub fn offer(&self, hello: &Hello) {
         self.offered.send_if_modified(|offered| {
             let catalog = self.catalog(hello);
+            let versions = hello.voices.iter();
+            let versions: BTreeMap<String, String> = versions
+                .filter_map(|voice| Some((voice.id.clone(), voice.version.clone()?)))
+                .collect();
             let changed = *offered.catalog != catalog
+                || *offered.versions != versions
                 || offered.problem.is_some()
                 || offered.unavailable != hello.unavailable;
             if changed {
                 *offered = Offered {
                     catalog: Arc::new(catalog),
+                    versions: Arc::new(versions),
                     problem: None,
                     unavailable: hello.unavailable.clone(),
                 };
@@ -157,6 +167,21 @@ impl Voices {
             faults.suggest(pointer, "no_voice_for_language", detail, known);
         }
         voice
+    }
+
+    /// A name for what becomes of a request, which changes with everything that it
+    /// depends on. None where it is to be spoken every time.
+    #[must_use]
+    pub fn cache_key(&self, request: &speech::Request) -> Option<CacheKey> {
+        let versions = Arc::clone(&self.offered.borrow().versions);
+        let version = |segment: &speech::Segment| {
+            let voice = &segment.voice;
+            let whole = || versions.get(voice.rsplit_once(SPEAKER)?.0);
+            versions.get(voice).or_else(whole).cloned()
+        };
+        let versions: Option<Vec<String>> = request.segments.iter().map(version).collect();
+        let made_of = (env!("CARGO_PKG_VERSION"), versions?, request);
+        Some(hex(&Sha256::digest(serde_json::to_vec(&made_of).ok()?)))
     }
 
     /// `vi-VN` falls back to `vi`.

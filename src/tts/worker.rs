@@ -14,19 +14,20 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::store::{self, Claimed, Expired, Finished, Job, Row};
+use super::outcome::{Finish, Gathered, Outcome, failed};
+use super::store::{self, Claimed, Expired, Job, Row};
 use super::voices::Voices;
 use super::workers::Workers;
 use crate::clock::{Alarm, Millis};
-use crate::contract::{Audio, Failure, Progress, Recording};
+use crate::contract::Progress;
 use crate::db::{Db, StoreError};
 use crate::delivery::DeliveryOwed;
 use crate::fault;
-use crate::files::{Files, Spool, Stored};
+use crate::files::{Cache, CacheKey, Files, Spool};
 use crate::progress::ProgressBoard;
-use crate::speech::{self, SpeechError, Spoken};
+use crate::speech;
 use crate::supervision::{Drain, spawn_unit};
-use crate::synthesizer::parent::{Events, SpeakError, Synthesizer};
+use crate::synthesizer::parent::{Events, Synthesizer};
 use crate::synthesizer::stats::Monitor;
 
 /// Outcomes that may be on their way to disk while the child speaks on.
@@ -115,16 +116,26 @@ pub struct TtsWorker {
 struct Order {
     row: Row,
     request: speech::Request,
+    /// Under which name the result may be used again.
+    cache_key: Option<CacheKey>,
 }
 
 impl Order {
-    fn new(Job { row, text }: Job, settings: &Settings) -> Self {
+    fn new(Job { row, text }: Job, parts: &Parts) -> Self {
         // What another version has written and this one cannot read is spoken with
         // the defaults.
         let create = row.request().unwrap_or_default().with_source(text);
-        let configured = &settings.pronunciations;
+        let configured = &parts.settings.pronunciations;
         let request = create.to_speech(&row.resolved_voice, &row.language, configured);
-        Self { row, request }
+        let cache_key = match parts.cache.is_on() {
+            true => parts.voices.cache_key(&request),
+            false => None,
+        };
+        Self {
+            row,
+            request,
+            cache_key,
+        }
     }
 }
 
@@ -143,6 +154,8 @@ pub struct Parts {
     pub db: Db,
     /// The TTS service's files.
     pub files: Files,
+    /// What was made before.
+    pub cache: Cache,
     /// Told what the child offers.
     pub voices: Voices,
     /// Told how far a synthesis is.
@@ -276,8 +289,23 @@ impl TtsWorker {
         }
     }
 
+    /// Ends the jobs that need not be spoken, since the same was spoken before.
+    fn use_again(&mut self, ctx: &mut Context<Self>) {
+        let cache = &self.parts.cache;
+        let known = |order: &Order| order.cache_key.as_ref().is_some_and(|key| cache.has(key));
+        let (known, others): (Vec<_>, Vec<_>) = self.claimed.drain(..).partition(known);
+        self.claimed = others.into();
+        for Order { row, cache_key, .. } in known {
+            let Some(key) = cache_key else { continue };
+            let outcome = Outcome::Again(key);
+            self.finishing += 1;
+            self.finish(Finish { row, outcome }, self.life, ctx);
+        }
+    }
+
     /// Gives the child its next job.
     fn speak(&mut self, ctx: &mut Context<Self>) {
+        self.use_again(ctx);
         if !self.child_is_ready || self.claimed.is_empty() {
             return;
         }
@@ -556,9 +584,9 @@ impl Handler<Claims> for TtsWorker {
                 self.again |= jobs.len() == most;
                 let jobs = jobs.into_iter();
                 let wanted = jobs.filter(|job| !canceled.contains(&job.row.id.0));
-                let settings = &self.parts.settings;
+                let parts = &self.parts;
                 self.claimed
-                    .extend(wanted.map(|job| Order::new(job, settings)));
+                    .extend(wanted.map(|job| Order::new(job, parts)));
                 self.arm_expiry(ctx, next_deadline_at);
                 if expired > 0 {
                     let _ = self.parts.dispatcher.try_send(DeliveryOwed);
@@ -651,14 +679,15 @@ impl TtsWorker {
     /// Writes the file and commits the outcome while the child speaks on.
     fn finish(&self, finish: Finish, life: u32, ctx: &mut Context<Self>) {
         let (db, files) = (self.parts.db.clone(), self.parts.files.clone());
-        let progress = self.parts.progress.clone();
+        let (cache, progress) = (self.parts.cache.clone(), self.parts.progress.clone());
         let (worker, dispatcher) = (ctx.address(), self.parts.dispatcher.clone());
         let workers = self.parts.workers.clone();
         let max_attempts = self.parts.settings.max_attempts;
         actix_rt::spawn(async move {
             let id = finish.row.id.0;
             let queued_again = finish.outcome.may_queue_again();
-            let unit = spawn_unit(async move { finish.commit(&db, &files, max_attempts).await });
+            let unit =
+                spawn_unit(async move { finish.commit(&db, &files, &cache, max_attempts).await });
             if let Err(failure) = unit.await {
                 log::error!("an outcome could not be committed: {failure}");
             }
@@ -752,7 +781,11 @@ impl SpeakUnit {
     }
 
     async fn speak(&mut self, order: Order, canceled: oneshot::Receiver<()>) -> Finish {
-        let Order { row, request } = order;
+        let Order {
+            row,
+            request,
+            cache_key,
+        } = order;
         let characters = u32::try_from(row.characters).unwrap_or(0);
         let synthesis_limit = self.settings.synthesis_base
             + self
@@ -784,7 +817,8 @@ impl SpeakUnit {
                 spoken,
                 spool,
                 file,
-                audio_format: (request.output.format, request.output.bitrate_kbps),
+                output: request.output,
+                cache_key,
             })),
             (Ok(_), None) => Outcome::GiveBack {
                 reason: "the file store failed".into(),
@@ -793,51 +827,6 @@ impl SpeakUnit {
             (Err(error), _) => failed(error, remaining <= synthesis_limit),
         };
         Finish { row, outcome }
-    }
-}
-
-/// What an error of the child means for the job.
-fn failed(error: SpeakError, deadline_was_the_limit: bool) -> Outcome {
-    match error {
-        SpeakError::Engine(SpeechError::EngineUnavailable { detail }) => Outcome::GiveBack {
-            reason: detail,
-            wait: Some(Duration::from_secs(5)),
-        },
-        SpeakError::Engine(SpeechError::Output { detail }) => Outcome::GiveBack {
-            reason: detail,
-            wait: Some(Duration::from_secs(1)),
-        },
-        SpeakError::Engine(SpeechError::Canceled) | SpeakError::Canceled => Outcome::GiveBack {
-            reason: "canceled or drained".into(),
-            wait: None,
-        },
-        SpeakError::Engine(SpeechError::UnknownVoice { voice }) => {
-            Outcome::Failed(Failure::permanent(
-                "unknown_voice",
-                format!("No engine here has the voice `{voice}` any more."),
-            ))
-        }
-        SpeakError::Engine(SpeechError::EngineFailed { detail }) => {
-            Outcome::Failed(Failure::permanent("engine_failed", detail))
-        }
-        SpeakError::Crashed { how, .. } => Outcome::AttemptFailed(Failure::permanent(
-            "engine_crashed",
-            format!("The engine crashed on this text each time it was tried ({how})."),
-        )),
-        SpeakError::Overran { .. } if deadline_was_the_limit => {
-            Outcome::Failed(store::deadline_exceeded())
-        }
-        SpeakError::Overran { limit } => Outcome::AttemptFailed(Failure::transient(
-            "synthesis_timeout",
-            format!(
-                "The engine had not finished after {} s, each time it was tried.",
-                limit.as_secs()
-            ),
-        )),
-        SpeakError::NotStarted(error) => Outcome::GiveBack {
-            reason: error.to_string(),
-            wait: Some(error.retry_in),
-        },
     }
 }
 
@@ -873,135 +862,5 @@ impl Events for Gather {
                 },
             );
         }
-    }
-}
-
-/// What one claim came to, on its way to disk.
-struct Finish {
-    /// As claimed.
-    row: Row,
-    outcome: Outcome,
-}
-
-enum Outcome {
-    Spoken(Box<Gathered>),
-    Failed(Failure),
-    AttemptFailed(Failure),
-    GiveBack {
-        reason: String,
-        wait: Option<Duration>,
-    },
-}
-
-impl Outcome {
-    fn may_queue_again(&self) -> bool {
-        matches!(self, Self::AttemptFailed(_) | Self::GiveBack { .. })
-    }
-}
-
-/// A whole result that is not stored yet.
-struct Gathered {
-    spoken: Spoken,
-    spool: Spool,
-    file: String,
-    /// With the bit rate that was asked for.
-    audio_format: (speech::Format, u32),
-}
-
-impl Finish {
-    /// The unit that held this claim has panicked.
-    fn panicked(row: Row) -> Self {
-        let failure = Failure::transient(
-            "internal_error",
-            "The worker panicked on this text each time it was tried; it is logged.",
-        );
-        Self {
-            row,
-            outcome: Outcome::AttemptFailed(failure),
-        }
-    }
-
-    async fn commit(self, db: &Db, files: &Files, max_attempts: i32) {
-        let Self { row, outcome } = self;
-        let id = row.id.0;
-        let result = match outcome {
-            Outcome::Spoken(gathered) => gathered.commit(row, db, files).await,
-            Outcome::Failed(failure) => {
-                db.write_until_kept(move |tx| store::fail(tx, &row, &failure))
-                    .await
-            }
-            Outcome::AttemptFailed(failure) => {
-                db.write_until_kept(move |tx| {
-                    store::attempt_failed(tx, &row, &failure, max_attempts)
-                })
-                .await
-            }
-            Outcome::GiveBack { reason, .. } => {
-                db.write_until_kept(move |tx| store::give_back(tx, &row, &reason))
-                    .await
-            }
-        };
-        if let Err(error) = result {
-            log::error!("the outcome of {id} could not be committed: {error}");
-        }
-    }
-}
-
-impl Gathered {
-    /// Writes the file, then the commit that names it.
-    async fn commit(self, row: Row, db: &Db, files: &Files) -> Result<bool, StoreError> {
-        let Self {
-            mut spoken,
-            spool,
-            file,
-            audio_format,
-        } = self;
-        let head = std::mem::take(&mut spoken.head);
-        let stored = match spool.store(head).await {
-            Ok(stored) => stored,
-            Err(error) => {
-                log::error!("the audio of {} could not be kept: {error}", row.id.0);
-                return db
-                    .write_until_kept(move |tx| store::give_back(tx, &row, "the file store failed"))
-                    .await;
-            }
-        };
-        let finished = finished(&spoken, stored, file.clone(), audio_format);
-        let committed = db
-            .write_until_kept(move |tx| store::complete(tx, &row, &finished))
-            .await;
-        if committed == Ok(false) {
-            // Canceled or claimed anew meanwhile: nobody names it.
-            let _ = files.remove(&file).await;
-        }
-        committed
-    }
-}
-
-fn finished(
-    spoken: &Spoken,
-    stored: Stored,
-    file: String,
-    (format, bitrate_kbps): (speech::Format, u32),
-) -> Finished {
-    let audio = Audio {
-        url: String::new(),
-        format,
-        bitrate_kbps: format.is_lossy().then_some(bitrate_kbps),
-        sample_rate_hz: spoken.sample_rate_hz,
-        channels: spoken.channels,
-        duration_ms: spoken.duration_ms,
-        bytes: stored.bytes,
-        sha256: stored.sha256,
-        expires_at: None,
-    };
-    let recording = Recording {
-        audio,
-        segments: spoken.segments.clone(),
-    };
-    Finished {
-        file,
-        audio: serde_json::to_string(&recording).unwrap_or_default(),
-        words: serde_json::to_string(&spoken.words).unwrap_or_else(|_| "[]".into()),
     }
 }

@@ -161,7 +161,7 @@ fn what_cannot_be_spoken_is_refused_with_the_way_out_and_nothing_is_written() {
     assert_refused(&both, 1, "between 0.5 and 2.0");
     assert_refused(&both, 1, "`bitrate_kbps` must be one of");
     assert_refused(&say(&["Hi", "-o", "absent/a.mp3"]), 1, "absent/a.mp3");
-    assert_refused(&say(&["Hi", "-o", "a.ogg"]), 2, "--format");
+    assert_refused(&say(&["Hi", "-o", "a.mp4"]), 2, "--format");
     assert_refused(&say(&["Hi", "-o", "-", "--json"]), 2, "-o -");
     assert_refused(&say(&["Hi", "--set", "tts.wrokers=2"]), 2, "tts.wrokers");
     assert!(names_in(folder.path()).is_empty());

@@ -8,6 +8,7 @@
 )]
 
 mod actors;
+mod cache;
 mod callbacks;
 mod cancel;
 mod chain;
@@ -15,6 +16,7 @@ mod cli;
 mod crashes;
 mod day;
 mod deadlines;
+mod dialogue;
 mod disks;
 mod hand_over;
 mod isolation;

@@ -37,7 +37,10 @@ impl Espeak {
         let (voices, identifiers) = library_now
             .voices()
             .into_iter()
-            .map(|file| (voice(&file, sample_rate_hz), file.identifier))
+            .map(|file| {
+                let voice = voice(&file, sample_rate_hz, library_now.version());
+                (voice, file.identifier)
+            })
             .unzip();
         Ok(Self {
             library,
@@ -93,7 +96,7 @@ impl Engine for Espeak {
 
 /// A voice is named after its file, `aav/vi` → `espeak/vi`: the languages that
 /// files claim are not unique.
-fn voice(file: &VoiceFile, sample_rate_hz: u32) -> Voice {
+fn voice(file: &VoiceFile, sample_rate_hz: u32, version: &str) -> Voice {
     let name = file.identifier.rsplit('/').next().unwrap_or_default();
     let gender = match file.gender {
         1 => Some("male".into()),
@@ -109,6 +112,7 @@ fn voice(file: &VoiceFile, sample_rate_hz: u32) -> Voice {
         sample_rate_hz,
         licence: Some("GPL-3.0-or-later".into()),
         speakers: Vec::new(),
+        version: Some(version.to_owned()),
     }
 }
 

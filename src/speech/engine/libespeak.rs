@@ -48,6 +48,7 @@ pub(super) struct LibEspeak {
     synth: Synth,
     list_voices: unsafe extern "C" fn(*const RawVoice) -> *const *const RawVoice,
     text_to_phonemes: TextToPhonemes,
+    version: String,
     sample_rate_hz: u32,
     /// The voice and rate that are set.
     set: Option<(String, u32)>,
@@ -69,6 +70,7 @@ type Synth = unsafe extern "C" fn(
 type TextToPhonemes =
     unsafe extern "C" fn(*mut *const c_void, textmode: c_int, phonememode: c_int) -> *const c_char;
 
+type Info = unsafe extern "C" fn(*mut *const c_char) -> *const c_char;
 type Initialize = unsafe extern "C" fn(c_int, c_int, *const c_char, c_int) -> c_int;
 type SynthCallback = unsafe extern "C" fn(*mut c_short, c_int, *const RawEvent) -> c_int;
 type SetSynthCallback = unsafe extern "C" fn(SynthCallback);
@@ -151,6 +153,10 @@ impl LibEspeak {
                 synth: symbol(&library, "espeak_Synth").map_err(missing)?,
                 list_voices: symbol(&library, "espeak_ListVoices").map_err(missing)?,
                 text_to_phonemes: symbol(&library, "espeak_TextToPhonemes").map_err(missing)?,
+                version: {
+                    let info: Info = symbol(&library, "espeak_Info").map_err(missing)?;
+                    text(info(std::ptr::null_mut()))
+                },
                 sample_rate_hz: 0,
                 set: None,
                 _library: library,
@@ -178,6 +184,11 @@ impl LibEspeak {
                 )
             })?;
         Ok(library)
+    }
+
+    /// As the library says it: `1.51`.
+    pub(super) fn version(&self) -> &str {
+        &self.version
     }
 
     pub(super) fn sample_rate_hz(&self) -> u32 {

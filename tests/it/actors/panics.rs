@@ -36,6 +36,7 @@ async fn shown_restarts(world: &World, name: &str) -> Value {
         board: world.tree.status(),
         dbs: vec![world.db.clone()],
         children: std::sync::Arc::new(Default::default),
+        cache: None,
         shut: Vec::new(),
     });
     let app = App::new()

@@ -35,6 +35,7 @@ fn start(world: &mut World) -> Addr<Retention> {
     let parts = Parts {
         db: world.db.clone(),
         files: files(world),
+        cache: None,
         subjects: speeches::RETAINED,
         files_ms: FILES_MS,
         rows_ms: ROWS_MS,

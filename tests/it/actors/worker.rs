@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix::Addr;
 use diesel::connection::SimpleConnection;
 use hoiam::contract::Service;
-use hoiam::files::Files;
+use hoiam::files::{Cache, Files};
 use hoiam::progress::ProgressBoard;
 use hoiam::speech::engine;
 use hoiam::synthesizer::parent::{Options, Synthesizer};
@@ -35,15 +35,17 @@ pub fn settings() -> Settings {
 
 pub fn start_with(world: &mut World, settings: Settings) -> (Addr<TtsWorker>, Heard) {
     let (probe, heard) = Probe::start();
+    let files = Files::open(
+        &world.folder.path().join("files"),
+        Service::Tts,
+        world.db.clock().clone(),
+    )
+    .unwrap();
     let parts = Parts {
         number: 0,
         db: world.db.clone(),
-        files: Files::open(
-            &world.folder.path().join("files"),
-            Service::Tts,
-            world.db.clock().clone(),
-        )
-        .unwrap(),
+        cache: Cache::new(&files, 1_000_000),
+        files,
         voices: Voices::new([].into(), [].into()),
         progress: ProgressBoard::new(world.db.clone()),
         dispatcher: probe.recipient(),

@@ -3,7 +3,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
+use super::super::libespeak::{self, lock};
 use super::voice::VoiceConfig;
 
 /// What a model's file is called after the voice's name.
@@ -51,6 +53,20 @@ impl VoiceFiles {
         }
         let text = fs::read_to_string(&self.config).map_err(unreadable)?;
         VoiceConfig::parse(&text).map_err(|fault| format!("{shown}: {fault}"))
+    }
+
+    /// Changes with the files, and with what makes phonemes for them.
+    pub(super) fn version(&self) -> Option<String> {
+        let mut version = match libespeak::open() {
+            Ok(library) => lock(library).version().to_owned(),
+            Err(_) => "none".to_owned(),
+        };
+        for path in [&self.model, &self.config] {
+            let file = fs::metadata(path).ok()?;
+            let written = file.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+            version += &format!(" {} {}", file.len(), written.as_nanos());
+        }
+        Some(version)
     }
 
     /// What the model card beside the model says of the licence.

@@ -67,7 +67,10 @@ impl Piper {
             let id = format!("{NAME}/{}", files.name);
             match files.read() {
                 Ok(config) => {
-                    piper.voices.push(config.describe(id, files.licence()));
+                    piper.voices.push(Voice {
+                        version: files.version(),
+                        ..config.describe(id, files.licence())
+                    });
                     piper.installed.push(Installed {
                         model: files.model,
                         config,

@@ -167,6 +167,7 @@ impl VoiceConfig {
             sample_rate_hz: self.sample_rate_hz,
             licence,
             speakers: self.speaker_names(),
+            version: None,
         }
     }
 

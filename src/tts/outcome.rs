@@ -1,0 +1,260 @@
+//! What a claim came to, and how it gets to disk.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::store::{self, Finished, Row};
+use crate::contract::{Audio, Failure, Recording};
+use crate::db::{Db, StoreError};
+use crate::files::{Cache, CacheKey, Files, Spool, Stored};
+use crate::speech::{Output, SpeechError, Spoken};
+use crate::synthesizer::parent::SpeakError;
+
+/// What one claim came to, on its way to disk.
+pub(super) struct Finish {
+    /// As claimed.
+    pub row: Row,
+    pub outcome: Outcome,
+}
+
+pub(super) enum Outcome {
+    Spoken(Box<Gathered>),
+    /// It was made before, and kept under this name.
+    Again(CacheKey),
+    Failed(Failure),
+    AttemptFailed(Failure),
+    GiveBack {
+        reason: String,
+        wait: Option<Duration>,
+    },
+}
+
+impl Outcome {
+    pub(super) fn may_queue_again(&self) -> bool {
+        matches!(
+            self,
+            Self::AttemptFailed(_) | Self::GiveBack { .. } | Self::Again(_)
+        )
+    }
+}
+
+/// A whole result that is not stored yet.
+pub(super) struct Gathered {
+    pub spoken: Spoken,
+    pub spool: Spool,
+    pub file: String,
+    /// As asked for.
+    pub output: Output,
+    /// Under which name it may be used again.
+    pub cache_key: Option<CacheKey>,
+}
+
+/// What the cache keeps beside the audio.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    recording: Recording,
+    words: Box<RawValue>,
+}
+
+impl Finish {
+    /// The unit that held this claim has panicked.
+    pub(super) fn panicked(row: Row) -> Self {
+        let failure = Failure::transient(
+            "internal_error",
+            "The worker panicked on this text each time it was tried; it is logged.",
+        );
+        Self {
+            row,
+            outcome: Outcome::AttemptFailed(failure),
+        }
+    }
+
+    pub(super) async fn commit(self, db: &Db, files: &Files, cache: &Cache, max_attempts: i32) {
+        let Self { row, outcome } = self;
+        let id = row.id.0;
+        let result = match outcome {
+            Outcome::Spoken(gathered) => gathered.commit(row, db, files, cache).await,
+            Outcome::Again(key) => again(row, &key, db, files, cache).await,
+            Outcome::Failed(failure) => {
+                db.write_until_kept(move |tx| store::fail(tx, &row, &failure))
+                    .await
+            }
+            Outcome::AttemptFailed(failure) => {
+                db.write_until_kept(move |tx| {
+                    store::attempt_failed(tx, &row, &failure, max_attempts)
+                })
+                .await
+            }
+            Outcome::GiveBack { reason, .. } => {
+                db.write_until_kept(move |tx| store::give_back(tx, &row, &reason))
+                    .await
+            }
+        };
+        if let Err(error) = result {
+            log::error!("the outcome of {id} could not be committed: {error}");
+        }
+    }
+}
+
+impl Gathered {
+    /// Writes the file, then the commit that names it.
+    async fn commit(
+        self,
+        row: Row,
+        db: &Db,
+        files: &Files,
+        cache: &Cache,
+    ) -> Result<bool, StoreError> {
+        let Self {
+            mut spoken,
+            spool,
+            file,
+            output,
+            cache_key,
+        } = self;
+        let head = std::mem::take(&mut spoken.head);
+        let stored = match spool.store(head).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                log::error!("the audio of {} could not be kept: {error}", row.id.0);
+                return db
+                    .write_until_kept(move |tx| store::give_back(tx, &row, "the file store failed"))
+                    .await;
+            }
+        };
+        let recording = Recording {
+            audio: audio(&spoken, stored, &output),
+            segments: spoken.segments,
+            cached: false,
+            cache_key: cache_key.clone(),
+        };
+        let words = serde_json::to_string(&spoken.words).unwrap_or_else(|_| "[]".into());
+        let about = cache_key.as_ref().and_then(|_| {
+            let (recording, words) = (
+                recording.clone(),
+                RawValue::from_string(words.clone()).ok()?,
+            );
+            serde_json::to_string(&Kept { recording, words }).ok()
+        });
+        let completed = complete(row, file.clone(), &recording, words, db, files).await;
+        if let (Ok(true), Some(key), Some(about)) = (&completed, cache_key, about) {
+            cache.keep(&key, &file, about).await;
+        }
+        completed
+    }
+}
+
+/// Uses what was made before.
+async fn again(
+    row: Row,
+    key: &str,
+    db: &Db,
+    files: &Files,
+    cache: &Cache,
+) -> Result<bool, StoreError> {
+    let extension = row.request().unwrap_or_default().format.name();
+    let file = files.key(row.id.0, row.claim, extension);
+    let about = cache.take(key, &file).await;
+    let kept: Option<Kept> = about.and_then(|about| serde_json::from_str(&about).ok());
+    let Some(Kept { recording, words }) = kept else {
+        // It is spoken when it is claimed next.
+        cache.forget(key).await;
+        let _ = files.remove(&file).await;
+        let gone = "what was made before is gone";
+        return db
+            .write_until_kept(move |tx| store::give_back(tx, &row, gone))
+            .await;
+    };
+    let recording = Recording {
+        cached: true,
+        cache_key: Some(key.to_owned()),
+        ..recording
+    };
+    complete(row, file, &recording, words.get().to_owned(), db, files).await
+}
+
+/// The commit that names a file.
+async fn complete(
+    row: Row,
+    file: String,
+    recording: &Recording,
+    words: String,
+    db: &Db,
+    files: &Files,
+) -> Result<bool, StoreError> {
+    let finished = Finished {
+        file: file.clone(),
+        audio: serde_json::to_string(recording).unwrap_or_default(),
+        words,
+    };
+    let completed = db
+        .write_until_kept(move |tx| store::complete(tx, &row, &finished))
+        .await;
+    if completed == Ok(false) {
+        // Canceled or claimed anew meanwhile: nobody names it.
+        let _ = files.remove(&file).await;
+    }
+    completed
+}
+
+fn audio(spoken: &Spoken, stored: Stored, output: &Output) -> Audio {
+    let bitrate_kbps = output.bitrate_kbps;
+    Audio {
+        url: String::new(),
+        format: output.format,
+        bitrate_kbps: output.format.is_lossy().then_some(bitrate_kbps),
+        sample_rate_hz: spoken.sample_rate_hz,
+        channels: spoken.channels,
+        duration_ms: spoken.duration_ms,
+        bytes: stored.bytes,
+        sha256: stored.sha256,
+        expires_at: None,
+    }
+}
+
+/// What an error of the child means for the job.
+pub(super) fn failed(error: SpeakError, deadline_was_the_limit: bool) -> Outcome {
+    match error {
+        SpeakError::Engine(SpeechError::EngineUnavailable { detail }) => Outcome::GiveBack {
+            reason: detail,
+            wait: Some(Duration::from_secs(5)),
+        },
+        SpeakError::Engine(SpeechError::Output { detail }) => Outcome::GiveBack {
+            reason: detail,
+            wait: Some(Duration::from_secs(1)),
+        },
+        SpeakError::Engine(SpeechError::Canceled) | SpeakError::Canceled => Outcome::GiveBack {
+            reason: "canceled or drained".into(),
+            wait: None,
+        },
+        SpeakError::Engine(SpeechError::UnknownVoice { voice }) => {
+            Outcome::Failed(Failure::permanent(
+                "unknown_voice",
+                format!("No engine here has the voice `{voice}` any more."),
+            ))
+        }
+        SpeakError::Engine(SpeechError::EngineFailed { detail }) => {
+            Outcome::Failed(Failure::permanent("engine_failed", detail))
+        }
+        SpeakError::Crashed { how, .. } => Outcome::AttemptFailed(Failure::permanent(
+            "engine_crashed",
+            format!("The engine crashed on this text each time it was tried ({how})."),
+        )),
+        SpeakError::Overran { .. } if deadline_was_the_limit => {
+            Outcome::Failed(store::deadline_exceeded())
+        }
+        SpeakError::Overran { limit } => Outcome::AttemptFailed(Failure::transient(
+            "synthesis_timeout",
+            format!(
+                "The engine had not finished after {} s, each time it was tried.",
+                limit.as_secs()
+            ),
+        )),
+        SpeakError::NotStarted(error) => Outcome::GiveBack {
+            reason: error.to_string(),
+            wait: Some(error.retry_in),
+        },
+    }
+}

@@ -1,0 +1,183 @@
+//! What was spoken before is not spoken again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Service};
+
+/// A speech, once it has completed.
+fn spoken(client: &Client, body: &Value) -> Value {
+    let speech = client.post("/v1/speech", body).expect(202).json();
+    let path = path(&speech);
+    client.wait_for_status(&path, "completed")
+}
+
+fn path(speech: &Value) -> String {
+    format!("/v1/speech/{}", speech["id"].as_str().unwrap())
+}
+
+/// A number of `/metrics`.
+fn metric(client: &Client, name: &str) -> u64 {
+    let metrics = client.get("/metrics").expect(200);
+    let line = metrics
+        .text()
+        .lines()
+        .find_map(|line| line.strip_prefix(name));
+    line.unwrap().trim().parse().unwrap()
+}
+
+/// How many texts the children were given.
+fn texts(client: &Client) -> u64 {
+    metric(
+        client,
+        "hoiam_synthesizer_requests_total{actor=\"tts.worker.0\"}",
+    )
+}
+
+fn hits(client: &Client) -> u64 {
+    metric(client, "hoiam_cache_total{outcome=\"hit\"}")
+}
+
+/// The files of the cache.
+fn kept(service: &Service) -> Vec<PathBuf> {
+    let folders = fs::read_dir(service.folder().join("files/cache"));
+    let list = |folder: &Path| {
+        fs::read_dir(folder)
+            .unwrap()
+            .map(|file| file.unwrap().path())
+    };
+    let folders = folders.into_iter().flatten();
+    folders
+        .flat_map(|folder| list(&folder.unwrap().path()).collect::<Vec<_>>())
+        .collect()
+}
+
+#[test]
+fn the_same_request_costs_no_second_synthesis_also_after_a_restart() {
+    let mut service = Service::all().start();
+    let client = service.client();
+    let body = json!({"text": "Xin chào. Hôm nay trời đẹp.", "voice": "espeak/vi"});
+    let first = spoken(&client, &body);
+    assert_eq!(first["cached"], false);
+    let made = texts(&client);
+
+    let task = client.post("/v1/tasks", &body).expect(202).json();
+    let task = format!("/v1/tasks/{}", task["id"].as_str().unwrap());
+    let second = client.wait_for_status(&task, "completed");
+    assert_eq!(second["cached"], true);
+    assert_eq!(second["audio"]["sha256"], first["audio"]["sha256"]);
+    for file in ["audio.mp3", "words.json", "subtitles.srt"] {
+        let before = client.get(&format!("{}/{file}", path(&first))).expect(200);
+        let now = client.get(&format!("{task}/{file}")).expect(200);
+        assert!(before.body() == now.body(), "{file} differs");
+    }
+    assert_eq!((texts(&client), hits(&client)), (made, 1));
+
+    // Whatever changes the sound is another request.
+    for more in [
+        json!({"speed": 1.1}),
+        json!({"bitrate_kbps": 32}),
+        json!({"voice": "espeak/en"}),
+    ] {
+        let mut other = body.clone();
+        other
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        assert_eq!(spoken(&client, &other)["cached"], false, "{other}");
+    }
+
+    service.terminate();
+    service.start();
+    let client = service.client();
+    assert_eq!(spoken(&client, &body)["cached"], true);
+    assert_eq!((texts(&client), hits(&client)), (0, 1));
+}
+
+#[test]
+fn erasing_a_speech_takes_nothing_from_another_and_leaves_none_of_its_sound() {
+    let service = Service::all().start();
+    let client = service.client();
+    let body = json!({"text": "Một bí mật.", "voice": "espeak/vi"});
+    let (first, second) = (spoken(&client, &body), spoken(&client, &body));
+    assert_eq!(
+        (&first["cached"], &second["cached"]),
+        (&json!(false), &json!(true))
+    );
+    assert_eq!(kept(&service).len(), 2);
+
+    client.delete(&path(&first)).expect(204);
+    let audio = client
+        .get(&format!("{}/audio.mp3", path(&second)))
+        .expect(200);
+    assert_eq!(audio.body().len(), second["audio"]["bytes"]);
+    assert_eq!(kept(&service), Vec::<PathBuf>::new());
+    assert_eq!(spoken(&client, &body)["cached"], false);
+}
+
+#[test]
+fn an_entry_that_is_torn_is_made_anew() {
+    let service = Service::all().start();
+    let client = service.client();
+    let body = json!({"text": "Chào bạn.", "voice": "espeak/vi"});
+    spoken(&client, &body);
+    for damage in ["json", "audio"] {
+        for file in kept(&service) {
+            if file.extension().is_some_and(|end| end == damage) {
+                fs::remove_file(file).unwrap();
+            }
+        }
+        assert_eq!(
+            spoken(&client, &body)["cached"],
+            false,
+            "without its {damage}"
+        );
+        assert_eq!(spoken(&client, &body)["cached"], true);
+    }
+    for file in kept(&service) {
+        if file.extension().is_some_and(|end| end == "json") {
+            fs::write(file, "{\"recording\":").unwrap();
+        }
+    }
+    assert_eq!(spoken(&client, &body)["cached"], false);
+}
+
+#[test]
+fn the_cache_keeps_within_its_size_and_forgets_what_was_not_used_for_longest() {
+    let service = Service::all().set("cache.max_bytes", 50_000).start();
+    let client = service.client();
+    let body = |text: &str| json!({"text": text, "voice": "espeak/vi", "format": "wav"});
+    // About 20 kB each.
+    for text in ["Một.", "Hai.", "Ba.", "Bốn."] {
+        assert_eq!(spoken(&client, &body(text))["cached"], false);
+    }
+    assert!(metric(&client, "hoiam_cache_bytes") <= 50_000);
+    let bytes: u64 = kept(&service)
+        .iter()
+        .map(|file| file.metadata().unwrap().len())
+        .sum();
+    assert_eq!(bytes, metric(&client, "hoiam_cache_bytes"));
+    assert_eq!(spoken(&client, &body("Bốn."))["cached"], true);
+    assert_eq!(spoken(&client, &body("Một."))["cached"], false);
+}
+
+#[test]
+fn nothing_is_kept_of_test_voices_nor_by_a_cache_of_no_size() {
+    let service = Service::all().start();
+    let client = service.client();
+    let silence = json!({"text": "a", "voice": "test/silence"});
+    let dialogue = json!({"segments": [{"text": "a", "voice": "espeak/en"}, {"text": "a", "voice": "test/silence"}]});
+    for body in [&silence, &silence, &dialogue, &dialogue] {
+        assert_eq!(spoken(&client, body)["cached"], false);
+    }
+    assert_eq!(kept(&service), Vec::<PathBuf>::new());
+
+    let service = Service::all().set("cache.max_bytes", 0).start();
+    let client = service.client();
+    let body = json!({"text": "Chào bạn.", "voice": "espeak/vi"});
+    spoken(&client, &body);
+    assert_eq!(spoken(&client, &body)["cached"], false);
+    assert_eq!(kept(&service), Vec::<PathBuf>::new());
+}
