@@ -9,11 +9,11 @@ use super::rules::{self, ADDRESSES, Rule, Said, bare_address, group, roman, whol
 
 const NUMBER: &str =
     r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:[ \u{a0}\u{202f}]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?";
-/// Names of months; those that are other words too only with a capital.
-const MONTHS: &str = r"January|February|March|April|May|June|July|August|September|October|November|December|january|february|april|june|july|august|september|october|november|december|JANUARY|FEBRUARY|MARCH|APRIL|MAY|JUNE|JULY|AUGUST|SEPTEMBER|OCTOBER|NOVEMBER|DECEMBER|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|JAN|FEB|MAR|APR|JUN|JUL|AUG|SEPT?|OCT|NOV|DEC)\.?";
+/// What may be a month: `month_name` knows. To look for every name at every place
+/// takes much longer.
+const MONTH: &str = r"[A-Za-z]{3,9}\.?";
 const DAYS: &str = "Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun";
 const CURRENCY: &str = r"(?:US|AU|CA|HK|NZ|[ACS])?\$|[€£¥₹₫₩₽]";
-const CODE: &str = "USD|EUR|GBP|JPY|VND|INR|CAD|AUD|CHF|CNY|KRW|NZD|HKD|SGD";
 const SCALE: &str = "[ -](?:thousand|million|billion|trillion|lakh|crore)|bn|tn|mn|[kKmMbBT]";
 /// Words that begin sentences, and seldom names: a full stop before one, as at
 /// the end of a text, ends a sentence, even behind an abbreviation.
@@ -44,10 +44,9 @@ fn rule(pattern: &str, read: fn(&Captures<'_>) -> Option<Said>) -> Rule {
     units.sort_by_key(|sign| std::cmp::Reverse(sign.len()));
     let filled = pattern
         .replace("NUM", NUMBER)
-        .replace("MONTH", MONTHS)
+        .replace("MONTH", MONTH)
         .replace("DAY", DAYS)
         .replace("CUR", CURRENCY)
-        .replace("CODE", CODE)
         .replace("SCALE", SCALE)
         .replace("STARTS", STARTS)
         .replace("END", r#"["'”’)]*$"#)
@@ -302,11 +301,11 @@ fn dates() -> Vec<Rule> {
         rule(r"(Mon|Tues?|Wed|Thu(?:rs?)?|Fri)(\.)(~STARTS|END)?", |m| {
             ending(m, 1, 2, day_name(group(m, 1))?)
         }),
-        rule(r"(DAY)\.?(,?~(?:MONTH|\d))", |m| {
-            Some(vec![
-                (1, day_name(group(m, 1))?.to_owned()),
-                (2, String::new()),
-            ])
+        rule(r"(DAY)\.?(,?~(MONTH|\d))", |m| {
+            let next = group(m, 3);
+            let is_date = next.starts_with(|c: char| c.is_ascii_digit());
+            let said = vec![(1, day_name(group(m, 1))?.to_owned()), (2, String::new())];
+            (is_date || month_name(next).is_some()).then_some(said)
         }),
         // Years.
         rule(
@@ -487,10 +486,10 @@ fn prices() -> Vec<Rule> {
                 said
             })
         }),
-        rule(r"(NUM)(SCALE)?~?([€£¥₹₩₽]|CODE)", |m| {
+        rule(r"(NUM)(SCALE)?~?([€£¥₹₩₽]|[A-Z]{3})", |m| {
             whole(money(group(m, 3), group(m, 1), group(m, 2), false)?)
         }),
-        rule(r"(CODE)~(NUM)(SCALE)?", |m| {
+        rule(r"([A-Z]{3})~(NUM)(SCALE)?", |m| {
             whole(money(group(m, 1), group(m, 2), group(m, 3), false)?)
         }),
         rule(r"(NUM)¢", |m| {
@@ -632,45 +631,11 @@ fn names() -> Vec<Rule> {
                 number_of(&roman(group(m, 1))?.to_string())?
             ))
         }),
-        rule(r"(?:World~War|Super~Bowl)~([IVXLC]+)", |m| {
-            Some(vec![(1, number_of(&roman(group(m, 1))?.to_string())?)])
-        }),
-        // One letter is a numeral behind few words: `Part C`, `in part I saw`.
-        rule(
-            r"(?:Chapter|Part|Volume|Book|Act|Scene|Section|Phase|Type|Level|Episode|Stage|Grade|Class|Title|Article|Season|Round|Division)~([IVX])",
-            |m| Some(vec![(1, number_of(&roman(group(m, 1))?.to_string())?)]),
-        ),
-        rule(
-            r"(?:[Cc]hapter|[Pp]art|[Vv]ol(?:ume|\.)|[Bb]ook|[Aa]ct|[Ss]cene|[Ss]ection|[Pp]hase|[Tt]ype|[Ll]evel|[Ee]pisode|[Ss]tage|[Gg]rade|[Cc]lass|[Tt]itle|[Aa]rticle|[Ss]eason|[Rr]ound|[Aa]ppendix|[Dd]ivision|[Pp]salm)~([IVXLC]{2,}|V)",
-            |m| Some(vec![(1, number_of(&roman(group(m, 1))?.to_string())?)]),
-        ),
-        rule(r"([A-Z][a-z]+)~([IVX]{2,})", |m| {
-            let value = roman(group(m, 2))?.to_string();
-            // `Start IV fluids` and `The XX`.
-            const OTHERS: [&str; 10] = [
-                "The", "This", "That", "An", "By", "Via", "With", "Start", "Use", "Give",
-            ];
-            if OTHERS.contains(&group(m, 1)) {
-                return None;
-            }
-            let said = match RULERS.contains(&group(m, 1)) {
-                true => format!("the {}", ordinal(&value)?),
-                false => number_of(&value)?,
-            };
-            Some(vec![(2, said)])
-        }),
+        rule(r"([A-Za-z]{3,12}\.?)~([IVXLC]+)", numbered),
         // `I` is mostly someone who speaks.
-        rule(r"([A-Z][a-z]+)~(?:(V|X)|(I)(~of|['’]s|[,.;:)]|$))", |m| {
-            let numeral = if group(m, 2).is_empty() { 3 } else { 2 };
-            let value = roman(group(m, numeral))?.to_string();
-            let said = RULERS
-                .contains(&group(m, 1))
-                .then(|| ordinal(&value))
-                .flatten()?;
-            parts(
-                m,
-                vec![(numeral, format!("the {said}")), (4, String::new())],
-            )
+        rule(r"([A-Z][a-z]+)~(I)(~of|['’]s|[,.;:)]|$)", |m| {
+            let is_ruler = RULERS.contains(&group(m, 1));
+            is_ruler.then(|| vec![(2, "the first".to_owned()), (3, String::new())])
         }),
         rule(
             r"(?:King|Queen|Emperor|Pope|Tsar|Prince)~[A-Z][a-z]+~(I)",
@@ -732,13 +697,10 @@ fn names() -> Vec<Rule> {
             let said = abbreviation(group(m, 1))?.to_owned();
             Some(vec![(1, said), (2, String::new())])
         }),
-        rule(
-            r"((?:[Nn]os?|[Ff]igs?|[Vv]ol|[Cc]h|pp?|[Ss]ec|[Aa]rt|[Ee]xt|[Tt]el|[Ee]st|[Ee]p|[Pp]t|[Ll]v|[Ee]q|[Aa]pt|Ste)\.|§|Apt|Hwy|Ep|ep)~?(\d)",
-            |m| {
-                let said = abbreviation(group(m, 1))?.to_owned();
-                Some(vec![(1, said), (2, String::new())])
-            },
-        ),
+        rule(r"([A-Za-z]{1,4}\.|§|Apt|Hwy|Ep|ep)~?(\d)", |m| {
+            let said = abbreviation(group(m, 1))?.to_owned();
+            Some(vec![(1, said), (2, String::new())])
+        }),
         // Initials: an engine would pause at their dots.
         rule(
             r"([A-Z])\.~?([A-Z])\.(?:~?([A-Z])\.)?(~)(?:(STARTS)|[A-Z][a-z])",
@@ -1029,6 +991,41 @@ fn street(text: &str) -> Option<&'static str> {
     })
 }
 
+/// What has a number in Roman numerals.
+const NUMBERED: &[&str] = &[
+    "chapter", "part", "volume", "vol", "book", "act", "scene", "section", "phase", "type",
+    "level", "episode", "stage", "grade", "class", "title", "article", "season", "round",
+    "appendix", "division", "psalm", "war", "bowl",
+];
+
+/// Roman numerals: of rulers, of chapters and the like, of films and games.
+fn numbered(found: &Captures<'_>) -> Option<Said> {
+    let (name, numeral) = (group(found, 1).trim_end_matches('.'), group(found, 2));
+    let value = roman(numeral)?.to_string();
+    let is_capital = name.starts_with(char::is_uppercase);
+    let is_sure = match numeral {
+        // `in part I agree`, `Part C`.
+        "I" | "X" => is_capital,
+        "L" | "C" => false,
+        _ => true,
+    };
+    let is_other = [
+        "The", "This", "That", "By", "Via", "With", "Start", "Use", "Give",
+    ]
+    .contains(&name);
+    let is_longer = numeral.len() > 1 && !numeral.contains(['L', 'C']);
+    let said = if NUMBERED.contains(&name.to_lowercase().as_str()) {
+        is_sure.then(|| number_of(&value)).flatten()?
+    } else if RULERS.contains(&name) && numeral != "I" {
+        format!("the {}", ordinal(&value)?)
+    } else if is_capital && is_longer && !is_other {
+        number_of(&value)?
+    } else {
+        return None;
+    };
+    Some(vec![(2, said)])
+}
+
 /// Names of kings, queens and popes.
 const RULERS: &[&str] = &[
     "Louis",
@@ -1108,9 +1105,16 @@ const MONTH_NAMES: [&str; 12] = [
 ];
 
 fn month_name(text: &str) -> Option<&'static str> {
-    let short = text.get(..3)?;
-    let is_it = |name: &&&str| name[..3].eq_ignore_ascii_case(short);
-    MONTH_NAMES.iter().find(is_it).copied()
+    let text = text.trim_end_matches('.');
+    let is_capital = text.starts_with(char::is_uppercase);
+    let is_it = |name: &&&str| {
+        // Small `may` and `march` are other words.
+        let is_whole = name.eq_ignore_ascii_case(text);
+        let is_short = name[..3].eq_ignore_ascii_case(text) || text.eq_ignore_ascii_case("Sept");
+        (is_whole && (is_capital || !matches!(**name, "May" | "March"))) || (is_short && is_capital)
+    };
+    let is_near = |name: &&&str| is_it(name) && name[..3].eq_ignore_ascii_case(&text[..3]);
+    MONTH_NAMES.iter().find(is_near).copied()
 }
 
 fn day_name(text: &str) -> Option<&'static str> {
