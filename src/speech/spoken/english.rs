@@ -13,7 +13,7 @@ const NUMBER: &str =
 /// takes much longer.
 const MONTH: &str = r"[A-Za-z]{3,9}\.?";
 const DAYS: &str = "Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun";
-const CURRENCY: &str = r"(?:US|AU|CA|HK|NZ|[ACS])?\$|[€£¥₹₫₩₽]";
+const CURRENCY: &str = r"(?:US|AU|CA|HK|NZ|NT|MX|[ACRS])?\$|[€£¥₹₫₩₽]";
 const SCALE: &str = "[ -](?:thousand|million|billion|trillion|lakh|crore)|bn|tn|mn|[kKmMbBT]";
 /// Words that begin sentences, and seldom names: a full stop before one, as at
 /// the end of a text, ends a sentence, even behind an abbreviation.
@@ -50,7 +50,7 @@ fn rule(pattern: &str, read: fn(&Captures<'_>) -> Option<Said>) -> Rule {
         .replace("SCALE", SCALE)
         .replace("STARTS", STARTS)
         .replace("END", r#"["'”’)]*$"#)
-        .replace("UNIT", &units.join("|").replace("sq ", r"sq\.?~"))
+        .replace("UNIT", &units.join("|").replace(' ', r"\.?~"))
         .replace("ORD", "(?:st|nd|rd|th)")
         .replace("AMPM", r"([AaPp])(?:\.~?)?[Mm]\b")
         .replace('~', "[ \u{a0}]");
@@ -95,9 +95,10 @@ fn addresses() -> Vec<Rule> {
             r"(?:\+?1(?:~|[.-]))?(?:\(\d{3}\)~?|\d{3}[ .-])\d{3}(?:~|[.-])\d{4}",
             |m| whole(digits(group(m, 0))),
         ),
-        rule(r"\+\d{1,3}(?:[ .-]\(?\d{1,4}\)?){2,5}|\+\d{9,14}", |m| {
-            whole(digits(group(m, 0)))
-        }),
+        rule(
+            r"\+\d{1,3}(?:[ .-](?:\(\d{1,4}\)[ .-]?)?\d{1,4}){2,5}|\+\d{9,14}",
+            |m| whole(digits(group(m, 0))),
+        ),
         rule(r"0\d{2,4}~\d{3,4}~\d{3,4}", |m| whole(digits(group(m, 0)))),
         rule(r"\d{3}-\d{2}-\d{4}|\d+(?:-\d+){3,}", |m| {
             whole(digits(group(m, 0)))
@@ -120,7 +121,7 @@ fn addresses() -> Vec<Rule> {
             |m| Some(vec![(1, digits(group(m, 1)))]),
         ),
         rule(
-            r"(?:Apt\.?|Apartment|[Ff]lat|[Uu]nit|[Rr]oom|[Ss]uite|[Gg]ate|[Ss]eat)~(\d+)([A-Z])",
+            r"(?:Apt\.?|Apartment|[Ff]lat|[Uu]nit|[Rr]oom|[Ss]uite|[Gg]ate|[Ss]eat|[Ee]xit|[Pp]latform|[Tt]erminal)~(\d+)([A-Z])",
             |m| {
                 Some(vec![(
                     1,
@@ -155,6 +156,12 @@ fn addresses() -> Vec<Rule> {
         rule(r"(\d+)[kK](~)(?:run|race)", |m| {
             let said = format!("{} K", number_of(group(m, 1))?);
             Some(vec![(1, said), (2, String::new())])
+        }),
+        rule(r"Q([1-4])[-–]Q([1-4])", |m| {
+            Some(vec![
+                (0, format!("Q {} to", number_of(group(m, 1))?)),
+                (2, format!("Q {}", number_of(group(m, 2))?)),
+            ])
         }),
         rule(r"S(\d{1,2})E(\d{1,2})", |m| {
             Some(vec![
@@ -202,7 +209,7 @@ fn dates() -> Vec<Rule> {
             whole(date(group(m, 2), group(m, 1), Some(group(m, 3)))?)
         }),
         rule(
-            r"(?:[Oo]n|[Uu]ntil|[Tt]ill|[Dd]ue|[Ss]ince)~(\d{1,2})/(\d{1,2})(~of)?",
+            r"(?:[Oo]n|[Uu]ntil|[Tt]ill|[Dd]ue|[Ss]ince|(?:DAY)\.?,?)~(\d{1,2})/(\d{1,2})(~of)?",
             |m| {
                 let said = date(group(m, 1), group(m, 2), None)?;
                 group(m, 3).is_empty().then(|| vec![(1, said)])
@@ -271,12 +278,6 @@ fn dates() -> Vec<Rule> {
                 ],
             )
         }),
-        rule(r"(MONTH)~(\d{4})", |m| {
-            Some(vec![
-                (1, month_name(group(m, 1))?.to_owned()),
-                (2, year(group(m, 2))?),
-            ])
-        }),
         rule(r"(MONTH)[-–](MONTH)(~\d{4})?", |m| {
             let until = match group(m, 3).trim() {
                 "" => month_name(group(m, 2))?.to_owned(),
@@ -285,6 +286,12 @@ fn dates() -> Vec<Rule> {
             Some(vec![
                 (1, format!("{} to", month_name(group(m, 1))?)),
                 (2, until),
+            ])
+        }),
+        rule(r"(MONTH)~(\d{4})", |m| {
+            Some(vec![
+                (1, month_name(group(m, 1))?.to_owned()),
+                (2, year(group(m, 2))?),
             ])
         }),
         rule(
@@ -426,6 +433,9 @@ fn times() -> Vec<Rule> {
                 Some(vec![(1, format!("{from} to")), (4, group(m, 4).to_owned())])
             },
         ),
+        rule(r"(noon|midnight)~?[-–]~?(\d)", |m| {
+            Some(vec![(1, format!("{} to", group(m, 1))), (2, String::new())])
+        }),
         // With a point too, as in Britain, but only before a half.
         rule(r"(\d{1,2})[:.](\d{2})~?AMPM(\.)?(~STARTS|END)?", |m| {
             let said = time(group(m, 1), group(m, 2), group(m, 3))?;
@@ -451,12 +461,22 @@ fn prices() -> Vec<Rule> {
             let amount = group(m, 2).replace('.', "").replace(',', ".");
             whole(money(group(m, 1), &amount, "", false)?)
         }),
-        rule(r"(₫~?)?(\d{1,3}(?:[.,]\d{3})+)~?(₫|đ|VND)?", |m| {
-            if group(m, 1).is_empty() && group(m, 3).is_empty() {
-                return None;
-            }
-            whole(money("₫", &group(m, 2).replace(['.', ','], ""), "", false)?)
-        }),
+        rule(
+            r"([₫€]~?)?(\d{1,3}(?:[.,]\d{3})+)~?(₫|đ|VND|€)?",
+            |m| {
+                let sign = match format!("{}{}", group(m, 1), group(m, 3)).trim() {
+                    "" => return None,
+                    "€" => "€",
+                    _ => "₫",
+                };
+                whole(money(
+                    sign,
+                    &group(m, 2).replace(['.', ','], ""),
+                    "",
+                    false,
+                )?)
+            },
+        ),
         rule(
             r"(CUR)~?(NUM)(SCALE)?~?[-–]~?(?:CUR)?(NUM)(SCALE)?",
             |m| {
@@ -553,6 +573,18 @@ fn measures() -> Vec<Rule> {
             };
             whole(format!("{} degrees {side}", number_of(group(m, 1))?))
         }),
+        rule(
+            r"(\d+~?)?(?:[½⅓⅔¼¾⅛⅜⅝⅞]|[1-9]/\d{1,2})~(UNIT|in\.)",
+            |m| {
+                let is_part = group(m, 1).is_empty();
+                let name = match group(m, 2) {
+                    "in." if is_part => "inch".to_owned(),
+                    "in." => "inches".to_owned(),
+                    unit => measure(unit, is_part)?,
+                };
+                Some(vec![(2, name)])
+            },
+        ),
         // Measures and per cent.
         rule(r"(NUM)(?:~?(UNIT))?~?[-–]~?(NUM)([ -])?(UNIT)", |m| {
             let first = group(m, 2);
@@ -590,8 +622,27 @@ fn measures() -> Vec<Rule> {
                 Some(vec![(1, format!("per {name}"))])
             },
         ),
+        rule(r"(NUM)(~?[-−–x×*÷]~?|~/~)(NUM)(~?=)", |m| {
+            let sign = match group(m, 2).trim() {
+                "x" | "×" | "*" => "times",
+                "/" | "÷" => "divided by",
+                _ => "minus",
+            };
+            Some(vec![
+                (1, format!("{} {sign}", number_of(group(m, 1))?)),
+                (3, number_of(group(m, 3))?),
+                (4, String::new()),
+            ])
+        }),
+        rule(r"\d+~?(?:ft|in|m|cm|mm|km)~([x×])~(\d)", |_| {
+            Some(vec![(1, "by".to_owned()), (2, String::new())])
+        }),
         // How wide and high something is; screens are read in pairs of digits.
         rule(r"(NUM)(~?[x×]~?)(NUM)(?:~?[x×]~?(NUM))?", |m| {
+            // `0x1F` is another kind of number.
+            if group(m, 1) == "0" {
+                return None;
+            }
             if group(m, 2).trim() != group(m, 2) && group(m, 2).contains('×') {
                 return None;
             }
@@ -776,6 +827,9 @@ fn numbers() -> Vec<Rule> {
             )
             .filter(|_| is_score)
         }),
+        rule(r"(\d+)/(\d+)ORD", |m| {
+            whole(fraction(group(m, 1), group(m, 2), true)?)
+        }),
         rule(r"(\d{1,3})/(\d{1,4})", |m| {
             let (first, second) = (group(m, 1), group(m, 2));
             let is_day = second.parse::<u32>().ok()? > 12;
@@ -786,24 +840,20 @@ fn numbers() -> Vec<Rule> {
             })
         }),
         // What is calculated.
-        rule(r"(NUM)~?[-−–]~?(NUM)(~?=)", |m| {
-            Some(vec![
-                (1, format!("{} minus", number_of(group(m, 1))?)),
-                (2, number_of(group(m, 2))?),
-                (3, String::new()),
-            ])
-        }),
         rule(r"(NUM)~?\*~?(NUM)", |m| {
             Some(vec![
                 (1, format!("{} times", number_of(group(m, 1))?)),
                 (2, number_of(group(m, 2))?),
             ])
         }),
-        rule(r"(NUM)\^(\d+)", |m| {
-            Some(vec![
-                (1, format!("{} to the power of", number_of(group(m, 1))?)),
-                (2, number_of(group(m, 2))?),
-            ])
+        rule(r"(NUM|[a-z])\^(\d+)", |m| {
+            let power = match group(m, 2) {
+                "2" => "squared".to_owned(),
+                "3" => "cubed".to_owned(),
+                power => format!("to the power of {}", number_of(power)?),
+            };
+            let base = number_of(group(m, 1)).unwrap_or(group(m, 1).to_owned());
+            Some(vec![(1, format!("{base} {power}"))])
         }),
         rule(r"(NUM)[eE]([+-])?(\d+)", |m| {
             let sign = if group(m, 2) == "-" { "minus " } else { "" };
@@ -813,7 +863,7 @@ fn numbers() -> Vec<Rule> {
                 number_of(group(m, 3))?
             ))
         }),
-        rule(r"(\d+|[a-z])([²³])", |m| {
+        rule(r"(\d+|[a-z]+)([²³])", |m| {
             let power = if group(m, 2) == "²" {
                 "squared"
             } else {
@@ -832,7 +882,7 @@ fn numbers() -> Vec<Rule> {
             };
             Some(vec![(1, said.to_owned()), (2, String::new())])
         }),
-        rule(r"([<>])(\d)", |m| {
+        rule(r"([<>])([$€£]?\d)", |m| {
             let said = if group(m, 1) == ">" {
                 "more than"
             } else {
@@ -840,7 +890,7 @@ fn numbers() -> Vec<Rule> {
             };
             Some(vec![(1, said.to_owned()), (2, String::new())])
         }),
-        rule(r"\x7E~?(\d)", |_| {
+        rule(r"\x7E~?([$€£]?\d)", |_| {
             Some(vec![(0, "about".to_owned()), (1, String::new())])
         }),
         rule(r"(\d{1,3})-(\d{1,3})-(\d{1,3})", |m| {
@@ -933,6 +983,7 @@ const ABBREVIATIONS: &[(&str, &str)] = &[
     ("apt", "apartment"),
     ("ste", "suite"),
     ("hwy", "highway"),
+    ("rte", "route"),
     // References.
     ("no", "number"),
     ("nos", "numbers"),
@@ -1250,6 +1301,9 @@ fn currency(sign: &str) -> Option<(&'static str, &'static str)> {
         "HK$" | "HKD" => ("Hong Kong dollar", "Hong Kong dollars"),
         "NZ$" | "NZD" => ("New Zealand dollar", "New Zealand dollars"),
         "S$" | "SGD" => ("Singapore dollar", "Singapore dollars"),
+        "NT$" => ("New Taiwan dollar", "New Taiwan dollars"),
+        "MX$" => ("Mexican peso", "Mexican pesos"),
+        "R$" => ("real", "reais"),
         "€" | "EUR" => ("euro", "euros"),
         "£" | "GBP" => ("pound", "pounds"),
         "¥" | "JPY" => ("yen", "yen"),
@@ -1323,6 +1377,10 @@ const UNITS: &[(&str, &str, &str)] = &[
     ("sq m", "square meter", "square meters"),
     ("sq km", "square kilometer", "square kilometers"),
     ("ft²", "square foot", "square feet"),
+    ("m2", "square meter", "square meters"),
+    ("km2", "square kilometer", "square kilometers"),
+    ("m3", "cubic meter", "cubic meters"),
+    ("km/hr", "kilometer per hour", "kilometers per hour"),
     ("°C", "degree Celsius", "degrees Celsius"),
     ("ºC", "degree Celsius", "degrees Celsius"),
     ("°F", "degree Fahrenheit", "degrees Fahrenheit"),
@@ -1353,6 +1411,8 @@ const UNITS: &[(&str, &str, &str)] = &[
     ("m", "meter", "meters"),
     ("cm", "centimeter", "centimeters"),
     ("mm", "millimeter", "millimeters"),
+    ("µm", "micrometer", "micrometers"),
+    ("μm", "micrometer", "micrometers"),
     ("nm", "nanometer", "nanometers"),
     ("ft", "foot", "feet"),
     ("yd", "yard", "yards"),
@@ -1361,6 +1421,8 @@ const UNITS: &[(&str, &str, &str)] = &[
     ("kg", "kilogram", "kilograms"),
     ("kgs", "kilogram", "kilograms"),
     ("g", "gram", "grams"),
+    ("µg", "microgram", "micrograms"),
+    ("μg", "microgram", "micrograms"),
     ("mg", "milligram", "milligrams"),
     ("oz", "ounce", "ounces"),
     ("lb", "pound", "pounds"),
@@ -1372,6 +1434,8 @@ const UNITS: &[(&str, &str, &str)] = &[
     ("gal", "gallon", "gallons"),
     ("tbsp", "tablespoon", "tablespoons"),
     ("tsp", "teaspoon", "teaspoons"),
+    ("qt", "quart", "quarts"),
+    ("fl oz", "fluid ounce", "fluid ounces"),
     ("kcal", "kilocalorie", "kilocalories"),
     ("cal", "calorie", "calories"),
     ("kHz", "kilohertz", "kilohertz"),
@@ -1386,6 +1450,9 @@ const UNITS: &[(&str, &str, &str)] = &[
     ("W", "watt", "watts"),
     ("V", "volt", "volts"),
     ("mAh", "milliamp hour", "milliamp hours"),
+    ("mA", "milliamp", "milliamps"),
+    ("kPa", "kilopascal", "kilopascals"),
+    ("kΩ", "kilohm", "kilohms"),
     ("hp", "horsepower", "horsepower"),
     ("ms", "millisecond", "milliseconds"),
     ("sec", "second", "seconds"),
@@ -1397,6 +1464,7 @@ const UNITS: &[(&str, &str, &str)] = &[
     ("hrs", "hour", "hours"),
     ("wk", "week", "weeks"),
     ("wks", "week", "weeks"),
+    ("mo", "month", "months"),
     ("mos", "month", "months"),
     ("yr", "year", "years"),
     ("yrs", "year", "years"),
