@@ -129,6 +129,14 @@ fn addresses() -> Vec<Rule> {
                 )])
             },
         ),
+        rule(r"(\d+)~([NSEW])\.(~)", |m| {
+            let side = compass(group(m, 2))?.to_owned();
+            Some(vec![
+                (1, number_of(group(m, 1))?),
+                (2, side),
+                (3, String::new()),
+            ])
+        }),
         // `221B Baker Street`, not 221 billion.
         rule(r"(\d+)([A-D])(~[A-Z][a-z])", |m| {
             Some(vec![
@@ -254,6 +262,13 @@ fn dates() -> Vec<Rule> {
                 ],
             )
         }),
+        rule(
+            r"(?:[Oo]n|[Bb]y|[Ss]ince|[Uu]ntil|[Ff]rom)~(may|march)~(\d{1,2})ORD?",
+            |m| {
+                let name = if group(m, 1) == "may" { "May" } else { "March" };
+                Some(vec![(1, name.to_owned()), (2, day(group(m, 2))?)])
+            },
+        ),
         rule(
             r"(?:the~)?(\d{1,2})ORD?[-–](\d{1,2})ORD?~(MONTH)(?:,?~(\d{4}))?",
             |m| {
@@ -565,12 +580,7 @@ fn measures() -> Vec<Rule> {
             ])
         }),
         rule(r"(NUM)°~?([NSEW])", |m| {
-            let side = match group(m, 2) {
-                "N" => "north",
-                "S" => "south",
-                "E" => "east",
-                _ => "west",
-            };
+            let side = compass(group(m, 2))?.to_lowercase();
             whole(format!("{} degrees {side}", number_of(group(m, 1))?))
         }),
         rule(
@@ -596,6 +606,17 @@ fn measures() -> Vec<Rule> {
             Some(vec![
                 (1, format!("{} to", number_of(group(m, 1))?)),
                 (3, format!("{} {unit}", number_of(group(m, 3))?)),
+            ])
+        }),
+        rule(r"(?:^|[ (])(\.\d+)~?(UNIT)", |m| {
+            let unit = measure(group(m, 2), false)?;
+            Some(vec![(1, format!("point {} {unit}", digits(group(m, 1))))])
+        }),
+        rule(r"(NUM)~?[x×]~?(NUM)~?(UNIT)", |m| {
+            let unit = measure(group(m, 3), false)?;
+            Some(vec![
+                (1, format!("{} by", number_of(group(m, 1))?)),
+                (2, format!("{} {unit}", number_of(group(m, 2))?)),
             ])
         }),
         // `a 5 km run` and `the 5-km run` have one kilometer.
@@ -656,12 +677,16 @@ fn measures() -> Vec<Rule> {
             }
             Some(said)
         }),
-        rule(r"(NUM)(SCALE)", |m| {
-            // `m`, `b` and `T` are scales of money, and ` million` is read as it is.
-            let is_scale =
-                !matches!(group(m, 2), "m" | "b" | "T") && !group(m, 2).contains([' ', '-']);
+        rule(r"(NUM)(SCALE)(~[a-z])?", |m| {
+            // `m`, `b` and `T` are scales of money; ` million` is read as it is.
+            let is_scale = match group(m, 2) {
+                "m" | "b" | "T" => false,
+                // `8B people`, but `Lot 12B`.
+                "B" => group(m, 1).contains('.') || !group(m, 3).is_empty(),
+                written => !written.contains([' ', '-']),
+            };
             let said = format!("{} {}", number_of(group(m, 1))?, scale(group(m, 2)));
-            is_scale.then_some(said).and_then(whole)
+            parts(m, vec![(1, said), (3, String::new())]).filter(|_| is_scale)
         }),
         rule(r"(NUM)x", |m| {
             whole(format!("{} times", number_of(group(m, 1))?))
@@ -709,7 +734,7 @@ fn names() -> Vec<Rule> {
             ending(m, 1, 2, street(group(m, 1))?)
         }),
         rule(
-            r"(?:[A-Z][a-z]+|\d+ORD)~(St)(?:(\.)?(~STARTS|END)|\.?(~[A-Z][a-z])|\.?)",
+            r"(?:[A-Z][a-z]+(?:['’]s)?|\d+ORD)~(St)(?:(\.)?(~STARTS|END)|\.?(~[A-Z][a-z])|\.?)",
             |m| {
                 // Before a name it is a saint.
                 let is_saint = !group(m, 4).is_empty();
@@ -791,7 +816,9 @@ fn names() -> Vec<Rule> {
             let or = if is_choice { " or" } else { "" };
             Some(vec![(2, format!("{first}{or}")), (3, second.to_owned())])
         }),
+        // An engine takes `A and` for the article; `A&E` it reads well.
         rule(r"AT&T", |_| whole("A.T. and T")),
+        rule(r"A&[A-Z]", |m| whole(group(m, 0))),
     ]
 }
 
@@ -814,7 +841,10 @@ fn numbers() -> Vec<Rule> {
         }),
         rule(r"(\d+(?:\.\d+)?)/(\d+)(~stars)?", |m| {
             let (first, second) = (group(m, 1), group(m, 2));
-            let is_score = first == second || first.contains('.') || !group(m, 3).is_empty();
+            let is_score = first == second
+                || first.contains('.')
+                || (second == "100" && first != "1")
+                || !group(m, 3).is_empty();
             parts(
                 m,
                 vec![
@@ -893,6 +923,12 @@ fn numbers() -> Vec<Rule> {
         rule(r"\x7E~?([$€£]?\d)", |_| {
             Some(vec![(0, "about".to_owned()), (1, String::new())])
         }),
+        rule(r"#(\d+)[-–](\d+)", |m| {
+            Some(vec![
+                (0, format!("numbers {} to", number_of(group(m, 1))?)),
+                (2, number_of(group(m, 2))?),
+            ])
+        }),
         rule(r"(\d{1,3})-(\d{1,3})-(\d{1,3})", |m| {
             Some(vec![
                 (1, number_of(group(m, 1))?),
@@ -947,9 +983,9 @@ fn ending(found: &Captures<'_>, from: usize, dot: usize, said: &str) -> Option<S
 const ABBREVIATIONS: &[(&str, &str)] = &[
     // Titles.
     ("Mr", "Mister"),
-    ("Mrs", "Missus"),
+    ("Mrs", "Misses"),
     ("Ms", "Miz"),
-    ("Messrs", "Messieurs"),
+    ("Messrs", "Messers"),
     ("Dr", "Doctor"),
     ("Prof", "Professor"),
     ("Jr", "Junior"),
@@ -1075,6 +1111,16 @@ fn numbered(found: &Captures<'_>) -> Option<Said> {
         return None;
     };
     Some(vec![(2, said)])
+}
+
+fn compass(letter: &str) -> Option<&'static str> {
+    Some(match letter {
+        "N" => "North",
+        "S" => "South",
+        "E" => "East",
+        "W" => "West",
+        _ => return None,
+    })
 }
 
 /// Names of kings, queens and popes.

@@ -93,7 +93,7 @@ pub(super) fn group<'t>(found: &Captures<'t>, number: usize) -> &'t str {
 fn may_have_readings(text: &str) -> bool {
     // A full stop at the end tells nothing, but behind a short word.
     let last_word = text.trim_end_matches('.').rsplit(' ').next();
-    let text = match last_word.is_some_and(|word| word.chars().count() <= 4) {
+    let text = match last_word.is_some_and(|word| word.chars().count() <= 5) {
         true => text,
         false => text.trim_end_matches('.'),
     };
