@@ -22,18 +22,15 @@ const STARTS: &str = r"(?:The|This|That|These|Those|There|Then|They|It|It's|We|H
 /// The rules, those first that others must not break into.
 pub(super) fn rules() -> &'static [Rule] {
     static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
-        [
-            addresses(),
-            dates(),
-            times(),
-            prices(),
-            measures(),
-            names(),
-            numbers(),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        let of_digits = |rules: Vec<Rule>| rules.into_iter().map(Rule::of_digits);
+        let mut all = addresses();
+        all.extend(dates());
+        all.extend(of_digits(times()));
+        all.extend(of_digits(prices()));
+        all.extend(of_digits(measures()));
+        all.extend(names());
+        all.extend(numbers());
+        all
     });
     &RULES
 }

@@ -14,6 +14,8 @@ pub(super) type Said = Vec<(usize, String)>;
 pub(super) struct Rule {
     pattern: Regex,
     read: fn(&Captures<'_>) -> Option<Said>,
+    /// It finds nothing in a text without a digit.
+    is_of_digits: bool,
 }
 
 impl Rule {
@@ -24,7 +26,14 @@ impl Rule {
         Self {
             pattern: Regex::new(pattern).expect("a pattern"),
             read,
+            is_of_digits: false,
         }
+    }
+
+    /// Such a rule is spared where there is no digit.
+    pub(super) fn of_digits(mut self) -> Self {
+        self.is_of_digits = true;
+        self
     }
 }
 
@@ -128,7 +137,11 @@ pub(super) fn apply(text: &str, rules: &[Rule]) -> Vec<Reading> {
     if !may_have_readings(text) {
         return Vec::new();
     }
+    let has_digits = text.contains(char::is_numeric);
     for rule in rules {
+        if rule.is_of_digits && !has_digits {
+            continue;
+        }
         let mut from = 0;
         while let Some(captures) = rule.pattern.captures_at(text, from) {
             let Some(all) = captures.get(0).filter(|all| !all.is_empty()) else {
