@@ -861,6 +861,10 @@ fn numbers() -> Vec<Rule> {
             let (first, second) = (group(m, 1), group(m, 2));
             let is_day = second.parse::<u32>().ok()? > 12;
             let as_date = || is_day.then(|| date(first, second, None)).flatten();
+            // `Windows 10/11` is one after the other.
+            if first == "10" && second == "11" {
+                return whole("ten eleven");
+            }
             whole(match fraction(first, second, false).or_else(as_date) {
                 Some(said) => said,
                 None => format!("{} over {}", number_of(first)?, number_of(second)?),
