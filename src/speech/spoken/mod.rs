@@ -102,7 +102,8 @@ impl Spoken {
             }
             if !inside.contains(&at) {
                 // A reading and a word that it touches are two words.
-                if inside.end == at && inside.end > 0 && c.is_alphanumeric() {
+                let touches = inside.end == at && inside.end > 0 && c.is_alphanumeric();
+                if touches && !spoken.text.ends_with(' ') {
                     spoken.push(' ', at);
                 }
                 spoken.push(c, at);

@@ -5,7 +5,8 @@ use regex_lite::{Captures, Regex};
 use super::Reading;
 
 /// What a match is read as: for groups of the pattern, in order, the words.
-/// What stands between two of them belongs to the first.
+/// What stands between two of them belongs to the first. A group without words
+/// stays as it is: it is there only to be looked at, and ends the one before it.
 pub(super) type Said = Vec<(usize, String)>;
 
 /// One rule: where its pattern is found and its function has an answer, that
@@ -13,6 +14,8 @@ pub(super) type Said = Vec<(usize, String)>;
 pub(super) struct Rule {
     pattern: Regex,
     read: fn(&Captures<'_>) -> Option<Said>,
+    /// It finds nothing in a text without a digit.
+    is_of_digits: bool,
 }
 
 impl Rule {
@@ -23,7 +26,14 @@ impl Rule {
         Self {
             pattern: Regex::new(pattern).expect("a pattern"),
             read,
+            is_of_digits: false,
         }
+    }
+
+    /// Such a rule is spared where there is no digit.
+    pub(super) fn of_digits(mut self) -> Self {
+        self.is_of_digits = true;
+        self
     }
 }
 
@@ -92,10 +102,17 @@ pub(super) fn group<'t>(found: &Captures<'t>, number: usize) -> &'t str {
 fn may_have_readings(text: &str) -> bool {
     // A full stop at the end tells nothing, but behind a short word.
     let last_word = text.trim_end_matches('.').rsplit(' ').next();
-    let text = match last_word.is_some_and(|word| word.chars().count() <= 4) {
+    let text = match last_word.is_some_and(|word| word.chars().count() <= 5) {
         true => text,
         false => text.trim_end_matches('.'),
     };
+    // Short forms that are written without a full stop.
+    const SHORT: [&str; 12] = [
+        "Mr", "Mrs", "Ms", "Dr", "Prof", "Capt", "Sgt", "Lt", "St", "Mt", "vs", "aka",
+    ];
+    if text.split(' ').any(|word| SHORT.contains(&word)) {
+        return true;
+    }
     let is_capital = |c: char| c.is_uppercase();
     let mut before = ' ';
     let mut chars = text.chars().peekable();
@@ -103,8 +120,8 @@ fn may_have_readings(text: &str) -> bool {
         let next = chars.peek().copied().unwrap_or(' ');
         let is_alone = !before.is_alphanumeric() && !next.is_alphanumeric();
         if c.is_ascii_digit()
-            || "&@.+=".contains(c)
-            || (c == '/' && next.is_alphanumeric())
+            || "&@.+=/#<>*`–²³½⅓⅔¼¾".contains(c)
+            || (c == '-' && is_capital(next))
             || (is_capital(c) && (is_capital(next) || (is_alone && "IVXLC".contains(c))))
         {
             return true;
@@ -120,26 +137,30 @@ pub(super) fn apply(text: &str, rules: &[Rule]) -> Vec<Reading> {
     if !may_have_readings(text) {
         return Vec::new();
     }
+    let has_digits = text.contains(char::is_numeric);
     for rule in rules {
+        if rule.is_of_digits && !has_digits {
+            continue;
+        }
         let mut from = 0;
         while let Some(captures) = rule.pattern.captures_at(text, from) {
             let Some(all) = captures.get(0).filter(|all| !all.is_empty()) else {
                 break;
             };
-            let said = stands_alone(text, all.start(), all.end())
-                .then(|| (rule.read)(&captures))
-                .flatten();
+            let said = (rule.read)(&captures);
             let parts = said.map_or_else(Vec::new, |said| parts(&captures, said));
+            let end = parts.last().map_or(all.end(), |(_, end, _)| *end);
             let is_free = |(start, end, _): &(usize, usize, String)| {
                 found.iter().all(|(s, e, _)| end <= s || e <= start)
             };
-            if parts.is_empty() || !parts.iter().all(is_free) {
+            let is_whole = stands_alone(text, all.start(), end);
+            if parts.is_empty() || !is_whole || !parts.iter().all(is_free) {
                 // What begins one character later may be a match of its own.
                 from = all.start() + text[all.start()..].chars().next().map_or(1, char::len_utf8);
                 continue;
             }
             // What is only context may be the context of the next match too.
-            from = parts.last().map_or(all.end(), |(_, end, _)| *end);
+            from = end;
             found.extend(parts);
         }
     }
@@ -157,6 +178,7 @@ fn parts(captures: &Captures<'_>, said: Said) -> Vec<(usize, usize, String)> {
     let spans = starts.iter().copied().zip(ends);
     spans
         .zip(said)
+        .filter(|(_, (_, said))| !said.is_empty())
         .map(|((start, end), (_, said))| (start, end, said))
         .collect()
 }

@@ -288,8 +288,8 @@ fn english_dates_times_and_names() {
             ("in 2005", "in two thousand five"),
             ("1999-2005", "nineteen ninety-nine to two thousand five"),
             ("the 1990s", "the nineteen nineties"),
-            ("8:30 am", "eight thirty a m"),
-            ("5 p.m.", "five p m"),
+            ("8:30 am", "eight thirty AM"),
+            ("5 p.m.", "five PM."),
             ("10:00", "ten o'clock"),
             ("9:05", "nine oh five"),
             ("17:45", "seventeen forty-five"),
@@ -350,6 +350,36 @@ fn a_reading_keeps_where_its_parts_stand() {
 }
 
 #[test]
+fn what_is_only_looked_at_stays_as_it_is() {
+    let spans = |text: &str| -> Vec<(String, String)> {
+        readings(text, Language::English)
+            .into_iter()
+            .map(|reading| {
+                let written = text.chars().skip(reading.span.start);
+                (written.take(reading.span.len()).collect(), reading.said)
+            })
+            .collect()
+    };
+    let pair = |written: &str, said: &str| (written.to_owned(), said.to_owned());
+    assert_eq!(spans("On Elm St. They met."), [pair("St", "Street")]);
+    assert_eq!(spans("on Elm St. with us"), [pair("St.", "Street")]);
+    assert_eq!(
+        spans("a $20 bill in July 5–7, 2024"),
+        [
+            pair("$20", "twenty dollar"),
+            pair("July ", "July"),
+            pair("5–", "fifth to"),
+            pair("7, ", "seventh"),
+            pair("2024", "twenty twenty-four"),
+        ]
+    );
+    assert_eq!(
+        spans("1½ tsp. salt"),
+        [pair("1½", "one and a half"), pair("tsp", "teaspoons")]
+    );
+}
+
+#[test]
 fn a_language_without_rules_is_left_as_it_is() {
     assert_eq!(Language::of("fr-FR"), None);
     assert_eq!(Spoken::of("5kg", None, &Dictionary::default()).text, "5kg");
@@ -359,7 +389,7 @@ fn a_language_without_rules_is_left_as_it_is() {
 proptest! {
     #[test]
     fn origins_never_go_back_and_every_character_without_a_reading_is_kept(
-        text in "[0-9a-zàđư .,/:%$€đkmhgTPHCMXIV@&-]{0,60}",
+        text in "[0-9a-zàđư .,/:%$€đkmhgTPHCMXIVSt@&#*~<>'½×–-]{0,60}",
     ) {
         for language in [Language::Vietnamese, Language::English] {
             let spoken = Spoken::of(&text, Some(language), &Dictionary::default());
