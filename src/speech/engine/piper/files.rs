@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::model::Runtime;
 use super::voice::VoiceConfig;
 
 /// What a model's file is called after the voice's name.
@@ -97,5 +98,5 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 /// What is wrong with which file, for people.
 pub fn check(files: &VoiceFiles) -> Result<(), String> {
     files.read()?;
-    super::model::Model::load(&files.model, 1).map(drop)
+    Runtime::Rten.load(&files.model, 1).map(drop)
 }

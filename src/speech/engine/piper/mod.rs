@@ -24,7 +24,7 @@ use super::super::{SpeechError, Voice};
 use super::alignment::{self, Event};
 use super::libespeak::{self, LibEspeak, lock};
 use super::{Engine, Manner};
-use model::Model;
+use model::{Model, Runtime};
 use voice::{Alphabet, VoiceConfig};
 
 pub(super) const NAME: &str = "piper";
@@ -37,6 +37,7 @@ const MOST_SYMBOLS: usize = 160;
 pub(super) struct Piper {
     installed: Vec<Installed>,
     voices: Vec<Voice>,
+    runtime: Runtime,
     threads: usize,
     loaded: Option<Loaded>,
 }
@@ -50,7 +51,7 @@ struct Installed {
 /// and no more.
 struct Loaded {
     path: PathBuf,
-    model: Model,
+    model: Box<dyn Model>,
 }
 
 impl Piper {
@@ -59,6 +60,7 @@ impl Piper {
         let mut piper = Self {
             installed: Vec::new(),
             voices: Vec::new(),
+            runtime: Runtime::Rten,
             threads,
             loaded: None,
         };
@@ -93,17 +95,17 @@ impl Piper {
         Some((found, Some(speaker)))
     }
 
-    fn loaded(&mut self, path: &Path) -> Result<&Model, String> {
+    fn loaded(&mut self, path: &Path) -> Result<&dyn Model, String> {
         // Another one goes first: two do not fit in the child's memory.
         let kept = self.loaded.take().filter(|loaded| loaded.path == path);
         let loaded = match kept {
             Some(loaded) => loaded,
             None => Loaded {
                 path: path.to_owned(),
-                model: Model::load(path, self.threads)?,
+                model: self.runtime.load(path, self.threads)?,
             },
         };
-        Ok(&self.loaded.insert(loaded).model)
+        Ok(self.loaded.insert(loaded).model.as_ref())
     }
 }
 
