@@ -23,11 +23,16 @@ use super::super::track::Track;
 use super::super::{SpeechError, Voice};
 use super::alignment::{self, Event};
 use super::libespeak::{self, LibEspeak, lock};
-use super::{Engine, Manner};
+use super::{Engine, Manner, Setup};
 use model::{Model, Runtime};
 use voice::{Alphabet, VoiceConfig};
 
-pub(super) const NAME: &str = "piper";
+/// The part of a voice's id before the slash.
+pub const NAME: &str = "piper";
+
+/// What is missing where neural voices are spoken by rten although this program
+/// was built with ONNX Runtime.
+pub const ONNX_RUNTIME: &str = "onnxruntime";
 
 /// The most symbols that a network is given at once: twelve seconds or so of
 /// sound. What it holds meanwhile grows with them, to 0.4 GB here.
@@ -55,13 +60,14 @@ struct Loaded {
 }
 
 impl Piper {
-    /// The voices in a folder, and for each that cannot be used its id and why.
-    pub(super) fn open(folder: &Path, threads: usize) -> (Self, Vec<(String, String)>) {
+    /// The voices in a folder, and for each that cannot be used its id and why;
+    /// and for ONNX Runtime, where it could not be opened for them.
+    pub(super) fn open(folder: &Path, setup: &Setup) -> (Self, Vec<(String, String)>) {
         let mut piper = Self {
             installed: Vec::new(),
             voices: Vec::new(),
             runtime: Runtime::Rten,
-            threads,
+            threads: setup.threads.max(1),
             loaded: None,
         };
         let mut faults = Vec::new();
@@ -77,6 +83,12 @@ impl Piper {
                 }
                 Err(detail) => faults.push((id, detail)),
             }
+        }
+        // It takes memory, so it is opened only for somebody.
+        if !piper.installed.is_empty() {
+            let (runtime, fault) = Runtime::open(setup.onnxruntime_library.as_deref());
+            piper.runtime = runtime;
+            faults.extend(fault.map(|detail| (ONNX_RUNTIME.to_owned(), detail)));
         }
         (piper, faults)
     }

@@ -1,6 +1,10 @@
 //! The neural network of a voice: numbers in, samples out, and how long each
 //! number sounds.
 
+#[cfg(feature = "onnxruntime")]
+mod libonnxruntime;
+#[cfg(feature = "onnxruntime")]
+mod onnxruntime;
 mod rten;
 
 use std::fmt::Display;
@@ -27,14 +31,35 @@ const FRAME_SAMPLES: usize = 256;
 pub(super) enum Runtime {
     /// Built in.
     Rten,
+    #[cfg(feature = "onnxruntime")]
+    OnnxRuntime(&'static libonnxruntime::LibOnnxRuntime),
 }
 
 impl Runtime {
+    /// ONNX Runtime where this program was built with it and its library can be
+    /// opened, at the path if one is given. Else rten, and why.
+    #[cfg(feature = "onnxruntime")]
+    pub(super) fn open(library: Option<&Path>) -> (Self, Option<String>) {
+        match libonnxruntime::LibOnnxRuntime::open(library) {
+            Ok(library) => (Self::OnnxRuntime(library), None),
+            Err(detail) => (Self::Rten, Some(detail)),
+        }
+    }
+
+    #[cfg(not(feature = "onnxruntime"))]
+    pub(super) fn open(_: Option<&Path>) -> (Self, Option<String>) {
+        (Self::Rten, None)
+    }
+
     /// Loads a network that will run on so many threads. The error names the
     /// file.
     pub(super) fn load(self, path: &Path, threads: usize) -> Result<Box<dyn Model>, String> {
         Ok(match self {
             Self::Rten => Box::new(rten::Network::load(path, threads)?),
+            #[cfg(feature = "onnxruntime")]
+            Self::OnnxRuntime(library) => {
+                Box::new(onnxruntime::Network::load(library, path, threads)?)
+            }
         })
     }
 }
