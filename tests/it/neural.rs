@@ -24,8 +24,15 @@ fn voices() -> PathBuf {
     folder
 }
 
+/// With ONNX Runtime where the program has it and the library is named.
 fn service() -> Setup {
-    Service::all().set("tts.voices_dir", voices().display())
+    let service = Service::all().set("tts.voices_dir", voices().display());
+    match std::env::var("HOIAM_TEST_ONNXRUNTIME") {
+        Ok(library) if cfg!(feature = "onnxruntime") => {
+            service.set("tts.onnxruntime_library", library)
+        }
+        _ => service,
+    }
 }
 
 #[test]

@@ -83,10 +83,9 @@ fn engines(config: &Config, speaker: &Speaker) -> Vec<Check> {
                 "voice",
                 format!("`hoiam voices remove {voice}`, and add it anew"),
             ),
-            None if name == piper::ONNX_RUNTIME => (
-                "engine",
-                "set tts.onnxruntime_library to the path of libonnxruntime.so".to_owned(),
-            ),
+            None if name == piper::ONNX_RUNTIME => {
+                ("engine", "set tts.onnxruntime_library".to_owned())
+            }
             None => ("engine", "install the package that it names".to_owned()),
         };
         if wanted {

@@ -6,6 +6,7 @@
 
 #![expect(unsafe_code, reason = "the one place where the C library is called")]
 
+use std::error::Error;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::path::Path;
 use std::ptr::null_mut;
@@ -185,11 +186,10 @@ impl LibOnnxRuntime {
     /// Opens the library at this path, or else where the loader finds it. It
     /// stays open as long as the process lives. The error says the way out.
     pub(super) fn open(path: Option<&Path>) -> Result<&'static Self, String> {
-        let opened = library(path).and_then(|library| Self::of(library));
-        let opened = opened.map_err(|detail| {
+        let opened = library(path).and_then(Self::of).map_err(|detail| {
             format!(
-                "{detail}; until tts.onnxruntime_library is the path of libonnxruntime.so, \
-                 neural voices are spoken by rten, which takes longer"
+                "rten speaks in its place, which takes longer; tts.onnxruntime_library can be \
+                 the path of libonnxruntime.so: {detail}"
             )
         })?;
         Ok(Box::leak(Box::new(opened)))
@@ -200,7 +200,7 @@ impl LibOnnxRuntime {
         // answers a table that lives as long as the library is loaded.
         let (table, version) = unsafe {
             let get_base = library.get::<unsafe extern "C" fn() -> *const ApiBase>("OrtGetApiBase");
-            let base = (get_base.map_err(|error| format!("it is no ONNX Runtime: {error}"))?)();
+            let base = (get_base.map_err(|error| reason(&error))?)();
             (
                 ((*base).get_api)(API_VERSION),
                 text(((*base).get_version)()),
@@ -463,10 +463,17 @@ fn library(path: Option<&Path>) -> Result<Library, String> {
         // what is its own.
         match unsafe { Library::new(name) } {
             Ok(library) => return Ok(library),
-            Err(error) => failed.push(error.to_string()),
+            Err(error) => failed.push(reason(&error)),
         }
     }
-    Err(format!("it cannot be opened: {}", failed.join("; ")))
+    Err(failed.join("; "))
+}
+
+/// What the loader said, which the error itself leaves out.
+fn reason(error: &libloading::Error) -> String {
+    error
+        .source()
+        .map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn c_strings<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Vec<CString>, String> {

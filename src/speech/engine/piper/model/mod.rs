@@ -106,3 +106,6 @@ fn not_a_model(path: &Path, what: &dyn Display) -> String {
         path.display()
     )
 }
+
+#[cfg(all(test, feature = "onnxruntime"))]
+mod tests;
