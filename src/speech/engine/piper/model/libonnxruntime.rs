@@ -143,6 +143,55 @@ impl Functions {
             }
         }
     }
+
+    /// What a function has made.
+    fn made(
+        &self,
+        release: Release,
+        make: impl FnOnce(*mut Handle) -> Status,
+    ) -> Result<Owned, String> {
+        let mut handle = null_mut();
+        self.check(make(&raw mut handle))?;
+        Ok(Owned { handle, release })
+    }
+
+    /// Takes the message out of a status that is not null.
+    fn check(&self, status: Status) -> Result<(), String> {
+        if status.is_null() {
+            return Ok(());
+        }
+        // SAFETY: the message is a C string that lives as long as the status,
+        // which is released once.
+        unsafe {
+            let message = text((self.get_error_message)(status));
+            (self.release_status)(status);
+            Err(message)
+        }
+    }
+
+    /// Copies the numbers of a tensor.
+    fn floats(&self, value: &Owned) -> Result<Vec<f32>, String> {
+        // SAFETY: the function only writes the handle.
+        let info = self.made(self.release_tensor_info, |info| unsafe {
+            (self.tensor_info)(value.handle, info)
+        })?;
+        let (mut element, mut count, mut data) = (0, 0, null_mut());
+        // SAFETY: the functions only write.
+        unsafe {
+            self.check((self.element_type)(info.handle, &raw mut element))?;
+            self.check((self.element_count)(info.handle, &raw mut count))?;
+            self.check((self.tensor_data)(value.handle, &raw mut data))?;
+        }
+        if element != ELEMENT_FLOAT {
+            return Err(format!("it gives numbers of the type {element}"));
+        }
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        // SAFETY: the tensor holds so many numbers of this type, and lives as
+        // long as `value`.
+        Ok(unsafe { std::slice::from_raw_parts(data.cast::<f32>(), count) }.to_vec())
+    }
 }
 
 /// # Safety
@@ -162,7 +211,7 @@ struct Owned {
 // SAFETY: nothing that the library makes belongs to a thread, and what it makes
 // may be used by several at once (sessions) or is used by one (the rest).
 unsafe impl Send for Owned {}
-// SAFETY: as above; only an environment is shared here, which is only read.
+// SAFETY: what is shared by reference is only read.
 unsafe impl Sync for Owned {}
 
 impl Drop for Owned {
@@ -271,6 +320,36 @@ impl LibOnnxRuntime {
         }
         Ok(options)
     }
+
+    /// A tensor over the numbers of an input, which must outlive it.
+    fn tensor(&self, input: &Input<'_>) -> Result<Owned, String> {
+        let functions = &self.functions;
+        let (data, bytes, element) = match input.numbers {
+            Numbers::Whole(numbers) => (
+                numbers.as_ptr().cast::<c_void>(),
+                size_of_val(numbers),
+                ELEMENT_INT64,
+            ),
+            Numbers::Real(numbers) => (
+                numbers.as_ptr().cast::<c_void>(),
+                size_of_val(numbers),
+                ELEMENT_FLOAT,
+            ),
+        };
+        // SAFETY: the numbers are valid for their bytes, and what is run only
+        // reads them; that the shape does not need more is checked.
+        functions.made(functions.release_value, |tensor| unsafe {
+            (functions.create_tensor)(
+                self.memory_info.handle,
+                data.cast_mut(),
+                bytes,
+                input.shape.as_ptr(),
+                input.shape.len(),
+                element,
+                tensor,
+            )
+        })
+    }
 }
 
 /// Numbers for a network.
@@ -365,89 +444,6 @@ impl Session {
         let made: Vec<Owned> = made.into_iter().map(own).collect();
         functions.check(status)?;
         made.iter().map(|value| functions.floats(value)).collect()
-    }
-}
-
-impl LibOnnxRuntime {
-    /// A tensor over the numbers of an input, which must outlive it.
-    fn tensor(&self, input: &Input<'_>) -> Result<Owned, String> {
-        let functions = &self.functions;
-        let (data, bytes, element) = match input.numbers {
-            Numbers::Whole(numbers) => (
-                numbers.as_ptr().cast::<c_void>(),
-                size_of_val(numbers),
-                ELEMENT_INT64,
-            ),
-            Numbers::Real(numbers) => (
-                numbers.as_ptr().cast::<c_void>(),
-                size_of_val(numbers),
-                ELEMENT_FLOAT,
-            ),
-        };
-        // SAFETY: the numbers are valid for their bytes, and what is run only
-        // reads them; that the shape does not need more is checked.
-        functions.made(functions.release_value, |tensor| unsafe {
-            (functions.create_tensor)(
-                self.memory_info.handle,
-                data.cast_mut(),
-                bytes,
-                input.shape.as_ptr(),
-                input.shape.len(),
-                element,
-                tensor,
-            )
-        })
-    }
-}
-
-impl Functions {
-    /// What a function has made.
-    fn made(
-        &self,
-        release: Release,
-        make: impl FnOnce(*mut Handle) -> Status,
-    ) -> Result<Owned, String> {
-        let mut handle = null_mut();
-        self.check(make(&raw mut handle))?;
-        Ok(Owned { handle, release })
-    }
-
-    /// Takes the message out of a status that is not null.
-    fn check(&self, status: Status) -> Result<(), String> {
-        if status.is_null() {
-            return Ok(());
-        }
-        // SAFETY: the message is a C string that lives as long as the status,
-        // which is released once.
-        unsafe {
-            let message = text((self.get_error_message)(status));
-            (self.release_status)(status);
-            Err(message)
-        }
-    }
-
-    /// Copies the numbers of a tensor.
-    fn floats(&self, value: &Owned) -> Result<Vec<f32>, String> {
-        // SAFETY: the function only writes the handle.
-        let info = self.made(self.release_tensor_info, |info| unsafe {
-            (self.tensor_info)(value.handle, info)
-        })?;
-        let (mut element, mut count, mut data) = (0, 0, null_mut());
-        // SAFETY: the functions only write.
-        unsafe {
-            self.check((self.element_type)(info.handle, &raw mut element))?;
-            self.check((self.element_count)(info.handle, &raw mut count))?;
-            self.check((self.tensor_data)(value.handle, &raw mut data))?;
-        }
-        if element != ELEMENT_FLOAT {
-            return Err(format!("it gives numbers of the type {element}"));
-        }
-        if count == 0 {
-            return Ok(Vec::new());
-        }
-        // SAFETY: the tensor holds so many numbers of this type, and lives as
-        // long as `value`.
-        Ok(unsafe { std::slice::from_raw_parts(data.cast::<f32>(), count) }.to_vec())
     }
 }
 

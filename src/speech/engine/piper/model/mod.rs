@@ -107,5 +107,6 @@ fn not_a_model(path: &Path, what: &dyn Display) -> String {
     )
 }
 
-#[cfg(all(test, feature = "onnxruntime"))]
+#[cfg(test)]
+#[cfg(feature = "onnxruntime")]
 mod tests;
