@@ -98,5 +98,6 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 /// What is wrong with which file, for people.
 pub fn check(files: &VoiceFiles) -> Result<(), String> {
     files.read()?;
+    // What is built in: the voice may be spoken where no library is.
     Runtime::Rten.load(&files.model, 1).map(drop)
 }
