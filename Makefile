@@ -35,6 +35,7 @@ format: ## is the code formatted?
 
 clippy: ## warnings are errors, in tests and benchmarks too
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --features onnxruntime -- -D warnings
 
 doc: ## the code's documentation with all private items; warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items

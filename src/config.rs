@@ -190,6 +190,8 @@ pub struct Tts {
     pub voices_index: Url,
     /// Threads that speak one sentence of a neural voice, at least 1.
     pub voice_threads: usize,
+    /// The library of ONNX Runtime; absolute. `None` where the loader is to find it.
+    pub onnxruntime_library: Option<PathBuf>,
     /// Alias to voice id.
     pub aliases: BTreeMap<String, String>,
     /// `TERM`, `LANGUAGE:TERM` or `VOICE:TERM` to what is said.

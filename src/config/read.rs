@@ -252,6 +252,8 @@ fn read_tts(reader: &mut Reader, data_dir: Option<&Path>) -> Option<Tts> {
     let voices_dir = read_voices_dir(reader, data_dir);
     let voices_index = reader.one("tts.voices_index", values::http_url);
     let voice_threads = reader.one("tts.voice_threads", values::count(1..=64));
+    let onnxruntime_library =
+        reader.optional("tts.onnxruntime_library", values::onnxruntime_library);
     let aliases = reader.voices("tts.aliases");
     let pronunciations = reader.map("tts.pronunciations", values::spoken, values::spoken);
     let default_voices = reader.voices("tts.default_voices");
@@ -266,6 +268,7 @@ fn read_tts(reader: &mut Reader, data_dir: Option<&Path>) -> Option<Tts> {
         voices_dir: voices_dir?,
         voices_index: voices_index?,
         voice_threads: voice_threads?,
+        onnxruntime_library: onnxruntime_library?,
         aliases: aliases?,
         pronunciations: pronunciations?,
         default_voices: default_voices?,

@@ -447,3 +447,15 @@ fn a_file_that_is_no_secret_is_never_overwritten() {
     ));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "my notes");
 }
+
+#[test]
+fn the_library_of_onnx_runtime_is_for_a_program_that_was_built_with_it() {
+    assert_eq!(from_flags(&[]).unwrap().tts.onnxruntime_library, None);
+    let named = from_flags(&[("tts.onnxruntime_library", "/lib/libonnxruntime.so")]);
+    if cfg!(feature = "onnxruntime") {
+        let library = named.unwrap().tts.onnxruntime_library.unwrap();
+        assert_eq!(library, Path::new("/lib/libonnxruntime.so"));
+    } else {
+        assert!(only_fault(named).contains("--features onnxruntime"));
+    }
+}

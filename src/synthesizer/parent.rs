@@ -114,6 +114,7 @@ impl Options {
                 test_voices: tts.test_voices,
                 voices_dir: Some(tts.voices_dir.clone()),
                 threads: tts.voice_threads,
+                onnxruntime_library: tts.onnxruntime_library.clone(),
             },
             address_space_bytes: plain.address_space_bytes + 2 * model_bytes,
             recycle_above_rss_bytes: plain.recycle_above_rss_bytes + model_bytes,

@@ -715,6 +715,7 @@ mod tests {
                 test_voices: true,
                 voices_dir: Some("/voices".into()),
                 threads: 2,
+                onnxruntime_library: Some("/libonnxruntime.so".into()),
             },
             address_space_bytes: u64::MAX,
         };

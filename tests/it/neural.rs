@@ -24,8 +24,15 @@ fn voices() -> PathBuf {
     folder
 }
 
+/// With ONNX Runtime where the program has it and the library is named.
 fn service() -> Setup {
-    Service::all().set("tts.voices_dir", voices().display())
+    let service = Service::all().set("tts.voices_dir", voices().display());
+    match std::env::var("HOIAM_TEST_ONNXRUNTIME") {
+        Ok(library) if cfg!(feature = "onnxruntime") => {
+            service.set("tts.onnxruntime_library", library)
+        }
+        _ => service,
+    }
 }
 
 #[test]
@@ -148,6 +155,32 @@ fn a_neural_voice_stays_loaded_and_its_memory_stays_as_it_is() {
         bytes(&last) < bytes(&first) * 13 / 10,
         "{first} and then {last}"
     );
+}
+
+#[test]
+fn doctor_says_what_runs_the_networks() {
+    let folder = tempfile::tempdir().unwrap();
+    let doctor = |library: &str| {
+        let voices = format!("tts.voices_dir={}", voices().display());
+        let library = format!("tts.onnxruntime_library={library}");
+        let arguments = ["doctor", "--json", "--set", &voices, "--set", &library];
+        let checks = json(&hoiam(folder.path(), &arguments))["checks"].clone();
+        let checks = checks.as_array().unwrap().iter();
+        let engines = checks.filter(|check| check["check"] == "engine");
+        let told = engines.map(|check| check["detail"].as_str().unwrap().to_owned());
+        told.collect::<Vec<_>>().join("\n")
+    };
+    if cfg!(not(feature = "onnxruntime")) {
+        assert!(doctor("").contains("whose networks rten runs"));
+        return;
+    }
+    let told = doctor("/nowhere/libonnxruntime.so");
+    assert!(told.contains("whose networks rten runs"), "{told}");
+    assert!(told.contains("/nowhere/libonnxruntime.so"), "{told}");
+    if let Ok(library) = std::env::var("HOIAM_TEST_ONNXRUNTIME") {
+        let told = doctor(&library);
+        assert!(told.contains("whose networks ONNX Runtime runs"), "{told}");
+    }
 }
 
 #[test]

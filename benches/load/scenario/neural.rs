@@ -1,6 +1,7 @@
 //! Seconds of audio a second with a neural voice, and what it takes of memory.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -16,53 +17,98 @@ use crate::{Options, Outcome};
 const VOICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/test-voices");
 const NAME: &str = "en_US-joe-medium";
 
+/// Where Piper's own package is, with the ONNX Runtime that runs it.
+const PEER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/peers/venv");
+
 /// About 14 s of speech in three sentences; no rule of reading has anything to do.
 const ENGLISH: &str = "The ferry leaves the island twice a day, early in the morning and again \
     before sunset. Most visitors stay for a night, because the water is warm and nobody is in a \
     hurry. If you miss the last boat, there is a small hotel behind the harbour with a view of \
     the whole bay.";
 
+/// No library of ONNX Runtime: rten speaks.
+const NO_LIBRARY: &str = "/nowhere/libonnxruntime.so";
+
 /// Texts by hoiam with so many workers, each with a child of one thread, beside
-/// as many processes of Piper's own Python package with one thread each.
+/// as many processes of Piper's own Python package with one thread each. A build
+/// with ONNX Runtime is measured with it too, with the library of that package.
 pub async fn neural(options: &Options) -> Outcome<Vec<Figure>> {
     if !Path::new(VOICES).join(format!("{NAME}.onnx")).exists() {
         return Err("there is no voice to measure with: run make voice first".into());
     }
     let count = if options.quick { 2 } else { 12 };
+    let library = library_of_the_peer().filter(|_| cfg!(feature = "onnxruntime"));
     let mut figures = Vec::new();
     for workers in [1, 2] {
-        let (mut hoiam, mut peer) = Default::default();
+        let mut rten = Samples::default();
+        let mut onnx_runtime = Samples::default();
+        let mut peer = Samples::default();
         for round in 0..options.rounds {
-            by_hoiam(options, workers, count, round, &mut hoiam).await?;
+            let hoiam = |library| by_hoiam(options, library, workers, count, round);
+            rten.push(hoiam(None).await?);
+            if let Some(library) = &library {
+                onnx_runtime.push(hoiam(Some(library)).await?);
+            }
             if options.peers {
                 by_piper(workers, count, round, &mut peer).await?;
             }
         }
         let name = format!("audio seconds, neural voice, {workers} at a time");
-        let goal = Goal::times_the_other(Some(0.55), Some(1.0));
-        figures.push(Figure::new(name, "a second", hoiam, goal).beside("piper-tts", peer));
+        let figure = |name, hoiam, must, aim| {
+            let goal = Goal::times_the_other(Some(must), Some(aim));
+            Figure::new(name, "a second", hoiam, goal).beside("piper-tts", peer.clone())
+        };
+        figures.push(figure(name.clone(), rten, 0.55, 1.0));
+        if library.is_some() {
+            let name = format!("{name}, ONNX Runtime");
+            figures.push(figure(name, onnx_runtime, 1.0, 1.2));
+        }
     }
     Ok(figures)
 }
 
+/// What `benches/peers/setup.sh` has installed.
+fn library_of_the_peer() -> Option<PathBuf> {
+    let first = |folder: PathBuf, start: &str| {
+        let names = fs::read_dir(folder).ok()?.flatten();
+        let mut paths = names.map(|entry| entry.path());
+        paths.find(|path| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| name.starts_with(start))
+        })
+    };
+    let python = first(PathBuf::from(PEER).join("lib"), "python3")?;
+    let folder = python.join("site-packages/onnxruntime/capi");
+    first(folder, "libonnxruntime.so")
+}
+
 async fn by_hoiam(
     options: &Options,
+    library: Option<&PathBuf>,
     workers: u32,
     count: u64,
     round: u16,
-    samples: &mut Samples,
-) -> Outcome<()> {
-    let settings = [
+) -> Outcome<f64> {
+    let workers_text = workers.to_string();
+    let mut settings = vec![
         ("HOIAM__TTS__VOICES_DIR", VOICES),
-        ("HOIAM__TTS__WORKERS", &workers.to_string()),
+        ("HOIAM__TTS__WORKERS", &workers_text),
     ];
+    let path = library.map_or(Some(NO_LIBRARY), |library| library.to_str());
+    if cfg!(feature = "onnxruntime") {
+        settings.push((
+            "HOIAM__TTS__ONNXRUNTIME_LIBRARY",
+            path.ok_or("the path of the library is no text")?,
+        ));
+    }
     let service = Service::hoiam(options, Role::Tts, &settings).await?;
     let receiver = Receiver::start().await?;
     let body = body(&format!("piper/{NAME}"), "wav", ENGLISH, &receiver.url);
     // The first texts load the network.
     let first = u64::from(workers) * 2;
     speak(&service, service.path, &receiver, first, body.clone()).await?;
-    let progress = Progress::begin(&format!("{count} texts, hoiam, {workers}"), round)?;
+    let by = library.map_or("rten", |_| "ONNX Runtime");
+    let progress = Progress::begin(&format!("{count} texts, hoiam ({by}), {workers}"), round)?;
     let spoken = speak(&service, service.path, &receiver, count, body).await?;
     let mut milliseconds = 0;
     for callback in &spoken.callbacks {
@@ -75,8 +121,8 @@ async fn by_hoiam(
     progress.end(&format!(
         "{rate:.1} audio seconds a second, {memory} MB after"
     ))?;
-    samples.push(rate);
-    service.stop().await
+    service.stop().await?;
+    Ok(rate)
 }
 
 async fn by_piper(processes: u32, count: u64, round: u16, samples: &mut Samples) -> Outcome<()> {

@@ -12,6 +12,7 @@ use super::Check;
 use crate::cli::speaker::{Speaker, not_started};
 use crate::config::Config;
 use crate::contract::Create;
+use crate::speech::engine::piper;
 use crate::synthesizer::parent::Events;
 
 /// For a sentence of two words, which takes some milliseconds.
@@ -58,9 +59,17 @@ fn engines(config: &Config, speaker: &Speaker) -> Vec<Check> {
     for voice in &speaker.hello.voices {
         *voices.entry(&voice.engine).or_default() += 1;
     }
-    let there = voices
-        .iter()
-        .map(|(engine, voices)| Check::ok("engine", format!("{engine}: {voices} voices")));
+    let networks = networks_by(speaker);
+    let there = voices.iter().map(|(engine, voices)| {
+        let told = format!("{engine}: {voices} voices");
+        Check::ok(
+            "engine",
+            match *engine {
+                piper::NAME => format!("{told}, whose networks {networks} runs"),
+                _ => told,
+            },
+        )
+    });
     let configured = || {
         let tts = &config.tts;
         tts.default_voices.values().chain(tts.aliases.values())
@@ -74,6 +83,9 @@ fn engines(config: &Config, speaker: &Speaker) -> Vec<Check> {
                 "voice",
                 format!("`hoiam voices remove {voice}`, and add it anew"),
             ),
+            None if name == piper::ONNX_RUNTIME => {
+                ("engine", "set tts.onnxruntime_library".to_owned())
+            }
             None => ("engine", "install the package that it names".to_owned()),
         };
         if wanted {
@@ -84,6 +96,17 @@ fn engines(config: &Config, speaker: &Speaker) -> Vec<Check> {
         }
     });
     there.chain(missing).collect()
+}
+
+/// What runs the networks of neural voices.
+fn networks_by(speaker: &Speaker) -> &'static str {
+    let mut missing = speaker.hello.unavailable.iter();
+    let is_missing = missing.any(|(name, _)| name == piper::ONNX_RUNTIME);
+    if cfg!(feature = "onnxruntime") && !is_missing {
+        "ONNX Runtime"
+    } else {
+        "rten"
+    }
 }
 
 /// What the child has taken away from itself.

@@ -66,6 +66,8 @@ pub struct Setup {
     pub voices_dir: Option<PathBuf>,
     /// Threads for one neural voice; 0 is as 1.
     pub threads: usize,
+    /// The library of ONNX Runtime; `None` where the loader is to find it.
+    pub onnxruntime_library: Option<PathBuf>,
 }
 
 /// The engines of this machine: those that could be opened, and why the others
@@ -88,7 +90,7 @@ impl Engines {
             Err(detail) => engines.unavailable.push((espeak::NAME.into(), detail)),
         }
         if let Some(folder) = &setup.voices_dir {
-            let (piper, faults) = piper::Piper::open(folder, setup.threads.max(1));
+            let (piper, faults) = piper::Piper::open(folder, setup);
             engines.open.push(Box::new(piper));
             engines.unavailable.extend(faults);
         }

@@ -23,11 +23,16 @@ use super::super::track::Track;
 use super::super::{SpeechError, Voice};
 use super::alignment::{self, Event};
 use super::libespeak::{self, LibEspeak, lock};
-use super::{Engine, Manner};
-use model::Model;
+use super::{Engine, Manner, Setup};
+use model::{Model, Runtime};
 use voice::{Alphabet, VoiceConfig};
 
-pub(super) const NAME: &str = "piper";
+/// The part of a voice's id before the slash.
+pub const NAME: &str = "piper";
+
+/// What is missing where neural voices are spoken by rten although this program
+/// was built with ONNX Runtime.
+pub const ONNX_RUNTIME: &str = "onnxruntime";
 
 /// The most symbols that a network is given at once: twelve seconds or so of
 /// sound. What it holds meanwhile grows with them, to 0.4 GB here.
@@ -37,6 +42,7 @@ const MOST_SYMBOLS: usize = 160;
 pub(super) struct Piper {
     installed: Vec<Installed>,
     voices: Vec<Voice>,
+    runtime: Runtime,
     threads: usize,
     loaded: Option<Loaded>,
 }
@@ -50,16 +56,18 @@ struct Installed {
 /// and no more.
 struct Loaded {
     path: PathBuf,
-    model: Model,
+    model: Box<dyn Model>,
 }
 
 impl Piper {
-    /// The voices in a folder, and for each that cannot be used its id and why.
-    pub(super) fn open(folder: &Path, threads: usize) -> (Self, Vec<(String, String)>) {
+    /// The voices in a folder, and for each that cannot be used its id and why;
+    /// and for ONNX Runtime, where it could not be opened for them.
+    pub(super) fn open(folder: &Path, setup: &Setup) -> (Self, Vec<(String, String)>) {
         let mut piper = Self {
             installed: Vec::new(),
             voices: Vec::new(),
-            threads,
+            runtime: Runtime::Rten,
+            threads: setup.threads.max(1),
             loaded: None,
         };
         let mut faults = Vec::new();
@@ -79,6 +87,12 @@ impl Piper {
                 Err(detail) => faults.push((id, detail)),
             }
         }
+        // It takes memory, so it is opened only for somebody.
+        if !piper.installed.is_empty() {
+            let (runtime, fault) = Runtime::open(setup.onnxruntime_library.as_deref());
+            piper.runtime = runtime;
+            faults.extend(fault.map(|detail| (ONNX_RUNTIME.to_owned(), detail)));
+        }
         (piper, faults)
     }
 
@@ -96,17 +110,17 @@ impl Piper {
         Some((found, Some(speaker)))
     }
 
-    fn loaded(&mut self, path: &Path) -> Result<&Model, String> {
+    fn loaded(&mut self, path: &Path) -> Result<&dyn Model, String> {
         // Another one goes first: two do not fit in the child's memory.
         let kept = self.loaded.take().filter(|loaded| loaded.path == path);
         let loaded = match kept {
             Some(loaded) => loaded,
             None => Loaded {
                 path: path.to_owned(),
-                model: Model::load(path, self.threads)?,
+                model: self.runtime.load(path, self.threads)?,
             },
         };
-        Ok(&self.loaded.insert(loaded).model)
+        Ok(self.loaded.insert(loaded).model.as_ref())
     }
 }
 

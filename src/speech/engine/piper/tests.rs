@@ -238,7 +238,7 @@ fn voices_are_found_beside_each_other_and_in_folders_of_their_own() {
     let names: Vec<String> = find(folder.path()).into_iter().map(|f| f.name).collect();
     assert_eq!(names, ["a", "b"]);
     std::fs::write(folder.path().join("b.onnx.json"), "{").unwrap();
-    let (piper, faults) = Piper::open(folder.path(), 1);
+    let (piper, faults) = Piper::open(folder.path(), &Setup::default());
     assert_eq!(piper.voices().len(), 1);
     assert_eq!(piper.voices()[0].licence.as_deref(), Some("CC0"));
     assert!(piper.voice("piper/a:carl").is_some());

@@ -1,5 +1,4 @@
-//! The neural network of a voice: numbers in, samples out, and how long each
-//! number sounds.
+//! Networks run by rten, which is Rust and always there.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -7,78 +6,43 @@ use std::sync::Arc;
 
 use rten::{NodeId, RunOptions, ThreadPool, Value, ValueOrView};
 
-/// Where the network knows how many frames each number takes: the one place
-/// where it rounds up (Piper's `docs/ALIGNMENTS.md`). The name is that of every
-/// voice exported by Piper's own tool.
-const FRAMES: &str = "/Ceil_output_0";
+use super::{FRAMES, IDS, LENGTHS, Made, Model, SAMPLES, SCALES, SPEAKER, not_a_model};
 
-/// Samples in one frame, in every voice of Piper's (`hop_length`).
-const FRAME_SAMPLES: usize = 256;
-
-/// A network in memory.
-pub(super) struct Model {
+pub(super) struct Network {
     network: rten::Model,
     ids: NodeId,
     lengths: NodeId,
     scales: NodeId,
-    /// Only voices of many speakers have it.
     speaker: Option<NodeId>,
     samples: NodeId,
     frames: Option<NodeId>,
     threads: Arc<ThreadPool>,
 }
 
-/// What came of one part of a sentence.
-pub(super) struct Made {
-    /// Mono, as loud as this network speaks.
-    pub samples: Vec<f32>,
-    /// For each number, and one past the last, the sample at which it begins;
-    /// empty where the network does not tell.
-    starts: Vec<usize>,
-}
-
-impl Made {
-    /// The sample at which a number begins to sound.
-    pub(super) fn starts_at(&self, number: usize) -> usize {
-        self.starts.get(number).copied().unwrap_or(0)
-    }
-}
-
-impl Model {
-    /// Loads a network that will run on so many threads. The error names the
-    /// file.
+impl Network {
     pub(super) fn load(path: &Path, threads: usize) -> Result<Self, String> {
-        let fault = |what: &dyn std::fmt::Display| {
-            format!(
-                "{} is not the model of a Piper voice: {what}",
-                path.display()
-            )
-        };
         let network = catch_unwind(|| rten::Model::load_file(path))
-            .map_err(|_| fault(&"it cannot be understood"))?
-            .map_err(|error| fault(&error))?;
+            .map_err(|_| not_a_model(path, &"it cannot be understood"))?
+            .map_err(|error| not_a_model(path, &error))?;
         let node = |name: &str| network.find_node(name);
-        let needed = |name: &str| node(name).ok_or_else(|| fault(&format!("it has no `{name}`")));
+        let needed = |name: &str| {
+            node(name).ok_or_else(|| not_a_model(path, &format!("it has no `{name}`")))
+        };
         Ok(Self {
-            ids: needed("input")?,
-            lengths: needed("input_lengths")?,
-            scales: needed("scales")?,
-            speaker: node("sid"),
-            samples: needed("output")?,
+            ids: needed(IDS)?,
+            lengths: needed(LENGTHS)?,
+            scales: needed(SCALES)?,
+            speaker: node(SPEAKER),
+            samples: needed(SAMPLES)?,
             frames: node(FRAMES),
             threads: Arc::new(ThreadPool::with_num_threads(threads)),
             network,
         })
     }
+}
 
-    /// Speaks a part of a sentence. All of its sound is held, and about 1.8 MB
-    /// for each number while it is made.
-    pub(super) fn speak(
-        &self,
-        ids: &[i32],
-        scales: [f32; 3],
-        speaker: Option<i32>,
-    ) -> Result<Made, String> {
+impl Model for Network {
+    fn speak(&self, ids: &[i32], scales: [f32; 3], speaker: Option<i32>) -> Result<Made, String> {
         let length = i32::try_from(ids.len()).map_err(|error| error.to_string())?;
         let mut inputs = vec![
             (self.ids, tensor(&[1, ids.len()], ids.to_vec())?),
@@ -101,10 +65,7 @@ impl Model {
             Some(_) => floats(made.next())?,
             None => Vec::new(),
         };
-        Ok(Made {
-            samples,
-            starts: starts(&frames),
-        })
+        Ok(Made::new(samples, &frames))
     }
 }
 
@@ -121,13 +82,4 @@ fn floats(value: Option<Value>) -> Result<Vec<f32>, String> {
     let tensor = value.and_then(Value::into_tensor::<f32>);
     let tensor = tensor.ok_or("the network of the voice made no sound")?;
     Ok(tensor.into_data())
-}
-
-fn starts(frames: &[f32]) -> Vec<usize> {
-    let mut sum = 0;
-    let ends = frames.iter().map(|frames| {
-        sum += frames.max(0.0) as usize * FRAME_SAMPLES;
-        sum
-    });
-    std::iter::once(0).chain(ends).collect()
 }

@@ -1,0 +1,178 @@
+//! The same network by both runtimes. Where the library is not found, and
+//! `HOIAM_TEST_ONNXRUNTIME` is not its path, only what comes of that is tested.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::super::super::super::{Format, Request, Sink, Spoken, speak};
+use super::super::super::{Engines, Setup};
+use super::libonnxruntime::LibOnnxRuntime;
+use super::*;
+
+const NAME: &str = "en_US-joe-medium";
+const NOT_THERE: &str = "/nowhere/libonnxruntime.so";
+
+/// `make voice` puts it there.
+fn model() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-voices");
+    let model = folder.join(format!("{NAME}.onnx"));
+    assert!(model.exists(), "there is no test voice; run: make voice");
+    model
+}
+
+fn named_library() -> Option<PathBuf> {
+    std::env::var_os("HOIAM_TEST_ONNXRUNTIME").map(PathBuf::from)
+}
+
+/// `None` where the library is not there, unless it was named.
+fn onnx_runtime() -> Option<Runtime> {
+    let named = named_library();
+    let (runtime, fault) = Runtime::open(named.as_deref());
+    if let Some(fault) = fault {
+        assert_eq!(named, None, "{fault}");
+        eprintln!("left out: {fault}");
+        return None;
+    }
+    Some(runtime)
+}
+
+/// Numbers as of a text, each with a pad behind it.
+fn ids(count: i32) -> Vec<i32> {
+    let symbols = (0..count).flat_map(|symbol| [3 + symbol * 7 % 50, 0]);
+    [1, 0].into_iter().chain(symbols).chain([2]).collect()
+}
+
+fn assert_same(one: &Made, other: &Made) {
+    assert_eq!(one.starts, other.starts);
+    assert_eq!(one.samples.len(), other.samples.len());
+    let pairs = one.samples.iter().zip(&other.samples);
+    let most = pairs.fold(0.0_f32, |most, (one, other)| most.max((one - other).abs()));
+    assert!(most < 1e-3, "samples are up to {most} apart");
+}
+
+#[test]
+fn both_runtimes_make_the_same_of_the_same_numbers() {
+    let Some(onnx_runtime) = onnx_runtime() else {
+        return;
+    };
+    let rten = Runtime::Rten.load(&model(), 1).unwrap();
+    for threads in [1, 2] {
+        let other = onnx_runtime.load(&model(), threads).unwrap();
+        for count in [1, 40, 3] {
+            // Without noise nothing is left to chance.
+            let speak = |model: &dyn Model| model.speak(&ids(count), [0.0, 1.0, 0.0], None);
+            let one = speak(rten.as_ref()).unwrap();
+            assert_eq!(one.starts.len(), ids(count).len() + 1);
+            assert_same(&one, &speak(other.as_ref()).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_network_that_does_not_tell_its_frames_speaks_all_the_same() {
+    let Some(onnx_runtime) = onnx_runtime() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.onnx");
+    let mut bytes = fs::read(model()).unwrap();
+    let mut from = 0;
+    let name = FRAMES.as_bytes();
+    while let Some(at) = bytes[from..]
+        .windows(name.len())
+        .position(|part| part == name)
+    {
+        from += at + 1;
+        bytes[from] = b'X';
+    }
+    fs::write(&path, bytes).unwrap();
+    let speak = |runtime: Runtime| {
+        let model = runtime.load(&path, 1).unwrap();
+        model.speak(&ids(5), [0.0, 1.0, 0.0], None).unwrap()
+    };
+    let made = speak(onnx_runtime);
+    assert_eq!(made.starts, [0]);
+    assert_same(&speak(Runtime::Rten), &made);
+}
+
+#[test]
+fn a_file_that_is_no_network_is_refused_with_its_name() {
+    let Some(onnx_runtime) = onnx_runtime() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.onnx");
+    for bytes in [&b"no network"[..], b""] {
+        fs::write(&path, bytes).unwrap();
+        let fault = onnx_runtime.load(&path, 1).err().unwrap();
+        assert!(fault.contains("x.onnx is not the model"), "{fault}");
+    }
+}
+
+#[test]
+fn a_library_that_cannot_be_used_is_told_with_the_way_out() {
+    for (path, why) in [(NOT_THERE, NOT_THERE), ("libm.so.6", "OrtGetApiBase")] {
+        let fault = LibOnnxRuntime::open(Some(Path::new(path))).err().unwrap();
+        assert!(fault.contains("tts.onnxruntime_library"), "{fault}");
+        assert!(fault.contains(why), "{fault}");
+    }
+}
+
+/// Counts nothing and keeps nothing.
+struct Unheard;
+
+impl Sink for Unheard {
+    fn audio(&mut self, _: &[u8]) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn progress(&mut self, _: u32, _: u32) -> bool {
+        true
+    }
+}
+
+/// What a text comes to with the library at this path, and whether it was used.
+fn spoken(voices: &Path, library: Option<PathBuf>) -> (Spoken, bool) {
+    let mut engines = Engines::open(&Setup {
+        voices_dir: Some(voices.to_owned()),
+        onnxruntime_library: library,
+        ..Setup::default()
+    });
+    let missing = engines.unavailable();
+    let is_used = !missing.iter().any(|(name, _)| name == "onnxruntime");
+    let request = Request {
+        text: "The ferry leaves at noon, or later. Nobody knows, not even Peter.".to_owned(),
+        voice: format!("piper/{NAME}"),
+        format: Format::Wav,
+        bitrate_kbps: 64,
+        speed: 1.0,
+        pronunciations: Vec::new(),
+    };
+    (
+        speak(&mut engines, &request, &mut Unheard).unwrap(),
+        is_used,
+    )
+}
+
+#[test]
+fn words_have_the_same_times_and_without_the_library_rten_speaks() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().join(format!("{NAME}.onnx"));
+    std::os::unix::fs::symlink(model(), here).unwrap();
+    let description = fs::read_to_string(model().with_extension("onnx.json")).unwrap();
+    let mut description: serde_json::Value = serde_json::from_str(&description).unwrap();
+    description["inference"]["noise_scale"] = 0.into();
+    description["inference"]["noise_w"] = 0.into();
+    let path = folder.path().join(format!("{NAME}.onnx.json"));
+    fs::write(path, description.to_string()).unwrap();
+
+    let (one, is_used) = spoken(folder.path(), Some(NOT_THERE.into()));
+    assert!(!is_used);
+    assert_eq!(one.words.len(), 12);
+    if onnx_runtime().is_some() {
+        let (other, is_used) = spoken(folder.path(), named_library());
+        assert!(is_used);
+        assert_eq!(one.duration_ms, other.duration_ms);
+        assert_eq!(one.words, other.words);
+    }
+}
