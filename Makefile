@@ -3,7 +3,7 @@
 
 program := $(or $(CARGO_TARGET_DIR),target)/release/hoiam
 
-.PHONY: help demo test torture run bench lint format clippy doc deny libraries voice
+.PHONY: help demo samples test torture run bench lint format clippy doc deny libraries voice
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,6 +11,10 @@ help: ## show this
 demo: libraries ## show in half a minute what hoiam does; the results are in demo-output/
 	cargo build --release --locked
 	python3 -B examples/demo $(program)
+
+samples: libraries voice ## make a page to hear the voices on: samples-output/index.html
+	cargo build --release --locked
+	python3 -B examples/samples $(program)
 
 test: libraries voice ## run all tests
 	cargo test --locked --no-fail-fast

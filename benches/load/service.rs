@@ -78,6 +78,8 @@ impl Service {
             .env("HOIAM__TTS__TEST_VOICES", "true")
             .env("HOIAM__TTS__WORKERS", "2")
             .env("HOIAM__QUEUE__MAX_JOBS", "1000000")
+            // What is measured is the work, and texts are the same again and again.
+            .env("HOIAM__CACHE__MAX_BYTES", "0")
             .env("HOIAM__CALLBACK__SECRETS", SECRET)
             .envs(settings.iter().copied())
             .stdin(Stdio::null())

@@ -13,7 +13,7 @@ CUE_TIMES = re.compile(r"(\d+):(\d+):(\d+),(\d+) --> (\d+):(\d+):(\d+),(\d+)")
 def mp3_duration_ms(data):
     """How long an mp3 lasts: its frames are counted one by one. The first one holds no sound
     but the LAME tag, which says how many samples the encoder has added at both ends."""
-    position, frames, added = 0, -1, 0
+    position, frames, added = _id3_bytes(data), -1, 0
     while position + 4 <= len(data):
         length, samples_in_frame, hz = _mp3_frame(data, position)
         if frames < 0:
@@ -21,6 +21,16 @@ def mp3_duration_ms(data):
         position += length
         frames += 1
     return (frames * samples_in_frame - added) * 1000 / hz
+
+
+def _id3_bytes(data):
+    """How long the tag with the title and so on is, which stands before the first frame."""
+    if data[:3] != b"ID3":
+        return 0
+    size = 0
+    for seven_bits in data[6:10]:
+        size = size << 7 | seven_bits
+    return 10 + size
 
 
 def _mp3_frame(data, position):

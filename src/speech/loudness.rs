@@ -30,7 +30,7 @@ const MOST_GAIN_DB: f64 = 30.0;
 
 /// A measurement of the whole counts the ends of pauses as quiet speech, which makes
 /// texts of a few sentences come out this much quieter than their sentences.
-const PAUSES_DB: f64 = 0.25;
+const PAUSES_DB: f64 = 0.4;
 
 /// A block of a measurement is 400 ms (BS.1770-4), and what is shorter is measured
 /// as if it were said again and again for so long.
