@@ -43,6 +43,7 @@ use crate::retention::{self, Retention};
 use crate::supervision::{self, StatusBoard, Tree};
 use crate::synthesizer::parent::{Options, Synthesizer};
 use crate::synthesizer::stats::Stats;
+use crate::tts::LongTexts;
 use crate::tts::api::TtsState;
 use crate::tts::voices::Voices;
 use crate::tts::worker::{self, ChildBoard, TtsWorker};
@@ -353,6 +354,7 @@ async fn start_tts(
     );
     let checks = CheckCache::new(common.clock.clone());
     let workers = Workers::default();
+    let long_texts = LongTexts::default();
     let (in_delivery, shut) = (InDelivery::default(), ShutReceivers::default());
     let progress = ProgressBoard::new(db.clone());
     let view = tts::view::View {
@@ -405,6 +407,7 @@ async fn start_tts(
                 progress: progress.clone(),
                 dispatcher: dispatcher.clone().recipient(),
                 workers: workers.clone(),
+                long_texts: long_texts.clone(),
                 settings: settings.clone(),
                 children: Arc::clone(children),
                 make_synthesizer: Box::new(move || Synthesizer::new(options.clone())),

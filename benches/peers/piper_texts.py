@@ -1,4 +1,5 @@
-"""Speaks one text many times with piper-tts, in processes of one thread each."""
+"""Speaks one text many times with piper-tts, or with loudness-tts, which has text preparation,
+word times and loudness on top of it; in processes of one thread each."""
 
 import json
 import multiprocessing
@@ -9,6 +10,19 @@ import time
 import onnxruntime
 from piper import PiperVoice
 from piper.config import PiperConfig
+
+
+def load_loudness(model):
+    from loudness_tts import TTS
+
+    # The word times need the package `onnx`, which the peers have.
+    return TTS(voice=model, language="en-US", threads=1)
+
+
+def loudness_seconds(engine, text):
+    speech = engine.synthesize(text)
+    speech.srt()
+    return speech.duration
 
 
 def load(model):
@@ -30,7 +44,11 @@ def seconds(voice, text):
     )
 
 
-def speak(model, text, count, ready, spoken):
+PEERS = {"piper": (load, seconds), "loudness": (load_loudness, loudness_seconds)}
+
+
+def speak(peer, model, text, count, ready, spoken):
+    load, seconds = PEERS[peer]
     voice = load(model)
     seconds(voice, text)
     ready.wait()
@@ -40,11 +58,11 @@ def speak(model, text, count, ready, spoken):
 
 
 def main():
-    model, processes, texts, text = sys.argv[1:]
+    peer, model, processes, texts, text = sys.argv[1:]
     processes, texts = int(processes), int(texts)
     context = multiprocessing.get_context("spawn")
     ready, spoken = context.Barrier(processes + 1), context.Queue()
-    arguments = (model, text, texts // processes, ready, spoken)
+    arguments = (peer, model, text, texts // processes, ready, spoken)
     workers = [context.Process(target=speak, args=arguments) for _ in range(processes)]
     for worker in workers:
         worker.start()

@@ -102,12 +102,13 @@ impl Cache {
         let folder = Arc::clone(&self.folder);
         match blocking(move || read_folder(&folder)).await {
             Ok(found) => {
-                let mut index = self.index();
-                for (_, key, bytes) in found {
-                    index.put(key, bytes);
-                }
-                let gone = index.beyond(self.max_bytes);
-                drop(index);
+                let gone = {
+                    let mut index = self.index();
+                    for (_, key, bytes) in found {
+                        index.put(key, bytes);
+                    }
+                    index.beyond(self.max_bytes)
+                };
                 self.remove(gone).await;
             }
             Err(error) => log::warn!("what was kept to be used again is not: {error}"),

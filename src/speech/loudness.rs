@@ -19,7 +19,7 @@ pub const LUFS: std::ops::RangeInclusive<f32> = -30.0..=-10.0;
 
 /// The highest true peak of samples that stay as they are, in dB below full scale:
 /// what EBU R 128 allows is -1.
-const CEILING_DB: f32 = -1.2;
+const CEILING_DB: f32 = -1.3;
 
 /// The highest true peak of samples that an encoder will change: at 64 kbit/s its
 /// peaks come out up to this much higher.
@@ -206,6 +206,10 @@ fn peaks(samples: &[f32], ceiling: f32) -> Vec<f32> {
     let loud = ceiling / 2.0;
     let highest = |block: &[f32]| block.iter().fold(0.0_f32, |most, at| most.max(at.abs()));
     let mut peaks: Vec<f32> = samples.chunks(BLOCK).map(highest).collect();
+    // Before and after it there is nothing.
+    let mut padded = vec![0.0; TAPS / 2 - 1];
+    padded.extend(samples);
+    padded.extend([0.0; TAPS / 2]);
     for (block, peak) in peaks
         .iter_mut()
         .enumerate()
@@ -213,10 +217,7 @@ fn peaks(samples: &[f32], ceiling: f32) -> Vec<f32> {
     {
         let start = block * BLOCK;
         for at in start.saturating_sub(1)..samples.len().min(start + BLOCK) {
-            let first = (at + 1).saturating_sub(TAPS / 2);
-            let Some(around) = samples.get(first..first + TAPS) else {
-                continue;
-            };
+            let around = &padded[at..at + TAPS];
             if around.iter().all(|sample| sample.abs() < loud) {
                 continue;
             }

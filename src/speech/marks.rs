@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use super::Word;
+use super::text::is_blank;
 
 #[derive(Serialize)]
 struct Mark<'a> {
@@ -48,7 +49,7 @@ pub fn to_marks(source: &str, words: &[Word]) -> String {
         let start = byte(first.char_start);
         // What ends a sentence has no word: up to the next white space.
         let rest = &source[byte(last.char_end)..];
-        let tail = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        let tail = rest.find(is_blank).unwrap_or(rest.len());
         write(
             "sentence",
             first.start_ms,

@@ -30,7 +30,7 @@ use engine::Manner;
 use pronunciations::Dictionary;
 use spoken::Language;
 use text::Sentence;
-use track::Track;
+use track::{Tape, Track};
 
 /// What is to be spoken: everything that decides the bytes of the result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -159,6 +159,15 @@ pub struct Spoken {
     pub head: Vec<u8>,
 }
 
+/// One sentence, spoken and not yet on any track.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Made {
+    /// As the voice has spoken it, with the voice's own sample rate.
+    pub pcm: Vec<i16>,
+    /// For each word of the sentence, from which to which sample it is heard.
+    pub words: Vec<std::ops::Range<usize>>,
+}
+
 /// When one word of the source text is heard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Word {
@@ -223,6 +232,11 @@ pub trait Sink {
     /// So many of so many sentences are done. `false` ends the work as
     /// [`SpeechError::Canceled`].
     fn progress(&mut self, done: u32, total: u32) -> bool;
+    /// A sentence, counted from 0, that somebody else has spoken; waits for one
+    /// that somebody else is speaking. `None` where it is ours.
+    fn elsewhere(&mut self, _sentence: u32) -> Option<Made> {
+        None
+    }
 }
 
 /// Why a text could not be spoken. Crashes and overruns are not here: they
@@ -288,11 +302,7 @@ pub fn speak(
     let mut track = Track::new(sink, output, rate, sentences)?;
     track.check_wanted()?;
     for (part, segment) in parts.iter().zip(&request.segments) {
-        let manner = Manner {
-            speed: segment.speed,
-            language: Language::of(&part.voice.language),
-            dictionary: Dictionary::new(&segment.pronunciations),
-        };
+        let manner = part.manner(segment);
         track.begin_segment(part.voice.sample_rate_hz, segment.speed);
         engines.speak(&part.voice, &part.sentences, &manner, &mut track)?;
         track.end_segment(segment.pause_after_ms);
@@ -326,6 +336,38 @@ struct Part {
     voice: Voice,
     composed: Composed,
     sentences: Vec<Sentence>,
+}
+
+impl Part {
+    fn manner(&self, segment: &Segment) -> Manner {
+        Manner {
+            speed: segment.speed,
+            language: Language::of(&self.voice.language),
+            dictionary: Dictionary::new(&segment.pronunciations),
+        }
+    }
+}
+
+/// Speaks one sentence of a request, counted from 0 over all segments, for somebody
+/// else who speaks the whole.
+pub fn speak_sentence(
+    engines: &mut Engines,
+    request: &Request,
+    sentence: u32,
+) -> Result<Made, SpeechError> {
+    let mut at = sentence as usize;
+    for (part, segment) in parts(engines, request)?.iter().zip(&request.segments) {
+        let Some(wanted) = part.sentences.get(at..=at) else {
+            at -= part.sentences.len();
+            continue;
+        };
+        let mut tape = None;
+        engines.speak(&part.voice, wanted, &part.manner(segment), &mut tape)?;
+        return Ok(tape.unwrap_or_default());
+    }
+    Err(SpeechError::EngineFailed {
+        detail: format!("the text has no sentence {sentence}"),
+    })
 }
 
 fn parts(engines: &Engines, request: &Request) -> Result<Vec<Part>, SpeechError> {

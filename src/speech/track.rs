@@ -7,7 +7,7 @@ use super::encode::Encoder;
 use super::loudness::Leveler;
 use super::resample::resample;
 use super::text::{Pause, Sentence};
-use super::{Output, SegmentTimes, Sink, SpeechError, Spoken, Word};
+use super::{Made, Output, SegmentTimes, Sink, SpeechError, Spoken, Word};
 
 /// The loudest sample that counts as silence: -50 dB below full scale.
 const SILENCE: u16 = 103;
@@ -18,6 +18,9 @@ const RELEASE_MS: usize = 50;
 
 /// How much silence is left before the first audible sample: sound swells up.
 const ATTACK_MS: usize = 20;
+
+/// As little silence as parts a sound from the one before it.
+const ONSET_SILENCE_MS: usize = 10;
 
 /// The pauses that a reader makes between two sentences and two paragraphs.
 const SENTENCE_MS: usize = 400;
@@ -47,6 +50,129 @@ struct Segment {
     speed: f32,
     /// Somebody has said how long the silence before it is.
     pause_ms: Option<u32>,
+}
+
+/// What engines speak onto.
+pub(super) trait Tape {
+    /// Whether this sentence, the next one, need not be spoken: it was spoken
+    /// elsewhere, and is on the tape now.
+    fn has(&mut self, sentence: &Sentence) -> Result<bool, SpeechError>;
+
+    /// Takes the next sentence. `words` says for each of its words from which to
+    /// which sample it is heard, in order and without overlap.
+    fn add(
+        &mut self,
+        sentence: &Sentence,
+        pcm: &[i16],
+        words: &[Range<usize>],
+    ) -> Result<(), SpeechError>;
+
+    /// Ends the work if nobody wants it any more.
+    fn check_wanted(&mut self) -> Result<(), SpeechError>;
+}
+
+/// A tape for one sentence, which another child puts on its track.
+impl Tape for Option<Made> {
+    fn has(&mut self, _: &Sentence) -> Result<bool, SpeechError> {
+        Ok(false)
+    }
+
+    fn add(
+        &mut self,
+        _: &Sentence,
+        pcm: &[i16],
+        words: &[Range<usize>],
+    ) -> Result<(), SpeechError> {
+        *self = Some(Made {
+            pcm: pcm.to_vec(),
+            words: words.to_vec(),
+        });
+        Ok(())
+    }
+
+    fn check_wanted(&mut self) -> Result<(), SpeechError> {
+        Ok(())
+    }
+}
+
+impl Tape for Track<'_> {
+    fn has(&mut self, sentence: &Sentence) -> Result<bool, SpeechError> {
+        let Some(made) = self.sink.elsewhere(self.sentences_done) else {
+            return Ok(false);
+        };
+        self.add(sentence, &made.pcm, &made.words)?;
+        Ok(true)
+    }
+
+    /// Puts the next sentence on the track, after a pause of our own: engines
+    /// leave silence of any length at either end, and it is taken off. `words`
+    /// says for each word of the sentence from which to which sample it is
+    /// heard, in order and without overlap; silence at either end of a word is
+    /// taken off it too.
+    fn add(
+        &mut self,
+        sentence: &Sentence,
+        pcm: &[i16],
+        words: &[Range<usize>],
+    ) -> Result<(), SpeechError> {
+        let (from_hz, to_hz) = (self.segment.voice_hz, self.sample_rate_hz);
+        let pcm = resample(pcm, from_hz, to_hz)?;
+        let kept = self.kept(&pcm);
+        self.pause_before(sentence, kept.is_empty())?;
+        let pcm = match (&self.leveler, kept.is_empty()) {
+            // A voice of silence means it.
+            (_, true) => pcm,
+            (Some(leveler), false) => leveler.level(&pcm[kept.clone()]),
+            (None, false) => pcm[kept.clone()].to_vec(),
+        };
+        let moved = |sample: usize| {
+            let resampled = sample as u64 * u64::from(to_hz) / u64::from(from_hz.max(1));
+            (resampled as usize)
+                .saturating_sub(kept.start)
+                .min(pcm.len())
+        };
+        let mut silent_from = 0;
+        for (token, samples) in sentence.words.iter().zip(words) {
+            let heard = self.sounding(&pcm, moved(samples.start)..moved(samples.end));
+            let heard = self.onset(&pcm, silent_from, heard.start)..heard.end;
+            silent_from = heard.end;
+            let start_ms = self.milliseconds(heard.start);
+            let end_ms = self.milliseconds(heard.end);
+            match self.words.last_mut().filter(|_| token.continues) {
+                Some(begun) => {
+                    begun.text.push_str(&token.text);
+                    begun.end_ms = end_ms;
+                    begun.char_end = code_points(token.char_end);
+                }
+                None => self.words.push(Word {
+                    text: token.text.clone(),
+                    start_ms,
+                    end_ms,
+                    char_start: code_points(token.char_start),
+                    char_end: code_points(token.char_end),
+                    sentence: self.sentences_done,
+                    segment: Some(self.segment.index),
+                }),
+            }
+        }
+        self.note_segment(pcm.len());
+        self.samples += pcm.len() as u64;
+        self.encoder.encode(&pcm, self.sink)?;
+        self.sentences_done += 1;
+        self.check_wanted()
+    }
+
+    /// Says how far the work is, and whether it is still wanted.
+    fn check_wanted(&mut self) -> Result<(), SpeechError> {
+        if self
+            .sink
+            .progress(self.sentences_done, self.sentences_total)
+        {
+            Ok(())
+        } else {
+            Err(SpeechError::Canceled)
+        }
+    }
 }
 
 impl<'a> Track<'a> {
@@ -85,61 +211,6 @@ impl<'a> Track<'a> {
             pause_ms,
             ..Segment::default()
         };
-    }
-
-    /// Puts the next sentence on the track, after a pause of our own: engines
-    /// leave silence of any length at either end, and it is taken off. `words`
-    /// says for each word of the sentence from which to which sample it is
-    /// heard, in order and without overlap; silence at either end of a word is
-    /// taken off it too.
-    pub(super) fn add(
-        &mut self,
-        sentence: &Sentence,
-        pcm: &[i16],
-        words: &[Range<usize>],
-    ) -> Result<(), SpeechError> {
-        let (from_hz, to_hz) = (self.segment.voice_hz, self.sample_rate_hz);
-        let pcm = resample(pcm, from_hz, to_hz)?;
-        let kept = self.kept(&pcm);
-        self.pause_before(sentence, kept.is_empty())?;
-        let pcm = match (&self.leveler, kept.is_empty()) {
-            // A voice of silence means it.
-            (_, true) => pcm,
-            (Some(leveler), false) => leveler.level(&pcm[kept.clone()]),
-            (None, false) => pcm[kept.clone()].to_vec(),
-        };
-        let moved = |sample: usize| {
-            let resampled = sample as u64 * u64::from(to_hz) / u64::from(from_hz.max(1));
-            (resampled as usize)
-                .saturating_sub(kept.start)
-                .min(pcm.len())
-        };
-        for (token, samples) in sentence.words.iter().zip(words) {
-            let heard = self.sounding(&pcm, moved(samples.start)..moved(samples.end));
-            let start_ms = self.milliseconds(heard.start);
-            let end_ms = self.milliseconds(heard.end);
-            match self.words.last_mut().filter(|_| token.continues) {
-                Some(begun) => {
-                    begun.text.push_str(&token.text);
-                    begun.end_ms = end_ms;
-                    begun.char_end = code_points(token.char_end);
-                }
-                None => self.words.push(Word {
-                    text: token.text.clone(),
-                    start_ms,
-                    end_ms,
-                    char_start: code_points(token.char_start),
-                    char_end: code_points(token.char_end),
-                    sentence: self.sentences_done,
-                    segment: Some(self.segment.index),
-                }),
-            }
-        }
-        self.note_segment(pcm.len());
-        self.samples += pcm.len() as u64;
-        self.encoder.encode(&pcm, self.sink)?;
-        self.sentences_done += 1;
-        self.check_wanted()
     }
 
     /// The segment is heard from its first sentence until the end of its last one.
@@ -203,18 +274,6 @@ impl<'a> Track<'a> {
         ms * self.sample_rate_hz as usize / 1000
     }
 
-    /// Says how far the work is, and whether it is still wanted.
-    pub(super) fn check_wanted(&mut self) -> Result<(), SpeechError> {
-        if self
-            .sink
-            .progress(self.sentences_done, self.sentences_total)
-        {
-            Ok(())
-        } else {
-            Err(SpeechError::Canceled)
-        }
-    }
-
     /// Ends the recording.
     pub(super) fn finish(mut self) -> Result<Spoken, SpeechError> {
         if self.samples == 0 {
@@ -246,6 +305,25 @@ impl<'a> Track<'a> {
         let last = part.iter().rposition(is_audible).unwrap_or(first);
         let release = self.in_samples(RELEASE_MS);
         range.start + first..end.min(range.start + last + 1 + release)
+    }
+
+    /// Where the sound begins that is heard at `start`: engines report a word up to
+    /// some hundredths of a second late where silence is before it. Not before
+    /// `earliest`, where the last word ended.
+    fn onset(&self, pcm: &[i16], earliest: usize, start: usize) -> usize {
+        let silence = self.in_samples(ONSET_SILENCE_MS).max(1);
+        let (mut onset, mut at) = (start, start);
+        while at > earliest && onset - at < silence {
+            at -= 1;
+            if pcm.get(at).is_some_and(is_audible) {
+                onset = at;
+            }
+        }
+        // Sound that begins before the last word has ended is that word's.
+        match at <= earliest && onset - at < silence && earliest > 0 {
+            true => start,
+            false => onset,
+        }
     }
 
     /// The time of a sample of the sentence that is being added.

@@ -4,7 +4,7 @@
 //! speaks; between two sentences it looks whether a cancelation has come. A
 //! second thread sleeps until the input ends, and then leaves at once.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::fs::File;
 use std::io;
@@ -12,11 +12,11 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::speech::{self, Engines, Request, Sink, SpeechError, Spoken};
+use crate::speech::{self, Engines, Made, Sink, SpeechError, Spoken};
 use crate::synthesizer::limits;
 use crate::synthesizer::protocol::{
-    self, FrameReader, FrameWriter, FromChild, FromParent, Hello, MAX_AUDIO_BYTES, Progress,
-    ProtocolError, Setup, Speak,
+    self, Elsewhere, FrameReader, FrameWriter, FromChild, FromParent, Hello, MAX_AUDIO_BYTES,
+    Progress, ProtocolError, Setup, Speak,
 };
 
 /// Small messages are gathered until they are as many bytes as a pipe holds …
@@ -75,7 +75,7 @@ fn serve(setup: &Setup) -> Result<Infallible, ProtocolError> {
             request_id,
             flushed_at: Instant::now(),
         };
-        reply.speak(&mut engines, &speak.request)?;
+        reply.answer(&mut engines, &speak)?;
     }
 }
 
@@ -98,6 +98,12 @@ struct Input {
     waiting: VecDeque<(u32, Speak)>,
     /// The last one that was called off.
     canceled: u32,
+    /// The one that is being spoken.
+    open: u32,
+    /// Sentences of it that others speak; `None` while they do.
+    elsewhere: HashMap<u32, Option<Made>>,
+    /// The samples of one of those, as they come.
+    samples: Vec<i16>,
 }
 
 impl Input {
@@ -108,6 +114,9 @@ impl Input {
             frames: FrameReader::new(File::from(stdin)),
             waiting: VecDeque::new(),
             canceled: 0,
+            open: 0,
+            elsewhere: HashMap::new(),
+            samples: Vec::new(),
         })
     }
 
@@ -115,6 +124,9 @@ impl Input {
     fn next_request(&mut self) -> (u32, Speak) {
         loop {
             if let Some(request) = self.waiting.pop_front() {
+                self.open = request.0;
+                self.elsewhere.clear();
+                self.samples.clear();
                 return request;
             }
             self.take();
@@ -129,11 +141,51 @@ impl Input {
         self.canceled == request_id
     }
 
+    fn note(&mut self, news: Elsewhere) {
+        match news {
+            Elsewhere::Promised(sentence) => {
+                self.elsewhere.insert(sentence, None);
+            }
+            Elsewhere::Made(sentence, words) => {
+                let pcm = std::mem::take(&mut self.samples);
+                let made = Made { pcm, words };
+                self.elsewhere.insert(sentence, Some(made));
+            }
+            Elsewhere::Failed(sentence) => {
+                self.elsewhere.remove(&sentence);
+            }
+        }
+    }
+
+    /// A sentence that somebody else speaks; waits for it.
+    fn elsewhere(&mut self, request_id: u32, sentence: u32) -> Option<Made> {
+        // What is before it came too late.
+        self.elsewhere.retain(|known, _| *known >= sentence);
+        while !self.cancels(request_id) {
+            match self.elsewhere.remove(&sentence)? {
+                Some(made) => return Some(made),
+                None => {
+                    self.elsewhere.insert(sentence, None);
+                    self.take();
+                }
+            }
+        }
+        None
+    }
+
     /// Waits for a frame and keeps what it says.
     fn take(&mut self) {
         match self.frames.next_blocking() {
             Ok(Some((id, FromParent::Cancel))) => self.canceled = id,
             Ok(Some((id, FromParent::Speak(speak)))) => self.waiting.push_back((id, speak)),
+            Ok(Some((id, FromParent::Elsewhere(news)))) if id == self.open => self.note(news),
+            Ok(Some((id, FromParent::Samples(bytes)))) if id == self.open => {
+                let samples = bytes.chunks_exact(2);
+                self.samples
+                    .extend(samples.map(|two| i16::from_le_bytes([two[0], two[1]])));
+            }
+            // The request was over before it came.
+            Ok(Some((_, FromParent::Elsewhere(_) | FromParent::Samples(_)))) => {}
             Ok(None) => limits::leave(0),
             Err(error) => {
                 eprintln!("the synthesizer was sent {error}");
@@ -154,13 +206,29 @@ struct Reply<'a> {
 impl Reply<'_> {
     /// Speaks, and tells the parent how it ended. An error means that the
     /// parent cannot be told anything any more.
-    fn speak(mut self, engines: &mut Engines, request: &Request) -> Result<(), ProtocolError> {
-        match speech::speak(engines, request, &mut self) {
-            Ok(spoken) => self.spoken(spoken)?,
+    fn answer(mut self, engines: &mut Engines, speak: &Speak) -> Result<(), ProtocolError> {
+        let Speak { request, only, .. } = speak;
+        let answered = match only {
+            None => speech::speak(engines, request, &mut self).map(Answer::Spoken),
+            Some(only) => speech::speak_sentence(engines, request, *only).map(Answer::Made),
+        };
+        match answered {
+            Ok(Answer::Spoken(spoken)) => self.spoken(spoken)?,
+            Ok(Answer::Made(made)) => self.made(made)?,
             Err(_) if self.is_canceled() => self.push(&FromChild::Failed(SpeechError::Canceled))?,
             Err(error) => self.push(&FromChild::Failed(error))?,
         }
         self.output.flush_blocking()
+    }
+
+    fn made(&mut self, made: Made) -> Result<(), ProtocolError> {
+        let samples = made.pcm.iter().flat_map(|sample| sample.to_le_bytes());
+        let bytes: Vec<u8> = samples.collect();
+        for part in bytes.chunks(MAX_AUDIO_BYTES) {
+            self.output.push_audio(self.request_id, part)?;
+            self.flush_if_due()?;
+        }
+        self.push(&FromChild::Made(made.words))
     }
 
     fn spoken(&mut self, mut spoken: Spoken) -> Result<(), ProtocolError> {
@@ -192,6 +260,12 @@ impl Reply<'_> {
     }
 }
 
+/// What came of a request.
+enum Answer {
+    Spoken(Spoken),
+    Made(Made),
+}
+
 impl Sink for Reply<'_> {
     fn audio(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.is_canceled() {
@@ -204,6 +278,12 @@ impl Sink for Reply<'_> {
                 .map_err(io::Error::other)?;
         }
         Ok(())
+    }
+
+    fn elsewhere(&mut self, sentence: u32) -> Option<Made> {
+        // Others are given their work by what is heard of ours.
+        self.output.flush_blocking().ok()?;
+        self.input.elsewhere(self.request_id, sentence)
     }
 
     fn progress(&mut self, done: u32, total: u32) -> bool {

@@ -9,6 +9,7 @@
 use std::ffi::OsString;
 use std::future::Future;
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -26,8 +27,8 @@ use crate::speech::engine::{self, piper};
 use crate::speech::{Request, SpeechError, Spoken};
 use crate::synthesizer::process::{self, Ended, Process};
 use crate::synthesizer::protocol::{
-    self, FrameReader, FrameWriter, FromChild, FromParent, Hello, Progress, ProtocolError, Setup,
-    Speak,
+    self, Elsewhere, FrameReader, FrameWriter, FromChild, FromParent, Hello, MAX_AUDIO_BYTES,
+    Progress, ProtocolError, Setup, Speak,
 };
 use crate::synthesizer::stats::{self, Monitor, Stats};
 
@@ -45,6 +46,9 @@ const MOST_AHEAD_BYTES: usize = 4096;
 
 /// After the first failed start; doubled by each that follows.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
+
+/// More than a sentence can be: 400 characters in a minute and a half.
+const MAX_SENTENCE_BYTES: usize = 8 << 20;
 
 /// The longest wait between two failed starts.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
@@ -132,6 +136,32 @@ pub trait Events {
 
     /// So many of so many sentences are done.
     fn progress(&mut self, done: u32, total: u32);
+
+    /// What becomes of a sentence that others speak; waits until there is something
+    /// to tell.
+    fn elsewhere(&mut self) -> impl Future<Output = News> {
+        std::future::pending()
+    }
+}
+
+/// What becomes of a sentence, counted from 0, that another child speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// It will be spoken there, and is to be waited for.
+    Promised(u32),
+    /// It was spoken there.
+    Made(u32, Made),
+    /// It was promised, and is not spoken there after all.
+    Failed(u32),
+}
+
+/// A sentence as a child has spoken it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// 16 bit little-endian, with the voice's own sample rate.
+    pub samples: Bytes,
+    /// For each word of the sentence, from which to which sample it is heard.
+    pub words: Vec<Range<usize>>,
 }
 
 /// Why no child could be started. It says nothing about any request.
@@ -287,6 +317,26 @@ impl Synthesizer {
         self.next = (next.text_bytes() <= MOST_AHEAD_BYTES).then(|| next.clone());
     }
 
+    /// Has one sentence of a request spoken, for the child that speaks the whole.
+    ///
+    /// # Errors
+    ///
+    /// As [`Synthesizer::speak`].
+    pub async fn speak_sentence(
+        &mut self,
+        request: &Request,
+        sentence: u32,
+        wall_limit: Duration,
+    ) -> Result<Made, SpeakError> {
+        let child = self.take_child_for(request).await;
+        let mut child = child.map_err(SpeakError::NotStarted)?;
+        self.monitor.speaking();
+        let answer = child.answer_sentence(request, sentence, wall_limit);
+        let ending = timeout(wall_limit, answer).await;
+        let ending = ending.unwrap_or(Err(Interruption::Overran));
+        self.settle(child, ending, wall_limit).await
+    }
+
     /// Has the request spoken.
     ///
     /// `wall_limit` begins when a child is there. `cancel` ends the work when
@@ -329,12 +379,12 @@ impl Synthesizer {
 
     /// Keeps the child or ends it, after how it dealt with a request, and
     /// tells the caller.
-    async fn settle(
+    async fn settle<T>(
         &mut self,
         child: Child,
-        ending: Result<Result<Spoken, SpeechError>, Interruption>,
+        ending: Result<Result<T, SpeechError>, Interruption>,
         limit: Duration,
-    ) -> Result<Spoken, SpeakError> {
+    ) -> Result<T, SpeakError> {
         match ending {
             Ok(answer) => {
                 self.keep(child);
@@ -553,19 +603,19 @@ impl Child {
         self.request_id += 1;
         let cpu_s = cpu_seconds(wall_limit);
         if self.ahead.take().is_none()
-            && let Err(error) = self.send(self.request_id, request, cpu_s)
+            && let Err(error) = self.send(self.request_id, request, cpu_s, None)
         {
             let detail = format!("the request cannot be sent: {error}");
             return Ok(Err(SpeechError::EngineFailed { detail }));
         }
         if let Some(next) = next {
-            let sent = self.send(self.request_id + 1, &next, cpu_s);
+            let sent = self.send(self.request_id + 1, &next, cpu_s, None);
             self.ahead = sent.is_ok().then_some(next);
         }
         self.input.flush().await.map_err(Broken::from)?;
         let mut words = Vec::new();
         loop {
-            match self.next().await? {
+            match self.next_while_told(events).await? {
                 FromChild::Progress(Progress { done, total }) => events.progress(done, total),
                 FromChild::Audio(bytes) => {
                     let taken = events.audio(bytes).await;
@@ -578,15 +628,88 @@ impl Child {
                 FromChild::Spoken(spoken) => return Ok(Ok(Spoken { words, ..spoken })),
                 FromChild::Failed(error) => return Ok(Err(error)),
                 FromChild::Words(_) => return Err(unexpected("more words than the text has")),
+                FromChild::Made(_) => return Err(unexpected("a sentence and not the whole")),
                 FromChild::Hello(_) => return Err(unexpected("a second hello")),
             }
         }
     }
 
-    fn send(&mut self, id: u32, request: &Request, cpu_s: u64) -> Result<(), ProtocolError> {
+    /// Sends the request and takes one sentence of it.
+    async fn answer_sentence(
+        &mut self,
+        request: &Request,
+        sentence: u32,
+        wall_limit: Duration,
+    ) -> Result<Result<Made, SpeechError>, Interruption> {
+        self.request_id += 1;
+        let cpu_s = cpu_seconds(wall_limit);
+        if let Err(error) = self.send(self.request_id, request, cpu_s, Some(sentence)) {
+            let detail = format!("the request cannot be sent: {error}");
+            return Ok(Err(SpeechError::EngineFailed { detail }));
+        }
+        self.input.flush().await.map_err(Broken::from)?;
+        let mut samples = Vec::new();
+        loop {
+            match self.next().await? {
+                FromChild::Audio(bytes) if samples.len() < MAX_SENTENCE_BYTES => {
+                    samples.extend_from_slice(&bytes);
+                }
+                FromChild::Made(words) => {
+                    let samples = samples.into();
+                    return Ok(Ok(Made { samples, words }));
+                }
+                FromChild::Failed(error) => return Ok(Err(error)),
+                _ => return Err(unexpected("more than a sentence")),
+            }
+        }
+    }
+
+    fn send(
+        &mut self,
+        id: u32,
+        request: &Request,
+        cpu_s: u64,
+        only: Option<u32>,
+    ) -> Result<(), ProtocolError> {
         let request = request.clone();
-        self.input
-            .push(id, &FromParent::Speak(Speak { request, cpu_s }))
+        let speak = Speak {
+            request,
+            cpu_s,
+            only,
+        };
+        self.input.push(id, &FromParent::Speak(speak))
+    }
+
+    /// The next message about the request that is open. Meanwhile the child is told
+    /// what others do of it: it must be read from while it is written to, since it
+    /// may be writing too.
+    async fn next_while_told(&mut self, events: &mut impl Events) -> Result<FromChild, Broken> {
+        loop {
+            let is_sending = self.input.pending_bytes() > 0;
+            tokio::select! {
+                biased;
+                message = self.output.next() => return self.of_open_request(message?),
+                sent = self.input.flush_some(), if is_sending => sent?,
+                news = events.elsewhere(), if !is_sending => self.tell(news)?,
+            }
+        }
+    }
+
+    fn tell(&mut self, news: News) -> Result<(), ProtocolError> {
+        let id = self.request_id;
+        let told = match news {
+            News::Promised(sentence) => Elsewhere::Promised(sentence),
+            News::Failed(sentence) => Elsewhere::Failed(sentence),
+            News::Made(sentence, Made { samples, words }) => {
+                let mut rest = samples;
+                while !rest.is_empty() {
+                    let part = rest.split_to(rest.len().min(MAX_AUDIO_BYTES));
+                    self.input.push(id, &FromParent::Samples(part))?;
+                }
+                Elsewhere::Made(sentence, words)
+            }
+        };
+        self.input.push(id, &FromParent::Elsewhere(told))
     }
 
     /// Has the child leave out what it was sent ahead, or throws away what it
@@ -607,7 +730,9 @@ impl Child {
         self.input.push(self.request_id, &FromParent::Cancel)?;
         self.input.flush().await?;
         loop {
-            if let FromChild::Spoken(_) | FromChild::Failed(_) = self.next().await? {
+            if let FromChild::Spoken(_) | FromChild::Made(_) | FromChild::Failed(_) =
+                self.next().await?
+            {
                 return Ok(());
             }
         }
@@ -615,7 +740,12 @@ impl Child {
 
     /// The next message about the request that is open.
     async fn next(&mut self) -> Result<FromChild, Broken> {
-        match self.output.next().await? {
+        let message = self.output.next().await?;
+        self.of_open_request(message)
+    }
+
+    fn of_open_request(&self, message: Option<(u32, FromChild)>) -> Result<FromChild, Broken> {
+        match message {
             Some((id, message)) if id == self.request_id => Ok(message),
             Some((id, _)) => {
                 let detail = format!("it sent an answer to request {id}, which is not open");

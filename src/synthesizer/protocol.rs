@@ -15,9 +15,13 @@
 //! [`FromParent::Cancel`] while it waits. The child answers them one after
 //! another, each with any number of [`FromChild::Progress`],
 //! [`FromChild::Audio`] and [`FromChild::Words`], and ends with exactly one
-//! [`FromChild::Spoken`] or [`FromChild::Failed`].
+//! [`FromChild::Spoken`], [`FromChild::Made`] or [`FromChild::Failed`].
+//!
+//! A long text may be spoken by several children: one has the whole, and is told of
+//! sentences that others speak ([`FromParent::Elsewhere`]) and brought their samples.
 
 use std::io::{self, Read, Write};
+use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
@@ -110,6 +114,22 @@ pub struct Speak {
     pub request: Request,
     /// How much processor time it may take, in seconds over all threads.
     pub cpu_s: u64,
+    /// Of all sentences only this one, counted from 0, as bare samples: another
+    /// child speaks the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<u32>,
+}
+
+/// A sentence of the open request that is none of the child's work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Elsewhere {
+    /// Somebody speaks it. It is to be waited for.
+    Promised(u32),
+    /// Its samples have come, as [`FromParent::Samples`]. For each word from which
+    /// to which of them it is heard.
+    Made(u32, Vec<Range<usize>>),
+    /// Whoever has promised it has failed.
+    Failed(u32),
 }
 
 /// So many of so many sentences are done.
@@ -136,6 +156,9 @@ pub enum FromChild {
     /// The end, when it went well. Its own list of words is empty: they came
     /// before, in [`FromChild::Words`].
     Spoken(Spoken),
+    /// The end of a single sentence, when it went well: for each word from which to
+    /// which sample it is heard. The samples came before, in [`FromChild::Audio`].
+    Made(Vec<Range<usize>>),
     /// The end, when it did not.
     Failed(SpeechError),
 }
@@ -147,6 +170,10 @@ pub enum FromParent {
     Speak(Speak),
     /// Stop what was asked for under this id.
     Cancel,
+    /// News of a sentence of it.
+    Elsewhere(Elsewhere),
+    /// The next samples of a sentence that was made elsewhere, 16 bit little-endian.
+    Samples(Bytes),
 }
 
 /// Why a frame could not be written, read or understood.
@@ -206,6 +233,7 @@ impl Message for FromChild {
             Self::Words(_) => 4,
             Self::Spoken(_) => 5,
             Self::Failed(_) => 6,
+            Self::Made(_) => 7,
         }
     }
 
@@ -220,6 +248,7 @@ impl Message for FromChild {
             Self::Words(words) => write_json(words, out),
             Self::Spoken(spoken) => write_json(spoken, out),
             Self::Failed(error) => write_json(error, out),
+            Self::Made(words) => write_json(words, out),
         }
     }
 
@@ -231,6 +260,7 @@ impl Message for FromChild {
             4 => read_json(&payload).map(Self::Words),
             5 => read_json(&payload).map(Self::Spoken),
             6 => read_json(&payload).map(Self::Failed),
+            7 => read_json(&payload).map(Self::Made),
             _ => Err(ProtocolError::Kind(kind)),
         }
     }
@@ -241,6 +271,8 @@ impl Message for FromParent {
         match self {
             Self::Speak(_) => 64,
             Self::Cancel => 65,
+            Self::Elsewhere(_) => 66,
+            Self::Samples(_) => 67,
         }
     }
 
@@ -248,6 +280,11 @@ impl Message for FromParent {
         match self {
             Self::Speak(speak) => write_json(speak, out),
             Self::Cancel => Ok(()),
+            Self::Elsewhere(news) => write_json(news, out),
+            Self::Samples(bytes) => {
+                out.extend_from_slice(bytes);
+                Ok(())
+            }
         }
     }
 
@@ -255,6 +292,8 @@ impl Message for FromParent {
         match kind {
             64 => read_json(&payload).map(Self::Speak),
             65 => Ok(Self::Cancel),
+            66 => read_json(&payload).map(Self::Elsewhere),
+            67 => Ok(Self::Samples(payload)),
             _ => Err(ProtocolError::Kind(kind)),
         }
     }
@@ -491,6 +530,18 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         self.pending.clear();
         written.map_err(ProtocolError::Io)
     }
+
+    /// Writes as much of what was gathered as the pipe takes now, at least a byte.
+    /// Dropping the future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::Io`].
+    pub async fn flush_some(&mut self) -> Result<(), ProtocolError> {
+        let written = self.sink.write(&self.pending).await;
+        self.pending.drain(..written.map_err(ProtocolError::Io)?);
+        Ok(())
+    }
 }
 
 impl<W: Write> FrameWriter<W> {
@@ -570,6 +621,7 @@ mod tests {
                         request
                     },
                     cpu_s,
+                    only: None,
                 })
             });
         prop_oneof![speak, Just(FromParent::Cancel)]

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod job;
+mod long_texts;
 mod outcome;
 pub mod store;
 pub mod view;
@@ -9,5 +10,6 @@ pub mod voices;
 pub mod worker;
 pub mod workers;
 
+pub use long_texts::LongTexts;
 pub use worker::{JobCanceled, JobQueued, TtsWorker};
 pub use workers::Workers;

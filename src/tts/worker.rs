@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::long_texts::{LongTexts, Shared};
 use super::outcome::{Finish, Gathered, Outcome, failed};
 use super::store::{self, Claimed, Expired, Job, Row};
 use super::voices::Voices;
@@ -27,7 +28,7 @@ use crate::files::{Cache, CacheKey, Files, Spool};
 use crate::progress::ProgressBoard;
 use crate::speech;
 use crate::supervision::{Drain, spawn_unit};
-use crate::synthesizer::parent::{Events, Synthesizer};
+use crate::synthesizer::parent::{Events, News, Synthesizer};
 use crate::synthesizer::stats::Monitor;
 
 /// Outcomes that may be on their way to disk while the child speaks on.
@@ -44,6 +45,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct JobQueued;
+
+/// A long text has sentences that others can speak.
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct HelpWanted;
 
 /// Somebody has called this job off.
 #[derive(Message, Clone, Copy)]
@@ -74,6 +80,13 @@ pub struct Settings {
     pub ahead: Duration,
 }
 
+impl Settings {
+    /// How long one sentence may take, which has at most 400 characters.
+    fn sentence_limit(&self) -> Duration {
+        self.synthesis_base + self.synthesis_per_character * 400
+    }
+}
+
 /// Children as `/v1/system` shows them, by worker.
 pub type ChildBoard = std::sync::Arc<std::sync::Mutex<Vec<Monitor>>>;
 
@@ -86,6 +99,8 @@ pub struct TtsWorker {
     child_is_ready: bool,
     /// What the child speaks.
     current: Option<Current>,
+    /// Ends the sentence of another worker's text that the child speaks.
+    helping: Option<oneshot::Sender<()>>,
     /// Claimed and not begun.
     claimed: VecDeque<Order>,
     claiming: bool,
@@ -164,6 +179,8 @@ pub struct Parts {
     pub dispatcher: Recipient<DeliveryOwed>,
     /// Told of jobs that are given back.
     pub workers: Workers,
+    /// What workers help each other with.
+    pub long_texts: LongTexts,
     /// Limits.
     pub settings: Settings,
     /// Where children are shown.
@@ -182,6 +199,7 @@ impl TtsWorker {
             synthesizer: None,
             child_is_ready: false,
             current: None,
+            helping: None,
             claimed: VecDeque::new(),
             claiming: false,
             again: true,
@@ -214,6 +232,7 @@ impl TtsWorker {
             }
             self.claim(ctx);
             self.speak(ctx);
+            self.help(ctx);
         }
         let at_work = self.claiming || self.synthesizer.is_none() || self.finishing > 0;
         self.idle.send_replace(!at_work);
@@ -328,11 +347,38 @@ impl TtsWorker {
             files: self.parts.files.clone(),
             progress: self.parts.progress.clone(),
             settings: self.parts.settings.clone(),
+            workers: self.parts.workers.clone(),
+            shared: self.parts.long_texts.share(&order.request),
             remaining_ms: u64::try_from(order.row.deadline_at - self.begun_at).unwrap_or(0),
             synthesizer,
         };
         self.with_child(ctx, unit.run(order, canceled));
         self.watch_held(ctx);
+    }
+
+    /// Speaks a sentence of another worker's text, if there is nothing else to do.
+    fn help(&mut self, ctx: &mut Context<Self>) {
+        let is_idle = self.claimed.is_empty() && !self.claiming && self.child_is_ready;
+        if !is_idle || self.synthesizer.is_none() {
+            return;
+        }
+        let Some(promise) = self.parts.long_texts.promise() else {
+            return;
+        };
+        let Some(mut synthesizer) = self.synthesizer.take() else {
+            return;
+        };
+        self.begun_at = self.now();
+        let limit = self.parts.settings.sentence_limit();
+        let (end, ended) = oneshot::channel();
+        self.helping = Some(end);
+        self.with_child(ctx, async move {
+            tokio::select! {
+                () = promise.keep(&mut synthesizer, limit) => {}
+                _ = ended => {}
+            }
+            (synthesizer, Next::Pump, None)
+        });
     }
 
     /// Runs a unit that has the child.
@@ -417,6 +463,7 @@ impl TtsWorker {
     }
 
     fn call_off(&mut self) {
+        self.helping = None;
         let cancel = self
             .current
             .as_mut()
@@ -606,6 +653,16 @@ impl Handler<Claims> for TtsWorker {
 #[rtype(result = "()")]
 struct HeldLong;
 
+impl Handler<HelpWanted> for TtsWorker {
+    type Result = ();
+
+    fn handle(&mut self, _: HelpWanted, ctx: &mut Self::Context) {
+        if !self.draining && self.current.is_none() {
+            self.help(ctx);
+        }
+    }
+}
+
 impl Handler<HeldLong> for TtsWorker {
     type Result = ();
 
@@ -759,6 +816,9 @@ struct SpeakUnit {
     files: Files,
     progress: ProgressBoard,
     settings: Settings,
+    workers: Workers,
+    /// A long text, with which others may help.
+    shared: Option<Shared>,
     /// Until the job's deadline.
     remaining_ms: u64,
     synthesizer: Synthesizer,
@@ -800,6 +860,8 @@ impl SpeakUnit {
             id: row.id.0,
             spool: Some(self.files.spool(&file)),
             progress: self.progress.clone(),
+            shared: self.shared.take(),
+            workers: self.workers.clone(),
         };
         let wall_limit = synthesis_limit.min(remaining);
         let canceled = async move {
@@ -836,6 +898,9 @@ struct Gather {
     /// `None` after it has failed.
     spool: Option<Spool>,
     progress: ProgressBoard,
+    /// A long text, with which others may help.
+    shared: Option<Shared>,
+    workers: Workers,
 }
 
 impl Events for Gather {
@@ -851,7 +916,18 @@ impl Events for Gather {
         Ok(())
     }
 
+    async fn elsewhere(&mut self) -> News {
+        match &mut self.shared {
+            Some(shared) => shared.news().await,
+            None => std::future::pending().await,
+        }
+    }
+
     fn progress(&mut self, done: u32, total: u32) {
+        if let Some(shared) = &self.shared {
+            shared.progress(done, total);
+            self.workers.help_wanted();
+        }
         // A single sentence is over before anybody could look.
         if total > 1 {
             self.progress.set(

@@ -7,7 +7,7 @@ use diesel::prelude::QueryResult;
 use uuid::Uuid;
 
 use super::store;
-use super::worker::{DeadlineAdded, JobCanceled, JobQueued, TtsWorker};
+use super::worker::{DeadlineAdded, HelpWanted, JobCanceled, JobQueued, TtsWorker};
 use crate::clock::Millis;
 use crate::db::{Conn, Tx};
 use crate::delivery::check::{CheckQueue, Verdict};
@@ -29,6 +29,14 @@ impl Workers {
     pub fn queued(&self) {
         for worker in self.0.get().into_iter().flatten() {
             let _ = worker.try_send(JobQueued);
+        }
+    }
+
+    /// A long text has sentences that others can speak. A worker whose mailbox is full
+    /// has enough to do.
+    pub fn help_wanted(&self) {
+        for worker in self.0.get().into_iter().flatten() {
+            let _ = worker.try_send(HelpWanted);
         }
     }
 

@@ -21,6 +21,7 @@ mod disks;
 mod hand_over;
 mod isolation;
 mod listen;
+mod long_texts;
 mod neural;
 mod refusals;
 mod results;

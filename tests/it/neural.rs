@@ -26,7 +26,10 @@ fn voices() -> PathBuf {
 
 /// With ONNX Runtime where the program has it and the library is named.
 fn service() -> Setup {
-    let service = Service::all().set("tts.voices_dir", voices().display());
+    // The texts of a test are to be spoken, also where they are the same.
+    let service = Service::all()
+        .set("tts.voices_dir", voices().display())
+        .set("cache.max_bytes", 0);
     match std::env::var("HOIAM_TEST_ONNXRUNTIME") {
         Ok(library) if cfg!(feature = "onnxruntime") => {
             service.set("tts.onnxruntime_library", library)

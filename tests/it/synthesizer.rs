@@ -705,6 +705,7 @@ fn a_child_leaves_at_the_end_of_its_input_even_while_it_speaks() {
     assert!(matches!(hello, Some((0, FromChild::Hello(_)))));
     let speak = Speak {
         request: request("hang"),
+        only: None,
         cpu_s: 60,
     };
     input.push(1, &FromParent::Speak(speak)).unwrap();

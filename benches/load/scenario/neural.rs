@@ -42,7 +42,7 @@ pub async fn neural(options: &Options) -> Outcome<Vec<Figure>> {
     for workers in [1, 2] {
         let mut rten = Samples::default();
         let mut onnx_runtime = Samples::default();
-        let mut peer = Samples::default();
+        let (mut piper, mut loudness) = (Samples::default(), Samples::default());
         for round in 0..options.rounds {
             let hoiam = |library| by_hoiam(options, library, workers, count, round);
             rten.push(hoiam(None).await?);
@@ -50,19 +50,33 @@ pub async fn neural(options: &Options) -> Outcome<Vec<Figure>> {
                 onnx_runtime.push(hoiam(Some(library)).await?);
             }
             if options.peers {
-                by_piper(workers, count, round, &mut peer).await?;
+                piper.push(by_peer("piper", workers, count, round).await?);
+                loudness.push(by_peer("loudness", workers, count, round).await?);
             }
         }
         let name = format!("audio seconds, neural voice, {workers} at a time");
         let figure = |name, hoiam, must, aim| {
             let goal = Goal::times_the_other(Some(must), Some(aim));
-            Figure::new(name, "a second", hoiam, goal).beside("piper-tts", peer.clone())
+            Figure::new(name, "a second", hoiam, goal).beside("piper-tts", piper.clone())
         };
+        // Beside what does the most of what we do, by the runtime that it uses too.
+        let (by, ours) = match &library {
+            Some(_) => ("ONNX Runtime", onnx_runtime.clone()),
+            None => ("rten", rten.clone()),
+        };
+        let beside_loudness = Figure::new(
+            format!("{name}, {by}, with text preparation, word times and loudness"),
+            "a second",
+            ours,
+            Goal::times_the_other(None, Some(1.0)),
+        )
+        .beside("loudness-tts", loudness);
         figures.push(figure(name.clone(), rten, 0.55, 1.0));
         if library.is_some() {
             let name = format!("{name}, ONNX Runtime");
             figures.push(figure(name, onnx_runtime, 1.0, 1.2));
         }
+        figures.push(beside_loudness);
     }
     Ok(figures)
 }
@@ -125,9 +139,10 @@ async fn by_hoiam(
     Ok(rate)
 }
 
-async fn by_piper(processes: u32, count: u64, round: u16, samples: &mut Samples) -> Outcome<()> {
-    let progress = Progress::begin(&format!("{count} texts, piper-tts, {processes}"), round)?;
+async fn by_peer(peer: &str, processes: u32, count: u64, round: u16) -> Outcome<f64> {
+    let progress = Progress::begin(&format!("{count} texts, {peer}-tts, {processes}"), round)?;
     let output = peer_script("piper.sh")
+        .arg(peer)
         .arg(Path::new(VOICES).join(format!("{NAME}.onnx")))
         .args([processes.to_string(), count.to_string()])
         .arg(ENGLISH)
@@ -144,6 +159,5 @@ async fn by_piper(processes: u32, count: u64, round: u16, samples: &mut Samples)
     progress.end(&format!(
         "{rate:.1} audio seconds a second, {memory:.0} MB at most"
     ))?;
-    samples.push(rate);
-    Ok(())
+    Ok(rate)
 }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use super::super::spoken::Spoken;
 use super::super::text::Sentence;
-use super::super::track::Track;
+use super::super::track::Tape;
 use super::super::{SpeechError, Voice};
 use super::alignment::{self, Event};
 use super::libespeak::{self, LibEspeak, USUAL_RATE, VoiceFile, lock};
@@ -74,7 +74,7 @@ impl Engine for Espeak {
         voice: &Voice,
         sentences: &[Sentence],
         manner: &Manner,
-        track: &mut Track<'_>,
+        tape: &mut dyn Tape,
     ) -> Result<(), SpeechError> {
         let identifier = self.identifier(voice)?;
         let (slowest, fastest) = RATE_LIMITS;
@@ -82,13 +82,16 @@ impl Engine for Espeak {
             .round()
             .clamp(slowest, fastest) as u32;
         for sentence in sentences {
+            if tape.has(sentence)? {
+                continue;
+            }
             let readable = Readable::new(&manner.spoken(sentence));
             let heard = lock(self.library)
                 .speak(identifier, rate, &readable.text)
                 .map_err(|detail| SpeechError::EngineFailed { detail })?;
             let events = readable.in_sentence(&heard.events);
             let words = alignment::align(sentence, &events, heard.pcm.len());
-            track.add(sentence, &heard.pcm, &words)?;
+            tape.add(sentence, &heard.pcm, &words)?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::pronunciations::Dictionary;
 use super::spoken::{Language, Spoken};
 use super::text::Sentence;
-use super::track::Track;
+use super::track::Tape;
 use super::{SpeechError, Voice};
 
 /// How a text is to be spoken.
@@ -33,8 +33,8 @@ impl Manner {
     }
 }
 
-/// Something that speaks. It puts each sentence on the [`Track`] as soon as
-/// the sentence is spoken.
+/// Something that speaks. It puts each sentence on the [`Tape`] as soon as
+/// the sentence is spoken, and leaves out those that the tape has already.
 trait Engine: Send {
     /// The part of a voice's id before the slash.
     fn name(&self) -> &'static str;
@@ -53,7 +53,7 @@ trait Engine: Send {
         voice: &Voice,
         sentences: &[Sentence],
         manner: &Manner,
-        track: &mut Track<'_>,
+        tape: &mut dyn Tape,
     ) -> Result<(), SpeechError>;
 }
 
@@ -134,11 +134,11 @@ impl Engines {
         voice: &Voice,
         sentences: &[Sentence],
         manner: &Manner,
-        track: &mut Track<'_>,
+        tape: &mut dyn Tape,
     ) -> Result<(), SpeechError> {
         let mut open = self.open.iter_mut();
         match open.find(|engine| engine.name() == voice.engine) {
-            Some(engine) => engine.speak(voice, sentences, manner, track),
+            Some(engine) => engine.speak(voice, sentences, manner, tape),
             None => Err(SpeechError::UnknownVoice {
                 voice: voice.id.clone(),
             }),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::text::Sentence;
-use super::super::track::Track;
+use super::super::track::Tape;
 use super::super::{SpeechError, Voice};
 use super::{Engine, Manner};
 
@@ -63,13 +63,13 @@ impl Engine for TestEngine {
         voice: &Voice,
         sentences: &[Sentence],
         _manner: &Manner,
-        track: &mut Track<'_>,
+        tape: &mut dyn Tape,
     ) -> Result<(), SpeechError> {
         match behaviour(&voice.name) {
-            Some(Behaviour::Silence) => silence(sentences, track),
+            Some(Behaviour::Silence) => silence(sentences, tape),
             Some(Behaviour::Slow(time)) => {
-                wait(time, track)?;
-                silence(sentences, track)
+                wait(time, tape)?;
+                silence(sentences, tape)
             }
             Some(Behaviour::Fail) => Err(SpeechError::EngineFailed {
                 detail: "the voice test/fail always fails".into(),
@@ -114,7 +114,7 @@ fn voice(name: &str) -> Voice {
 }
 
 /// One second of silence, with the words spread evenly over it.
-fn silence(sentences: &[Sentence], track: &mut Track<'_>) -> Result<(), SpeechError> {
+fn silence(sentences: &[Sentence], tape: &mut dyn Tape) -> Result<(), SpeechError> {
     let total: usize = sentences.iter().map(|sentence| sentence.words.len()).sum();
     let sample = |word: usize| SILENCE_SAMPLES * word / total.max(1);
     let mut spoken = 0;
@@ -124,16 +124,16 @@ fn silence(sentences: &[Sentence], track: &mut Track<'_>) -> Result<(), SpeechEr
         let words: Vec<_> = (spoken..next)
             .map(|word| sample(word) - first..sample(word + 1) - first)
             .collect();
-        track.add(sentence, &vec![0; sample(next) - first], &words)?;
+        tape.add(sentence, &vec![0; sample(next) - first], &words)?;
         spoken = next;
     }
     Ok(())
 }
 
-fn wait(time: Duration, track: &mut Track<'_>) -> Result<(), SpeechError> {
+fn wait(time: Duration, tape: &mut dyn Tape) -> Result<(), SpeechError> {
     let end = Instant::now() + time;
     loop {
-        track.check_wanted()?;
+        tape.check_wanted()?;
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Ok(());

@@ -103,7 +103,7 @@ fn token(chars: &[char], span: Span, continues: bool) -> Token {
 }
 
 /// White space, and control characters, which count as such.
-pub(super) fn is_blank(c: char) -> bool {
+pub(in crate::speech) fn is_blank(c: char) -> bool {
     c.is_whitespace() || c.is_control()
 }
 

@@ -13,7 +13,7 @@ use hoiam::synthesizer::parent::{Options, Synthesizer};
 use hoiam::tts::voices::Voices;
 use hoiam::tts::worker::{ChildBoard, DeadlineAdded, Parts, Settings};
 use hoiam::tts::workers::Workers;
-use hoiam::tts::{JobCanceled, JobQueued, TtsWorker, store as speeches};
+use hoiam::tts::{JobCanceled, JobQueued, LongTexts, TtsWorker, store as speeches};
 use uuid::Uuid;
 
 use super::support::{
@@ -50,6 +50,7 @@ pub fn start_with(world: &mut World, settings: Settings) -> (Addr<TtsWorker>, He
         progress: ProgressBoard::new(world.db.clone()),
         dispatcher: probe.recipient(),
         workers: Workers::default(),
+        long_texts: LongTexts::default(),
         settings,
         children: ChildBoard::default(),
         make_synthesizer: Box::new(|| {

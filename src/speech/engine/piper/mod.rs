@@ -19,7 +19,7 @@ pub use files::{VoiceFiles, check, find};
 
 use super::super::spoken::Spoken;
 use super::super::text::Sentence;
-use super::super::track::Track;
+use super::super::track::Tape;
 use super::super::{SpeechError, Voice};
 use super::alignment::{self, Event};
 use super::libespeak::{self, LibEspeak, lock};
@@ -146,7 +146,7 @@ impl Engine for Piper {
         voice: &Voice,
         sentences: &[Sentence],
         manner: &Manner,
-        track: &mut Track<'_>,
+        tape: &mut dyn Tape,
     ) -> Result<(), SpeechError> {
         let failed = |detail| SpeechError::EngineFailed { detail };
         let unknown = || SpeechError::UnknownVoice {
@@ -159,6 +159,9 @@ impl Engine for Piper {
         let scales = config.scales(manner.speed);
         let model = self.loaded(&path).map_err(failed)?;
         for sentence in sentences {
+            if tape.has(sentence)? {
+                continue;
+            }
             let spoken = manner.spoken(sentence);
             let read = reader.read(sentence, &spoken).map_err(failed)?;
             let (mut samples, mut events) = (Vec::new(), Vec::new());
@@ -179,7 +182,7 @@ impl Engine for Piper {
             let pcm = at_full_scale(&samples);
             pauses::settle(&mut events, &pcm, voice.sample_rate_hz);
             let words = alignment::align(sentence, &events, pcm.len());
-            track.add(sentence, &pcm, &words)?;
+            tape.add(sentence, &pcm, &words)?;
         }
         Ok(())
     }

@@ -1,0 +1,128 @@
+//! A long text on a service with idle workers.
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Service};
+
+/// About forty sentences.
+fn text() -> String {
+    let sentence = |number| format!("Đây là câu thứ {number}, và nó không dài hơn câu nào khác. ");
+    (1..=40).map(sentence).collect()
+}
+
+/// A speech of this text, once it has completed.
+fn spoken(client: &Client, voice: &str) -> Value {
+    let body = json!({"text": text(), "voice": voice});
+    let speech = client.post("/v1/speech", &body).expect(202).json();
+    client.wait_for_status(
+        &format!("/v1/speech/{}", speech["id"].as_str().unwrap()),
+        "completed",
+    )
+}
+
+/// How many requests each worker's child was given.
+fn requests(client: &Client) -> Vec<u64> {
+    let metrics = client.get("/metrics").expect(200);
+    let lines = metrics.text().lines();
+    lines
+        .filter_map(|line| {
+            line.strip_prefix("hoiam_synthesizer_requests_total{")?
+                .split_once("} ")
+        })
+        .map(|(_, count)| count.parse().unwrap())
+        .collect()
+}
+
+#[test]
+fn idle_workers_speak_sentences_of_it_and_the_result_is_the_same() {
+    let alone = Service::tts().set("cache.max_bytes", 0).start();
+    let expected = spoken(&alone.client(), "espeak/vi");
+
+    let service = Service::tts()
+        .set("cache.max_bytes", 0)
+        .set("tts.workers", 3)
+        .start();
+    let client = service.client();
+    let shared = spoken(&client, "espeak/vi");
+    let requests = requests(&client);
+    assert_eq!(requests.len(), 3);
+    assert!(requests.iter().sum::<u64>() > 10, "{requests:?}");
+    let words = |client: &Client, speech: &Value| {
+        let path = format!("/v1/speech/{}/words.json", speech["id"].as_str().unwrap());
+        client.get(&path).expect(200).json()["words"].clone()
+    };
+    let (shared, expected) = (words(&client, &shared), words(&alone.client(), &expected));
+    let (shared, expected) = (shared.as_array().unwrap(), expected.as_array().unwrap());
+    assert_eq!(shared.len(), expected.len());
+    // What eSpeak NG has spoken before changes what it speaks next by a little.
+    for (word, expected) in shared.iter().zip(expected) {
+        assert_eq!(word["text"], expected["text"]);
+        assert_eq!(word["sentence"], expected["sentence"]);
+        let ms = |word: &Value| word["start_ms"].as_u64().unwrap();
+        assert!(ms(word).abs_diff(ms(expected)) <= 200, "{word} {expected}");
+    }
+}
+
+#[test]
+fn a_short_text_does_not_wait_for_a_long_one_that_others_help_with() {
+    let service = Service::tts()
+        .set("cache.max_bytes", 0)
+        .set("tts.workers", 2)
+        .start();
+    let client = service.client();
+    let body = json!({"text": text().repeat(20), "voice": "espeak/vi"});
+    let long = client.post("/v1/speech", &body).expect(202).json();
+    let long = format!("/v1/speech/{}", long["id"].as_str().unwrap());
+    client.wait_until(&long, "under way", |speech| {
+        speech["progress"]["sentences_done"]
+            .as_u64()
+            .is_some_and(|done| done > 10)
+    });
+    for _ in 0..5 {
+        let body = json!({"text": "Chào bạn.", "voice": "espeak/vi"});
+        let short = client.post("/v1/speech", &body).expect(202).json();
+        client.wait_for_status(
+            &format!("/v1/speech/{}", short["id"].as_str().unwrap()),
+            "completed",
+        );
+    }
+    assert_eq!(
+        client.get(&long).expect(200).json()["status"],
+        "synthesizing"
+    );
+    client
+        .post(&format!("{long}/cancel"), &Value::Null)
+        .expect(200);
+}
+
+#[test]
+fn a_helper_that_is_killed_costs_nothing() {
+    let service = Service::tts()
+        .set("cache.max_bytes", 0)
+        .set("tts.workers", 2)
+        .start();
+    let client = service.client();
+    let body = json!({"text": text().repeat(4), "voice": "espeak/vi"});
+    let long = client.post("/v1/speech", &body).expect(202).json();
+    let long = format!("/v1/speech/{}", long["id"].as_str().unwrap());
+    client.wait_until(&long, "under way", |speech| {
+        speech["progress"]["sentences_done"]
+            .as_u64()
+            .is_some_and(|done| done > 4)
+    });
+    // One of them speaks the whole and the other helps: the first attempt may be lost,
+    // or only a sentence.
+    let system = client.get("/v1/system").expect(200).json();
+    let child = system["actors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find_map(|actor| actor["children"][0]["pid"].as_u64())
+        .unwrap();
+    let killed = std::process::Command::new("kill")
+        .args(["-9", &child.to_string()])
+        .status();
+    assert!(killed.unwrap().success());
+    let ended = client.wait_for_status(&long, "completed");
+    assert_eq!(ended["progress"], Value::Null);
+}
