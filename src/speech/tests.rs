@@ -7,6 +7,8 @@ use symphonia::core::io::MediaSourceStream;
 
 use super::*;
 
+mod drift;
+
 fn engines(test_voices: bool) -> Engines {
     Engines::open(&engine::Setup {
         test_voices,

@@ -128,12 +128,14 @@ fn places(source: &str, line_chars: usize) -> Vec<Place> {
 }
 
 /// Whether two characters that touch may be parted: two ideographs, and after
-/// the punctuation of such scripts.
+/// the punctuation of such scripts. Katakana spell one word, and a small kana
+/// belongs to the one before it.
 fn may_part(before: &str, after: &str) -> bool {
     let (Some(before), Some(after)) = (before.chars().last(), after.chars().next()) else {
         return false;
     };
-    (is_ideograph(before) || is_wide_punctuation(before)) && is_ideograph(after)
+    let is_one_word = (is_katakana(before) && is_katakana(after)) || leans_back(after);
+    (is_ideograph(before) || is_wide_punctuation(before)) && is_ideograph(after) && !is_one_word
 }
 
 fn heard(place: &Place, words: &[Word]) -> Option<Heard> {
@@ -158,7 +160,7 @@ fn time_at(word: &Word, place: usize) -> u64 {
 
 /// When each piece starts. The first starts with the first word; others
 /// without a word follow the last word before them, and share the time until
-/// the next word by their length.
+/// the next word by their length, but none takes any of the word's own time.
 fn starts(places: &[Place], heard: &[Option<Heard>], end_ms: u64) -> Vec<u64> {
     let with_words = heard.iter().enumerate();
     let mut known: Vec<(usize, u64)> = with_words
@@ -177,10 +179,12 @@ fn starts(places: &[Place], heard: &[Option<Heard>], end_ms: u64) -> Vec<u64> {
             places.iter().map(|place| place.end - place.start).sum()
         };
         let all = chars(&places[from..to]).max(1) as u64;
-        let mut before = 0;
-        for place in &places[from..to] {
-            starts.push(start_ms + next_ms.saturating_sub(start_ms) * before / all);
+        let (mut before, mut heard_until) = (0, start_ms);
+        for (place, heard) in places[from..to].iter().zip(&heard[from..to]) {
+            let share = start_ms + next_ms.saturating_sub(start_ms) * before / all;
+            starts.push(share.max(heard_until.min(next_ms)));
             before += (place.end - place.start) as u64;
+            heard_until = heard.map_or(heard_until, |heard| heard.end_ms);
         }
     }
     starts
@@ -199,16 +203,25 @@ fn break_after(
     if after.new_segment {
         return Break::Segment;
     }
-    let leads = |at: usize| !is_heard(at) && leads_on(&places[at], at == 0);
+    let sentence = |word: Option<usize>| Some(words.get(word?)?.sentence);
+    let ends_sentence = |end: usize| {
+        let next_word = words.partition_point(|word| (word.char_start as usize) < end);
+        let next = sentence(Some(next_word));
+        next.is_some() && sentence(next_word.checked_sub(1)) != next
+    };
+    // `Đi đâu? — Về nhà.`
+    let begins_speech = |at: usize| {
+        let before = at.checked_sub(1).and_then(|before| places.get(before));
+        is_dash(&places[at].text)
+            && before.is_some_and(|before| ends_clearly(&before.text) && ends_sentence(before.end))
+    };
+    let leads = |at: usize| !is_heard(at) && (leads_on(&places[at], at == 0) || begins_speech(at));
     let follows = |at: usize| !is_heard(at) && !leads(at);
     let parted = after.spaced || may_part(&before.text, &after.text);
     if !parted || leads(at) || follows(at + 1) {
         return Break::Glued;
     }
-    let next_word = words.partition_point(|word| (word.char_start as usize) < before.end);
-    let sentence = |word: Option<usize>| Some(words.get(word?)?.sentence);
-    let next = sentence(Some(next_word));
-    if next.is_some() && sentence(next_word.checked_sub(1)) != next {
+    if ends_sentence(before.end) {
         Break::Sentence
     } else if ends_clause(&before.text) {
         Break::Clause
@@ -227,6 +240,15 @@ fn leads_on(place: &Place, is_first: bool) -> bool {
         || place
             .text
             .starts_with(['«', '“', '‘', '(', '[', '{', '¿', '¡'])
+}
+
+fn is_dash(piece: &str) -> bool {
+    matches!(piece, "-" | "–" | "—" | "―")
+}
+
+/// Whether a piece ends as sentences do.
+fn ends_clearly(piece: &str) -> bool {
+    piece.ends_with(['.', '!', '?', '…', '"', '”', '»', ')'])
 }
 
 /// Whether a piece ends with punctuation at which a reader pauses. A full stop
@@ -266,6 +288,16 @@ fn is_newline(c: char) -> bool {
 /// Kana and the unified ideographs of planes 0, 2 and 3.
 fn is_ideograph(c: char) -> bool {
     matches!(c, '\u{3040}'..='\u{30FF}' | '\u{3400}'..='\u{9FFF}' | '\u{F900}'..='\u{FAFF}' | '\u{20000}'..='\u{3FFFF}')
+}
+
+/// With the sign of a long vowel, but without the middle dot.
+fn is_katakana(c: char) -> bool {
+    matches!(c, '\u{30A1}'..='\u{30FA}' | '\u{30FC}'..='\u{30FE}')
+}
+
+/// Small kana and the signs that repeat: none of them begins a line (JIS X 4051).
+fn leans_back(c: char) -> bool {
+    "ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶー々ゝゞヽヾ".contains(c)
 }
 
 fn is_wide_punctuation(c: char) -> bool {

@@ -1,17 +1,31 @@
 use proptest::prelude::*;
 use subtp::srt::SubRip;
-use subtp::vtt::{VttBlock, WebVtt};
+use subtp::vtt::WebVtt;
 
 use super::*;
 use crate::speech::text;
 
+mod corpus;
+mod ffmpeg;
+mod read_back;
+mod rules;
+
+use corpus::real_texts;
+use rules::Subtitled;
+
 /// The words of a text, each of them `word_ms` long, with a pause of
 /// `pause_ms` between sentences.
 fn spoken(source: &str, word_ms: u64, pause_ms: u64) -> (Vec<Word>, u64) {
+    spoken_by(source, |_| word_ms, pause_ms)
+}
+
+/// The words of a text, each of them as long as is said.
+fn spoken_by(source: &str, word_ms: impl Fn(&str) -> u64, pause_ms: u64) -> (Vec<Word>, u64) {
     let mut words = Vec::new();
     let mut now = 0;
     for (sentence, number) in text::sentences(source).into_iter().zip(0..) {
         for token in sentence.words {
+            let word_ms = word_ms(&token.text);
             words.push(Word {
                 text: token.text,
                 start_ms: now,
@@ -156,6 +170,47 @@ fn symbols_and_emoji_stay_with_the_words_they_stand_by() {
         [["- Chào bạn! 😀"], ["- Chào em."]]
     );
     assert_eq!(lines_of("Giá « tốt » 25 % !"), [["Giá « tốt » 25 % !"]]);
+}
+
+#[test]
+fn a_dash_after_a_sentence_stays_with_what_is_said_next() {
+    assert_eq!(
+        lines_of("Ngày mai trời rất lạnh đấy. — Em đã ăn cơm chưa? - Chưa, em chưa đói."),
+        [
+            ["Ngày mai trời rất lạnh đấy."],
+            ["— Em đã ăn cơm chưa?"],
+            ["- Chưa, em chưa đói."]
+        ]
+    );
+    assert_eq!(
+        lines_of("Chúng tôi ở lại — không ai muốn về cả — cho đến sáng."),
+        [["Chúng tôi ở lại —", "không ai muốn về cả — cho đến sáng."]]
+    );
+}
+
+#[test]
+fn katakana_are_not_broken_and_no_small_kana_begins_a_line() {
+    let source = "新しいコンピューターのプログラミングを習っている学生がちょっと休んでいる。";
+    for style in [Style::STANDARD, Style::SHORT] {
+        let (words, duration_ms) = spoken(source, 400, 0);
+        let cues = cues(style, source, &words, "ja", duration_ms);
+        let lines = cues.into_iter().flat_map(|cue| cue.lines);
+        let shown = lines.collect::<Vec<_>>().join("|");
+        for whole in ["コンピューター", "プログラミング", "ちょっ"] {
+            assert!(shown.contains(whole), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn what_opens_a_quotation_is_shown_after_the_word_before_it() {
+    let source = "« Bonjour ! » « Bonsoir ! »";
+    for style in [Style::STANDARD, Style::SHORT] {
+        let (words, duration_ms) = spoken(source, 900, 0);
+        let cues = cues(style, source, &words, "fr", duration_ms);
+        let times: Vec<_> = cues.iter().map(|cue| (cue.start_ms, cue.end_ms)).collect();
+        assert_eq!(times, [(0, 900), (900, 1800)]);
+    }
 }
 
 #[test]
@@ -319,40 +374,73 @@ fn words_light_up_when_they_are_heard() {
     );
 }
 
+/// A real text in one of five languages, as people speak it, with its cues.
+fn real() -> impl Strategy<Value = Subtitled> {
+    let speech = (35_u64..130, 0_u64..900, 0_u64..1500);
+    (real_texts(), speech, styles()).prop_map(|((corpus, source), speech, style)| {
+        let (char_ms, pause_ms, tail_ms) = speech;
+        let word_ms = |word: &str| 60 + char_ms * word.chars().count() as u64;
+        let (words, end_ms) = spoken_by(&source, word_ms, pause_ms);
+        Subtitled::new(style, source, words, corpus.language, end_ms + tail_ms)
+    })
+}
+
+/// Anything at all, with its cues.
+fn anything() -> impl Strategy<Value = Subtitled> {
+    (spoken_texts(), styles()).prop_map(|((source, words, duration_ms), style)| {
+        Subtitled::new(style, source, words, "vi", duration_ms)
+    })
+}
+
 proptest! {
     #[test]
-    fn the_text_of_all_cues_is_the_source(
-        (source, words, duration_ms) in spoken_texts(), style in styles()
-    ) {
-        let cues = cues(style, &source, &words, "vi", duration_ms);
-        let shown: String = cues.iter().flat_map(|cue| &cue.lines).map(String::as_str).collect();
-        prop_assert_eq!(squeezed(&shown), squeezed(&source));
+    fn the_text_of_all_cues_is_the_source(made in prop_oneof![anything(), real()]) {
+        rules::the_text_is_that_of_the_source(&made)?;
     }
 
     #[test]
-    fn no_cue_holds_more_than_its_style_allows(
-        (source, words, duration_ms) in spoken_texts(), style in styles()
-    ) {
-        for cue in cues(style, &source, &words, "vi", duration_ms) {
-            prop_assert!((1..=style.lines).contains(&cue.lines.len()));
-            for line in cue.lines {
-                prop_assert!((1..=style.line_chars).contains(&line.chars().count()), "{:?}", line);
-                prop_assert_eq!(line.trim(), &line);
-            }
-        }
+    fn no_word_that_fits_a_line_is_broken(made in real()) {
+        rules::words_are_whole(&made)?;
     }
 
     #[test]
-    fn cues_are_in_order_inside_the_sound_and_never_overlap(
-        (source, words, duration_ms) in spoken_texts(), style in styles()
-    ) {
-        let cues = cues(style, &source, &words, "en", duration_ms);
-        for cue in &cues {
-            prop_assert!(cue.start_ms <= cue.end_ms);
-        }
-        for pair in cues.windows(2) {
-            prop_assert!(pair[0].end_ms <= pair[1].start_ms, "{:?}", pair);
-        }
+    fn no_cue_holds_more_than_its_style_allows(made in prop_oneof![anything(), real()]) {
+        rules::no_cue_holds_more_than_its_style_allows(&made)?;
+    }
+
+    #[test]
+    fn cues_are_in_order_and_never_overlap(made in prop_oneof![anything(), real()]) {
+        rules::cues_are_in_order_and_never_overlap(&made)?;
+    }
+
+    #[test]
+    fn cues_are_in_time_with_the_sound(made in real()) {
+        rules::cues_are_in_time_with_the_sound(&made)?;
+    }
+
+    #[test]
+    fn a_cue_stays_as_long_as_it_takes_to_read_unless_the_next_comes(made in real()) {
+        rules::there_is_time_to_read(&made)?;
+    }
+
+    #[test]
+    fn no_cue_is_shown_too_long(made in real()) {
+        rules::no_cue_is_shown_too_long(&made)?;
+    }
+
+    #[test]
+    fn no_cue_flashes_up_without_need(made in real()) {
+        rules::no_cue_flashes_up_without_need(&made)?;
+    }
+
+    #[test]
+    fn two_lines_break_at_punctuation_first(made in real()) {
+        rules::lines_break_at_punctuation_first(&made)?;
+    }
+
+    #[test]
+    fn cues_break_at_punctuation_first(made in real()) {
+        rules::cues_break_at_punctuation_first(&made)?;
     }
 
     #[test]
@@ -378,36 +466,16 @@ proptest! {
         style in styles(), source in "([a-zơư]{1,9}[,.]? ){1,60}"
     ) {
         let (words, duration_ms) = spoken(&source, 300, 200);
-        let cues = cues(style, &source, &words, "vi", duration_ms);
-        let mut shown = Vec::new();
-        for cue in &cues {
-            for word in cue.lines.join(" ").split(' ') {
-                shown.push((word.trim_end_matches([',', '.']).to_owned(), cue));
-            }
-        }
-        prop_assert_eq!(shown.len(), words.len());
-        for (word, (text, cue)) in words.iter().zip(shown) {
-            prop_assert_eq!(&word.text, &text);
-            prop_assert!(cue.start_ms <= word.start_ms && word.end_ms <= cue.end_ms);
-        }
+        let made = Subtitled::new(style, source, words, "vi", duration_ms);
+        rules::cues_are_in_time_with_the_sound(&made)?;
     }
 
     #[test]
-    fn a_parser_reads_back_what_was_written(
-        (source, words, duration_ms) in spoken_texts(), style in styles()
-    ) {
-        let cues = cues(style, &source, &words, "vi", duration_ms);
-        prop_assume!(!cues.is_empty());
-        let srt = SubRip::parse(&to_srt(&cues)).unwrap();
-        prop_assert_eq!(srt.subtitles.len(), cues.len());
-        for (read, cue) in srt.subtitles.iter().zip(&cues) {
-            prop_assert_eq!(read.text.len(), cue.lines.len());
-            prop_assert_eq!(u64::from(read.start.milliseconds), cue.start_ms % 1000);
-            prop_assert_eq!(u64::from(read.end.seconds), cue.end_ms / 1000 % 60);
-        }
-        let vtt = WebVtt::parse(&to_vtt(&cues)).unwrap();
-        let is_cue = |block: &&VttBlock| matches!(block, VttBlock::Que(_));
-        prop_assert_eq!(vtt.blocks.iter().filter(is_cue).count(), cues.len());
+    fn a_parser_reads_back_what_was_written(made in prop_oneof![anything(), real()]) {
+        prop_assume!(!made.cues.is_empty());
+        read_back::as_srt(&made.cues)?;
+        read_back::as_vtt(&made.cues)?;
+        read_back::as_ass(&made)?;
     }
 
     #[test]
@@ -449,30 +517,5 @@ proptest! {
         }
         plain.push_str(rest);
         prop_assert_eq!(plain, to_vtt(&cues));
-    }
-
-    #[test]
-    fn words_light_up_for_exactly_as_long_as_a_cue_is_shown(
-        (source, words, duration_ms) in spoken_texts(), style in styles()
-    ) {
-        let cues = cues(style, &source, &words, "vi", duration_ms);
-        let ass = to_ass(style, &cues);
-        let dialogues: Vec<&str> = ass
-            .lines()
-            .filter_map(|line| line.strip_prefix("Dialogue: "))
-            .collect();
-        prop_assert_eq!(dialogues.len(), cues.len());
-        for (dialogue, cue) in dialogues.iter().zip(&cues) {
-            let text = dialogue.splitn(10, ',').last().unwrap();
-            let (mut lit, mut shown) = (0, String::new());
-            for part in text.split("{\\k").skip(1) {
-                let (length, written) = part.split_once('}').unwrap();
-                lit += length.parse::<u64>().unwrap();
-                shown.push_str(&written.replace("\\N", ""));
-            }
-            prop_assert_eq!(lit, (cue.end_ms + 5) / 10 - (cue.start_ms + 5) / 10);
-            let wide = cue.lines.concat().replace('{', "｛").replace('}', "｝");
-            prop_assert_eq!(squeezed(&shown), squeezed(&wide.replace('\\', "＼")));
-        }
     }
 }
