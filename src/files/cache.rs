@@ -180,8 +180,12 @@ impl Cache {
             }
             let _ = fs::remove_file(&audio);
             let unfinished = beside.with_extension("part");
-            fs::write(&unfinished, about)?;
-            fs::rename(&unfinished, &beside)?;
+            let written = fs::write(&unfinished, about);
+            let written = written.and_then(|()| fs::rename(&unfinished, &beside));
+            if written.is_err() {
+                let _ = fs::remove_file(&unfinished);
+            }
+            written?;
             // Last: it is what makes the entry.
             fs::hard_link(&source, &audio)?;
             Ok(Some(bytes))

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::super::super::super::{Format, Request, Sink, Spoken, speak};
+use super::super::super::super::{Format, Output, Request, Sink, Spoken, speak};
 use super::super::super::{Engines, Setup};
 use super::libonnxruntime::LibOnnxRuntime;
 use super::*;
@@ -140,14 +140,12 @@ fn spoken(voices: &Path, library: Option<PathBuf>) -> (Spoken, bool) {
     });
     let missing = engines.unavailable();
     let is_used = !missing.iter().any(|(name, _)| name == "onnxruntime");
-    let request = Request {
-        text: "The ferry leaves at noon, or later. Nobody knows, not even Peter.".to_owned(),
-        voice: format!("piper/{NAME}"),
+    let output = Output {
         format: Format::Wav,
-        bitrate_kbps: 64,
-        speed: 1.0,
-        pronunciations: Vec::new(),
+        ..Output::default()
     };
+    let text = "The ferry leaves at noon, or later. Nobody knows, not even Peter.";
+    let request = Request::plain(text, format!("piper/{NAME}"), output);
     (
         speak(&mut engines, &request, &mut Unheard).unwrap(),
         is_used,
