@@ -586,7 +586,7 @@ fn the_sample_rate_can_be_chosen_and_moves_no_word() {
         let (made, _) = spoken(&other);
         assert_eq!(made.sample_rate_hz, rate);
         let longer = made.duration_ms.abs_diff(reference.duration_ms);
-        assert!(longer <= 80, "{rate}: {longer}");
+        assert!(longer <= 150, "{rate}: {longer}");
         // Where the first sound begins, and so everything behind it, depends on what can
         // be heard of it.
         let (first, made_first) = (reference.words[1].start_ms, made.words[1].start_ms);

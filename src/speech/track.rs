@@ -20,7 +20,7 @@ const RELEASE_MS: usize = 50;
 const ATTACK_MS: usize = 20;
 
 /// As little silence as parts a sound from the one before it.
-const ONSET_SILENCE_MS: usize = 10;
+const ONSET_SILENCE_MS: usize = 25;
 
 /// The pauses that a reader makes between two sentences and two paragraphs.
 const SENTENCE_MS: usize = 400;

@@ -704,10 +704,10 @@ mod tests {
             payload in vec(any::<u8>(), 0..200),
         ) {
             // Neither panics; what is known must be refused unless it is JSON.
-            let known = (1..=6).contains(&kind);
+            let known = (1..=7).contains(&kind);
             let payload = Bytes::from(payload);
             prop_assert!(known || FromChild::from_payload(kind, payload.clone()).is_err());
-            let known = (64..=65).contains(&kind);
+            let known = (64..=67).contains(&kind);
             prop_assert!(known || FromParent::from_payload(kind, payload).is_err());
         }
 
