@@ -14,6 +14,7 @@ pub mod encode;
 pub mod engine;
 pub mod loudness;
 pub mod marks;
+mod pauses;
 pub mod pronunciations;
 mod resample;
 pub mod source;

@@ -1,5 +1,7 @@
 //! From one sample rate to another.
 
+use std::borrow::Cow;
+
 use rubato::audioadapter_buffers::owned::InterleavedOwned;
 use rubato::{Async, FixedAsync, Resampler, SincInterpolationParameters, WindowFunction};
 
@@ -14,9 +16,13 @@ const CHUNK: usize = 1024;
 
 /// The same sound with samples of another rate. Where it begins and ends does not
 /// move by more than a sample.
-pub(super) fn resample(pcm: &[i16], from_hz: u32, to_hz: u32) -> Result<Vec<i16>, SpeechError> {
+pub(super) fn resample(
+    pcm: &[i16],
+    from_hz: u32,
+    to_hz: u32,
+) -> Result<Cow<'_, [i16]>, SpeechError> {
     if from_hz == to_hz || pcm.is_empty() {
-        return Ok(pcm.to_vec());
+        return Ok(Cow::Borrowed(pcm));
     }
     let ratio = f64::from(to_hz) / f64::from(from_hz);
     let filter = SincInterpolationParameters::new(FILTER_SAMPLES, WindowFunction::BlackmanHarris2);
@@ -28,11 +34,8 @@ pub(super) fn resample(pcm: &[i16], from_hz: u32, to_hz: u32) -> Result<Vec<i16>
         .process_all(&samples, pcm.len(), None)
         .map_err(failed)?;
     // A conversion from float to integer stops at either end of the range.
-    Ok(made
-        .take_data()
-        .iter()
-        .map(|at| at.round() as i16)
-        .collect())
+    let rounded = made.take_data().into_iter().map(|at| at.round() as i16);
+    Ok(Cow::Owned(rounded.collect()))
 }
 
 fn failed(error: impl std::fmt::Display) -> SpeechError {
@@ -62,7 +65,8 @@ mod tests {
             (16_000, 22_050),
         ] {
             let length = from as usize / 2;
-            let made = resample(&tone(from, length), from, to).unwrap();
+            let source = tone(from, length);
+            let made = resample(&source, from, to).unwrap();
             let expected = tone(to, to as usize / 2);
             assert!(made.len().abs_diff(expected.len()) <= 1, "{from} to {to}");
             // The filter has no sound to look at beyond either end.
@@ -85,7 +89,7 @@ mod tests {
     #[test]
     fn the_same_rate_changes_nothing_and_nothing_stays_nothing() {
         let pcm = tone(22_050, 100);
-        assert_eq!(resample(&pcm, 22_050, 22_050).unwrap(), pcm);
+        assert_eq!(*resample(&pcm, 22_050, 22_050).unwrap(), pcm);
         assert!(resample(&[], 8_000, 48_000).unwrap().is_empty());
     }
 }

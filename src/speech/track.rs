@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::encode::Encoder;
 use super::loudness::Leveler;
+use super::pauses::settle;
 use super::resample::resample;
 use super::text::{Pause, Sentence};
 use super::{Made, Output, SegmentTimes, Sink, SpeechError, Spoken, Word};
@@ -18,9 +19,6 @@ const RELEASE_MS: usize = 50;
 
 /// How much silence is left before the first audible sample: sound swells up.
 const ATTACK_MS: usize = 20;
-
-/// As little silence as parts a sound from the one before it.
-const ONSET_SILENCE_MS: usize = 25;
 
 /// The pauses that a reader makes between two sentences and two paragraphs.
 const SENTENCE_MS: usize = 400;
@@ -59,7 +57,7 @@ pub(super) trait Tape {
     fn has(&mut self, sentence: &Sentence) -> Result<bool, SpeechError>;
 
     /// Takes the next sentence. `words` says for each of its words from which to
-    /// which sample it is heard, in order and without overlap.
+    /// which sample it is heard, in order; each begins where the last one ends.
     fn add(
         &mut self,
         sentence: &Sentence,
@@ -105,10 +103,8 @@ impl Tape for Track<'_> {
     }
 
     /// Puts the next sentence on the track, after a pause of our own: engines
-    /// leave silence of any length at either end, and it is taken off. `words`
-    /// says for each word of the sentence from which to which sample it is
-    /// heard, in order and without overlap; silence at either end of a word is
-    /// taken off it too.
+    /// leave silence of any length at either end, and it is taken off. So is
+    /// silence at either end of a word.
     fn add(
         &mut self,
         sentence: &Sentence,
@@ -122,8 +118,8 @@ impl Tape for Track<'_> {
         let pcm = match (&self.leveler, kept.is_empty()) {
             // A voice of silence means it.
             (_, true) => pcm,
-            (Some(leveler), false) => leveler.level(&pcm[kept.clone()]),
-            (None, false) => pcm[kept.clone()].to_vec(),
+            (Some(leveler), false) => leveler.level(&pcm[kept.clone()]).into(),
+            (None, false) => pcm[kept.clone()].to_vec().into(),
         };
         let moved = |sample: usize| {
             let resampled = sample as u64 * u64::from(to_hz) / u64::from(from_hz.max(1));
@@ -131,11 +127,13 @@ impl Tape for Track<'_> {
                 .saturating_sub(kept.start)
                 .min(pcm.len())
         };
-        let mut silent_from = 0;
-        for (token, samples) in sentence.words.iter().zip(words) {
-            let heard = self.sounding(&pcm, moved(samples.start)..moved(samples.end));
-            let heard = self.onset(&pcm, silent_from, heard.start)..heard.end;
-            silent_from = heard.end;
+        // By the sound as loud as it will be heard.
+        let mut starts: Vec<usize> = words.iter().map(|word| moved(word.start)).collect();
+        settle(&mut starts, &pcm, to_hz);
+        let end = words.last().map_or(0, |word| moved(word.end));
+        let ends = starts.iter().skip(1).copied().chain([end]);
+        for ((token, start), end) in sentence.words.iter().zip(&starts).zip(ends) {
+            let heard = self.sounding(&pcm, *start..end);
             let start_ms = self.milliseconds(heard.start);
             let end_ms = self.milliseconds(heard.end);
             match self.words.last_mut().filter(|_| token.continues) {
@@ -305,25 +303,6 @@ impl<'a> Track<'a> {
         let last = part.iter().rposition(is_audible).unwrap_or(first);
         let release = self.in_samples(RELEASE_MS);
         range.start + first..end.min(range.start + last + 1 + release)
-    }
-
-    /// Where the sound begins that is heard at `start`: engines report a word up to
-    /// some hundredths of a second late where silence is before it. Not before
-    /// `earliest`, where the last word ended.
-    fn onset(&self, pcm: &[i16], earliest: usize, start: usize) -> usize {
-        let silence = self.in_samples(ONSET_SILENCE_MS).max(1);
-        let (mut onset, mut at) = (start, start);
-        while at > earliest && onset - at < silence {
-            at -= 1;
-            if pcm.get(at).is_some_and(is_audible) {
-                onset = at;
-            }
-        }
-        // Sound that begins before the last word has ended is that word's.
-        match at <= earliest && onset - at < silence && earliest > 0 {
-            true => start,
-            false => onset,
-        }
     }
 
     /// The time of a sample of the sentence that is being added.

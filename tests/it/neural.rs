@@ -119,8 +119,7 @@ fn words_begin_and_end_where_the_sound_does() {
         let next = words.iter().find(|word| at(word, "start_ms") > from + 75);
         let next = next.unwrap_or_else(|| panic!("no word after {from}"));
         let off = (at(next, "start_ms") - to).abs();
-        // 20 ms, but for a soft click before a word, which only some runs have.
-        assert!(off <= 35, "{next} and a pause from {from} to {to}");
+        assert!(off <= 20, "{next} and a pause from {from} to {to}");
         let inside = words
             .iter()
             .find(|word| at(word, "start_ms") > from && at(word, "end_ms") < to);

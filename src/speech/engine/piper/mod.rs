@@ -8,7 +8,6 @@
 
 mod files;
 mod model;
-mod pauses;
 mod phonemes;
 mod voice;
 
@@ -180,9 +179,6 @@ impl Engine for Piper {
                 samples.extend(made.samples);
             }
             let pcm = at_full_scale(&samples);
-            // As loud as the track will make it: a soft click is heard then.
-            let louder: Vec<i16> = pcm.iter().map(|at| at.saturating_mul(2)).collect();
-            pauses::settle(&mut events, &louder, voice.sample_rate_hz);
             let words = alignment::align(sentence, &events, pcm.len());
             tape.add(sentence, &pcm, &words)?;
         }

@@ -1,4 +1,4 @@
-//! Where a pause is, the sound knows better than the network.
+//! Where a pause is, the sound knows better than the engine.
 //!
 //! What a network reports of its sounds is where it meant them to be. Around a
 //! pause it is off by up to three of its frames, and a word that ends with a
@@ -6,8 +6,7 @@
 
 use std::ops::Range;
 
-use super::super::super::track::is_audible;
-use super::super::alignment::Event;
+use super::track::is_audible;
 
 /// A silence from this length on is a pause; those within words (before `p`,
 /// `t` and `k`) are shorter.
@@ -16,18 +15,19 @@ const PAUSE_MS: usize = 100;
 /// How far from a pause a word may be reported that begins behind it.
 const REACH_MS: usize = 60;
 
-/// Moves the word that is reported nearest to each pause into it, so that the
-/// sound on either side of the pause belongs to the words on either side.
-pub(super) fn settle(events: &mut [Event], pcm: &[i16], sample_rate_hz: u32) {
+/// Moves the word that begins nearest to each pause into it, so that the sound on
+/// either side of the pause belongs to the words on either side. `starts` says at
+/// which sample each word begins, in order.
+pub(super) fn settle(starts: &mut [usize], pcm: &[i16], sample_rate_hz: u32) {
     let samples = |ms: usize| ms * sample_rate_hz as usize / 1000;
     for pause in pauses(pcm, samples(PAUSE_MS)) {
-        let distance = |event: &Event| {
-            let before = pause.start.saturating_sub(event.sample);
-            before.max(event.sample.saturating_sub(pause.end))
+        let distance = |start: usize| {
+            let before = pause.start.saturating_sub(start);
+            before.max(start.saturating_sub(pause.end))
         };
-        let nearest = events.iter_mut().min_by_key(|event| distance(event));
-        if let Some(event) = nearest.filter(|event| distance(event) <= samples(REACH_MS)) {
-            event.sample = event.sample.clamp(pause.start, pause.end);
+        let nearest = starts.iter_mut().min_by_key(|start| distance(**start));
+        if let Some(start) = nearest.filter(|start| distance(**start) <= samples(REACH_MS)) {
+            *start = (*start).clamp(pause.start, pause.end);
         }
     }
 }
@@ -64,13 +64,9 @@ mod tests {
     }
 
     fn settled(reported: &[usize], lengths: &[usize]) -> Vec<usize> {
-        let event = |sample: &usize| Event {
-            position: 0,
-            sample: *sample,
-        };
-        let mut events: Vec<Event> = reported.iter().map(event).collect();
-        settle(&mut events, &sound(lengths), RATE);
-        events.iter().map(|event| event.sample).collect()
+        let mut starts = reported.to_vec();
+        settle(&mut starts, &sound(lengths), RATE);
+        starts
     }
 
     #[test]
