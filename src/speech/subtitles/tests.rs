@@ -393,13 +393,6 @@ fn anything() -> impl Strategy<Value = Subtitled> {
 }
 
 proptest! {
-    // The same texts each time: about one in some thousands has a cue that breaks
-    // beside punctuation where this rule would have it at it.
-    #![proptest_config(ProptestConfig {
-        rng_seed: proptest::test_runner::RngSeed::Fixed(7),
-        ..ProptestConfig::default()
-    })]
-
     #[test]
     fn the_text_of_all_cues_is_the_source(made in prop_oneof![anything(), real()]) {
         rules::the_text_is_that_of_the_source(&made)?;

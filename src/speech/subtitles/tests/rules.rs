@@ -314,11 +314,20 @@ pub(super) fn cues_break_at_punctuation_first(made: &Subtitled) -> Checked {
         parts[cue.parts.len()].before = " ";
         let middle = cue.parts.len();
         let begins = at == 0 || is_end(each[at - 1], each[at]);
-        let from = (1..middle).rev().find(|at| closes(&parts[at - 1].text));
+        // A sign that stands alone may belong to either side, so it is counted to
+        // the clause at both.
+        let is_end_of_word = |at: &usize| parts[at - 1].is_word() && closes(&parts[at - 1].text);
+        let with_signs = |at: usize| {
+            let signs = parts[at..].iter().take_while(|part| !part.is_word());
+            at + signs.count()
+        };
+        let from = (1..middle).rev().find(is_end_of_word);
+        let to = (middle + 1..=parts.len())
+            .find(is_end_of_word)
+            .map(with_signs);
         let ends = each
             .get(at + 2)
             .is_none_or(|after| is_end(each[at + 1], *after));
-        let to = (middle + 1..=parts.len()).find(|at| closes(&parts[at - 1].text));
         let from = from.or(begins.then_some(0));
         let to = to.or(ends.then_some(parts.len()));
         let (Some(from), Some(to)) = (from, to) else {
