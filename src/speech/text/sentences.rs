@@ -222,7 +222,7 @@ fn is_newline(c: char) -> bool {
     )
 }
 
-fn is_terminator(c: char) -> bool {
+pub(super) fn is_terminator(c: char) -> bool {
     matches!(
         c,
         '.' | '!'

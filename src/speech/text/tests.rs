@@ -299,6 +299,16 @@ proptest! {
 }
 
 #[test]
+fn what_ends_a_sentence_is_no_part_of_the_next_word() {
+    // A vowel sign without a letter makes one piece with whatever is before it.
+    let words: Vec<Vec<String>> = sentences("！ൊ")
+        .into_iter()
+        .map(|sentence| sentence.words.into_iter().map(|word| word.text).collect())
+        .collect();
+    assert_eq!(words, [["ൊ"]]);
+}
+
+#[test]
 fn pauses_are_between_sentences_and_longer_between_paragraphs() {
     let pauses = |text: &str| -> Vec<Pause> {
         sentences(text)

@@ -2,6 +2,7 @@
 
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::sentences::is_terminator;
 use super::{Span, is_blank, is_spoken};
 
 /// The words of a text, in order, as ranges of code points. Words are those of
@@ -25,8 +26,12 @@ fn plain_words(text: &str, part: Span) -> impl Iterator<Item = Span> {
     text[part]
         .split_word_bounds()
         .filter(|segment| segment.chars().any(is_spoken))
-        // A combining mark makes one segment with a blank before it.
-        .map(move |segment| range_of(text, segment.trim_start_matches(is_blank)))
+        // A combining mark makes one segment with what is before it: a blank, or
+        // what ends a sentence.
+        .map(move |segment| {
+            let is_before = |c| is_blank(c) || is_terminator(c);
+            range_of(text, segment.trim_start_matches(is_before))
+        })
 }
 
 /// Where a part of the text is in it, in bytes.
