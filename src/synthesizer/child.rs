@@ -281,7 +281,10 @@ impl Sink for Reply<'_> {
     }
 
     fn elsewhere(&mut self, sentence: u32) -> Option<Made> {
-        // Others are given their work by what is heard of ours.
+        if !self.input.elsewhere.contains_key(&sentence) {
+            return None;
+        }
+        // Whoever we wait for goes by what is heard of us.
         self.output.flush_blocking().ok()?;
         self.input.elsewhere(self.request_id, sentence)
     }
