@@ -233,7 +233,12 @@ impl Create {
             .segments
             .iter()
             .enumerate()
-            .filter_map(|(at, segment)| Some((segment_voice(at), segment.voice.as_deref()?)));
+            .filter_map(|(at, segment)| {
+                Some((
+                    format!("{}/voice", segment_place(at)),
+                    segment.voice.as_deref()?,
+                ))
+            });
         whole
             .map(|voice| ("/voice".to_owned(), voice))
             .into_iter()
@@ -331,10 +336,10 @@ impl Create {
     }
 }
 
-/// Where the body has the voice of a segment, as a JSON pointer.
+/// Where the body has a segment, as a JSON pointer.
 #[must_use]
-pub fn segment_voice(at: usize) -> String {
-    format!("/segments/{at}/voice")
+pub fn segment_place(at: usize) -> String {
+    format!("/segments/{at}")
 }
 
 /// Every field of a request.

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::contract::create::{Segment, segment_voice};
+use crate::contract::create::{Segment, segment_place};
 use crate::contract::{Catalog, Create, Faults, SPEAKER, VoiceItem};
 use crate::files::{CacheKey, hex};
 use crate::speech::{self, text};
@@ -106,60 +106,84 @@ impl Voices {
     /// show. A segment that names neither has those of the whole. What is wrong
     /// goes to `faults`.
     pub fn resolve(&self, create: &Create, faults: &mut Faults) -> Option<Resolved> {
-        let catalog = Arc::clone(&self.offered.borrow().catalog);
-        let (voice, language) = (create.voice.as_deref(), create.language.as_deref());
         let own = |segment: &Segment| segment.voice.is_some() || segment.language.is_some();
-        let (mut whole, mut segments) = (None, Vec::new());
-        if voice.is_some() || create.segments.is_empty() || !create.segments.iter().all(own) {
-            let name = self.name(voice, language, &create.source(), "", faults)?;
-            whole = Some(known(&catalog, &name, language, "/voice", faults)?);
-        }
-        for (at, segment) in create.segments.iter().enumerate() {
-            let found = match &whole {
-                Some(whole) if !own(segment) => whole.clone(),
-                _ => {
-                    let (voice, tag) = (segment.voice.as_deref(), segment.language.as_deref());
-                    let place = format!("/segments/{at}");
-                    let name = self.name(voice, tag, &segment.text, &place, faults)?;
-                    known(&catalog, &name, tag, &segment_voice(at), faults)?
-                }
-            };
-            segments.push(found);
-        }
-        let first = whole.as_ref().or(segments.first())?.clone();
-        let voices_hz = segments.iter().chain(&whole).map(|one| one.sample_rate_hz);
-        check_bitrate(create, voices_hz.max().unwrap_or_default(), faults);
+        let is_asked_for = create.voice.is_some()
+            || create.segments.is_empty()
+            || !create.segments.iter().all(own);
+        let whole = is_asked_for.then(|| {
+            let (voice, language) = (create.voice.as_deref(), create.language.as_deref());
+            self.find(voice, language, &create.source(), "", faults)
+        });
+        let segments = create.segments.iter().enumerate().map(|(at, segment)| {
+            if !own(segment) {
+                return whole.clone().flatten();
+            }
+            let (voice, language) = (segment.voice.as_deref(), segment.language.as_deref());
+            self.find(voice, language, &segment.text, &segment_place(at), faults)
+        });
+        // All of them first: every fault is told at once.
+        let segments: Vec<Option<Known>> = segments.collect();
+        let segments: Vec<Known> = segments.into_iter().collect::<Option<_>>()?;
+        let whole = match whole {
+            Some(whole) => whole?,
+            None => segments.first()?.clone(),
+        };
+        let voices_hz = segments.iter().map(|one| one.sample_rate_hz);
+        let highest = voices_hz.max().unwrap_or(whole.sample_rate_hz);
+        check_bitrate(create, highest, faults);
+        let segments = segments.into_iter().map(|one| (one.id, one.language));
         Some(Resolved {
-            voice: first.id,
-            language: first.language,
-            segments: segments
-                .into_iter()
-                .map(|one| (one.id, one.language))
-                .collect(),
+            segments: segments.collect(),
+            voice: whole.id,
+            language: whole.language,
         })
     }
 
-    /// The name of the voice that is meant.
-    fn name(
+    /// The voice that is meant by a part of the body, or by all of it; `place` is
+    /// its JSON pointer.
+    fn find(
         &self,
         voice: Option<&str>,
         language: Option<&str>,
         text: &str,
         place: &str,
         faults: &mut Faults,
-    ) -> Option<String> {
-        let (voice, language) = match (voice, language) {
-            (Some(voice), _) => return Some(voice.to_owned()),
-            (None, Some(language)) => (self.default_voice(language), language),
-            (None, None) => {
-                let composed: String = text.nfc().collect();
-                let language = match text::looks_vietnamese(&composed) {
-                    true => "vi",
-                    false => "en",
-                };
-                (self.default_voice(language), language)
-            }
+    ) -> Option<Known> {
+        let name = match voice {
+            Some(voice) => voice.to_owned(),
+            None => self.default_for(language, text, place, faults)?,
         };
+        let catalog = Arc::clone(&self.offered.borrow().catalog);
+        let Some(voice) = catalog.find(&name) else {
+            catalog.check(&format!("{place}/voice"), &name, faults);
+            return None;
+        };
+        // Names that say more than which voice it is.
+        let says_more = name.starts_with("test/slow-") || name.contains(SPEAKER);
+        Some(Known {
+            id: if says_more { name } else { voice.id.clone() },
+            language: language.unwrap_or(&voice.language).to_owned(),
+            sample_rate_hz: voice.sample_rate_hz,
+        })
+    }
+
+    /// The name of the default voice of a language, or of the one that the letters
+    /// of a text show.
+    fn default_for(
+        &self,
+        language: Option<&str>,
+        text: &str,
+        place: &str,
+        faults: &mut Faults,
+    ) -> Option<String> {
+        let language = language.unwrap_or_else(|| {
+            let composed: String = text.nfc().collect();
+            match text::looks_vietnamese(&composed) {
+                true => "vi",
+                false => "en",
+            }
+        });
+        let voice = self.default_voice(language);
         if voice.is_none() {
             let detail = format!("No voice is set for the language `{language}`; name a voice.");
             let known = self.defaults.keys().cloned().collect();
@@ -223,27 +247,6 @@ struct Known {
     id: String,
     language: String,
     sample_rate_hz: u32,
-}
-
-fn known(
-    catalog: &Catalog,
-    name: &str,
-    language: Option<&str>,
-    place: &str,
-    faults: &mut Faults,
-) -> Option<Known> {
-    let Some(voice) = catalog.find(name) else {
-        catalog.check(place, name, faults);
-        return None;
-    };
-    // Names that say more than which voice it is.
-    let says_more = name.starts_with("test/slow-") || name.contains(SPEAKER);
-    let id = if says_more { name } else { &voice.id };
-    Some(Known {
-        id: id.to_owned(),
-        language: language.unwrap_or(&voice.language).to_owned(),
-        sample_rate_hz: voice.sample_rate_hz,
-    })
 }
 
 fn check_bitrate(create: &Create, voices_hz: u32, faults: &mut Faults) {

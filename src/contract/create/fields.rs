@@ -5,6 +5,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::{
     ALL_BITRATES, MAX_METADATA_BYTES, MAX_PAUSE_MS, MAX_SEGMENTS, MAX_TIMEOUT_S, Segment, nearest,
+    segment_place,
 };
 use crate::contract::problem::Faults;
 use crate::speech::pronunciations::{MAX_CHARACTERS, MAX_TERMS};
@@ -102,7 +103,7 @@ impl Fields<'_> {
     }
 
     fn segment(&mut self, at: usize, given: Value, max_characters: usize) -> Option<Segment> {
-        let place = format!("{}/segments/{at}", self.place);
+        let place = segment_place(at);
         let Value::Object(object) = given else {
             let detail = "It must be an object with `text`.";
             self.faults.add(place, "wrong_type", detail);
