@@ -59,7 +59,7 @@ pub struct SayArgs {
     pub title: Option<String>,
 
     /// Format of the audio: mp3, opus, flac, wav or pcm [default: by the ending of the file, else mp3]
-    #[arg(long, value_name = "FORMAT", value_parser = ["mp3", "opus", "flac", "wav", "pcm"])]
+    #[arg(long, value_name = "FORMAT", value_parser = Format::ALL.map(Format::name))]
     pub format: Option<String>,
 
     /// File for the audio; - is stdout

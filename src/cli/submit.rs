@@ -25,6 +25,7 @@ use super::remote::{CallError, RemoteArgs, Service};
 use super::whole_file::WholeFile;
 use super::{EXIT_FAILED, EXIT_USAGE, Globals, hex};
 use crate::contract::{Audio, Progress, Task, TaskStatus};
+use crate::speech::Format;
 
 /// How many tasks are submitted, and then watched, at the same time. The others
 /// go on in the service meanwhile.
@@ -68,7 +69,7 @@ pub struct SubmitArgs {
     pub language: Option<String>,
 
     /// Format of the audio
-    #[arg(long, value_name = "FORMAT", value_parser = ["mp3", "opus", "flac", "wav", "pcm"], default_value = "mp3")]
+    #[arg(long, value_name = "FORMAT", value_parser = Format::ALL.map(Format::name), default_value = "mp3")]
     pub format: String,
 
     /// More files of each result, separated by commas: ass, karaoke.vtt, short.srt, short.vtt,

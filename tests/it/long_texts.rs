@@ -10,14 +10,21 @@ fn text() -> String {
     (1..=40).map(sentence).collect()
 }
 
-/// A speech of this text, once it has completed.
-fn spoken(client: &Client, voice: &str) -> Value {
-    let body = json!({"text": text(), "voice": voice});
+/// Asks for a speech and answers its path.
+fn ask(client: &Client, text: &str) -> String {
+    let body = json!({"text": text, "voice": "espeak/vi"});
     let speech = client.post("/v1/speech", &body).expect(202).json();
-    client.wait_for_status(
-        &format!("/v1/speech/{}", speech["id"].as_str().unwrap()),
-        "completed",
-    )
+    format!("/v1/speech/{}", speech["id"].as_str().unwrap())
+}
+
+/// The same, once so many sentences of it are spoken.
+fn ask_and_wait_for(client: &Client, text: &str, sentences: u64) -> String {
+    let path = ask(client, text);
+    client.wait_until(&path, "under way", |speech| {
+        let done = speech["progress"]["sentences_done"].as_u64();
+        done.is_some_and(|done| done > sentences)
+    });
+    path
 }
 
 /// How many requests each worker's child was given.
@@ -36,20 +43,22 @@ fn requests(client: &Client) -> Vec<u64> {
 #[test]
 fn idle_workers_speak_sentences_of_it_and_the_result_is_the_same() {
     let alone = Service::tts().set("cache.max_bytes", 0).start();
-    let expected = spoken(&alone.client(), "espeak/vi");
+    let expected = ask(&alone.client(), &text());
+    alone.client().wait_for_status(&expected, "completed");
 
     let service = Service::tts()
         .set("cache.max_bytes", 0)
         .set("tts.workers", 3)
         .start();
     let client = service.client();
-    let shared = spoken(&client, "espeak/vi");
+    let shared = ask(&client, &text());
+    client.wait_for_status(&shared, "completed");
     let requests = requests(&client);
     assert_eq!(requests.len(), 3);
     assert!(requests.iter().sum::<u64>() > 10, "{requests:?}");
-    let words = |client: &Client, speech: &Value| {
-        let path = format!("/v1/speech/{}/words.json", speech["id"].as_str().unwrap());
-        client.get(&path).expect(200).json()["words"].clone()
+    let words = |client: &Client, path: &str| {
+        let words = client.get(&format!("{path}/words.json")).expect(200);
+        words.json()["words"].clone()
     };
     let (shared, expected) = (words(&client, &shared), words(&alone.client(), &expected));
     let (shared, expected) = (shared.as_array().unwrap(), expected.as_array().unwrap());
@@ -70,21 +79,9 @@ fn a_short_text_does_not_wait_for_a_long_one_that_others_help_with() {
         .set("tts.workers", 2)
         .start();
     let client = service.client();
-    let body = json!({"text": text().repeat(20), "voice": "espeak/vi"});
-    let long = client.post("/v1/speech", &body).expect(202).json();
-    let long = format!("/v1/speech/{}", long["id"].as_str().unwrap());
-    client.wait_until(&long, "under way", |speech| {
-        speech["progress"]["sentences_done"]
-            .as_u64()
-            .is_some_and(|done| done > 10)
-    });
+    let long = ask_and_wait_for(&client, &text().repeat(20), 10);
     for _ in 0..5 {
-        let body = json!({"text": "Chào bạn.", "voice": "espeak/vi"});
-        let short = client.post("/v1/speech", &body).expect(202).json();
-        client.wait_for_status(
-            &format!("/v1/speech/{}", short["id"].as_str().unwrap()),
-            "completed",
-        );
+        client.wait_for_status(&ask(&client, "Chào bạn."), "completed");
     }
     assert_eq!(
         client.get(&long).expect(200).json()["status"],
@@ -96,20 +93,13 @@ fn a_short_text_does_not_wait_for_a_long_one_that_others_help_with() {
 }
 
 #[test]
-fn a_helper_that_is_killed_costs_nothing() {
+fn a_child_that_is_killed_amid_a_shared_text_costs_no_speech() {
     let service = Service::tts()
         .set("cache.max_bytes", 0)
         .set("tts.workers", 2)
         .start();
     let client = service.client();
-    let body = json!({"text": text().repeat(4), "voice": "espeak/vi"});
-    let long = client.post("/v1/speech", &body).expect(202).json();
-    let long = format!("/v1/speech/{}", long["id"].as_str().unwrap());
-    client.wait_until(&long, "under way", |speech| {
-        speech["progress"]["sentences_done"]
-            .as_u64()
-            .is_some_and(|done| done > 4)
-    });
+    let long = ask_and_wait_for(&client, &text().repeat(4), 4);
     // One of them speaks the whole and the other helps: the first attempt may be lost,
     // or only a sentence.
     let system = client.get("/v1/system").expect(200).json();
