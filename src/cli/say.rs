@@ -318,7 +318,8 @@ async fn speak(
     interrupted: impl Future<Output = ()>,
 ) -> Result<Spoken, SpeakError> {
     let configured = &config.tts.pronunciations;
-    let request = create.to_speech(&resolved.voice, &resolved.language, configured);
+    let (voice, language) = (&resolved.voice, &resolved.language);
+    let request = create.clone().into_speech(voice, language, configured);
     let per_character = Duration::from_millis(config.tts.synthesis_ms_per_char);
     let limit = Duration::from_secs(config.tts.synthesis_base_s)
         + per_character.saturating_mul(create.characters());

@@ -99,7 +99,7 @@ pub struct Create {
 }
 
 /// One part of a dialogue.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
     /// As it was sent.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -254,18 +254,16 @@ impl Create {
         }
     }
 
-    /// The same without any text, for those who keep the text elsewhere.
-    #[must_use]
-    fn without_text(&self) -> Self {
-        let without = |segment: &Segment| Segment {
-            text: String::new(),
-            ..segment.clone()
-        };
-        Self {
-            text: String::new(),
-            segments: self.segments.iter().map(without).collect(),
-            ..self.clone()
+    /// Takes all of the text out, for those who keep it elsewhere.
+    fn take_source(&mut self) -> String {
+        if self.segments.is_empty() {
+            return std::mem::take(&mut self.text);
         }
+        let source = self.source().into_owned();
+        for segment in &mut self.segments {
+            segment.text.clear();
+        }
+        source
     }
 
     /// A request that was kept without its text, with it again.
@@ -292,35 +290,35 @@ impl Create {
     /// is `voice`, and the segments have none or their own. `configured` is
     /// `tts.pronunciations`.
     #[must_use]
-    pub fn to_speech(
-        &self,
+    pub fn into_speech(
+        self,
         voice: &str,
         language: &str,
         configured: &BTreeMap<String, String>,
     ) -> speech::Request {
-        let whole = [Segment {
-            text: self.text.clone(),
-            voice: None,
-            language: None,
-            speed: None,
-            pause_after_ms: None,
-        }];
+        let (speed, own) = (self.speed, &self.pronunciations);
         let numbered = !self.segments.is_empty();
-        let segments = if numbered { &self.segments[..] } else { &whole };
-        let segment = |segment: &Segment| {
-            let voice = segment.voice.as_deref().unwrap_or(voice);
+        let segments = match numbered {
+            true => self.segments,
+            false => vec![Segment {
+                text: self.text,
+                ..Segment::default()
+            }],
+        };
+        let segment = |segment: Segment| {
             let language = segment.language.as_deref().unwrap_or(language);
-            let (text, own) = (&segment.text, &self.pronunciations);
+            let voice = segment.voice.unwrap_or_else(|| voice.to_owned());
+            let text = &segment.text;
             speech::Segment {
-                text: text.clone(),
-                voice: voice.to_owned(),
-                speed: segment.speed.unwrap_or(self.speed),
+                pronunciations: pronunciations::for_text(text, own, configured, &voice, language),
+                text: segment.text,
+                voice,
+                speed: segment.speed.unwrap_or(speed),
                 pause_after_ms: segment.pause_after_ms,
-                pronunciations: pronunciations::for_text(text, own, configured, voice, language),
             }
         };
         speech::Request {
-            segments: segments.iter().map(segment).collect(),
+            segments: segments.into_iter().map(segment).collect(),
             numbered,
             output: speech::Output {
                 format: self.format,
@@ -328,7 +326,7 @@ impl Create {
                 sample_rate_hz: self.sample_rate_hz,
                 loudness_lufs: self.loudness_lufs,
                 tags: speech::Tags {
-                    title: self.title.clone(),
+                    title: self.title,
                     language: Some(language.to_owned()),
                 },
             },
@@ -366,7 +364,7 @@ const FIELDS: &[&str] = &[
 /// the database's writer, for which everybody waits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prepared {
-    /// What was asked for.
+    /// What was asked for, without its text.
     pub create: Create,
     /// [`Create::fingerprint`].
     pub fingerprint: Vec<u8>,
@@ -379,13 +377,16 @@ pub struct Prepared {
 }
 
 impl From<Create> for Prepared {
-    fn from(create: Create) -> Self {
+    fn from(mut create: Create) -> Self {
+        let fingerprint = create.fingerprint();
+        let characters = create.characters();
+        let source = create.take_source();
         Self {
-            fingerprint: create.fingerprint(),
-            json: serde_json::to_string(&create.without_text()).unwrap_or_default(),
-            source: create.source().into_owned(),
-            characters: create.characters(),
+            json: serde_json::to_string(&create).unwrap_or_default(),
             create,
+            fingerprint,
+            source,
+            characters,
         }
     }
 }
@@ -393,12 +394,15 @@ impl From<Create> for Prepared {
 impl Prepared {
     /// Fixes the voices of the segments, so that a later change of the aliases is
     /// none of the request. It stays the same request.
-    pub fn resolve_segments(&mut self, resolved: impl Iterator<Item = (String, String)>) {
+    pub fn resolve_segments(&mut self, resolved: Vec<(String, String)>) {
+        if resolved.is_empty() {
+            return;
+        }
         for (segment, (voice, language)) in self.create.segments.iter_mut().zip(resolved) {
             segment.voice = Some(voice);
             segment.language = Some(language);
         }
-        self.json = serde_json::to_string(&self.create.without_text()).unwrap_or_default();
+        self.json = serde_json::to_string(&self.create).unwrap_or_default();
     }
 }
 
@@ -529,7 +533,7 @@ mod tests {
         let kept: Create = serde_json::from_str(&prepared.json).unwrap();
         assert_eq!(kept.with_source(prepared.source), create);
 
-        let speech = create.to_speech("v", "vi", &BTreeMap::new());
+        let speech = create.into_speech("v", "vi", &BTreeMap::new());
         let told: Vec<_> = speech
             .segments
             .iter()

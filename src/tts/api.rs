@@ -181,7 +181,7 @@ fn read(
         },
         _ => CheckState::Off,
     };
-    prepared.resolve_segments(resolved.segments.into_iter());
+    prepared.resolve_segments(resolved.segments);
     Ok(New {
         id,
         idempotency_key,

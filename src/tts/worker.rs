@@ -141,7 +141,7 @@ impl Order {
         // the defaults.
         let create = row.request().unwrap_or_default().with_source(text);
         let configured = &parts.settings.pronunciations;
-        let request = create.to_speech(&row.resolved_voice, &row.language, configured);
+        let request = create.into_speech(&row.resolved_voice, &row.language, configured);
         let cache_key = match parts.cache.is_on() {
             true => parts.voices.cache_key(&request),
             false => None,
@@ -648,11 +648,6 @@ impl Handler<Claims> for TtsWorker {
     }
 }
 
-/// What was claimed ahead may have waited too long.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct HeldLong;
-
 impl Handler<HelpWanted> for TtsWorker {
     type Result = ();
 
@@ -662,6 +657,11 @@ impl Handler<HelpWanted> for TtsWorker {
         }
     }
 }
+
+/// What was claimed ahead may have waited too long.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct HeldLong;
 
 impl Handler<HeldLong> for TtsWorker {
     type Result = ();

@@ -150,7 +150,7 @@ async fn sentence(speaker: &mut Speaker, voice: &str) -> Check {
         text: "Xin chào.".to_owned(),
         ..Create::default()
     };
-    let request = create.to_speech(voice, "vi", &BTreeMap::new());
+    let request = create.into_speech(voice, "vi", &BTreeMap::new());
     let began = Instant::now();
     let spoken = speaker
         .synthesizer
