@@ -347,11 +347,6 @@ fn bar(globals: &Globals, length: Option<u64>, template: &str) -> ProgressBar {
     bar
 }
 
-/// A digest as it is written.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The end of a command that may have failed: its exit code, and why on stderr.
 fn exit(done: Result<(), String>) -> ExitCode {
     match done {

@@ -23,8 +23,9 @@ use self::events::EventStream;
 use self::input::Input;
 use super::remote::{CallError, RemoteArgs, Service};
 use super::whole_file::WholeFile;
-use super::{EXIT_FAILED, EXIT_USAGE, Globals, hex};
+use super::{EXIT_FAILED, EXIT_USAGE, Globals};
 use crate::contract::{Audio, Progress, Task, TaskStatus};
+use crate::files::hex;
 use crate::speech::Format;
 
 /// How many tasks are submitted, and then watched, at the same time. The others

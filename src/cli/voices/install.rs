@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::super::{Globals, bar, columns, hex, pretty, print};
+use super::super::{Globals, bar, columns, pretty, print};
 use super::add::{Place, tell};
 use crate::config::Config;
 use crate::contract::create::nearest;
+use crate::files::hex;
 use crate::outbound::{Client, Download, Fetch, Policy, Timeouts, tls};
 use crate::speech::text::is_of;
 
