@@ -432,6 +432,7 @@ async fn start_tts(
         cache: cache.clone(),
         view,
         voices: voices.clone(),
+        pronunciations: Arc::clone(&settings.pronunciations),
         checks,
         policy: common.policy.clone(),
         rules: body_rules(common, Service::Tts),

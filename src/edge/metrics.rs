@@ -67,15 +67,23 @@ pub async fn metrics(system: web::Data<System>) -> HttpResponse {
         ends(&Ends::OF_DELIVERIES),
     );
     if let Some(cache) = &system.cache {
-        let (hits, misses) = cache.counts();
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let by_outcome = [("hit", hits), ("miss", misses)]
-            .map(|(outcome, count)| (format!("{{outcome=\"{outcome}\"}}"), whole(count)));
+        let by_outcome = |(hits, misses)| {
+            [("hit", hits), ("miss", misses)]
+                .map(|(outcome, count)| (format!("{{outcome=\"{outcome}\"}}"), whole(count)))
+                .to_vec()
+        };
         family(
             "hoiam_cache_total",
             "counter",
             "Speeches that were made before, and that had to be made and kept.",
-            by_outcome.to_vec(),
+            by_outcome(cache.speeches.counts()),
+        );
+        family(
+            "hoiam_cache_sentences_total",
+            "counter",
+            "Sentences of long texts that were made before, and that had to be made and kept.",
+            by_outcome(cache.sentences.counts()),
         );
         family(
             "hoiam_cache_bytes",

@@ -26,7 +26,7 @@ use crate::clock::{Clock, Millis};
 use crate::contract::Service;
 use crate::trouble::Trouble;
 
-pub use cache::{Cache, CacheKey};
+pub use cache::{Cache, CacheKey, Shelf};
 pub use space::free_bytes;
 use spool::Place;
 pub use spool::{Spool, Stored, hex};

@@ -85,6 +85,35 @@ pub struct Segment {
     pub pronunciations: Vec<Pronunciation>,
 }
 
+impl Segment {
+    /// The text as it is spoken, and its sentences.
+    fn sentences(&self) -> (Composed, Vec<Sentence>) {
+        let composed = Composed::of(&self.text);
+        let sentences = text::sentences(&composed.text);
+        (composed, sentences)
+    }
+
+    /// For each sentence all that its sound depends on, but for the voice's version.
+    pub fn essences(&self) -> impl Iterator<Item = Essence<'_>> {
+        let (_, sentences) = self.sentences();
+        sentences.into_iter().map(|sentence| Essence {
+            pronunciations: pronunciations::of_text(&sentence.text, &self.pronunciations),
+            text: sentence.text,
+            voice: &self.voice,
+            speed: self.speed,
+        })
+    }
+}
+
+/// All that the sound of a sentence depends on, but for the version of its voice.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Essence<'a> {
+    text: String,
+    voice: &'a str,
+    speed: f32,
+    pronunciations: Vec<&'a Pronunciation>,
+}
+
 /// What file is made of a speech.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Output {
@@ -224,6 +253,9 @@ pub struct Voice {
     /// that is to be asked every time.
     #[serde(default)]
     pub version: Option<String>,
+    /// Whether speaking costs so much that single sentences are worth being kept.
+    #[serde(default)]
+    pub is_costly: bool,
 }
 
 /// Where [`speak`] sends what it makes while it makes it.
@@ -238,6 +270,9 @@ pub trait Sink {
     fn elsewhere(&mut self, _sentence: u32) -> Option<Made> {
         None
     }
+    /// A sentence, counted from 0, that was spoken here: its samples, and for each of
+    /// its words from which to which of them it is heard.
+    fn sentence(&mut self, _sentence: u32, _pcm: &[i16], _words: &[std::ops::Range<usize>]) {}
 }
 
 /// Why a text could not be spoken. Crashes and overruns are not here: they
@@ -373,10 +408,10 @@ pub fn speak_sentence(
 
 fn parts(engines: &Engines, request: &Request) -> Result<Vec<Part>, SpeechError> {
     let part = |segment: &Segment| {
-        let composed = Composed::of(&segment.text);
+        let (composed, sentences) = segment.sentences();
         Ok(Part {
             voice: engines.voice(&segment.voice)?,
-            sentences: text::sentences(&composed.text),
+            sentences,
             composed,
         })
     };

@@ -57,15 +57,20 @@ pub fn for_text(
         };
         narrow_first.push((rank, pronunciation));
     }
-    if own.is_empty() && narrow_first.is_empty() {
+    narrow_first.sort_by_key(|(rank, _)| *rank);
+    let others = narrow_first.into_iter().map(|(_, other)| other);
+    let all: Vec<Pronunciation> = own.iter().cloned().chain(others).collect();
+    of_text(text, &all).into_iter().cloned().collect()
+}
+
+/// Those that a text can have.
+pub fn of_text<'a>(text: &str, all: &'a [Pronunciation]) -> Vec<&'a Pronunciation> {
+    if all.is_empty() {
         return Vec::new();
     }
-    narrow_first.sort_by_key(|(rank, _)| *rank);
     let text = folded(text);
-    let others = narrow_first.into_iter().map(|(_, other)| other);
-    own.iter()
-        .cloned()
-        .chain(others)
+    let known = all.iter();
+    known
         .filter(|known| text.contains(&folded(&known.term)))
         .collect()
 }

@@ -98,14 +98,38 @@ impl Tape for Track<'_> {
         let Some(made) = self.sink.elsewhere(self.sentences_done) else {
             return Ok(false);
         };
-        self.add(sentence, &made.pcm, &made.words)?;
+        self.put(sentence, &made.pcm, &made.words)?;
         Ok(true)
     }
 
+    fn add(
+        &mut self,
+        sentence: &Sentence,
+        pcm: &[i16],
+        words: &[Range<usize>],
+    ) -> Result<(), SpeechError> {
+        self.sink.sentence(self.sentences_done, pcm, words);
+        self.put(sentence, pcm, words)
+    }
+
+    /// Says how far the work is, and whether it is still wanted.
+    fn check_wanted(&mut self) -> Result<(), SpeechError> {
+        if self
+            .sink
+            .progress(self.sentences_done, self.sentences_total)
+        {
+            Ok(())
+        } else {
+            Err(SpeechError::Canceled)
+        }
+    }
+}
+
+impl<'a> Track<'a> {
     /// Puts the next sentence on the track, after a pause of our own: engines
     /// leave silence of any length at either end, and it is taken off. So is
     /// silence at either end of a word.
-    fn add(
+    fn put(
         &mut self,
         sentence: &Sentence,
         pcm: &[i16],
@@ -160,20 +184,6 @@ impl Tape for Track<'_> {
         self.check_wanted()
     }
 
-    /// Says how far the work is, and whether it is still wanted.
-    fn check_wanted(&mut self) -> Result<(), SpeechError> {
-        if self
-            .sink
-            .progress(self.sentences_done, self.sentences_total)
-        {
-            Ok(())
-        } else {
-            Err(SpeechError::Canceled)
-        }
-    }
-}
-
-impl<'a> Track<'a> {
     pub(super) fn new(
         sink: &'a mut dyn Sink,
         output: &Output,

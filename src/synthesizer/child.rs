@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -73,6 +74,7 @@ fn serve(setup: &Setup) -> Result<Infallible, ProtocolError> {
             output: &mut output,
             input: &mut input,
             request_id,
+            tells_sentences: speak.tell_sentences,
             flushed_at: Instant::now(),
         };
         reply.answer(&mut engines, &speak)?;
@@ -125,7 +127,8 @@ impl Input {
         loop {
             if let Some(request) = self.waiting.pop_front() {
                 self.open = request.0;
-                self.elsewhere.clear();
+                let promised = request.1.promised.iter();
+                self.elsewhere = promised.map(|sentence| (*sentence, None)).collect();
                 self.samples.clear();
                 return request;
             }
@@ -200,6 +203,7 @@ struct Reply<'a> {
     output: &'a mut FrameWriter<File>,
     input: &'a mut Input,
     request_id: u32,
+    tells_sentences: bool,
     flushed_at: Instant,
 }
 
@@ -222,13 +226,19 @@ impl Reply<'_> {
     }
 
     fn made(&mut self, made: Made) -> Result<(), ProtocolError> {
-        let samples = made.pcm.iter().flat_map(|sample| sample.to_le_bytes());
-        let bytes: Vec<u8> = samples.collect();
-        for part in bytes.chunks(MAX_AUDIO_BYTES) {
-            self.output.push_audio(self.request_id, part)?;
-            self.flush_if_due()?;
-        }
+        self.samples(&made.pcm)?;
         self.push(&FromChild::Made(made.words))
+    }
+
+    fn samples(&mut self, pcm: &[i16]) -> Result<(), ProtocolError> {
+        for part in pcm.chunks(MAX_AUDIO_BYTES / 2) {
+            let bytes: Vec<u8> = part
+                .iter()
+                .flat_map(|sample| sample.to_le_bytes())
+                .collect();
+            self.push(&FromChild::Samples(bytes.into()))?;
+        }
+        Ok(())
     }
 
     fn spoken(&mut self, mut spoken: Spoken) -> Result<(), ProtocolError> {
@@ -287,6 +297,14 @@ impl Sink for Reply<'_> {
         // Whoever we wait for goes by what is heard of us.
         self.output.flush_blocking().ok()?;
         self.input.elsewhere(self.request_id, sentence)
+    }
+
+    fn sentence(&mut self, sentence: u32, pcm: &[i16], words: &[Range<usize>]) {
+        if self.tells_sentences {
+            let told = self.samples(pcm);
+            // A parent that cannot be told this will not get the audio either.
+            let _ = told.and_then(|()| self.push(&FromChild::Sentence(sentence, words.to_vec())));
+        }
     }
 
     fn progress(&mut self, done: u32, total: u32) -> bool {

@@ -18,7 +18,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::net::unix::pipe;
 use tokio::time::{Instant, timeout};
 
@@ -141,6 +141,22 @@ pub trait Events {
     /// to tell.
     fn elsewhere(&mut self) -> impl Future<Output = News> {
         std::future::pending()
+    }
+
+    /// Sentences of which is known from the start that [`Self::elsewhere`] will tell.
+    /// They are not asked for a request that was sent ahead.
+    fn promised(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
+    /// Whether [`Self::sentence`] is to be told; not of a request that was sent ahead.
+    fn wants_sentences(&self) -> bool {
+        false
+    }
+
+    /// A sentence, counted from 0, that this child has spoken.
+    fn sentence(&mut self, _sentence: u32, _made: Made) -> impl Future<Output = ()> {
+        std::future::ready(())
     }
 }
 
@@ -602,18 +618,22 @@ impl Child {
     ) -> Result<Result<Spoken, SpeechError>, Interruption> {
         self.request_id += 1;
         let cpu_s = cpu_seconds(wall_limit);
+        let speak = || Speak {
+            promised: events.promised(),
+            tell_sentences: events.wants_sentences(),
+            ..Speak::whole(request.clone(), cpu_s)
+        };
         if self.ahead.take().is_none()
-            && let Err(error) = self.send(self.request_id, request, cpu_s, None)
+            && let Err(error) = self.send(self.request_id, speak())
         {
-            let detail = format!("the request cannot be sent: {error}");
-            return Ok(Err(SpeechError::EngineFailed { detail }));
+            return Ok(Err(cannot_be_sent(&error)));
         }
         if let Some(next) = next {
-            let sent = self.send(self.request_id + 1, &next, cpu_s, None);
+            let sent = self.send(self.request_id + 1, Speak::whole(next.clone(), cpu_s));
             self.ahead = sent.is_ok().then_some(next);
         }
         self.input.flush().await.map_err(Broken::from)?;
-        let mut words = Vec::new();
+        let (mut words, mut samples) = (Vec::new(), BytesMut::new());
         loop {
             match self.next_while_told(events).await? {
                 FromChild::Progress(Progress { done, total }) => events.progress(done, total),
@@ -625,9 +645,17 @@ impl Child {
                 FromChild::Words(part) if words.len() + part.len() <= request.text_bytes() => {
                     words.extend(part);
                 }
+                FromChild::Samples(bytes) if samples.len() < MAX_SENTENCE_BYTES => {
+                    samples.extend_from_slice(&bytes);
+                }
+                FromChild::Sentence(sentence, words) => {
+                    let samples = samples.split().freeze();
+                    events.sentence(sentence, Made { samples, words }).await;
+                }
                 FromChild::Spoken(spoken) => return Ok(Ok(Spoken { words, ..spoken })),
                 FromChild::Failed(error) => return Ok(Err(error)),
                 FromChild::Words(_) => return Err(unexpected("more words than the text has")),
+                FromChild::Samples(_) => return Err(unexpected("more than a sentence")),
                 FromChild::Made(_) => return Err(unexpected("a sentence and not the whole")),
                 FromChild::Hello(_) => return Err(unexpected("a second hello")),
             }
@@ -643,15 +671,18 @@ impl Child {
     ) -> Result<Result<Made, SpeechError>, Interruption> {
         self.request_id += 1;
         let cpu_s = cpu_seconds(wall_limit);
-        if let Err(error) = self.send(self.request_id, request, cpu_s, Some(sentence)) {
-            let detail = format!("the request cannot be sent: {error}");
-            return Ok(Err(SpeechError::EngineFailed { detail }));
+        let speak = Speak {
+            only: Some(sentence),
+            ..Speak::whole(request.clone(), cpu_s)
+        };
+        if let Err(error) = self.send(self.request_id, speak) {
+            return Ok(Err(cannot_be_sent(&error)));
         }
         self.input.flush().await.map_err(Broken::from)?;
         let mut samples = Vec::new();
         loop {
             match self.next().await? {
-                FromChild::Audio(bytes) if samples.len() < MAX_SENTENCE_BYTES => {
+                FromChild::Samples(bytes) if samples.len() < MAX_SENTENCE_BYTES => {
                     samples.extend_from_slice(&bytes);
                 }
                 FromChild::Made(words) => {
@@ -664,19 +695,7 @@ impl Child {
         }
     }
 
-    fn send(
-        &mut self,
-        id: u32,
-        request: &Request,
-        cpu_s: u64,
-        only: Option<u32>,
-    ) -> Result<(), ProtocolError> {
-        let request = request.clone();
-        let speak = Speak {
-            request,
-            cpu_s,
-            only,
-        };
+    fn send(&mut self, id: u32, speak: Speak) -> Result<(), ProtocolError> {
         self.input.push(id, &FromParent::Speak(speak))
     }
 
@@ -753,6 +772,12 @@ impl Child {
             }
             None => Err(Broken::Gone),
         }
+    }
+}
+
+fn cannot_be_sent(error: &ProtocolError) -> SpeechError {
+    SpeechError::EngineFailed {
+        detail: format!("the request cannot be sent: {error}"),
     }
 }
 

@@ -13,12 +13,13 @@
 //! The child speaks first ([`FromChild::Hello`]). The parent then sends
 //! [`FromParent::Speak`], one short one ahead of its turn at most, and may send
 //! [`FromParent::Cancel`] while it waits. The child answers them one after
-//! another, each with any number of [`FromChild::Progress`],
-//! [`FromChild::Audio`] and [`FromChild::Words`], and ends with exactly one
-//! [`FromChild::Spoken`], [`FromChild::Made`] or [`FromChild::Failed`].
+//! another, each with any number of [`FromChild::Progress`], [`FromChild::Audio`],
+//! [`FromChild::Words`], [`FromChild::Samples`] and [`FromChild::Sentence`], and ends
+//! with exactly one [`FromChild::Spoken`], [`FromChild::Made`] or [`FromChild::Failed`].
 //!
 //! A long text may be spoken by several children: one has the whole, and is told of
-//! sentences that others speak ([`FromParent::Elsewhere`]) and brought their samples.
+//! sentences that others speak or have spoken before ([`FromParent::Elsewhere`]) and
+//! brought their samples.
 
 use std::io::{self, Read, Write};
 use std::ops::Range;
@@ -34,7 +35,7 @@ use crate::synthesizer::limits::Limit;
 
 /// Raised whenever a message changes its meaning. Both ends are normally the
 /// same binary; the check matters when another program was configured.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The most that a frame's length field may say.
 pub const MAX_FRAME_BYTES: usize = 1 << 20;
@@ -118,6 +119,25 @@ pub struct Speak {
     /// child speaks the whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<u32>,
+    /// Sentences that are promised from the start, as by [`Elsewhere::Promised`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub promised: Vec<u32>,
+    /// Whether each sentence that the child speaks is wanted by itself too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tell_sentences: bool,
+}
+
+impl Speak {
+    /// All of a request, by this child alone.
+    pub fn whole(request: Request, cpu_s: u64) -> Self {
+        Self {
+            request,
+            cpu_s,
+            only: None,
+            promised: Vec::new(),
+            tell_sentences: false,
+        }
+    }
 }
 
 /// A sentence of the open request that is none of the child's work.
@@ -157,8 +177,12 @@ pub enum FromChild {
     /// before, in [`FromChild::Words`].
     Spoken(Spoken),
     /// The end of a single sentence, when it went well: for each word from which to
-    /// which sample it is heard. The samples came before, in [`FromChild::Audio`].
+    /// which sample it is heard. The samples came before, in [`FromChild::Samples`].
     Made(Vec<Range<usize>>),
+    /// The next samples of a single sentence, 16 bit little-endian.
+    Samples(Bytes),
+    /// A sentence of the whole by itself, counted from 0, as [`FromChild::Made`].
+    Sentence(u32, Vec<Range<usize>>),
     /// The end, when it did not.
     Failed(SpeechError),
 }
@@ -234,6 +258,8 @@ impl Message for FromChild {
             Self::Spoken(_) => 5,
             Self::Failed(_) => 6,
             Self::Made(_) => 7,
+            Self::Samples(_) => 8,
+            Self::Sentence(..) => 9,
         }
     }
 
@@ -241,7 +267,7 @@ impl Message for FromChild {
         match self {
             Self::Hello(hello) => write_json(hello, out),
             Self::Progress(progress) => write_json(progress, out),
-            Self::Audio(bytes) => {
+            Self::Audio(bytes) | Self::Samples(bytes) => {
                 out.extend_from_slice(bytes);
                 Ok(())
             }
@@ -249,6 +275,7 @@ impl Message for FromChild {
             Self::Spoken(spoken) => write_json(spoken, out),
             Self::Failed(error) => write_json(error, out),
             Self::Made(words) => write_json(words, out),
+            Self::Sentence(sentence, words) => write_json(&(sentence, words), out),
         }
     }
 
@@ -261,6 +288,8 @@ impl Message for FromChild {
             5 => read_json(&payload).map(Self::Spoken),
             6 => read_json(&payload).map(Self::Failed),
             7 => read_json(&payload).map(Self::Made),
+            8 => Ok(Self::Samples(payload)),
+            9 => read_json(&payload).map(|(sentence, words)| Self::Sentence(sentence, words)),
             _ => Err(ProtocolError::Kind(kind)),
         }
     }
@@ -594,6 +623,9 @@ mod tests {
         let progress = any::<(u32, u32)>()
             .prop_map(|(done, total)| FromChild::Progress(Progress { done, total }));
         let audio = vec(any::<u8>(), 0..200).prop_map(|bytes| FromChild::Audio(bytes.into()));
+        let samples = vec(any::<u8>(), 0..200).prop_map(|bytes| FromChild::Samples(bytes.into()));
+        let sentence = (any::<u32>(), vec(any::<Range<usize>>(), 0..5))
+            .prop_map(|(sentence, words)| FromChild::Sentence(sentence, words));
         let words = vec(word(), 0..5).prop_map(FromChild::Words);
         let spoken = (any::<u64>(), vec(any::<u8>(), 0..50)).prop_map(|(duration_ms, head)| {
             FromChild::Spoken(Spoken {
@@ -607,7 +639,9 @@ mod tests {
         });
         let failed = any::<String>()
             .prop_map(|detail| FromChild::Failed(SpeechError::EngineFailed { detail }));
-        prop_oneof![hello, progress, audio, words, spoken, failed]
+        prop_oneof![
+            hello, progress, audio, samples, sentence, words, spoken, failed
+        ]
     }
 
     fn from_parent() -> impl Strategy<Value = FromParent> {
@@ -622,6 +656,8 @@ mod tests {
                     },
                     cpu_s,
                     only: None,
+                    promised: vec![cpu_s as u32],
+                    tell_sentences: cpu_s % 2 == 0,
                 })
             });
         prop_oneof![speak, Just(FromParent::Cancel)]
@@ -704,7 +740,7 @@ mod tests {
             payload in vec(any::<u8>(), 0..200),
         ) {
             // Neither panics; what is known must be refused unless it is JSON.
-            let known = (1..=7).contains(&kind);
+            let known = (1..=9).contains(&kind);
             let payload = Bytes::from(payload);
             prop_assert!(known || FromChild::from_payload(kind, payload.clone()).is_err());
             let known = (64..=67).contains(&kind);

@@ -1,5 +1,7 @@
 //! The TTS service's routes.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
@@ -8,6 +10,7 @@ use serde::Deserialize;
 use url::Url;
 use uuid::Uuid;
 
+use super::sentences::Sentences;
 use super::store::{self, Accepted, Ended, New};
 use super::view::View;
 use super::voices::Voices;
@@ -44,6 +47,8 @@ pub struct TtsState {
     pub view: View,
     /// What is offered.
     pub voices: Voices,
+    /// `tts.pronunciations`.
+    pub pronunciations: Arc<BTreeMap<String, String>>,
     /// What checks have found lately.
     pub checks: CheckCache,
     /// What callback URLs may lead to.
@@ -284,12 +289,18 @@ async fn cancel(state: State, id: web::Path<String>) -> Result<HttpResponse, Ans
 
 async fn erase(state: State, id: web::Path<String>) -> Result<HttpResponse, Answer> {
     let id = request::id(&id)?;
+    let text = state.db.read(move |conn| store::text(conn, id)).await?;
     let ended = request::commit(&state.db, move |tx| store::erase(tx, id), |_| ()).await?;
     let refused = |_: &store::Row| Problem::new(Code::NotEnded, "Cancel it first.");
     let row = request::done(ended, refused, "such speech")?;
     // Who erases a speech wants its sound gone, and not only its name.
     if let Some(key) = row.recording().and_then(|recording| recording.cache_key) {
-        state.cache.forget(&key).await;
+        state.cache.speeches.forget(&key).await;
+    }
+    if let Some(text) = text {
+        let spoken = row.speech(text, &state.pronunciations);
+        let sentences = Sentences::of(&spoken, &state.voices, &state.cache);
+        sentences.forget().await;
     }
     if let Some(file) = row.file
         && let Err(error) = state.files.remove(&file).await

@@ -4,17 +4,25 @@
 //! others take sentences a little ahead of it, one at a time, and look for a job of
 //! their own after each. So nobody waits for a long text, and it has all the cores
 //! that are idle. What is ahead is little, since the first worker's child holds it.
+//! Sentences that were spoken before come from the cache in the same way.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::sentences::Sentences;
 use crate::speech;
-use crate::synthesizer::parent::{News, Synthesizer};
+use crate::synthesizer::parent::{Made, News, Synthesizer};
 
 /// Below this many bytes a text is spoken before others have begun to help.
 const LONG_BYTES: usize = 800;
+
+/// Whether a text is so long that others help with it.
+pub fn is_long(request: &speech::Request) -> bool {
+    request.text_bytes() >= LONG_BYTES
+}
 
 /// The sentence after the one that is being spoken may be begun before it can be
 /// promised.
@@ -30,6 +38,9 @@ pub struct LongTexts(Arc<Mutex<Vec<Arc<LongText>>>>);
 /// A text that is being spoken.
 struct LongText {
     request: speech::Request,
+    sentences: Sentences,
+    /// Sentences that come from the cache, in order.
+    known: Vec<u32>,
     state: Mutex<State>,
     news: UnboundedSender<News>,
 }
@@ -49,6 +60,8 @@ pub struct Shared {
     texts: LongTexts,
     text: Arc<LongText>,
     news: UnboundedReceiver<News>,
+    /// What is still to come from the cache.
+    known: VecDeque<u32>,
 }
 
 /// A sentence that somebody has promised to speak. Dropped, it is given back.
@@ -65,14 +78,22 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl LongTexts {
     /// Lets others help with a text, if it is long. Voices that rehearse failures are
     /// not for sharing: they mean the whole.
-    pub fn share(&self, request: &speech::Request) -> Option<Shared> {
+    pub fn share(
+        &self,
+        request: &speech::Request,
+        sentences: impl FnOnce() -> Sentences,
+    ) -> Option<Shared> {
         let rehearses = |segment: &speech::Segment| segment.voice.starts_with("test/");
-        if request.text_bytes() < LONG_BYTES || request.segments.iter().any(rehearses) {
+        if !is_long(request) || request.segments.iter().any(rehearses) {
             return None;
         }
         let (sender, news) = unbounded_channel();
+        let sentences = sentences();
+        let known = sentences.known();
         let text = Arc::new(LongText {
             request: request.clone(),
+            sentences,
+            known: known.clone(),
             state: Mutex::default(),
             news: sender,
         });
@@ -81,6 +102,7 @@ impl LongTexts {
             texts: self.clone(),
             text,
             news,
+            known: known.into(),
         })
     }
 
@@ -88,7 +110,7 @@ impl LongTexts {
     pub fn promise(&self) -> Option<Promise> {
         let texts = locked(&self.0);
         texts.iter().find_map(|text| {
-            let sentence = locked(&text.state).take()?;
+            let sentence = locked(&text.state).take(&text.known)?;
             // Whoever hears it no longer is at the end of the text.
             text.news.send(News::Promised(sentence)).ok()?;
             Some(Promise {
@@ -101,8 +123,12 @@ impl LongTexts {
 }
 
 impl State {
-    fn take(&mut self) -> Option<u32> {
-        let sentence = self.free.max(self.done + FIRST_AHEAD);
+    /// The next sentence that nobody has spoken or promised.
+    fn take(&mut self, known: &[u32]) -> Option<u32> {
+        let mut sentence = self.free.max(self.done + FIRST_AHEAD);
+        while known.binary_search(&sentence).is_ok() {
+            sentence += 1;
+        }
         let is_near = sentence < self.total.min(self.done + MOST_AHEAD);
         is_near.then(|| {
             self.free = sentence + 1;
@@ -119,8 +145,34 @@ impl Shared {
         state.total = total;
     }
 
+    /// The sentences that come from the cache, for whoever speaks the text to wait
+    /// for them.
+    pub fn promised(&self) -> Vec<u32> {
+        self.text.known.clone()
+    }
+
+    /// Whether what is spoken is kept, sentence by sentence.
+    pub fn keeps_sentences(&self) -> bool {
+        self.text.sentences.are_kept()
+    }
+
+    /// Keeps a sentence for the texts to come.
+    pub async fn keep(&self, sentence: u32, made: &Made) {
+        self.text.sentences.keep(sentence, made).await;
+    }
+
     /// The next thing that somebody has promised or done.
     pub async fn news(&mut self) -> News {
+        let near = locked(&self.text.state).done + MOST_AHEAD;
+        if let Some(sentence) = self.known.front().copied().filter(|known| *known < near) {
+            let made = self.text.sentences.take(sentence).await;
+            // Only now: whoever has not waited for it asks again.
+            self.known.pop_front();
+            return match made {
+                Some(made) => News::Made(sentence, made),
+                None => News::Failed(sentence),
+            };
+        }
         match self.news.recv().await {
             Some(news) => news,
             // The text itself has a sender, so there is always one.
@@ -142,7 +194,9 @@ impl Promise {
         match made.await {
             Ok(made) => {
                 self.kept = true;
-                let _ = self.text.news.send(News::Made(self.sentence, made));
+                let told = News::Made(self.sentence, made.clone());
+                let _ = self.text.news.send(told);
+                self.text.sentences.keep(self.sentence, &made).await;
             }
             // Whoever speaks the text meets the same, and it is his job.
             Err(error) => log::debug!("a sentence of a long text is given back: {error}"),
@@ -161,15 +215,63 @@ impl Drop for Promise {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
+    use crate::contract::Service;
+    use crate::files::{Cache, Files};
 
     fn request(text: &str, voice: &str) -> speech::Request {
         speech::Request::plain(text, voice, speech::Output::default())
     }
 
+    /// A cache in a folder of its own.
+    fn cache() -> (Cache, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::open(folder.path(), Service::Tts, Clock::manual(0).0).unwrap();
+        (Cache::new(&files, 1_000_000), folder)
+    }
+
+    fn unkept() -> Sentences {
+        Sentences::with_keys(cache().0.sentences, Vec::new())
+    }
+
+    fn made(samples: &'static [u8]) -> Made {
+        Made {
+            samples: samples.into(),
+            words: vec![0..1, 1..2],
+        }
+    }
+
+    #[actix_rt::test]
+    async fn what_was_spoken_before_is_promised_to_nobody_and_comes_a_little_ahead() {
+        let (cache, _folder) = cache();
+        let keys = (0..12).map(|number| Some(format!("{number:064}")));
+        let sentences = || Sentences::with_keys(cache.sentences.clone(), keys.clone().collect());
+        for known in [0, 3, 4, 10] {
+            sentences().keep(known, &made(b"1234")).await;
+        }
+        let texts = LongTexts::default();
+        let text = request(&"a".repeat(1000), "x/y");
+        let mut shared = texts.share(&text, sentences).unwrap();
+        assert_eq!(shared.promised(), [0, 3, 4, 10]);
+        shared.progress(0, 12);
+        let promised: Vec<Promise> = std::iter::from_fn(|| texts.promise()).collect();
+        let numbers: Vec<u32> = promised.iter().map(|promise| promise.sentence).collect();
+        assert_eq!(numbers, [2, 5, 6, 7]);
+        for near in [0, 3, 4] {
+            assert_eq!(shared.news().await, News::Made(near, made(b"1234")));
+        }
+        assert_eq!(shared.news().await, News::Promised(2), "10 is far");
+        cache.sentences.forget(&format!("{:064}", 10)).await;
+        shared.progress(8, 12);
+        assert_eq!(shared.news().await, News::Failed(10), "it has gone since");
+    }
+
     #[test]
     fn sentences_are_promised_once_and_only_a_little_ahead() {
         let texts = LongTexts::default();
-        let shared = texts.share(&request(&"a".repeat(1000), "x/y")).unwrap();
+        let shared = texts
+            .share(&request(&"a".repeat(1000), "x/y"), unkept)
+            .unwrap();
         assert!(
             texts.promise().is_none(),
             "nobody knows yet how many there are"
@@ -190,7 +292,9 @@ mod tests {
     #[tokio::test]
     async fn a_promise_that_is_not_kept_is_told() {
         let texts = LongTexts::default();
-        let mut shared = texts.share(&request(&"a".repeat(1000), "x/y")).unwrap();
+        let mut shared = texts
+            .share(&request(&"a".repeat(1000), "x/y"), unkept)
+            .unwrap();
         shared.progress(0, 5);
         drop(texts.promise());
         assert!(matches!(shared.news().await, News::Promised(2)));
@@ -200,10 +304,10 @@ mod tests {
     #[test]
     fn short_texts_and_rehearsals_are_not_shared() {
         let texts = LongTexts::default();
-        assert!(texts.share(&request("a", "x/y")).is_none());
+        assert!(texts.share(&request("a", "x/y"), unkept).is_none());
         assert!(
             texts
-                .share(&request(&"a".repeat(1000), "test/silence"))
+                .share(&request(&"a".repeat(1000), "test/silence"), unkept)
                 .is_none()
         );
     }

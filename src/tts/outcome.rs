@@ -140,7 +140,8 @@ impl Gathered {
         });
         let completed = complete(row, file.clone(), &recording, words, db, files).await;
         if let (Ok(true), Some(key), Some(about)) = (&completed, cache_key, about) {
-            cache.keep(&key, &file, about).await;
+            let bytes = recording.audio.bytes;
+            cache.speeches.keep(&key, &file, bytes, about).await;
         }
         completed
     }
@@ -156,11 +157,11 @@ async fn again(
 ) -> Result<bool, StoreError> {
     let extension = row.request().unwrap_or_default().format.name();
     let file = files.key(row.id.0, row.claim, extension);
-    let about = cache.take(key, &file).await;
+    let about = cache.speeches.take(key, &file).await;
     let kept: Option<Kept> = about.and_then(|about| serde_json::from_str(&about).ok());
     let Some(Kept { recording, words }) = kept else {
         // It is spoken when it is claimed next.
-        cache.forget(key).await;
+        cache.speeches.forget(key).await;
         let _ = files.remove(&file).await;
         let gone = "what was made before is gone";
         return db

@@ -4,6 +4,7 @@
 //! worker is fenced by (id, claim, owner).
 
 use diesel::prelude::*;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::job::{self, Step};
@@ -16,6 +17,7 @@ use crate::db::{self, Condition, Conn, Id, NewEvent, Tx, update, update_if};
 use crate::delivery::check::Verdict;
 use crate::delivery::store as deliveries;
 use crate::retention::store::Subjects;
+use crate::speech;
 
 /// How often a job may lose its lease before it is given up.
 const MAX_LOST_LEASES: i32 = 10;
@@ -61,6 +63,15 @@ impl Row {
     #[must_use]
     pub fn request(&self) -> Option<Create> {
         serde_json::from_str(&self.request).ok()
+    }
+
+    /// What is to be spoken, or was, of this text and with these pronunciations
+    /// (`tts.pronunciations`). What another version has written and this one cannot
+    /// read is spoken with the defaults.
+    #[must_use]
+    pub fn speech(&self, text: String, configured: &BTreeMap<String, String>) -> speech::Request {
+        let create = self.request().unwrap_or_default().with_source(text);
+        create.into_speech(&self.resolved_voice, &self.language, configured)
     }
 
     /// What it came to, without links.
@@ -804,6 +815,15 @@ pub fn text_and_words(conn: &mut Conn, id: Uuid) -> QueryResult<Option<(String, 
         .select((speeches::text, speeches::words))
         .first(conn)
         .optional()
+}
+
+/// The text of a speech.
+///
+/// # Errors
+/// What the database says.
+pub fn text(conn: &mut Conn, id: Uuid) -> QueryResult<Option<String>> {
+    let row = speeches::table.find(Id(id)).select(speeches::text);
+    row.first(conn).optional()
 }
 
 #[cfg(test)]

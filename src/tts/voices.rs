@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use unicode_normalization::UnicodeNormalization;
@@ -27,12 +28,44 @@ pub struct Voices {
 pub struct Offered {
     /// The voices; empty before the first child has started.
     pub catalog: Arc<Catalog>,
-    /// The version of each voice that has one.
-    versions: Arc<BTreeMap<String, String>>,
+    versions: Arc<Versions>,
     /// Why no child can be started, while that is so.
     pub problem: Option<String>,
     /// Engines that are not there, with the way out.
     pub unavailable: Vec<(String, String)>,
+}
+
+/// The version of each voice that has one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Versions(BTreeMap<String, Version>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Version {
+    name: String,
+    is_costly: bool,
+}
+
+impl Versions {
+    fn of_all(voices: &[speech::Voice]) -> Self {
+        let version = |voice: &speech::Voice| {
+            let version = Version {
+                name: voice.version.clone()?,
+                is_costly: voice.is_costly,
+            };
+            Some((voice.id.clone(), version))
+        };
+        Self(voices.iter().filter_map(version).collect())
+    }
+
+    fn of(&self, voice: &str) -> Option<&Version> {
+        let whole = || self.0.get(voice.rsplit_once(SPEAKER)?.0);
+        self.0.get(voice).or_else(whole)
+    }
+}
+
+/// A name for something, which changes with all that it has.
+fn name_of(made_of: &impl Serialize) -> Option<CacheKey> {
+    Some(hex(&Sha256::digest(serde_json::to_vec(made_of).ok()?)))
 }
 
 /// The voices that a request gets.
@@ -61,10 +94,7 @@ impl Voices {
     pub fn offer(&self, hello: &Hello) {
         self.offered.send_if_modified(|offered| {
             let catalog = self.catalog(hello);
-            let versions = hello.voices.iter();
-            let versions: BTreeMap<String, String> = versions
-                .filter_map(|voice| Some((voice.id.clone(), voice.version.clone()?)))
-                .collect();
+            let versions = Versions::of_all(&hello.voices);
             let changed = *offered.catalog != catalog
                 || *offered.versions != versions
                 || offered.problem.is_some()
@@ -198,14 +228,22 @@ impl Voices {
     #[must_use]
     pub fn cache_key(&self, request: &speech::Request) -> Option<CacheKey> {
         let versions = Arc::clone(&self.offered.borrow().versions);
-        let version = |segment: &speech::Segment| {
-            let voice = &segment.voice;
-            let whole = || versions.get(voice.rsplit_once(SPEAKER)?.0);
-            versions.get(voice).or_else(whole).cloned()
+        let version = |segment: &speech::Segment| Some(&versions.of(&segment.voice)?.name);
+        let versions: Option<Vec<&String>> = request.segments.iter().map(version).collect();
+        name_of(&(env!("CARGO_PKG_VERSION"), versions?, request))
+    }
+
+    /// The same for each sentence of a request. None where it is not worth being kept.
+    #[must_use]
+    pub fn sentence_keys(&self, request: &speech::Request) -> Vec<Option<CacheKey>> {
+        let versions = Arc::clone(&self.offered.borrow().versions);
+        let keys = |segment: &speech::Segment| {
+            let version = versions.of(&segment.voice);
+            let version = version.filter(|version| version.is_costly);
+            let key = |essence| name_of(&(env!("CARGO_PKG_VERSION"), &version?.name, essence));
+            segment.essences().map(key).collect::<Vec<_>>()
         };
-        let versions: Option<Vec<String>> = request.segments.iter().map(version).collect();
-        let made_of = (env!("CARGO_PKG_VERSION"), versions?, request);
-        Some(hex(&Sha256::digest(serde_json::to_vec(&made_of).ok()?)))
+        request.segments.iter().flat_map(keys).collect()
     }
 
     /// `vi-VN` falls back to `vi`.

@@ -14,8 +14,9 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::long_texts::{LongTexts, Shared};
+use super::long_texts::{LongTexts, Shared, is_long};
 use super::outcome::{Finish, Gathered, Outcome, failed};
+use super::sentences::Sentences;
 use super::store::{self, Claimed, Expired, Job, Row};
 use super::voices::Voices;
 use super::workers::Workers;
@@ -28,7 +29,7 @@ use crate::files::{Cache, CacheKey, Files, Spool};
 use crate::progress::ProgressBoard;
 use crate::speech;
 use crate::supervision::{Drain, spawn_unit};
-use crate::synthesizer::parent::{Events, News, Synthesizer};
+use crate::synthesizer::parent::{Events, Made, News, Synthesizer};
 use crate::synthesizer::stats::Monitor;
 
 /// Outcomes that may be on their way to disk while the child speaks on.
@@ -137,11 +138,7 @@ struct Order {
 
 impl Order {
     fn new(Job { row, text }: Job, parts: &Parts) -> Self {
-        // What another version has written and this one cannot read is spoken with
-        // the defaults.
-        let create = row.request().unwrap_or_default().with_source(text);
-        let configured = &parts.settings.pronunciations;
-        let request = create.into_speech(&row.resolved_voice, &row.language, configured);
+        let request = row.speech(text, &parts.settings.pronunciations);
         let cache_key = match parts.cache.is_on() {
             true => parts.voices.cache_key(&request),
             false => None,
@@ -187,6 +184,14 @@ pub struct Parts {
     pub children: ChildBoard,
     /// Makes the worker's child.
     pub make_synthesizer: Box<dyn Fn() -> Synthesizer>,
+}
+
+impl Parts {
+    /// Lets others help with a text, if it is long.
+    fn share(&self, request: &speech::Request) -> Option<Shared> {
+        let sentences = || Sentences::of(request, &self.voices, &self.cache);
+        self.long_texts.share(request, sentences)
+    }
 }
 
 impl TtsWorker {
@@ -310,7 +315,7 @@ impl TtsWorker {
 
     /// Ends the jobs that need not be spoken, since the same was spoken before.
     fn use_again(&mut self, ctx: &mut Context<Self>) {
-        let cache = &self.parts.cache;
+        let cache = &self.parts.cache.speeches;
         let known = |order: &Order| order.cache_key.as_ref().is_some_and(|key| cache.has(key));
         let (known, others): (Vec<_>, Vec<_>) = self.claimed.drain(..).partition(known);
         self.claimed = others.into();
@@ -334,8 +339,9 @@ impl TtsWorker {
         let Some(order) = self.claimed.pop_front() else {
             return;
         };
-        if let Some(next) = self.claimed.front() {
-            synthesizer.expect(&next.request);
+        let next = self.claimed.front().map(|next| &next.request);
+        if let Some(next) = next.filter(|next| !is_long(next)) {
+            synthesizer.expect(next);
         }
         self.begun_at = self.now();
         let (cancel, canceled) = oneshot::channel();
@@ -348,7 +354,7 @@ impl TtsWorker {
             progress: self.parts.progress.clone(),
             settings: self.parts.settings.clone(),
             workers: self.parts.workers.clone(),
-            shared: self.parts.long_texts.share(&order.request),
+            shared: self.parts.share(&order.request),
             remaining_ms: u64::try_from(order.row.deadline_at - self.begun_at).unwrap_or(0),
             synthesizer,
         };
@@ -920,6 +926,21 @@ impl Events for Gather {
         match &mut self.shared {
             Some(shared) => shared.news().await,
             None => std::future::pending().await,
+        }
+    }
+
+    fn promised(&self) -> Vec<u32> {
+        let shared = self.shared.as_ref();
+        shared.map(Shared::promised).unwrap_or_default()
+    }
+
+    fn wants_sentences(&self) -> bool {
+        self.shared.as_ref().is_some_and(Shared::keeps_sentences)
+    }
+
+    async fn sentence(&mut self, sentence: u32, made: Made) {
+        if let Some(shared) = &self.shared {
+            shared.keep(sentence, &made).await;
         }
     }
 

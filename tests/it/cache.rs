@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::neural;
+use crate::results::Decoded;
 use crate::support::{Client, Service};
 
 /// A speech, once it has completed.
@@ -40,9 +42,13 @@ fn hits(client: &Client) -> u64 {
     metric(client, "hoiam_cache_total{outcome=\"hit\"}")
 }
 
-/// The files of the cache.
+/// The files of whole speeches in the cache.
 fn kept(service: &Service) -> Vec<PathBuf> {
-    let folders = fs::read_dir(service.folder().join("files/cache"));
+    files_in(service, "cache")
+}
+
+fn files_in(service: &Service, folder: &str) -> Vec<PathBuf> {
+    let folders = fs::read_dir(service.folder().join("files").join(folder));
     let list = |folder: &Path| {
         fs::read_dir(folder)
             .unwrap()
@@ -180,4 +186,59 @@ fn nothing_is_kept_of_test_voices_nor_by_a_cache_of_no_size() {
     spoken(&client, &body);
     assert_eq!(spoken(&client, &body)["cached"], false);
     assert_eq!(kept(&service), Vec::<PathBuf>::new());
+}
+
+/// Sixteen sentences, of which one says something else.
+fn long_text(eighth: &str) -> String {
+    let sentence = |number| match number {
+        8 => format!("{eighth} "),
+        _ => format!("Here comes sentence number {number}, of sixteen in all. "),
+    };
+    (1..=16).map(sentence).collect()
+}
+
+#[test]
+fn a_long_text_that_has_changed_in_one_sentence_costs_one_sentence() {
+    let mut service = Service::tts()
+        .set("tts.voices_dir", neural::voices().display())
+        .set("tts.workers", 2)
+        .start();
+    let client = service.client();
+    let sentences = |outcome: &str| {
+        let name = format!("hoiam_cache_sentences_total{{outcome=\"{outcome}\"}}");
+        move |client: &Client| metric(client, &name)
+    };
+    let (hits, misses) = (sentences("hit"), sentences("miss"));
+    let body = |text: String| json!({"text": text, "voice": neural::VOICE, "format": "wav"});
+    let samples = |client: &Client, speech: &Value| {
+        let audio = client.get(&format!("{}/audio.wav", path(speech)));
+        Decoded::of(audio.expect(200).body()).samples
+    };
+    let first = spoken(&client, &body(long_text("This one is the eighth of them.")));
+    let first_sound = samples(&client, &first);
+    assert_eq!((hits(&client), misses(&client)), (0, 16));
+
+    service.terminate();
+    service.start();
+    let client = service.client();
+    let second = spoken(&client, &body(long_text("Nobody has heard this one yet.")));
+    assert_eq!(second["cached"], false);
+    assert_eq!((hits(&client), misses(&client)), (15, 1));
+    // A neural voice never speaks a sentence twice in exactly the same way.
+    let words = client.get(&format!("{}/words.json", path(&second)));
+    let words = words.expect(200).json()["words"].clone();
+    let mut of_sentences = words.as_array().unwrap().iter();
+    let changed = of_sentences.find(|word| word["sentence"] == 7).unwrap();
+    let until = changed["start_ms"].as_u64().unwrap() as usize * 22_050 / 1000 - 22_050 / 10;
+    let second_sound = samples(&client, &second);
+    assert!(until > 10 * 22_050, "{until}");
+    assert!(first_sound[..until] == second_sound[..until]);
+    assert!(first_sound[..] != second_sound[..]);
+
+    assert_eq!(files_in(&service, "cache-sentences").len(), 2 * 17);
+    client.delete(&path(&second)).expect(204);
+    assert_eq!(files_in(&service, "cache-sentences").len(), 2);
+    let gone = spoken(&client, &body(long_text("Nobody has heard this one yet.")));
+    assert_eq!(gone["cached"], false);
+    assert_eq!((hits(&client), misses(&client)), (15, 17));
 }

@@ -14,10 +14,10 @@ use super::support::service::Setup;
 use super::support::{Peer, Reaction, Service};
 
 const NAME: &str = "en_US-joe-medium";
-const VOICE: &str = "piper/en_US-joe-medium";
+pub const VOICE: &str = "piper/en_US-joe-medium";
 
 /// `make voice` puts it there.
-fn voices() -> PathBuf {
+pub fn voices() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-voices");
     let model = folder.join(format!("{NAME}.onnx"));
     assert!(model.exists(), "there is no test voice; run: make voice");

@@ -18,7 +18,7 @@ const SILENCE: f32 = 0.003_162;
 /// What an independent decoder makes of an audio file.
 pub struct Decoded {
     rate: u32,
-    samples: Vec<f32>,
+    pub samples: Vec<f32>,
 }
 
 impl Decoded {

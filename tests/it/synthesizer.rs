@@ -703,11 +703,7 @@ fn a_child_leaves_at_the_end_of_its_input_even_while_it_speaks() {
     let mut output = FrameReader::new(child.stdout.take().unwrap());
     let hello = output.next_blocking::<FromChild>().unwrap();
     assert!(matches!(hello, Some((0, FromChild::Hello(_)))));
-    let speak = Speak {
-        request: request("hang"),
-        only: None,
-        cpu_s: 60,
-    };
+    let speak = Speak::whole(request("hang"), 60);
     input.push(1, &FromParent::Speak(speak)).unwrap();
     input.flush_blocking().unwrap();
     drop(input);

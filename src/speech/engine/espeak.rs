@@ -116,6 +116,7 @@ fn voice(file: &VoiceFile, sample_rate_hz: u32, version: &str) -> Voice {
         licence: Some("GPL-3.0-or-later".into()),
         speakers: Vec::new(),
         version: Some(version.to_owned()),
+        is_costly: false,
     }
 }
 

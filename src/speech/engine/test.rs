@@ -110,6 +110,7 @@ fn voice(name: &str) -> Voice {
         licence: None,
         speakers: Vec::new(),
         version: None,
+        is_costly: false,
     }
 }
 

@@ -168,6 +168,7 @@ impl VoiceConfig {
             licence,
             speakers: self.speaker_names(),
             version: None,
+            is_costly: true,
         }
     }
 
