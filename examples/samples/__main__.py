@@ -79,7 +79,8 @@ def section(program, environment, voice):
     ]
     about = ", ".join(filter(None, (voice["name"], voice["language"], voice["licence"])))
     return (
-        f"<section><h2>{html.escape(voice['id'])}</h2><p>{html.escape(about)}</p>"
+        f'<section lang="{html.escape(voice["language"])}">'
+        f"<h2>{html.escape(voice['id'])}</h2><p>{html.escape(about)}</p>"
         + "".join(samples)
         + "</section>"
     )
@@ -97,7 +98,7 @@ def sample(program, environment, voice, number, text):
     words = json.loads(files["json"].read_text(encoding="utf-8"))["words"]
     subtitles = html.escape(files["srt"].read_text(encoding="utf-8").strip())
     return (
-        f'<article><audio controls preload="none" src="{name}.mp3"></audio>'
+        f'<article><audio controls preload="metadata" src="{name}.mp3"></audio>'
         f'<p class="text">{with_words(text, words)}</p>'
         f"<details><summary>subtitles</summary><pre>{subtitles}</pre></details></article>"
     )

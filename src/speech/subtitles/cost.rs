@@ -26,20 +26,37 @@ impl Break {
         match self {
             Self::Segment | Self::Sentence => 0,
             Self::Clause => 50,
+            Self::Joint => 960,
             Self::Word => 1000,
+            Self::Leading => 1500,
             Self::Phrase => 2000,
             Self::Glued => 3000,
         }
     }
 
-    /// What it costs to end a line here. Balance decides among equals.
-    pub(super) fn line_cost(self) -> u64 {
+    /// What it costs to end a line here, in characters by which one line is
+    /// longer than the other. That is at most a line's length, so balance only
+    /// decides among equals, and between a conjunction and a blank.
+    pub(super) fn line_cost(self) -> usize {
         match self {
             Self::Segment | Self::Sentence | Self::Clause => 0,
-            Self::Word => 1,
-            Self::Phrase => 2,
-            Self::Glued => 3,
+            Self::Joint => 100,
+            Self::Word => 112,
+            Self::Leading => 200,
+            Self::Phrase => 300,
+            Self::Glued => 400,
         }
+    }
+}
+
+/// What it costs if the two lines of a cue break at such a place: then the text
+/// is rather cut into other cues, but not within a clause.
+fn inner_cost(text: &Text, cut: Cut) -> u64 {
+    let line_break = text.line_break(cut);
+    match line_break.map(|at| text.pieces[at - 1].after) {
+        Some(Break::Leading) => 150,
+        Some(Break::Phrase | Break::Glued) => 900,
+        _ => 0,
     }
 }
 
@@ -80,11 +97,12 @@ fn cost(text: &Text, cut: Cut) -> u64 {
     let too_short = TOO_SHORT * style.shortest_ms.saturating_sub(possible_ms) / style.shortest_ms;
     let unread = text.needed_ms(cut.clone()).saturating_sub(possible_ms) / 10;
     // The square of what is missing makes cues of even length the cheapest.
-    let room = (style.lines * style.line_chars).saturating_sub(text.width(cut)) as u64;
+    let room = (style.lines * style.line_chars).saturating_sub(text.width(cut.clone())) as u64;
     CUE + text.pieces[last].after.cue_cost()
         + SENTENCE_INSIDE * sentences_inside as u64
         + too_long
         + too_short
         + unread
         + room * room / 100
+        + inner_cost(text, cut)
 }

@@ -4,7 +4,9 @@
 //! lines of at most 42 characters; 17 characters a second to read in
 //! Vietnamese, 20 in other languages; at least 5/6 s and at most 7 s (Netflix
 //! Timed Text Style Guides, general and Vietnamese). Cues and lines break at
-//! punctuation before anything else.
+//! punctuation before anything else, then before conjunctions and prepositions;
+//! not after a small word that leads on, and last of all within what is read as
+//! one: a name, a number and its unit, a Vietnamese word of several syllables.
 //!
 //! source → pieces that are not broken → the cheapest way to cut them into
 //! cues → lines and times of each cue.
@@ -13,7 +15,9 @@ use std::ops::Range;
 
 use super::Word;
 
+mod compounds;
 mod cost;
+mod function_words;
 mod phrases;
 mod pieces;
 mod write;
@@ -99,7 +103,7 @@ pub fn cues(
 ) -> Vec<Cue> {
     let spoken_until = words.last().map_or(0, |word| word.end_ms);
     let end_ms = duration_ms.max(spoken_until);
-    let pieces = pieces::pieces(source, words, style.line_chars, end_ms);
+    let pieces = pieces::pieces(source, words, language, style.line_chars, end_ms);
     let text = Text::new(style, pieces, end_ms, reading_speed(language));
     let mut cues: Vec<Cue> = cost::cheapest_cuts(&text)
         .into_iter()
@@ -210,7 +214,7 @@ impl Text {
             let upper = self.width(cut.start..*at);
             let lower = self.width(*at..cut.end);
             let uneven = upper.abs_diff(lower) + usize::from(upper > lower);
-            (self.pieces[at - 1].after.line_cost(), uneven)
+            self.pieces[at - 1].after.line_cost() + uneven
         })
     }
 

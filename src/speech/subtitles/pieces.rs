@@ -31,10 +31,14 @@ pub(super) enum Break {
     Sentence,
     /// Punctuation inside a sentence.
     Clause,
+    /// Before a conjunction or a preposition.
+    Joint,
     /// Between two words.
     Word,
+    /// Behind a small word that belongs to what follows: `the`, `của`.
+    Leading,
     /// Between two words that are read as one: a number and its unit, the parts
-    /// of a name.
+    /// of a name or of a Vietnamese word.
     Phrase,
     /// Inside a word, or between a word and a symbol that belongs to it.
     Glued,
@@ -59,13 +63,21 @@ struct Heard {
 
 /// The pieces of a text, in order, with the times of `words`. `end_ms` is when
 /// all sound ends.
-pub(super) fn pieces(source: &str, words: &[Word], line_chars: usize, end_ms: u64) -> Vec<Piece> {
+pub(super) fn pieces(
+    source: &str,
+    words: &[Word],
+    language: &str,
+    line_chars: usize,
+    end_ms: u64,
+) -> Vec<Piece> {
     let places = places(source, line_chars);
+    let texts: Vec<&str> = places.iter().map(|place| &place.text[..]).collect();
+    let between_words = phrases::breaks(&texts, language);
     let heard: Vec<Option<Heard>> = places.iter().map(|place| heard(place, words)).collect();
     let starts = starts(&places, &heard, end_ms);
     let is_heard = |at: usize| heard[at].is_some();
     let breaks: Vec<Break> = (0..places.len())
-        .map(|at| break_after(&places, at, is_heard, words))
+        .map(|at| break_after(&places, at, is_heard, words).unwrap_or(between_words[at]))
         .collect();
     let with_times = places.into_iter().zip(starts).zip(heard).zip(breaks);
     with_times
@@ -190,18 +202,18 @@ fn starts(places: &[Place], heard: &[Option<Heard>], end_ms: u64) -> Vec<u64> {
     starts
 }
 
-/// How good it is to break after the piece at `at`.
+/// How good it is to break after the piece at `at`, if more than a blank tells.
 fn break_after(
     places: &[Place],
     at: usize,
     is_heard: impl Fn(usize) -> bool,
     words: &[Word],
-) -> Break {
+) -> Option<Break> {
     let (Some(before), Some(after)) = (places.get(at), places.get(at + 1)) else {
-        return Break::Sentence;
+        return Some(Break::Sentence);
     };
     if after.new_segment {
-        return Break::Segment;
+        return Some(Break::Segment);
     }
     let sentence = |word: Option<usize>| Some(words.get(word?)?.sentence);
     let ends_sentence = |end: usize| {
@@ -219,16 +231,14 @@ fn break_after(
     let follows = |at: usize| !is_heard(at) && !leads(at);
     let parted = after.spaced || may_part(&before.text, &after.text);
     if !parted || leads(at) || follows(at + 1) {
-        return Break::Glued;
+        return Some(Break::Glued);
     }
     if ends_sentence(before.end) {
-        Break::Sentence
+        Some(Break::Sentence)
     } else if ends_clause(&before.text) {
-        Break::Clause
-    } else if phrases::belong_together(&before.text, &after.text) {
-        Break::Phrase
+        Some(Break::Clause)
     } else {
-        Break::Word
+        None
     }
 }
 

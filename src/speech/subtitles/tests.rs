@@ -119,6 +119,70 @@ fn numbers_with_units_and_names_are_not_split_between_lines_or_cues() {
     }
 }
 
+/// What each text has taught is said before it. `/` is between the lines of a
+/// cue, `//` between cues.
+#[test]
+fn real_texts_break_where_a_reader_would() {
+    for (language, expected) in [
+        // No word of several syllables is split: `kỹ sư`, `khí hậu`.
+        (
+            "vi",
+            "Hiểu rõ cơ chế này giúp các kỹ sư / nông nghiệp nâng cao năng suất cây trồng // trong bối cảnh biến đổi khí hậu / đang ngày càng nghiêm trọng.",
+        ),
+        // Nor in lines as full as these: `truy cập`, `tổng đài`, `chi tiết`.
+        (
+            "vi",
+            "Số lượng có hạn, // vì vậy hãy nhanh tay truy cập trang web / chính thức hoặc liên hệ tổng đài chăm sóc // khách hàng để được tư vấn chi tiết / và giao hàng tận nơi trên toàn quốc.",
+        ),
+        // What a place is stays with its name, and `tuyến` with `tàu điện ngầm`.
+        (
+            "vi",
+            "Trong khi đó, Ủy ban nhân dân / thành phố Hồ Chí Minh cho biết // tuyến tàu điện ngầm số 1 sẽ chính thức / đi vào hoạt động trước cuối tháng 12.",
+        ),
+        // `ấy` is of the noun before it.
+        (
+            "vi",
+            "Cô không biết rằng chiếc nhẫn ấy thuộc / về vị hoàng tử trẻ tuổi đang lặng lẽ đi // khắp đất nước để tìm người / mẹ thất lạc của mình.",
+        ),
+        // Not `không | phải`, nor a line that ends with `không` or `là`.
+        (
+            "vi",
+            "Điều quan trọng nhất / không phải là phần mềm // mà là cách bạn kể một câu chuyện / hấp dẫn cho người xem.",
+        ),
+        // A cue is rather cut elsewhere than a sum of money from its unit.
+        (
+            "vi",
+            "Đặc biệt khi đặt hàng trực tuyến // từ ngày 15 đến ngày 20 tháng 11 / quý khách sẽ nhận được phiếu mua hàng // trị giá 500.000 đồng / cùng nhiều phần quà hấp dẫn khác.",
+        ),
+        // No line ends with an article, a preposition or an auxiliary.
+        (
+            "en",
+            "It is small enough to fit in any kitchen // and strong enough to serve / an entire office for many years.",
+        ),
+        // Nor with a subject pronoun: not `and we | will send`.
+        (
+            "en",
+            "Order before the end of this month / and we will send you a free // set of hand-made cups from the workshop / of the Italian designer Paolo Ferrante.",
+        ),
+        // Numbers in words stay with what they count, as far as that is known.
+        (
+            "en",
+            "Officials said that the project / is expected to create // at least twenty thousand jobs / over the next five years.",
+        ),
+        // What opens with `who` and `where` is a line of its own.
+        (
+            "en",
+            "She did not ask him / who he was or where he had come from.",
+        ),
+    ] {
+        let source = expected.replace(" // ", " ").replace(" / ", " ");
+        let (words, duration_ms) = spoken(&source, 250, 300);
+        let cues = cues(Style::STANDARD, &source, &words, language, duration_ms);
+        let shown: Vec<String> = cues.iter().map(|cue| cue.lines.join(" / ")).collect();
+        assert_eq!(shown.join(" // "), expected);
+    }
+}
+
 #[test]
 fn very_short_sentences_share_a_cue() {
     assert_eq!(lines_of("Có. Không."), [vec!["Có. Không."]]);
