@@ -4,6 +4,7 @@
 mod footprint;
 mod latency;
 mod lateness;
+mod long;
 mod neural;
 mod throughput;
 
@@ -35,6 +36,8 @@ pub enum Scenario {
     Espeak,
     /// Audio seconds a second, a neural voice to wav.
     Neural,
+    /// A long text by a neural voice on an idle service.
+    Long,
     /// One short text on an idle service.
     Short,
     /// How late deadlines fire amid 100,000 open tasks.
@@ -62,6 +65,7 @@ impl Scenario {
             Self::Chain => throughput::chain(options).await,
             Self::Espeak => throughput::espeak(options).await,
             Self::Neural => neural::neural(options).await,
+            Self::Long => long::long(options).await,
             Self::Short => latency::short(options).await,
             Self::Deadlines => lateness::deadlines(options).await,
             Self::Memory => footprint::memory(options).await,

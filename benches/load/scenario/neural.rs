@@ -14,14 +14,14 @@ use crate::service::{Role, Service, peer_script};
 use crate::{Options, Outcome};
 
 /// The voice that the tests speak with; `make voice` fetches it.
-const VOICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/test-voices");
-const NAME: &str = "en_US-joe-medium";
+pub(super) const VOICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/test-voices");
+pub(super) const NAME: &str = "en_US-joe-medium";
 
 /// Where Piper's own package is, with the ONNX Runtime that runs it.
 const PEER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/peers/venv");
 
 /// About 14 s of speech in three sentences; no rule of reading has anything to do.
-const ENGLISH: &str = "The ferry leaves the island twice a day, early in the morning and again \
+pub(super) const ENGLISH: &str = "The ferry leaves the island twice a day, early in the morning and again \
     before sunset. Most visitors stay for a night, because the water is warm and nobody is in a \
     hurry. If you miss the last boat, there is a small hotel behind the harbour with a view of \
     the whole bay.";
@@ -33,9 +33,7 @@ const NO_LIBRARY: &str = "/nowhere/libonnxruntime.so";
 /// as many processes of Piper's own Python package with one thread each. A build
 /// with ONNX Runtime is measured with it too, with the library of that package.
 pub async fn neural(options: &Options) -> Outcome<Vec<Figure>> {
-    if !Path::new(VOICES).join(format!("{NAME}.onnx")).exists() {
-        return Err("there is no voice to measure with: run make voice first".into());
-    }
+    look_for_voice()?;
     let count = if options.quick { 2 } else { 12 };
     let library = library_of_the_peer().filter(|_| cfg!(feature = "onnxruntime"));
     let mut figures = Vec::new();
@@ -81,6 +79,13 @@ pub async fn neural(options: &Options) -> Outcome<Vec<Figure>> {
     Ok(figures)
 }
 
+pub(super) fn look_for_voice() -> Outcome<()> {
+    match Path::new(VOICES).join(format!("{NAME}.onnx")).exists() {
+        true => Ok(()),
+        false => Err("there is no voice to measure with: run make voice first".into()),
+    }
+}
+
 /// What `benches/peers/setup.sh` has installed.
 fn library_of_the_peer() -> Option<PathBuf> {
     let first = |folder: PathBuf, start: &str| {
@@ -106,7 +111,7 @@ async fn by_hoiam(
     let workers_text = workers.to_string();
     let mut settings = vec![
         ("HOIAM__TTS__VOICES_DIR", VOICES),
-        ("HOIAM__TTS__WORKERS", &workers_text),
+        ("HOIAM__TTS__WORKERS", workers_text.as_str()),
     ];
     let path = library.map_or(Some(NO_LIBRARY), |library| library.to_str());
     if cfg!(feature = "onnxruntime") {
