@@ -280,16 +280,21 @@ fn read_tts(reader: &mut Reader, data_dir: Option<&Path>) -> Option<Tts> {
 /// Phonemes are those of a language: a voice of another one could not say them.
 fn read_pronunciations(reader: &mut Reader) -> Option<BTreeMap<String, Said>> {
     const KEY: &str = "tts.pronunciations";
-    let read = reader.map(KEY, values::term, values::said)?;
-    for (name, said) in &read {
-        if let (Said::Phonemes(_), (None, term)) = (said, pronunciations::scope(name)) {
+    let read = reader.map(KEY, values::term, values::said);
+    for (name, setting) in reader.settings.entries(KEY) {
+        let Value::One(text) = setting.value else {
+            continue;
+        };
+        if let (Ok(Said::Phonemes(_)), (None, term)) =
+            (values::said(&text), pronunciations::scope(&name))
+        {
             let detail = format!(
                 "phonemes are for one language or one voice; write it as \"vi:{term}\" or \"piper/NAME:{term}\""
             );
             reader.fault(FaultKind::InvalidValue, &format!("{KEY}.{name}"), detail);
         }
     }
-    Some(read)
+    read
 }
 
 /// The folder that was given, else one in the data folder.

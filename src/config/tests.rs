@@ -135,6 +135,8 @@ fn what_is_said_for_a_term_is_words_or_phonemes_between_slashes() {
     assert!(of_all.contains("\"vi:SQL\""), "{of_all}");
     let table = told("vi:SQL.phonemes", "siː");
     assert!(table.contains("phonemes between slashes"), "{table}");
+    let both = from_file("[tts.pronunciations]\nSQL = '/siː/'\n'vi:SQL' = { phonemes = 'siː' }");
+    assert_eq!(both.unwrap_err().0.len(), 2, "all are told at once");
 }
 
 #[test]

@@ -171,7 +171,7 @@ fn names(table: &[u8]) -> Vec<String> {
             let name = std::str::from_utf8(name.get(..4).unwrap_or(name)).ok()?;
             let is_plain = name.bytes().all(|byte| byte.is_ascii_graphic())
                 && !name.contains(['|', ']', '('])
-                && !name.starts_with(['_', '\'', ',', '%', '=']);
+                && !name.starts_with(['_', '\'', ',', '%', '=', '-']);
             (is_plain && !name.is_empty()).then(|| name.to_owned())
         }));
         rest = sounds.get(own.len()..).unwrap_or_default();
