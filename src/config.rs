@@ -32,6 +32,7 @@ pub use settings::{DEFAULTS, ENVIRONMENT_PREFIX, Source, Value};
 pub use values::{base_url, in_words};
 
 use crate::contract::signature::Secret;
+use crate::speech::Said;
 use read::{Reader, read_config};
 use settings::Settings;
 
@@ -195,7 +196,7 @@ pub struct Tts {
     /// Alias to voice id.
     pub aliases: BTreeMap<String, String>,
     /// `TERM`, `LANGUAGE:TERM` or `VOICE:TERM` to what is said.
-    pub pronunciations: BTreeMap<String, String>,
+    pub pronunciations: BTreeMap<String, Said>,
     /// Language tag to voice id.
     pub default_voices: BTreeMap<String, String>,
 }

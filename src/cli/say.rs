@@ -356,6 +356,7 @@ fn why(error: &SpeakError, output: &Path) -> String {
         SpeakError::Engine(
             SpeechError::EngineFailed { detail } | SpeechError::EngineUnavailable { detail },
         ) => format!("{detail}\n  `hoiam voices` lists other voices"),
+        SpeakError::Engine(SpeechError::UnknownPhonemes { detail }) => detail.clone(),
         SpeakError::Engine(SpeechError::UnknownVoice { voice }) => {
             format!("there is no voice {voice}\n  `hoiam voices` lists the voices")
         }

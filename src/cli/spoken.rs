@@ -58,7 +58,7 @@ pub fn run(args: SpokenArgs, globals: Globals) -> ExitCode {
         let terms = pronunciations::for_text(&line, &[], configured, "", args.lang.tag());
         let dictionary = Dictionary::new(&terms);
         let readings = all_readings(&line, Some(language), &dictionary);
-        let spoken = Spoken::with(&line, &readings).text;
+        let spoken = Spoken::with(&line, &readings).shown();
         super::print(&match (globals.json, args.map) {
             (true, _) => in_json(&line, &spoken, &readings),
             (false, true) => with_map(&line, &spoken, &readings),
@@ -81,7 +81,7 @@ fn in_json(line: &str, spoken: &str, readings: &[Reading]) -> String {
                 "char_start": reading.span.start,
                 "char_end": reading.span.end,
                 "text": source(line, reading),
-                "spoken": reading.said,
+                "spoken": reading.said.to_string(),
             })
         })
         .collect();
@@ -98,7 +98,7 @@ fn with_map(line: &str, spoken: &str, readings: &[Reading]) -> String {
             [
                 format!("  {}-{}", reading.span.start, reading.span.end),
                 source(line, reading),
-                reading.said.clone(),
+                reading.said.to_string(),
             ]
         })
         .collect();

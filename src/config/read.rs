@@ -14,6 +14,8 @@ use super::{
     is_secret, rules, values, without_secrets,
 };
 
+use crate::speech::pronunciations::{self, Said};
+
 const DEFAULT_PORT: u16 = 4640;
 const DEFAULT_PORT_TTS: u16 = 4641;
 const YEAR_S: u64 = 366 * 86_400;
@@ -62,13 +64,13 @@ impl Reader {
         self.map(map, values::name, values::voice)
     }
 
-    fn map(
+    fn map<T>(
         &mut self,
         map: &str,
         name_of: fn(&str) -> values::Parsed<String>,
-        value_of: fn(&str) -> values::Parsed<String>,
-    ) -> Option<BTreeMap<String, String>> {
-        let parsed: Vec<Option<(String, String)>> = self
+        value_of: fn(&str) -> values::Parsed<T>,
+    ) -> Option<BTreeMap<String, T>> {
+        let parsed: Vec<Option<(String, T)>> = self
             .settings
             .entries(map)
             .into_iter()
@@ -255,7 +257,7 @@ fn read_tts(reader: &mut Reader, data_dir: Option<&Path>) -> Option<Tts> {
     let onnxruntime_library =
         reader.optional("tts.onnxruntime_library", values::onnxruntime_library);
     let aliases = reader.voices("tts.aliases");
-    let pronunciations = reader.map("tts.pronunciations", values::spoken, values::spoken);
+    let pronunciations = read_pronunciations(reader);
     let default_voices = reader.voices("tts.default_voices");
     Some(Tts {
         workers: workers?,
@@ -273,6 +275,26 @@ fn read_tts(reader: &mut Reader, data_dir: Option<&Path>) -> Option<Tts> {
         pronunciations: pronunciations?,
         default_voices: default_voices?,
     })
+}
+
+/// Phonemes are those of a language: a voice of another one could not say them.
+fn read_pronunciations(reader: &mut Reader) -> Option<BTreeMap<String, Said>> {
+    const KEY: &str = "tts.pronunciations";
+    let read = reader.map(KEY, values::term, values::said);
+    for (name, setting) in reader.settings.entries(KEY) {
+        let Value::One(text) = setting.value else {
+            continue;
+        };
+        if let (Ok(Said::Phonemes(_)), (None, term)) =
+            (values::said(&text), pronunciations::scope(&name))
+        {
+            let detail = format!(
+                "phonemes are for one language or one voice; write it as \"vi:{term}\" or \"piper/NAME:{term}\""
+            );
+            reader.fault(FaultKind::InvalidValue, &format!("{KEY}.{name}"), detail);
+        }
+    }
+    read
 }
 
 /// The folder that was given, else one in the data folder.

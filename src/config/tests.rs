@@ -112,6 +112,34 @@ fn lists_and_tables_are_written_with_commas_where_there_is_one_line() {
 }
 
 #[test]
+fn what_is_said_for_a_term_is_words_or_phonemes_between_slashes() {
+    let config = from_flags(&[
+        ("tts.pronunciations", "GPT=gi pi ti, vi:SQL=/ˈsiːkwəl/"),
+        ("tts.pronunciations.piper/x:km/h", "cây số"),
+    ])
+    .unwrap();
+    let said = config.tts.pronunciations;
+    assert_eq!(said["GPT"], Said::Words("gi pi ti".into()));
+    assert_eq!(said["vi:SQL"], Said::Phonemes("ˈsiːkwəl".into()));
+    assert_eq!(said["piper/x:km/h"], Said::Words("cây số".into()));
+    let told = |key: &str, value: &str| {
+        let key = format!("tts.pronunciations.{key}");
+        let faults = from_flags(&[(&key, value)]).unwrap_err();
+        assert_eq!(faults.0.len(), 1, "{faults}");
+        assert_eq!(faults.0[0].key, key);
+        faults.to_string()
+    };
+    let not_ipa = told("vi:SQL", "/s'i:/");
+    assert!(not_ipa.contains("marks of stress and length"), "{not_ipa}");
+    let of_all = told("SQL", "/siː/");
+    assert!(of_all.contains("\"vi:SQL\""), "{of_all}");
+    let table = told("vi:SQL.phonemes", "siː");
+    assert!(table.contains("phonemes between slashes"), "{table}");
+    let both = from_file("[tts.pronunciations]\nSQL = '/siː/'\n'vi:SQL' = { phonemes = 'siː' }");
+    assert_eq!(both.unwrap_err().0.len(), 2, "all are told at once");
+}
+
+#[test]
 fn an_empty_variable_counts_as_not_set() {
     let empty = pairs(&[
         ("HOIAM__TTS__WORKERS", ""),

@@ -10,7 +10,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
-use crate::speech::pronunciations::MAX_CHARACTERS;
+use crate::speech::ipa;
+use crate::speech::pronunciations::{MAX_CHARACTERS, Said};
 use crate::speech::text::has_speech;
 
 use super::{ApiKey, MAX_TIMEOUT_S, Role};
@@ -151,8 +152,26 @@ pub fn http_url(text: &str) -> Parsed<Url> {
         .ok_or_else(|| "an http or https URL".to_owned())
 }
 
-/// A term, or what is said for one.
-pub fn spoken(text: &str) -> Parsed<String> {
+/// A term. A table in place of its value would be a term of its own.
+pub fn term(text: &str) -> Parsed<String> {
+    let is_table = text.ends_with(".phonemes") || text.ends_with(".say");
+    match is_table {
+        true => Err("a term with one text: words, or phonemes between slashes".to_owned()),
+        false => words(text),
+    }
+}
+
+/// What is said for a term: words, or phonemes between slashes.
+pub fn said(text: &str) -> Parsed<Said> {
+    let between = |text: &str| Some(text.strip_prefix('/')?.strip_suffix('/')?.to_owned());
+    match between(text) {
+        None => words(text).map(Said::Words),
+        Some(phonemes) if ipa::is_ipa(&phonemes) => Ok(Said::Phonemes(phonemes)),
+        Some(_) => Err(format!("words, or between slashes {}", ipa::ALLOWED)),
+    }
+}
+
+fn words(text: &str) -> Parsed<String> {
     let fits = has_speech(text) && text.chars().count() <= MAX_CHARACTERS;
     fits.then(|| text.to_owned()).ok_or_else(|| {
         format!("1 to {MAX_CHARACTERS} characters with a letter or a digit among them")

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
 use super::problem::{Code, Faults, Problem};
-use crate::speech::{self, Format, Pronunciation, loudness, pronunciations, source};
+use crate::speech::{self, Format, Pronunciation, Said, loudness, pronunciations, source};
 
 mod fields;
 
@@ -117,6 +117,9 @@ pub struct Segment {
     /// The silence after it; null is as between two sentences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause_after_ms: Option<u32>,
+    /// What is said for terms of its text, before those of the whole request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pronunciations: Vec<Pronunciation>,
 }
 
 /// What an empty request would be, if it had a text.
@@ -294,9 +297,9 @@ impl Create {
         self,
         voice: &str,
         language: &str,
-        configured: &BTreeMap<String, String>,
+        configured: &BTreeMap<String, Said>,
     ) -> speech::Request {
-        let (speed, own) = (self.speed, &self.pronunciations);
+        let (speed, of_all) = (self.speed, self.pronunciations);
         let numbered = !self.segments.is_empty();
         let segments = match numbered {
             true => self.segments,
@@ -309,8 +312,9 @@ impl Create {
             let language = segment.language.as_deref().unwrap_or(language);
             let voice = segment.voice.unwrap_or_else(|| voice.to_owned());
             let text = &segment.text;
+            let own = [segment.pronunciations, of_all.clone()].concat();
             speech::Segment {
-                pronunciations: pronunciations::for_text(text, own, configured, &voice, language),
+                pronunciations: pronunciations::for_text(text, &own, configured, &voice, language),
                 text: segment.text,
                 voice,
                 speed: segment.speed.unwrap_or(speed),
@@ -541,6 +545,51 @@ mod tests {
             .collect();
         assert_eq!(told, [("Xin chao", "v", 1.0), ("Hello", "e", 1.5)]);
         assert!(speech.numbered);
+    }
+
+    #[test]
+    fn a_pronunciation_has_words_or_phonemes() {
+        let told = faults_of(
+            r#"{"pronunciations":[{"term":"a","say":"b","phonemes":"b"},{"term":"a"},{"term":"a","phonemes":"/b/"},
+                {"term":"a","phonemes":3},{"phonemes":"siː"},{"term":"a","phoneme":"b"},{"term":"a","phonemes":"b","match_case":1},4],
+                "segments":[{"text":"a"},{"text":"b","pronunciations":[{"term":"a","phonemes":"s'i:"}]},{"text":"c","pronunciations":{}}]}"#,
+        );
+        let expected = [
+            ("/segments/1/pronunciations/0/phonemes", "invalid_phonemes"),
+            ("/segments/2/pronunciations", "wrong_type"),
+            ("/pronunciations/0", "say_and_phonemes"),
+            ("/pronunciations/1", "required"),
+            ("/pronunciations/2/phonemes", "invalid_phonemes"),
+            ("/pronunciations/3/phonemes", "wrong_type"),
+            ("/pronunciations/4/term", "required"),
+            ("/pronunciations/5", "required"),
+            ("/pronunciations/5/phoneme", "unknown_field"),
+            ("/pronunciations/6/match_case", "wrong_type"),
+            ("/pronunciations/7", "wrong_type"),
+        ];
+        let expected = expected.map(|(pointer, code)| (pointer.to_owned(), code));
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn phonemes_come_through_and_those_of_a_segment_come_first() {
+        let body = r#"{"segments":[{"text":"SQL","pronunciations":[{"term":"SQL","phonemes":"siː"}]},{"text":"SQL"}],
+            "pronunciations":[{"term":"SQL","say":"x"}]}"#;
+        let mut faults = Faults::default();
+        let create = Create::parse(body.as_bytes(), &rules(), &mut faults).unwrap();
+        assert!(faults.is_empty());
+        let again: Create = serde_json::from_slice(&serde_json::to_vec(&create).unwrap()).unwrap();
+        assert_eq!(again, create, "a hand-over and the database keep them");
+        let other = body.replace("siː", "saː");
+        let other = Create::parse(other.as_bytes(), &rules(), &mut faults).unwrap();
+        assert_ne!(other.fingerprint(), create.fingerprint());
+        let segments = create.into_speech("v", "vi", &BTreeMap::new()).segments;
+        let said = |at: usize| -> Vec<String> {
+            let terms = segments[at].pronunciations.iter();
+            terms.map(|term| term.said.to_string()).collect()
+        };
+        assert_eq!(said(0), ["/siː/", "x"]);
+        assert_eq!(said(1), ["x"]);
     }
 
     #[test]

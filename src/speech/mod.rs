@@ -7,11 +7,14 @@
 //! text → sentences → engine → PCM + word times → each sentence as loud as the
 //! others → joined by samples → encoded once.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 mod composed;
 pub mod encode;
 pub mod engine;
+pub mod ipa;
 pub mod loudness;
 pub mod marks;
 mod pauses;
@@ -24,7 +27,7 @@ pub mod text;
 mod track;
 
 pub use engine::Engines;
-pub use pronunciations::Pronunciation;
+pub use pronunciations::{Pronunciation, Said};
 
 use composed::Composed;
 use engine::Manner;
@@ -290,6 +293,11 @@ pub enum SpeechError {
         /// What the engine said, for people.
         detail: String,
     },
+    /// The request has phonemes that its voice cannot say.
+    UnknownPhonemes {
+        /// Which, and what the voice could say.
+        detail: String,
+    },
     /// A library or a model that the engine needs is not there.
     EngineUnavailable {
         /// What is missing and which package has it.
@@ -308,9 +316,9 @@ impl std::fmt::Display for SpeechError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::UnknownVoice { voice } => write!(f, "no engine here has the voice {voice}"),
-            Self::EngineFailed { detail } | Self::EngineUnavailable { detail } => {
-                f.write_str(detail)
-            }
+            Self::EngineFailed { detail }
+            | Self::EngineUnavailable { detail }
+            | Self::UnknownPhonemes { detail } => f.write_str(detail),
             Self::Canceled => f.write_str("it was canceled"),
             Self::Output { detail } => write!(f, "the audio cannot be written: {detail}"),
         }
@@ -329,6 +337,9 @@ pub fn speak(
     sink: &mut dyn Sink,
 ) -> Result<Spoken, SpeechError> {
     let parts = parts(engines, request)?;
+    for (part, segment) in parts.iter().zip(&request.segments) {
+        part.check_phonemes(engines, segment)?;
+    }
     let output = &request.output;
     let voices_hz = parts.iter().map(|part| part.voice.sample_rate_hz).max();
     let rate = output
@@ -381,6 +392,38 @@ impl Part {
             language: Language::of(&self.voice.language),
             dictionary: Dictionary::new(&segment.pronunciations),
         }
+    }
+
+    /// Whether the voice can say the phonemes of all terms that the text has, so
+    /// that nothing is spoken in vain.
+    fn check_phonemes(&self, engines: &mut Engines, segment: &Segment) -> Result<(), SpeechError> {
+        let is_ipa = |known: &Pronunciation| matches!(known.said, Said::Phonemes(_));
+        if !segment.pronunciations.iter().any(is_ipa) {
+            return Ok(());
+        }
+        let mut checked: HashSet<Said> = HashSet::new();
+        for found in Dictionary::new(&segment.pronunciations).find(&self.composed.text) {
+            let Said::Phonemes(phonemes) = &found.said else {
+                continue;
+            };
+            if checked.contains(&found.said) {
+                continue;
+            }
+            engines.can_say(&self.voice, phonemes).map_err(|error| match error {
+                SpeechError::UnknownPhonemes { detail } => {
+                    let written = self.composed.text.chars().skip(found.span.start);
+                    let term: String = written.take(found.span.len()).collect();
+                    let detail = format!(
+                        "{} cannot say the phonemes /{phonemes}/ of `{term}`: {detail}. Give others, or `say` in words.",
+                        self.voice.id
+                    );
+                    SpeechError::UnknownPhonemes { detail }
+                }
+                other => other,
+            })?;
+            checked.insert(found.said);
+        }
+        Ok(())
     }
 }
 

@@ -11,7 +11,8 @@ use unicode_normalization::UnicodeNormalization;
 use super::spoken::Reading;
 use super::text::is_of;
 
-/// The longest term and the longest `say`, in characters.
+/// The longest term and the longest `say`, in characters; that of phonemes is
+/// in [`super::ipa`].
 pub const MAX_CHARACTERS: usize = 200;
 
 /// The most terms of one request.
@@ -19,15 +20,37 @@ pub const MAX_TERMS: usize = 200;
 
 /// A term and what is said for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Pronunciation {
     /// What is written: whole words, 1 to [`MAX_CHARACTERS`] characters.
     pub term: String,
-    /// What is said, in the letters of the text's language.
-    pub say: String,
+    /// What is said: on the wire one field, `say` or `phonemes`.
+    #[serde(flatten)]
+    pub said: Said,
     /// Whether `GPT` leaves `gpt` alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub match_case: bool,
+}
+
+/// What is said in place of something written.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Said {
+    /// Words, in the letters of the text's language.
+    #[serde(rename = "say")]
+    Words(String),
+    /// Sounds, in IPA.
+    #[serde(rename = "phonemes")]
+    Phonemes(String),
+}
+
+/// Words as they are, phonemes between slashes, as dictionaries print them and
+/// the configuration has them.
+impl std::fmt::Display for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Words(words) => f.write_str(words),
+            Self::Phonemes(phonemes) => write!(f, "/{phonemes}/"),
+        }
+    }
 }
 
 /// The terms for one text: the request's own, then those of the configuration
@@ -37,12 +60,12 @@ pub struct Pronunciation {
 pub fn for_text(
     text: &str,
     own: &[Pronunciation],
-    configured: &BTreeMap<String, String>,
+    configured: &BTreeMap<String, Said>,
     voice: &str,
     language: &str,
 ) -> Vec<Pronunciation> {
     let mut narrow_first: Vec<(u8, Pronunciation)> = Vec::new();
-    for (key, say) in configured {
+    for (key, said) in configured {
         let (scope, term) = scope(key);
         let rank = match scope {
             Some(scope) if scope == voice => 0,
@@ -52,7 +75,7 @@ pub fn for_text(
         };
         let pronunciation = Pronunciation {
             term: term.to_owned(),
-            say: say.clone(),
+            said: said.clone(),
             match_case: false,
         };
         narrow_first.push((rank, pronunciation));
@@ -75,8 +98,9 @@ pub fn of_text<'a>(text: &str, all: &'a [Pronunciation]) -> Vec<&'a Pronunciatio
         .collect()
 }
 
+/// The language or voice that a term of the configuration is for, and the term:
 /// `vi:GPT` and `piper/x:GPT` have a scope, `3:2` and `a:b:c` have none.
-fn scope(key: &str) -> (Option<&str>, &str) {
+pub fn scope(key: &str) -> (Option<&str>, &str) {
     match key.split_once(':') {
         Some((scope, term)) if is_scope(scope) && !term.is_empty() => (Some(scope), term),
         _ => (None, key),
@@ -114,7 +138,7 @@ pub struct Dictionary {
 #[derive(Debug, Clone)]
 struct Entry {
     term: Vec<char>,
-    say: String,
+    said: Said,
     match_case: bool,
 }
 
@@ -126,7 +150,7 @@ impl Dictionary {
                 true => known.term.nfc().collect(),
                 false => known.term.nfc().map(small).collect(),
             },
-            say: known.say.clone(),
+            said: known.said.clone(),
             match_case: known.match_case,
         };
         let mut entries: Vec<Entry> = terms.iter().map(entry).collect();
@@ -154,7 +178,7 @@ impl Dictionary {
                     let end = at + entry.term.len();
                     found.push(Reading {
                         span: at..end,
-                        said: entry.say.clone(),
+                        said: entry.said.clone(),
                     });
                     at = end;
                 }
@@ -184,7 +208,15 @@ mod tests {
     fn term(term: &str, say: &str) -> Pronunciation {
         Pronunciation {
             term: term.into(),
-            say: say.into(),
+            said: Said::Words(say.into()),
+            match_case: false,
+        }
+    }
+
+    fn sounds(term: &str, phonemes: &str) -> Pronunciation {
+        Pronunciation {
+            term: term.into(),
+            said: Said::Phonemes(phonemes.into()),
             match_case: false,
         }
     }
@@ -236,19 +268,53 @@ mod tests {
     }
 
     #[test]
+    fn phonemes_are_one_letter_of_the_text_that_is_read() {
+        let terms = [sounds("open ai", "ˈoʊpən"), term("SQL", "ét quy eo")];
+        let spoken = Spoken::of(
+            "Xem Open AI2, (open AI) SQL.",
+            None,
+            &Dictionary::new(&terms),
+        );
+        assert_eq!(spoken.text, "Xem Open AI2, (ə) ét quy eo.");
+        let at = spoken.text.chars().position(|c| c == '(').unwrap() + 1;
+        assert_eq!(spoken.origins[at], 15);
+        assert_eq!(spoken.sounds, [(at, "ˈoʊpən".to_owned())].into());
+    }
+
+    #[test]
+    fn on_the_wire_a_pronunciation_has_say_or_phonemes() {
+        let (say, phonemes) = (
+            r#"{"term":"GPT","say":"gi pi ti"}"#,
+            r#"{"term":"SQL","phonemes":"siː"}"#,
+        );
+        assert_eq!(
+            serde_json::to_string(&term("GPT", "gi pi ti")).unwrap(),
+            say
+        );
+        assert_eq!(
+            serde_json::to_string(&sounds("SQL", "siː")).unwrap(),
+            phonemes
+        );
+        let read = |text| serde_json::from_str::<Pronunciation>(text).unwrap();
+        assert_eq!(read(say), term("GPT", "gi pi ti"));
+        assert_eq!(read(phonemes), sounds("SQL", "siː"));
+    }
+
+    #[test]
     fn the_request_wins_over_the_voice_the_language_and_all() {
-        let configured: BTreeMap<String, String> = [
+        let configured: BTreeMap<String, Said> = [
             ("GPT", "all"),
             ("vi:GPT", "language"),
             ("piper/x:GPT", "voice"),
             ("en:SQL", "sequel"),
             ("URL", "absent"),
         ]
-        .map(|(key, say)| (key.to_owned(), say.to_owned()))
+        .map(|(key, say)| (key.to_owned(), Said::Words(say.to_owned())))
         .into();
         let says = |own: &[Pronunciation], voice: &str, language: &str| {
             let terms = for_text("gpt sql", own, &configured, voice, language);
-            terms.into_iter().map(|term| term.say).collect::<Vec<_>>()
+            let said = terms.into_iter().map(|term| term.said.to_string());
+            said.collect::<Vec<_>>()
         };
         assert_eq!(says(&[], "piper/y", "de"), ["all"]);
         assert_eq!(says(&[], "piper/y", "vi-VN"), ["language", "all"]);

@@ -615,3 +615,72 @@ fn files_are_as_loud_as_asked_whatever_their_format() {
         assert!(peak <= -1.0, "{} {lufs}: {peak:.2} dBTP", format.name());
     }
 }
+
+fn with_terms(voice: &str, text: &str, terms: &[(&str, &str)]) -> Request {
+    let mut asked = request(voice, text);
+    let one = |(term, phonemes): &(&str, &str)| Pronunciation {
+        term: (*term).into(),
+        said: Said::Phonemes((*phonemes).into()),
+        match_case: false,
+    };
+    asked.segments[0].pronunciations = terms.iter().map(one).collect();
+    asked
+}
+
+#[test]
+fn espeak_says_its_own_phonemes_as_the_word_and_others_otherwise() {
+    let text = "The nuclear option. \"Nuclear\" or (nuclear), nuclear? [[h@l'oU]] nuclear!";
+    let of = |ipa: &str| spoken(&with_terms("espeak/en-us", text, &[("nuclear", ipa)])).0;
+    let plain = spoken(&request("espeak/en-us", text)).0;
+    let same = of("nˈuːklɪɹ");
+    let near = |one: u64, other: u64| one.abs_diff(other) <= 60;
+    assert_eq!(same.words.len(), plain.words.len());
+    for (own, usual) in same.words.iter().zip(&plain.words) {
+        assert_eq!(own.text, usual.text);
+        let (own_ms, usual_ms) = (own.end_ms - own.start_ms, usual.end_ms - usual.start_ms);
+        assert!(near(own_ms, usual_ms), "{own:?} {usual:?}");
+    }
+    let longer = of("nuːklɪˈɑːɹɪ nuːklɪˈɑːɹɪ");
+    for (own, usual) in longer.words.iter().zip(&plain.words) {
+        let (own_ms, usual_ms) = (own.end_ms - own.start_ms, usual.end_ms - usual.start_ms);
+        match own.text.eq_ignore_ascii_case("nuclear") {
+            true => assert!(own_ms > usual_ms + 400, "{own:?} {usual:?}"),
+            false => assert!(near(own_ms, usual_ms), "{own:?} {usual:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_sentence_full_of_long_phonemes_keeps_the_times_of_its_words() {
+    let text = "mot X hai X ba X bon X nam.";
+    let ipa = format!("{} {}", "taːme".repeat(20), "taːme".repeat(19));
+    let said = spoken(&with_terms("espeak/vi", text, &[("X", &ipa)])).0;
+    let terms = said.words.iter().filter(|word| word.text == "X");
+    let lengths: Vec<u64> = terms.map(|word| word.end_ms - word.start_ms).collect();
+    // 80 vowels: no less than 80 ms each, and none is lost for the others.
+    assert!(lengths.iter().all(|ms| *ms > 80 * 80), "{lengths:?}");
+    let others = said.words.iter().filter(|word| word.text != "X");
+    assert!(
+        others
+            .map(|word| word.end_ms - word.start_ms)
+            .all(|ms| ms < 1000)
+    );
+}
+
+#[test]
+fn phonemes_that_a_voice_cannot_say_are_refused_before_anything_is_spoken() {
+    let refused = |voice: &str, text: &str, ipa: &str| {
+        let mut recorder = Recorder::default();
+        let asked = with_terms(voice, text, &[("SQL", ipa)]);
+        let result = speak(&mut engines(true), &asked, &mut recorder);
+        assert!(recorder.bytes.is_empty() || result.is_ok());
+        result.map(|_| ()).map_err(|error| error.to_string())
+    };
+    let told = refused("espeak/en-us", "Good. Use SQL.", "ˈsʘl").unwrap_err();
+    for part in ["espeak/en-us", "/ˈsʘl/", "`SQL`", "`ʘ`", " ʃ ", "`say`"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let absent = refused("espeak/en-us", "Use SQLite.", "ˈsʘl");
+    assert_eq!(absent, Ok(()), "only what the text has is looked at");
+    assert_eq!(refused("test/silence", "SQL", "ˈsʘl"), Ok(()));
+}

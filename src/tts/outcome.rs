@@ -236,6 +236,9 @@ pub(super) fn failed(error: SpeakError, deadline_was_the_limit: bool) -> Outcome
                 format!("No engine here has the voice `{voice}` any more."),
             ))
         }
+        SpeakError::Engine(SpeechError::UnknownPhonemes { detail }) => {
+            Outcome::Failed(Failure::permanent("unknown_phonemes", detail))
+        }
         SpeakError::Engine(SpeechError::EngineFailed { detail }) => {
             Outcome::Failed(Failure::permanent("engine_failed", detail))
         }

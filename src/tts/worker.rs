@@ -72,7 +72,7 @@ pub struct Settings {
     /// `tts.synthesis_ms_per_char`.
     pub synthesis_per_character: Duration,
     /// `tts.pronunciations`.
-    pub pronunciations: std::sync::Arc<BTreeMap<String, String>>,
+    pub pronunciations: std::sync::Arc<BTreeMap<String, speech::Said>>,
     /// This boot.
     pub owner: Uuid,
     /// How many workers share the queue.

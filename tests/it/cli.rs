@@ -597,6 +597,15 @@ fn spoken_shows_line_by_line_what_will_be_read_and_where_it_stands() {
     let first: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
     assert_eq!(first["map"][1]["char_start"], 16);
     assert_eq!(first["map"][1]["text"], "8h30");
+
+    let phonemes = ["--set", "tts.pronunciations=vi:chào=/tʃˈaː2w/"];
+    let map = read(&[&["spoken", "--lang", "vi", "--map"], &phonemes[..]].concat());
+    let last = "Xin /tʃˈaː2w/!\n  4-8  chào  /tʃˈaː2w/\n";
+    assert!(map.ends_with(last), "{map}");
+    let json = read(&[&["spoken", "--lang", "vi", "--json"], &phonemes[..]].concat());
+    let second: Value = serde_json::from_str(json.lines().nth(1).unwrap()).unwrap();
+    assert_eq!(second["spoken"], "Xin /tʃˈaː2w/!");
+    assert_eq!(second["map"][0]["spoken"], "/tʃˈaː2w/");
 }
 
 // --------------------------------------------------------------- deliveries

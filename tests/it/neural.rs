@@ -61,6 +61,47 @@ fn a_neural_voice_goes_through_the_whole_chain() {
 }
 
 #[test]
+fn a_neural_voice_says_phonemes_and_refuses_letters_that_it_does_not_know() {
+    let service = service().start();
+    let client = service.client();
+    let body = |ipa: Value| {
+        json!({"text": "The nuclear option is here.", "voice": VOICE, "format": "wav",
+            "pronunciations": ipa})
+    };
+    let term = |ipa: &str| json!([{"term": "nuclear", "phonemes": ipa}]);
+    let times = |speech: &Value| -> Vec<(String, u64)> {
+        let path = format!("/v1/speech/{}/words.json", speech["id"].as_str().unwrap());
+        let words = client.get(&path).expect(200).json();
+        let words = words["words"].as_array().unwrap().iter();
+        let one = |word: &Value| {
+            let at = |name: &str| word[name].as_u64().unwrap();
+            let text = word["text"].as_str().unwrap().to_owned();
+            (text, at("end_ms") - at("start_ms"))
+        };
+        words.map(one).collect()
+    };
+    let plain = times(&spoken(&client, &body(Value::Null)));
+    let same = times(&spoken(&client, &body(term("ˈnuːklɪɹ"))));
+    let long = times(&spoken(
+        &client,
+        &body(term("nuːkliːˈɑːnuːkliːˈɑːnuːkliːˈɑː")),
+    ));
+    for ((same, long), plain) in same.iter().zip(&long).zip(&plain) {
+        assert_eq!((&same.0, &long.0), (&plain.0, &plain.0));
+        // A network is not the same twice.
+        assert!(same.1.abs_diff(plain.1) <= 250, "{same:?} {plain:?}");
+        match plain.0 == "nuclear" {
+            true => assert!(long.1 > plain.1 + 500, "{long:?} {plain:?}"),
+            false => assert!(long.1.abs_diff(plain.1) <= 250, "{long:?} {plain:?}"),
+        }
+    }
+    let speech = client.post("/v1/speech", &body(term("ⁿu"))).expect(202);
+    let path = format!("/v1/speech/{}", speech.json()["id"].as_str().unwrap());
+    let failed = client.wait_for_status(&path, "failed");
+    assert_eq!(failed["error"]["code"], "unknown_phonemes", "{failed}");
+}
+
+#[test]
 fn odd_texts_are_spoken_by_a_neural_voice() {
     let service = service().start();
     let client = service.client();

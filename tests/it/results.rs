@@ -317,6 +317,96 @@ fn a_term_is_said_as_the_request_wants_and_shown_as_it_is_written() {
 }
 
 #[test]
+fn phonemes_are_said_in_a_request_a_segment_and_the_configuration() {
+    let service = Service::all()
+        .set(
+            "tts.pronunciations",
+            "en:GUI=/ˌɡjuːwiːˌɡjuːwiːˌɡjuːwiːˈɡuːi/",
+        )
+        .start();
+    let client = service.client();
+    let duration = |speech: &Value| speech["audio"]["duration_ms"].as_u64().unwrap();
+    let body = |pronunciations: Value| {
+        json!({"text": "We use SQL now.", "voice": "espeak/en-us", "format": "wav",
+            "pronunciations": pronunciations})
+    };
+    let term = |ipa: &str| json!([{"term": "sql", "phonemes": ipa}]);
+    let plain = spoken(&client, &body(Value::Null));
+    let short = spoken(&client, &body(term("ˈsiːkwəl")));
+    let word = json!({"text": "We use sequel now.", "voice": "espeak/en-us", "format": "wav"});
+    let word = spoken(&client, &word);
+    assert!(
+        duration(&short).abs_diff(duration(&word)) <= 25,
+        "{short} {word}"
+    );
+    assert!(duration(&short) + 50 < duration(&plain), "{short} {plain}");
+    let again = spoken(&client, &body(term("ˈsiːkwəl")));
+    assert_eq!(again["cached"], true);
+    assert_eq!(again["audio"]["sha256"], short["audio"]["sha256"]);
+    let other = spoken(&client, &body(term("ˈsækwəl")));
+    assert_eq!(other["cached"], false, "other phonemes are another sound");
+    assert_ne!(other["audio"]["sha256"], short["audio"]["sha256"]);
+    let path = format!("/v1/speech/{}", short["id"].as_str().unwrap());
+    let words = client.get(&format!("{path}/words.json")).expect(200).json();
+    let shown: Vec<&str> = words["words"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|word| word["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(shown, ["We", "use", "SQL", "now"]);
+    let subtitle = client.get(&format!("{path}/subtitles.srt")).expect(200);
+    assert!(subtitle.text().contains("We use SQL now."));
+
+    // Over both services, for one segment of two, and from the configuration.
+    let long = "siːkwəlsiːkwəlsiːkwəlˈsiːkwəl";
+    let create = json!({"voice": "espeak/en-us", "format": "wav", "segments": [
+        {"text": "SQL.", "pronunciations": [{"term": "SQL", "phonemes": long}]},
+        {"text": "SQL."}, {"text": "GUI."}]});
+    let task = client.post("/v1/tasks", &create).expect(202).json();
+    let path = format!("/v1/tasks/{}", task["id"].as_str().unwrap());
+    let task = client.wait_for_status(&path, "completed");
+    let length = |at: usize| {
+        let segment = &task["segments"][at];
+        segment["end_ms"].as_u64().unwrap() - segment["start_ms"].as_u64().unwrap()
+    };
+    assert!(length(0) > length(1) + 300, "{task}");
+    assert!(length(2) > length(1) + 300, "{task}");
+
+    let strange = json!({"text": "SQL.", "voice": "espeak/en-us", "pronunciations": term("ʘu")});
+    let task = client.post("/v1/tasks", &strange).expect(202).json();
+    let path = format!("/v1/tasks/{}", task["id"].as_str().unwrap());
+    let failed = client.wait_for_status(&path, "failed");
+    assert_eq!(failed["error"]["code"], "unknown_phonemes");
+    let detail = failed["error"]["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("`SQL`") && detail.contains("`ʘ`"),
+        "{detail}"
+    );
+
+    let both = json!([{"term": "a", "say": "b", "phonemes": "b"}]);
+    let faulty = json!({"segments": [{"text": "a"}, {"text": "b", "pronunciations": both}],
+        "pronunciations": term("/siː/")});
+    for path in ["/v1/tasks", "/v1/speech"] {
+        let refused = client.post(path, &faulty).expect(422).json();
+        let told: Vec<(&str, &str)> = refused["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|error| {
+                let text = |name: &str| error[name].as_str().unwrap();
+                (text("pointer"), text("code"))
+            })
+            .collect();
+        let expected = [
+            ("/segments/1/pronunciations/0", "say_and_phonemes"),
+            ("/pronunciations/0/phonemes", "invalid_phonemes"),
+        ];
+        assert_eq!(told, expected);
+    }
+}
+
+#[test]
 fn slower_speech_takes_longer() {
     let service = Service::all().start();
     let client = service.client();

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::contract::problem::Faults;
 use crate::speech::pronunciations::{MAX_CHARACTERS, MAX_TERMS};
-use crate::speech::{Format, Pronunciation, loudness, source, text};
+use crate::speech::{Format, Pronunciation, Said, ipa, loudness, source, text};
 
 /// Takes fields out of an object one by one and notes what is wrong.
 pub(super) struct Fields<'a> {
@@ -120,12 +120,20 @@ impl Fields<'_> {
             language: fields.language(),
             speed: fields.speed(),
             pause_after_ms: fields.pause(),
+            pronunciations: fields.pronunciations(),
         };
         if segment.text.contains(source::SEPARATOR) {
             let detail = "`text` of a segment must not have the control character U+001E.";
             fields.fault("text", "invalid_character", detail);
         }
-        let known = ["text", "voice", "language", "speed", "pause_after_ms"];
+        let known = [
+            "text",
+            "voice",
+            "language",
+            "speed",
+            "pause_after_ms",
+            "pronunciations",
+        ];
         fields.refuse_the_rest(&known);
         Some(segment)
     }
@@ -259,7 +267,7 @@ impl Fields<'_> {
     }
 
     pub(super) fn pronunciations(&mut self) -> Vec<Pronunciation> {
-        const EXPECTED: &str = "a list of objects with `term` and `say`";
+        const EXPECTED: &str = "a list of objects with `term`, and `say` or `phonemes`";
         let given = match self.take("pronunciations") {
             None => return Vec::new(),
             Some(Value::Array(given)) => given,
@@ -279,25 +287,70 @@ impl Fields<'_> {
     }
 
     fn pronunciation(&mut self, at: usize, given: Value) -> Option<Pronunciation> {
-        let pointer = format!("/pronunciations/{at}");
-        let read: Pronunciation = match serde_json::from_value(given) {
-            Ok(read) => read,
-            Err(error) => {
-                let detail = format!("It must have `term` and `say`, both strings: {error}.");
-                self.faults.add(pointer, "wrong_type", detail);
-                return None;
-            }
+        let place = format!("{}/pronunciations/{at}", self.place);
+        let Value::Object(object) = given else {
+            let detail = "It must be an object with `term`, and `say` or `phonemes`.";
+            self.faults.add(place, "wrong_type", detail);
+            return None;
         };
-        for (name, text) in [("term", &read.term), ("say", &read.say)] {
-            if text.chars().count() > MAX_CHARACTERS || !text::has_speech(text) {
+        let mut fields = Fields {
+            object,
+            faults: self.faults,
+            place,
+        };
+        let term = fields.term("term");
+        let said = fields.said();
+        let match_case = fields.boolean("match_case").unwrap_or_default();
+        fields.refuse_the_rest(&["term", "say", "phonemes", "match_case"]);
+        Some(Pronunciation {
+            term: term?,
+            said: said?,
+            match_case,
+        })
+    }
+
+    /// Exactly one of `say` and `phonemes`.
+    fn said(&mut self) -> Option<Said> {
+        let has = |fields: &Self, name: &str| fields.object.get(name).is_some_and(|v| !v.is_null());
+        let code = match (has(self, "say"), has(self, "phonemes")) {
+            (true, false) => return self.term("say").map(Said::Words),
+            (false, true) => return self.phonemes().map(Said::Phonemes),
+            (true, true) => "say_and_phonemes",
+            (false, false) => "required",
+        };
+        self.object.remove("say");
+        self.object.remove("phonemes");
+        let detail = "It must have either `say`, in words, or `phonemes`, in IPA.";
+        self.faults.add(self.place.clone(), code, detail);
+        None
+    }
+
+    fn term(&mut self, name: &str) -> Option<String> {
+        let fits = |text: &str| text.chars().count() <= MAX_CHARACTERS && text::has_speech(text);
+        match self.take(name) {
+            Some(Value::String(text)) if fits(&text) => return Some(text),
+            None => self.fault(name, "required", format!("`{name}` is required.")),
+            Some(Value::String(_)) => {
                 let detail = format!(
                     "`{name}` must have 1 to {MAX_CHARACTERS} characters with a letter or a digit among them."
                 );
-                self.faults
-                    .add(format!("{pointer}/{name}"), "invalid_term", detail);
+                self.fault(name, "invalid_term", detail);
             }
+            Some(_) => self.wrong_type(name, "a string"),
         }
-        Some(read)
+        None
+    }
+
+    fn phonemes(&mut self) -> Option<String> {
+        match self.take("phonemes") {
+            Some(Value::String(text)) if ipa::is_ipa(&text) => return Some(text),
+            Some(Value::String(_)) => {
+                let detail = format!("`phonemes` must be {}.", ipa::ALLOWED);
+                self.fault("phonemes", "invalid_phonemes", detail);
+            }
+            _ => self.wrong_type("phonemes", "a string"),
+        }
+        None
     }
 
     pub(super) fn metadata(&mut self) -> Option<Value> {

@@ -1,13 +1,15 @@
 //! eSpeak NG as an engine: small, fast, and it speaks most languages.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use super::super::spoken::Spoken;
-use super::super::text::Sentence;
+use super::super::text::{Sentence, is_blank};
 use super::super::track::Tape;
 use super::super::{SpeechError, Voice};
 use super::alignment::{self, Event};
 use super::libespeak::{self, LibEspeak, USUAL_RATE, VoiceFile, lock};
+use super::mnemonics::Mnemonics;
 use super::{Engine, Manner};
 
 pub(super) const NAME: &str = "espeak";
@@ -19,12 +21,18 @@ const RATE_LIMITS: (f32, f32) = (80.0, 450.0);
 /// points are never more.
 const MAX_RUN: usize = 40;
 
+/// eSpeak reads 800 bytes at once, and cuts what is longer anywhere, within
+/// `[[…]]` too.
+const MOST_BYTES: usize = 600;
+
 /// eSpeak NG. All values share the one library of the process.
 pub(super) struct Espeak {
     library: &'static Mutex<LibEspeak>,
     voices: Vec<Voice>,
     /// For each of the voices what selects it.
     identifiers: Vec<String>,
+    /// The sounds of the last voice that was to say phonemes.
+    sounds: Option<(String, Mnemonics)>,
 }
 
 impl Espeak {
@@ -46,7 +54,38 @@ impl Espeak {
             library,
             voices,
             identifiers,
+            sounds: None,
         })
+    }
+
+    /// The sounds of a voice, of which one is kept, since asking for them takes
+    /// longer than a sentence.
+    fn sounds(&mut self, identifier: &str) -> Result<&Mnemonics, String> {
+        let kept = self.sounds.take().filter(|(known, _)| known == identifier);
+        let sounds = match kept {
+            Some(kept) => kept,
+            None => {
+                let of_voice = Mnemonics::of(&mut lock(self.library), identifier)?;
+                (identifier.to_owned(), of_voice)
+            }
+        };
+        Ok(&self.sounds.insert(sounds).1)
+    }
+
+    /// What of a sentence is phonemes, by eSpeak's own names, at their places in
+    /// the text that is read.
+    fn mnemonics(&mut self, identifier: &str, spoken: &Spoken) -> Result<Sounds, SpeechError> {
+        if spoken.sounds.is_empty() {
+            return Ok(Sounds::new());
+        }
+        let sounds = self
+            .sounds(identifier)
+            .map_err(|detail| SpeechError::EngineFailed { detail })?;
+        let named = |(at, ipa): (&usize, &String)| match sounds.of_ipa(ipa) {
+            Ok(names) => Ok((*at, names)),
+            Err(symbol) => Err(super::no_sound(symbol, &sounds.known(symbol))),
+        };
+        spoken.sounds.iter().map(named).collect()
     }
 
     fn identifier(&self, voice: &Voice) -> Result<&str, SpeechError> {
@@ -69,6 +108,15 @@ impl Engine for Espeak {
         &self.voices
     }
 
+    fn can_say(&mut self, voice: &Voice, phonemes: &str) -> Result<(), SpeechError> {
+        let identifier = self.identifier(voice)?.to_owned();
+        let spoken = Spoken {
+            sounds: [(0, phonemes.to_owned())].into(),
+            ..Spoken::default()
+        };
+        self.mnemonics(&identifier, &spoken).map(|_| ())
+    }
+
     fn speak(
         &mut self,
         voice: &Voice,
@@ -76,7 +124,7 @@ impl Engine for Espeak {
         manner: &Manner,
         tape: &mut dyn Tape,
     ) -> Result<(), SpeechError> {
-        let identifier = self.identifier(voice)?;
+        let identifier = self.identifier(voice)?.to_owned();
         let (slowest, fastest) = RATE_LIMITS;
         let rate = (USUAL_RATE as f32 * manner.speed)
             .round()
@@ -85,13 +133,18 @@ impl Engine for Espeak {
             if tape.has(sentence)? {
                 continue;
             }
-            let readable = Readable::new(&manner.spoken(sentence));
-            let heard = lock(self.library)
-                .speak(identifier, rate, &readable.text)
-                .map_err(|detail| SpeechError::EngineFailed { detail })?;
-            let events = readable.in_sentence(&heard.events);
-            let words = alignment::align(sentence, &events, heard.pcm.len());
-            tape.add(sentence, &heard.pcm, &words)?;
+            let spoken = manner.spoken(sentence);
+            let sounds = self.mnemonics(&identifier, &spoken)?;
+            let (mut pcm, mut events) = (Vec::new(), Vec::new());
+            for readable in readable(&spoken, &sounds) {
+                let heard = lock(self.library)
+                    .speak(&identifier, rate, &readable.text, !sounds.is_empty())
+                    .map_err(|detail| SpeechError::EngineFailed { detail })?;
+                events.extend(readable.in_sentence(&heard.events, pcm.len()));
+                pcm.extend(heard.pcm);
+            }
+            let words = alignment::align(sentence, &events, pcm.len());
+            tape.add(sentence, &pcm, &words)?;
         }
         Ok(())
     }
@@ -120,43 +173,75 @@ fn voice(file: &VoiceFile, sample_rate_hz: u32, version: &str) -> Voice {
     }
 }
 
-/// A sentence as eSpeak may be given it: with a blank wherever more than
-/// [`MAX_RUN`] letters and digits would stand together.
+/// Phonemes by eSpeak's own names, at their places in the text that is read.
+type Sounds = BTreeMap<usize, String>;
+
+/// A sentence, or a part of one, as eSpeak may be given it: with a blank wherever
+/// more than [`MAX_RUN`] letters and digits would stand together, and with the
+/// names of phonemes in `[[…]]`.
+#[derive(Default)]
 struct Readable {
     text: String,
     /// For each code point of `text`, which one of the sentence it is.
     origins: Vec<usize>,
 }
 
-impl Readable {
-    fn new(spoken: &Spoken) -> Self {
-        let mut readable = Self {
-            text: String::with_capacity(spoken.text.len()),
-            origins: Vec::with_capacity(spoken.origins.len()),
-        };
-        let mut run = 0;
-        for (at, c) in spoken.origins.iter().copied().zip(spoken.text.chars()) {
-            run = if c.is_alphanumeric() { run + 1 } else { 0 };
-            if run > MAX_RUN {
-                readable.push(' ', at);
-                run = 1;
-            }
-            readable.push(c, at);
+/// A sentence is one part, unless names of phonemes make it too long.
+fn readable(spoken: &Spoken, sounds: &Sounds) -> Vec<Readable> {
+    let (mut parts, mut part) = (Vec::new(), Readable::default());
+    let mut cut_before = |part: &mut Readable, bytes: usize| {
+        if !sounds.is_empty() && part.text.len() + bytes > MOST_BYTES {
+            parts.push(std::mem::take(part));
         }
-        readable
+    };
+    let mut run = 0;
+    let mut behind_sounds = false;
+    for (at, (&origin, c)) in spoken.origins.iter().zip(spoken.text.chars()).enumerate() {
+        if let Some(names) = sounds.get(&at) {
+            // eSpeak sees `[[` only at the start of a word.
+            for word in names.split(' ') {
+                cut_before(&mut part, word.len());
+                part.push(' ', origin);
+                word.chars().for_each(|c| part.push(c, origin));
+            }
+            (run, behind_sounds) = (0, true);
+            continue;
+        }
+        // A mark that is parted from what it ends would end nothing.
+        if std::mem::take(&mut behind_sounds) && !".,;:?!…".contains(c) {
+            part.push(' ', origin);
+        }
+        if is_blank(c) {
+            cut_before(&mut part, 0);
+        }
+        run = if c.is_alphanumeric() { run + 1 } else { 0 };
+        if run > MAX_RUN {
+            part.push(' ', origin);
+            run = 1;
+        }
+        // What people write in brackets is text.
+        let is_bracket = c == '[' && !sounds.is_empty();
+        part.push(if is_bracket { '(' } else { c }, origin);
     }
+    parts.push(part);
+    parts
+}
 
+impl Readable {
     fn push(&mut self, c: char, origin: usize) {
         self.text.push(c);
         self.origins.push(origin);
     }
 
     /// The events with the positions of the sentence, those that point
-    /// nowhere left out. eSpeak counts positions from 1.
-    fn in_sentence(&self, events: &[Event]) -> Vec<Event> {
+    /// nowhere left out; the part begins at `sample`. eSpeak counts positions
+    /// from 1.
+    fn in_sentence(&self, events: &[Event], sample: usize) -> Vec<Event> {
         let moved = events.iter().filter_map(|event| {
-            let position = *self.origins.get(event.position.checked_sub(1)?)?;
-            Some(Event { position, ..*event })
+            Some(Event {
+                position: *self.origins.get(event.position.checked_sub(1)?)?,
+                sample: sample + event.sample,
+            })
         });
         moved.collect()
     }

@@ -5,6 +5,7 @@
 #![expect(unsafe_code, reason = "the one place where the C library is called")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_short, c_uint, c_void};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use libloading::Library;
@@ -21,6 +22,7 @@ const AUDIO_OUTPUT_SYNCHRONOUS: c_int = 2;
 const INITIALIZE_DONT_EXIT: c_int = 0x8000;
 const POS_CHARACTER: c_int = 1;
 const CHARS_UTF8: c_uint = 1;
+const MNEMONICS: c_uint = 0x100;
 const ENDPAUSE: c_uint = 0x1000;
 const PARAMETER_RATE: c_int = 1;
 const PHONEMES_IPA: c_int = 2;
@@ -49,7 +51,10 @@ pub(super) struct LibEspeak {
     list_voices: unsafe extern "C" fn(*const RawVoice) -> *const *const RawVoice,
     text_to_phonemes: TextToPhonemes,
     version: String,
+    data_folder: PathBuf,
     sample_rate_hz: u32,
+    /// What the last synthesis has told the library of `[[…]]`.
+    reads_mnemonics: bool,
     /// The voice and rate that are set.
     set: Option<(String, u32)>,
     /// Keeps the functions where they are.
@@ -142,26 +147,26 @@ impl LibEspeak {
         // SAFETY: the library is eSpeak NG, whose initialisers do nothing; the
         // types of the functions are those of its header; they are called only
         // while the library is loaded, which is for ever.
-        let (initialize, set_callback, mut library) = unsafe {
+        let (initialize, set_callback, info, mut library) = unsafe {
             let library = Library::new(LIBRARY).map_err(missing)?;
             let initialize: Initialize = symbol(&library, "espeak_Initialize").map_err(missing)?;
             let set_callback: SetSynthCallback =
                 symbol(&library, "espeak_SetSynthCallback").map_err(missing)?;
+            let info: Info = symbol(&library, "espeak_Info").map_err(missing)?;
             let library = Self {
                 set_voice: symbol(&library, "espeak_SetVoiceByName").map_err(missing)?,
                 set_parameter: symbol(&library, "espeak_SetParameter").map_err(missing)?,
                 synth: symbol(&library, "espeak_Synth").map_err(missing)?,
                 list_voices: symbol(&library, "espeak_ListVoices").map_err(missing)?,
                 text_to_phonemes: symbol(&library, "espeak_TextToPhonemes").map_err(missing)?,
-                version: {
-                    let info: Info = symbol(&library, "espeak_Info").map_err(missing)?;
-                    text(info(std::ptr::null_mut()))
-                },
+                version: text(info(std::ptr::null_mut())),
+                data_folder: PathBuf::new(),
                 sample_rate_hz: 0,
+                reads_mnemonics: false,
                 set: None,
                 _library: library,
             };
-            (initialize, set_callback, library)
+            (initialize, set_callback, info, library)
         };
         // SAFETY: no data path means the one that was compiled in; the call
         // back has the type that the header asks for.
@@ -173,6 +178,9 @@ impl LibEspeak {
                 INITIALIZE_DONT_EXIT,
             );
             set_callback(hear);
+            let mut data = std::ptr::null();
+            info(&raw mut data);
+            library.data_folder = PathBuf::from(text(data));
             rate
         };
         library.sample_rate_hz = u32::try_from(rate)
@@ -189,6 +197,11 @@ impl LibEspeak {
     /// As the library says it: `1.51`.
     pub(super) fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Where its data is, once it has been found.
+    pub(super) fn data_folder(&self) -> &Path {
+        &self.data_folder
     }
 
     pub(super) fn sample_rate_hz(&self) -> u32 {
@@ -219,14 +232,22 @@ impl LibEspeak {
 
     /// Speaks one text, which must be short: all of its sound is held.
     ///
-    /// `words_per_minute` is 80 to 450.
+    /// `words_per_minute` is 80 to 450. With `mnemonics`, what stands in `[[…]]`
+    /// is phonemes by eSpeak's own names.
     pub(super) fn speak(
         &mut self,
         identifier: &str,
         words_per_minute: u32,
         text: &str,
+        mnemonics: bool,
     ) -> Result<Heard, String> {
         self.select(identifier, words_per_minute)?;
+        self.synthesize(text, mnemonics)
+    }
+
+    fn synthesize(&mut self, text: &str, mnemonics: bool) -> Result<Heard, String> {
+        self.reads_mnemonics = mnemonics;
+        let flag = if mnemonics { MNEMONICS } else { 0 };
         let text = CString::new(text).map_err(|error| error.to_string())?;
         let bytes = text.as_bytes_with_nul();
         // SAFETY: the text is valid for its length, which counts the zero at
@@ -239,7 +260,7 @@ impl LibEspeak {
                 0,
                 POS_CHARACTER,
                 0,
-                CHARS_UTF8 | ENDPAUSE,
+                CHARS_UTF8 | ENDPAUSE | flag,
                 std::ptr::null_mut(),
                 std::ptr::null_mut(),
             )
@@ -257,9 +278,19 @@ impl LibEspeak {
     /// name of a language in parentheses where it changes. Punctuation is left
     /// out.
     ///
-    /// `voice` is an identifier or a language: `en-us`.
-    pub(super) fn phonemes(&mut self, voice: &str, words: &str) -> Result<String, String> {
+    /// `voice` is an identifier or a language: `en-us`. `mnemonics` is as for
+    /// [`Self::speak`].
+    pub(super) fn phonemes(
+        &mut self,
+        voice: &str,
+        words: &str,
+        mnemonics: bool,
+    ) -> Result<String, String> {
         self.select(voice, USUAL_RATE)?;
+        if self.reads_mnemonics != mnemonics {
+            // This function has no such flag; it is as the last synthesis had it.
+            self.synthesize("", mnemonics)?;
+        }
         let source = CString::new(words).map_err(|error| error.to_string())?;
         let mut next = source.as_ptr().cast::<c_void>();
         let mut phonemes = String::new();

@@ -3,6 +3,7 @@
 mod alignment;
 mod espeak;
 mod libespeak;
+mod mnemonics;
 pub mod piper;
 mod test;
 
@@ -46,6 +47,10 @@ trait Engine: Send {
     fn voice(&self, id: &str) -> Option<Voice> {
         self.voices().iter().find(|voice| voice.id == id).cloned()
     }
+
+    /// Whether a voice has sounds for phonemes (IPA); else
+    /// [`SpeechError::UnknownPhonemes`] with why not.
+    fn can_say(&mut self, voice: &Voice, phonemes: &str) -> Result<(), SpeechError>;
 
     /// Speaks all sentences in order.
     fn speak(
@@ -128,6 +133,11 @@ impl Engines {
         })
     }
 
+    /// Whether the voice has sounds for phonemes.
+    pub(super) fn can_say(&mut self, voice: &Voice, phonemes: &str) -> Result<(), SpeechError> {
+        self.engine(voice)?.can_say(voice, phonemes)
+    }
+
     /// Has the sentences spoken by the voice's engine.
     pub(super) fn speak(
         &mut self,
@@ -136,13 +146,22 @@ impl Engines {
         manner: &Manner,
         tape: &mut dyn Tape,
     ) -> Result<(), SpeechError> {
+        self.engine(voice)?.speak(voice, sentences, manner, tape)
+    }
+
+    fn engine(&mut self, voice: &Voice) -> Result<&mut Box<dyn Engine>, SpeechError> {
         let mut open = self.open.iter_mut();
-        match open.find(|engine| engine.name() == voice.engine) {
-            Some(engine) => engine.speak(voice, sentences, manner, tape),
-            None => Err(SpeechError::UnknownVoice {
+        open.find(|engine| engine.name() == voice.engine)
+            .ok_or_else(|| SpeechError::UnknownVoice {
                 voice: voice.id.clone(),
-            }),
-        }
+            })
+    }
+}
+
+/// A voice has no sound for a symbol of phonemes; `known` are those it has.
+fn no_sound(symbol: char, known: &str) -> SpeechError {
+    SpeechError::UnknownPhonemes {
+        detail: format!("this voice has no sound for `{symbol}`; it has {known}"),
     }
 }
 

@@ -58,6 +58,10 @@ impl Engine for TestEngine {
         (engine == NAME && behaviour(name).is_some()).then(|| voice(name))
     }
 
+    fn can_say(&mut self, _voice: &Voice, _phonemes: &str) -> Result<(), SpeechError> {
+        Ok(())
+    }
+
     fn speak(
         &mut self,
         voice: &Voice,

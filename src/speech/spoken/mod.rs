@@ -10,9 +10,10 @@ mod english;
 mod rules;
 mod vietnamese;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::pronunciations::Dictionary;
+use super::pronunciations::{self, Dictionary, Said};
 
 /// A language that has rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +40,8 @@ impl Language {
 pub struct Reading {
     /// Where it stands: code points of the source.
     pub span: Range<usize>,
-    /// The words that are said.
-    pub said: String,
+    /// What is said.
+    pub said: Said,
 }
 
 /// The places of the text that are not read as they are written, in order and
@@ -74,6 +75,10 @@ pub fn all_readings(
     all
 }
 
+/// What stands for phonemes in the text that is read: a letter, so that it is a
+/// word to whoever looks for words.
+const SOUNDS: char = 'ə';
+
 /// A text as it is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spoken {
@@ -82,6 +87,9 @@ pub struct Spoken {
     /// For each code point of `text`, which one of the source it stands for;
     /// it never goes back.
     pub origins: Vec<usize>,
+    /// Places of `text`, by code point, where an engine says phonemes (IPA)
+    /// in place of the letter that is there.
+    pub sounds: BTreeMap<usize, String>,
 }
 
 impl Spoken {
@@ -112,7 +120,16 @@ impl Spoken {
         spoken
     }
 
-    fn say(&mut self, said: &str, at: usize) {
+    /// The text for people: phonemes between slashes.
+    pub fn shown(&self) -> String {
+        let shown = |(at, c): (usize, char)| match self.sounds.get(&at) {
+            Some(phonemes) => Said::Phonemes(phonemes.clone()).to_string(),
+            None => c.to_string(),
+        };
+        self.text.chars().enumerate().map(shown).collect()
+    }
+
+    fn say(&mut self, said: &Said, at: usize) {
         if self
             .text
             .chars()
@@ -121,8 +138,12 @@ impl Spoken {
         {
             self.push(' ', at);
         }
-        for c in said.chars() {
-            self.push(c, at);
+        match said {
+            Said::Words(words) => words.chars().for_each(|c| self.push(c, at)),
+            Said::Phonemes(phonemes) => {
+                self.sounds.insert(self.origins.len(), phonemes.clone());
+                self.push(SOUNDS, at);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use regex_lite::{Captures, Regex};
 
-use super::Reading;
+use super::{Reading, pronunciations};
 
 /// What a match is read as: for groups of the pattern, in order, the words.
 /// What stands between two of them belongs to the first. A group without words
@@ -218,7 +218,7 @@ fn in_code_points(text: &str, found: Vec<(usize, usize, String)>) -> Vec<Reading
         .into_iter()
         .map(|(start, end, said)| Reading {
             span: to_chars(start)..to_chars(end),
-            said,
+            said: pronunciations::Said::Words(said),
         })
         .collect()
 }

@@ -16,6 +16,7 @@ use std::sync::Mutex;
 
 pub use files::{VoiceFiles, check, find};
 
+use super::super::ipa;
 use super::super::spoken::Spoken;
 use super::super::text::Sentence;
 use super::super::track::Tape;
@@ -140,6 +141,22 @@ impl Engine for Piper {
         })
     }
 
+    fn can_say(&mut self, voice: &Voice, phonemes: &str) -> Result<(), SpeechError> {
+        let unknown = || SpeechError::UnknownVoice {
+            voice: voice.id.clone(),
+        };
+        let (at, _) = self.find(&voice.id).ok_or_else(unknown)?;
+        let config = &self.installed.get(at).ok_or_else(unknown)?.config;
+        if config.alphabet == Alphabet::Text {
+            let detail = "this voice reads letters and knows no phonemes".to_owned();
+            return Err(SpeechError::UnknownPhonemes { detail });
+        }
+        match config.unknown(&ipa::symbols(phonemes)) {
+            Some(symbol) => Err(super::no_sound(symbol, &config.known())),
+            None => Ok(()),
+        }
+    }
+
     fn speak(
         &mut self,
         voice: &Voice,
@@ -211,7 +228,9 @@ impl<'a> Reader<'a> {
             Self::Letters => Ok(phonemes::letters(sentence, spoken)),
             Self::Phonemes { library, voice } => {
                 let mut library = lock(library);
-                phonemes::read(sentence, spoken, &mut |text| library.phonemes(voice, text))
+                phonemes::read(sentence, spoken, &mut |text, mnemonics| {
+                    library.phonemes(voice, text, mnemonics)
+                })
             }
         }
     }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use unicode_normalization::UnicodeNormalization;
 
+use super::super::super::ipa::{self, is_stress, is_vowel};
 use super::super::super::spoken::Spoken;
 use super::super::super::text::{Sentence, is_blank};
 
@@ -72,8 +73,9 @@ pub(super) struct WordStart {
     pub symbol: usize,
 }
 
-/// Gives the phonemes of a text, without punctuation.
-type Phonemize<'a> = dyn FnMut(&str) -> Result<String, String> + 'a;
+/// Gives the phonemes of a text, without punctuation; whether what stands in
+/// `[[…]]` is phonemes by eSpeak's own names is the second thing that it is told.
+type Phonemize<'a> = dyn FnMut(&str, bool) -> Result<String, String> + 'a;
 
 /// The text itself as symbols, for voices that were trained on letters.
 pub(super) fn letters(sentence: &Sentence, spoken: &Spoken) -> Read {
@@ -100,8 +102,7 @@ pub(super) fn read(
     let pieces = pieces(sentence, spoken);
     let mut read = Read::default();
     for clause in clauses(&chars) {
-        let text: String = chars[clause.span.clone()].iter().collect();
-        let heard = symbols(&phonemize(&text)?);
+        let heard = heard(clause.span.clone(), &chars, spoken, phonemize)?;
         if !heard.is_empty() {
             if !read.symbols.is_empty() && read.symbols.last() != Some(&' ') {
                 read.symbols.push(' ');
@@ -111,8 +112,7 @@ pub(super) fn read(
                 .filter(|piece| clause.span.contains(&piece.start));
             let mut expected = Vec::new();
             for piece in inside {
-                let text: String = chars[piece.clone()].iter().collect();
-                let alone = symbols(&phonemize(&text)?);
+                let alone = self::heard(piece.clone(), &chars, spoken, phonemize)?;
                 if !alone.is_empty() {
                     expected.push((piece.start, alone));
                 }
@@ -131,6 +131,88 @@ pub(super) fn read(
         read.clause_ends.push(read.symbols.len());
     }
     Ok(read)
+}
+
+/// A part of the text in symbols. Where it has phonemes of somebody's own,
+/// eSpeak is given sounds that no word has, so that the words beside them are
+/// read as beside any other, and they are put in their place.
+fn heard(
+    part: Range<usize>,
+    chars: &[char],
+    spoken: &Spoken,
+    phonemize: &mut Phonemize<'_>,
+) -> Result<Vec<char>, String> {
+    let own: Vec<(usize, Vec<char>)> = spoken
+        .sounds
+        .range(part.clone())
+        .map(|(at, ipa)| (*at, ipa::symbols(ipa)))
+        .collect();
+    if own.is_empty() {
+        let text: String = chars[part].iter().collect();
+        return Ok(symbols(&phonemize(&text, false)?));
+    }
+    let mut text = String::new();
+    let mut next = own.iter().peekable();
+    for at in part.clone() {
+        match (next.next_if(|(own, _)| *own == at), chars[at]) {
+            (Some((_, ipa)), _) => {
+                text.push_str(stand_in(ipa));
+                // A mark that is parted from what it ends would end nothing.
+                text.push_str(
+                    chars
+                        .get(at + 1)
+                        .map_or("", |c| mark(*c).map_or(" ", |_| "")),
+                );
+            }
+            // What people write in brackets is text.
+            (None, '[') => text.push('('),
+            (None, c) => text.push(c),
+        }
+    }
+    let mut around = symbols(&phonemize(&text, true)?);
+    let mut whole = Vec::new();
+    for (at, ipa) in &own {
+        let stand_in = symbols(&phonemize(stand_in(ipa), true)?);
+        let found = around
+            .windows(stand_in.len().max(1))
+            .position(|window| window == stand_in);
+        let Some(found) = found else {
+            return apart(part, *at, ipa, chars, spoken, phonemize);
+        };
+        let behind = around.split_off(found + stand_in.len());
+        around.truncate(found);
+        whole.append(&mut around);
+        whole.extend(ipa);
+        around = behind;
+    }
+    whole.append(&mut around);
+    Ok(whole)
+}
+
+/// As [`heard`], with the words before and behind phonemes read for themselves.
+fn apart(
+    part: Range<usize>,
+    at: usize,
+    ipa: &[char],
+    chars: &[char],
+    spoken: &Spoken,
+    phonemize: &mut Phonemize<'_>,
+) -> Result<Vec<char>, String> {
+    let before = heard(part.start..at, chars, spoken, phonemize)?;
+    let behind = heard(at + 1..part.end, chars, spoken, phonemize)?;
+    let parts = [before, ipa.to_vec(), behind];
+    let parts: Vec<Vec<char>> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    Ok(parts.join(&' '))
+}
+
+/// Sounds by eSpeak's own names that every voice has and no word, and that begin
+/// as these do: what is before a vowel may be read otherwise (`the`, French
+/// `les`).
+fn stand_in(ipa: &[char]) -> &'static str {
+    match ipa.iter().find(|symbol| !is_stress(**symbol)) {
+        Some(first) if is_vowel(*first) => " [['a|m|a|m]]",
+        _ => " [[m|'a|m|a|m]]",
+    }
 }
 
 /// The words of the text that is read: from each blank to the next, and cut
@@ -355,8 +437,4 @@ fn matches(expected: &[(char, Option<usize>)], heard: &[(usize, char)]) -> Vec<u
         row += 1;
     }
     matched
-}
-
-fn is_stress(symbol: char) -> bool {
-    matches!(symbol, 'ˈ' | 'ˌ')
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::super::super::pronunciations::Dictionary;
+use unicode_normalization::UnicodeNormalization;
+
+use super::super::super::pronunciations::{Dictionary, Pronunciation, Said};
 use super::super::super::spoken::{Language, Spoken};
 use super::super::super::text::sentences;
 use super::phonemes::{Read, WordStart, letters, read};
@@ -39,10 +41,19 @@ fn english(text: &str) -> (String, Vec<(String, String)>) {
 
 /// The symbols, and each word of the text that is read with what it sounds like.
 fn read_by(text: &str, voice: &str, language: Language) -> (String, Vec<(String, String)>) {
+    read_with(text, voice, language, &Dictionary::default())
+}
+
+fn read_with(
+    text: &str,
+    voice: &str,
+    language: Language,
+    dictionary: &Dictionary,
+) -> (String, Vec<(String, String)>) {
     let mut library = lock(libespeak::open().unwrap());
-    let mut phonemize = |text: &str| library.phonemes(voice, text);
+    let mut phonemize = |text: &str, mnemonics| library.phonemes(voice, text, mnemonics);
     let sentence = sentences(text).remove(0);
-    let spoken = Spoken::of(&sentence.text, Some(language), &Dictionary::default());
+    let spoken = Spoken::of(&sentence.text, Some(language), dictionary);
     let read = read(&sentence, &spoken, &mut phonemize).unwrap();
     (read.symbols.iter().collect(), words(&spoken.text, &read))
 }
@@ -161,8 +172,8 @@ fn long_sentences_are_spoken_in_parts_that_end_with_a_clause_or_a_word() {
         let mut library = lock(libespeak::open().unwrap());
         let sentence = sentences("One two three, four five six seven, eight nine ten.").remove(0);
         let spoken = Spoken::of(&sentence.text, None, &Dictionary::default());
-        read(&sentence, &spoken, &mut |text| {
-            library.phonemes("en-us", text)
+        read(&sentence, &spoken, &mut |text, mnemonics| {
+            library.phonemes("en-us", text, mnemonics)
         })
         .unwrap()
     };
@@ -193,8 +204,108 @@ fn vietnamese_is_decomposed_and_names_of_languages_are_left_out() {
     let written: Vec<&str> = words.iter().map(|(written, _)| written.as_str()).collect();
     assert_eq!(written, ["Xin", "chào", "computer"]);
     assert!(words.iter().all(|(_, sound)| !sound.is_empty()));
-    let nfd: String = unicode_normalization::UnicodeNormalization::nfd(symbols.chars()).collect();
+    let nfd: String = symbols.nfd().collect();
     assert_eq!(symbols, nfd);
+}
+
+fn phonemes(terms: &[(&str, &str)]) -> Dictionary {
+    let one = |(term, phonemes): &(&str, &str)| Pronunciation {
+        term: (*term).into(),
+        said: Said::Phonemes((*phonemes).into()),
+        match_case: false,
+    };
+    Dictionary::new(&terms.iter().map(one).collect::<Vec<_>>())
+}
+
+fn english_with(text: &str, terms: &[(&str, &str)]) -> (String, Vec<(String, String)>) {
+    read_with(text, "en-us", Language::English, &phonemes(terms))
+}
+
+#[test]
+fn phonemes_that_espeak_itself_gives_change_nothing_and_others_only_their_term() {
+    let text = "I use the nuclear option, of the (nuclear) club; \"nuclear\" it is. Is it nuclear?";
+    for sentence in sentences(text) {
+        let plain = english(&sentence.text);
+        let same = english_with(&sentence.text, &[("nuclear", "nˈuːklɪɹ")]);
+        assert_eq!(same.0, plain.0);
+        let sounds = |(_, words): (String, Vec<(String, String)>)| -> Vec<String> {
+            words.into_iter().map(|(_, sound)| sound).collect()
+        };
+        assert_eq!(sounds(same), sounds(plain.clone()), "each word has its own");
+        let other = english_with(&sentence.text, &[("nuclear", "ˈnjuːklɪə")]);
+        assert_eq!(other.0, plain.0.replace("nˈuːklɪɹ", "njˈuːklɪə"));
+    }
+}
+
+#[test]
+fn words_beside_phonemes_are_read_as_beside_what_is_heard() {
+    let said = |ipa: &str| english_with("I use the SQL of it", &[("sql", ipa)]).0;
+    assert_eq!(said("ˈsiːkwəl"), "aɪ jˈuːz ðə sˈiːkwəl ʌv ɪt");
+    assert_eq!(said("ˌɛskjuːˈɛl"), "aɪ jˈuːz ðɪ ˌɛskjuːˈɛl ʌv ɪt");
+    let (symbols, words) = english_with(
+        "Open AI, [[h@]] and SQL!",
+        &[("open ai", "ˈoʊpən ˌeɪˈaɪ"), ("SQL", "ˈsiːkwəl")],
+    );
+    assert!(symbols.starts_with("ˈoʊpən ˌeɪˈaɪ, "), "{symbols}");
+    assert!(symbols.ends_with("ænd sˈiːkwəl!"), "{symbols}");
+    let sounds: Vec<&str> = words.iter().map(|(_, sound)| sound.as_str()).collect();
+    assert_eq!(sounds[0], "ˈoʊpən ˌeɪˈaɪ,", "one span");
+    assert_eq!(sounds.last(), Some(&"sˈiːkwəl!"));
+    let vietnamese = phonemes(&[("SQL", "e5t̪ kˈi1w")]);
+    let (symbols, words) = read_with("Dùng SQL nhé", "vi", Language::Vietnamese, &vietnamese);
+    let nfd: String = "e5t̪ kˈi1w".nfd().collect();
+    assert!(symbols.contains(&format!(" {nfd} ")), "{symbols}");
+    assert_eq!(words[1].1, nfd);
+}
+
+#[test]
+fn where_the_place_of_phonemes_is_not_found_the_words_around_them_are_read_apart() {
+    let sentence = sentences("a b X c X").remove(0);
+    let spoken = Spoken::of(&sentence.text, None, &phonemes(&[("x", "siː")]));
+    // A tongue that swallows what it is given by name.
+    let mut phonemize = |text: &str, _| {
+        let plain = text.split_whitespace().filter(|word| !word.contains('['));
+        Ok(plain.collect::<Vec<_>>().join(" "))
+    };
+    let read = read(&sentence, &spoken, &mut phonemize).unwrap();
+    assert_eq!(read.symbols.iter().collect::<String>(), "a b siː c siː");
+    assert_eq!(read.words.len(), 5);
+}
+
+#[test]
+fn letters_that_a_voice_does_not_know_are_told_and_shades_are_left_out() {
+    let unknown = |ipa: &str| config().unknown(&ipa::symbols(ipa));
+    assert_eq!(unknown("ˈt͡ʃaɹ ta"), None);
+    assert_eq!(unknown("tʰaː"), None);
+    assert_eq!(unknown("tax"), Some('x'));
+    assert_eq!(unknown("ta˥"), Some('˥'));
+    assert_eq!(config().known(), "a t t͡ʃ ɹ");
+}
+
+#[test]
+fn a_voice_of_letters_refuses_phonemes() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, config: &str| {
+        std::fs::write(folder.path().join(format!("{name}.onnx")), "").unwrap();
+        std::fs::write(folder.path().join(format!("{name}.onnx.json")), config).unwrap();
+    };
+    put("sounds", CONFIG);
+    put(
+        "letters",
+        &CONFIG.replace(r#""phoneme_type": "espeak""#, r#""phoneme_type": "text""#),
+    );
+    let (mut piper, _) = Piper::open(folder.path(), &Setup::default());
+    let mut refused = |id: &str, ipa: &str| {
+        let voice = piper.voice(id).unwrap();
+        piper
+            .can_say(&voice, ipa)
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(refused("piper/sounds", "ˈta"), Ok(()));
+    let told = refused("piper/sounds:anna", "ˈti").unwrap_err();
+    assert!(told.contains("`i`") && told.contains("a t t͡ʃ ɹ"), "{told}");
+    let told = refused("piper/letters", "ˈta").unwrap_err();
+    assert!(told.contains("reads letters"), "{told}");
 }
 
 #[test]
@@ -273,7 +384,7 @@ proptest! {
             .collect();
         let sentence = sentences(&text).remove(0);
         let spoken = Spoken::of(&sentence.text, None, &Dictionary::default());
-        let mut phonemize = |asked: &str| {
+        let mut phonemize = |asked: &str, _| {
             Ok(if asked == text { heard.clone() } else { asked.to_owned() })
         };
         let read = read(&sentence, &spoken, &mut phonemize).unwrap();

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use unicode_normalization::UnicodeNormalization;
 
 use super::super::super::Voice;
+use super::super::super::ipa::{self, is_shade, is_stress};
 
 /// The symbols around a sentence and between its sounds, by their names in the
 /// table of each voice.
@@ -230,6 +231,25 @@ impl VoiceConfig {
         }
         ids.extend(own(END));
         Ids { ids, places, known }
+    }
+
+    /// The first symbol that is neither in the table nor can be done without.
+    pub(super) fn unknown(&self, symbols: &[char]) -> Option<char> {
+        let mut rest = symbols;
+        while let Some(first) = rest.first() {
+            let (length, found) = self.longest_match(rest);
+            if found.is_empty() && !is_shade(*first) && !is_stress(*first) && *first != ' ' {
+                return Some(*first);
+            }
+            rest = &rest[length..];
+        }
+        None
+    }
+
+    /// The letters of the table, for people who look for another one.
+    pub(super) fn known(&self) -> String {
+        let letters = self.ids.keys().filter(|symbol| ipa::is_ipa(symbol));
+        letters.map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 
     /// How many of the symbols are one in the table, and its numbers.
