@@ -33,6 +33,7 @@ use crate::edge::request;
 use crate::edge::streams::{Streams, until_ended};
 use crate::files::{Cache, Files};
 use crate::outbound::guard::Policy;
+use crate::speech;
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -48,7 +49,7 @@ pub struct TtsState {
     /// What is offered.
     pub voices: Voices,
     /// `tts.pronunciations`.
-    pub pronunciations: Arc<BTreeMap<String, String>>,
+    pub pronunciations: Arc<BTreeMap<String, speech::Said>>,
     /// What checks have found lately.
     pub checks: CheckCache,
     /// What callback URLs may lead to.

@@ -69,7 +69,11 @@ impl Row {
     /// (`tts.pronunciations`). What another version has written and this one cannot
     /// read is spoken with the defaults.
     #[must_use]
-    pub fn speech(&self, text: String, configured: &BTreeMap<String, String>) -> speech::Request {
+    pub fn speech(
+        &self,
+        text: String,
+        configured: &BTreeMap<String, speech::Said>,
+    ) -> speech::Request {
         let create = self.request().unwrap_or_default().with_source(text);
         create.into_speech(&self.resolved_voice, &self.language, configured)
     }
