@@ -233,13 +233,20 @@ impl Voices {
         name_of(&(env!("CARGO_PKG_VERSION"), versions?, request))
     }
 
-    /// The same for each sentence of a request. None where it is not worth being kept.
+    /// The same for each sentence of a request. None where it is not worth being kept;
+    /// and no list at all where that is so of every sentence.
     #[must_use]
     pub fn sentence_keys(&self, request: &speech::Request) -> Vec<Option<CacheKey>> {
         let versions = Arc::clone(&self.offered.borrow().versions);
-        let keys = |segment: &speech::Segment| {
+        let costly = |segment: &speech::Segment| {
             let version = versions.of(&segment.voice);
-            let version = version.filter(|version| version.is_costly);
+            version.filter(|version| version.is_costly)
+        };
+        if !request.segments.iter().any(|one| costly(one).is_some()) {
+            return Vec::new();
+        }
+        let keys = |segment: &speech::Segment| {
+            let version = costly(segment);
             let key = |essence| name_of(&(env!("CARGO_PKG_VERSION"), &version?.name, essence));
             segment.essences().map(key).collect::<Vec<_>>()
         };
