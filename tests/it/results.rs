@@ -214,6 +214,12 @@ pub fn check(client: &Client, text: &str, format: &str, voice: Option<&str>) -> 
     speech
 }
 
+/// The words of a `words.json` as they are written.
+fn shown(words: &Value) -> Vec<&str> {
+    let words = words["words"].as_array().unwrap().iter();
+    words.map(|word| word["text"].as_str().unwrap()).collect()
+}
+
 #[test]
 fn vietnamese_with_tone_marks_and_english_words_in_it() {
     let service = Service::all().start();
@@ -282,13 +288,7 @@ fn a_term_is_said_as_the_request_wants_and_shown_as_it_is_written() {
         ))
         .expect(200)
         .json();
-    let shown: Vec<&str> = words["words"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|word| word["text"].as_str().unwrap())
-        .collect();
-    assert_eq!(shown, ["Dùng", "GPT", "nhé"]);
+    assert_eq!(shown(&words), ["Dùng", "GPT", "nhé"]);
 
     // Over both services, and with what the configuration has for all.
     let create = json!({"text": "Dùng GPT và SQL.", "voice": "espeak/vi", "format": "wav",
@@ -348,13 +348,7 @@ fn phonemes_are_said_in_a_request_a_segment_and_the_configuration() {
     assert_ne!(other["audio"]["sha256"], short["audio"]["sha256"]);
     let path = format!("/v1/speech/{}", short["id"].as_str().unwrap());
     let words = client.get(&format!("{path}/words.json")).expect(200).json();
-    let shown: Vec<&str> = words["words"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|word| word["text"].as_str().unwrap())
-        .collect();
-    assert_eq!(shown, ["We", "use", "SQL", "now"]);
+    assert_eq!(shown(&words), ["We", "use", "SQL", "now"]);
     let subtitle = client.get(&format!("{path}/subtitles.srt")).expect(200);
     assert!(subtitle.text().contains("We use SQL now."));
 

@@ -102,18 +102,23 @@ impl Fields<'_> {
         (String::new(), segments)
     }
 
-    fn segment(&mut self, at: usize, given: Value, max_characters: usize) -> Option<Segment> {
-        let place = segment_place(at);
+    /// The fields of an object within this one; `detail` is what to say of anything
+    /// else that stands there.
+    fn of_object(&mut self, place: String, given: Value, detail: &str) -> Option<Fields<'_>> {
         let Value::Object(object) = given else {
-            let detail = "It must be an object with `text`.";
             self.faults.add(place, "wrong_type", detail);
             return None;
         };
-        let mut fields = Fields {
+        Some(Fields {
             object,
             faults: self.faults,
             place,
-        };
+        })
+    }
+
+    fn segment(&mut self, at: usize, given: Value, max_characters: usize) -> Option<Segment> {
+        let detail = "It must be an object with `text`.";
+        let mut fields = self.of_object(segment_place(at), given, detail)?;
         let segment = Segment {
             text: fields.text(max_characters),
             voice: fields.string("voice", 128),
@@ -288,16 +293,8 @@ impl Fields<'_> {
 
     fn pronunciation(&mut self, at: usize, given: Value) -> Option<Pronunciation> {
         let place = format!("{}/pronunciations/{at}", self.place);
-        let Value::Object(object) = given else {
-            let detail = "It must be an object with `term`, and `say` or `phonemes`.";
-            self.faults.add(place, "wrong_type", detail);
-            return None;
-        };
-        let mut fields = Fields {
-            object,
-            faults: self.faults,
-            place,
-        };
+        let detail = "It must be an object with `term`, and `say` or `phonemes`.";
+        let mut fields = self.of_object(place, given, detail)?;
         let term = fields.term("term");
         let said = fields.said();
         let match_case = fields.boolean("match_case").unwrap_or_default();
