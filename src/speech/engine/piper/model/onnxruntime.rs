@@ -4,7 +4,12 @@
 use std::fs;
 use std::path::Path;
 
+use bytes::Bytes;
+use prost::Message;
+
+use super::decoder;
 use super::libonnxruntime::{Input, LibOnnxRuntime, Numbers, Session};
+use super::onnx::{self, Value};
 use super::{FRAMES, IDS, LENGTHS, Made, Model, SAMPLES, SCALES, SPEAKER, not_a_model};
 
 pub(super) struct Network {
@@ -20,16 +25,18 @@ impl Network {
         threads: usize,
     ) -> Result<Self, String> {
         let fault = |what: String| not_a_model(path, &what);
-        let mut model = fs::read(path).map_err(|error| fault(error.to_string()))?;
-        let own_bytes = model.len();
-        model.extend(frames_are_an_output());
-        // A network without that node is refused with it.
-        let session = library
-            .session(&model, threads)
-            .or_else(|_| library.session(&model[..own_bytes], threads))
-            .map_err(fault)?;
-        let inputs = session.inputs().map_err(fault)?;
-        let outputs = session.outputs().map_err(fault)?;
+        let load = |wide| {
+            let model = fs::read(path).map_err(|error| error.to_string())?;
+            library.session(&prepared(model, wide)?, threads)
+        };
+        // A network that is not as expected is run as it is.
+        let session = load(true).or_else(|_| load(false)).map_err(fault)?;
+        Self::of(session).map_err(fault)
+    }
+
+    pub(super) fn of(session: Session) -> Result<Self, String> {
+        let inputs = session.inputs()?;
+        let outputs = session.outputs()?;
         let has = |names: &[String], name: &str| names.iter().any(|there| there == name);
         for (names, name) in [
             (&inputs, IDS),
@@ -38,7 +45,7 @@ impl Network {
             (&outputs, SAMPLES),
         ] {
             if !has(names, name) {
-                return Err(fault(format!("it has no `{name}`")));
+                return Err(format!("it has no `{name}`"));
             }
         }
         Ok(Self {
@@ -82,17 +89,19 @@ impl Model for Network {
     }
 }
 
-/// What makes the frames an output of a network when it is appended to its
-/// file. Outputs are all that ONNX Runtime gives, and in a file of protobuf
-/// what comes later is added to a list: `ModelProto.graph.output[].name`.
-fn frames_are_an_output() -> Vec<u8> {
-    field(7, &field(12, &field(1, FRAMES.as_bytes())))
-}
-
-/// A field of a protobuf message that holds a text or a message. None here is
-/// as long as 128 bytes, from where on the length takes a second one.
-fn field(number: u8, content: &[u8]) -> Vec<u8> {
-    const LENGTH_FOLLOWS: u8 = 2;
-    let length = content.len() as u8;
-    [&[number << 3 | LENGTH_FOLLOWS, length], content].concat()
+/// The file of a network with the frames among its outputs, which are all that
+/// ONNX Runtime gives, and with a `wide` decoder, where that is faster. On ARM
+/// it is not known to be.
+pub(super) fn prepared(model: Vec<u8>, wide: bool) -> Result<Vec<u8>, String> {
+    let mut model = onnx::Model::decode(Bytes::from(model)).map_err(|error| error.to_string())?;
+    let has_wide = model.operators_version() >= decoder::OPERATORS_VERSION;
+    if let Some(graph) = &mut model.graph {
+        if graph.makes(FRAMES) {
+            graph.outputs.push(Value::named(FRAMES));
+        }
+        if wide && has_wide && cfg!(target_arch = "x86_64") {
+            decoder::widen(graph);
+        }
+    }
+    Ok(model.encode_to_vec())
 }

@@ -25,15 +25,20 @@ fn named_library() -> Option<PathBuf> {
 }
 
 /// `None` where the library is not there, unless it was named.
-fn onnx_runtime() -> Option<Runtime> {
+pub(super) fn library() -> Option<&'static LibOnnxRuntime> {
     let named = named_library();
-    let (runtime, fault) = Runtime::open(named.as_deref());
-    if let Some(fault) = fault {
-        assert_eq!(named, None, "{fault}");
-        eprintln!("left out: {fault}");
-        return None;
+    match LibOnnxRuntime::open(named.as_deref()) {
+        Ok(library) => Some(library),
+        Err(fault) => {
+            assert_eq!(named, None, "{fault}");
+            eprintln!("left out: {fault}");
+            None
+        }
     }
-    Some(runtime)
+}
+
+fn onnx_runtime() -> Option<Runtime> {
+    library().map(Runtime::OnnxRuntime)
 }
 
 /// Numbers as of a text, each with a pad behind it.
@@ -42,12 +47,12 @@ fn ids(count: i32) -> Vec<i32> {
     [1, 0].into_iter().chain(symbols).chain([2]).collect()
 }
 
-fn assert_same(one: &Made, other: &Made) {
+fn assert_same(one: &Made, other: &Made, within: f32) {
     assert_eq!(one.starts, other.starts);
     assert_eq!(one.samples.len(), other.samples.len());
     let pairs = one.samples.iter().zip(&other.samples);
     let most = pairs.fold(0.0_f32, |most, (one, other)| most.max((one - other).abs()));
-    assert!(most < 1e-3, "samples are up to {most} apart");
+    assert!(most < within, "samples are up to {most} apart");
 }
 
 #[test]
@@ -63,8 +68,29 @@ fn both_runtimes_make_the_same_of_the_same_numbers() {
             let speak = |model: &dyn Model| model.speak(&ids(count), [0.0, 1.0, 0.0], None);
             let one = speak(rten.as_ref()).unwrap();
             assert_eq!(one.starts.len(), ids(count).len() + 1);
-            assert_same(&one, &speak(other.as_ref()).unwrap());
+            assert_same(&one, &speak(other.as_ref()).unwrap(), 1e-3);
         }
+    }
+}
+
+#[test]
+fn a_wide_decoder_makes_the_same_of_the_same_numbers() {
+    let Some(library) = library() else {
+        return;
+    };
+    let bytes = fs::read(model()).unwrap();
+    let networks = [true, false].map(|wide| onnxruntime::prepared(bytes.clone(), wide).unwrap());
+    let is_wide = cfg!(target_arch = "x86_64");
+    assert_eq!(networks[0] != networks[1], is_wide);
+    let [wide, plain] = networks.map(|network| {
+        let session = library.session(&network, 1).unwrap();
+        onnxruntime::Network::of(session).unwrap()
+    });
+    for count in [1, 40, 3] {
+        let speak = |network: &onnxruntime::Network| {
+            network.speak(&ids(count), [0.0, 1.0, 0.0], None).unwrap()
+        };
+        assert_same(&speak(&plain), &speak(&wide), 1e-5);
     }
 }
 
@@ -92,7 +118,7 @@ fn a_network_that_does_not_tell_its_frames_speaks_all_the_same() {
     };
     let made = speak(onnx_runtime);
     assert_eq!(made.starts, [0]);
-    assert_same(&speak(Runtime::Rten), &made);
+    assert_same(&speak(Runtime::Rten), &made, 1e-3);
 }
 
 #[test]
