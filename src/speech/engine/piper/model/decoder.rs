@@ -1,21 +1,21 @@
 //! The decoder of a network, rewritten so that ONNX Runtime is fast at it.
 //!
-//! The decoder, which makes sound of frames, takes two thirds of the time. All
-//! that it does are convolutions over time, and ONNX Runtime has its fast way of
-//! doing them (blocks of channels, `NCHWc`) for those in two dimensions alone.
-//! So each value gets a second direction in which it is 1 long, and the steps
-//! between convolutions become such that the values stay in blocks:
+//! The decoder, which makes sound of frames, takes two thirds of the time, almost
+//! all of it in convolutions over time. ONNX Runtime has a fast way of doing them
+//! (values in blocks of channels, `NCHWc`), but for convolutions in two dimensions
+//! alone. So values get a second dimension in which they are 1 long, and the steps
+//! between convolutions become such that values stay in blocks:
 //!
-//! - A number for all channels that a value is divided by becomes a convolution
-//!   of each channel by itself, one sample wide. So does nothing at all, where
-//!   blocks are to begin or where an activation needs a convolution to be
-//!   joined to: what other steps need the value for as well.
-//! - A sum is joined to the convolution before it only where both sides are
-//!   known to be of one length, and ONNX Runtime does not see that a dilated
-//!   convolution keeps it. So the lengths get names.
+//! - Dividing all channels by a number becomes a depthwise convolution one sample
+//!   wide, which takes blocks. So does nothing at all (times 1), where blocks are
+//!   to begin, and where an activation has no convolution of its own to be fused
+//!   with because other steps need its input too.
+//! - A sum is fused with the convolution before it only where both sides are known
+//!   to be of one length, and ONNX Runtime does not see that a dilated convolution
+//!   keeps it. So lengths get names.
 //!
-//! Each number is multiplied and added as before, so the sound is the same but
-//! for rounding.
+//! The same numbers are multiplied and added, so the sound is the same but for
+//! rounding.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::mem;
@@ -85,7 +85,7 @@ struct Wide {
     channels: i64,
     /// Which of the lengths that have names.
     length: usize,
-    /// Whether an activation can be joined to the step that makes it.
+    /// Whether an activation can be fused with the step that makes it.
     by_convolution: bool,
 }
 
@@ -198,7 +198,7 @@ impl Widening {
         Some(())
     }
 
-    /// Puts in a convolution of each channel by itself that only multiplies.
+    /// Puts in a depthwise convolution that only multiplies.
     fn scale(&mut self, input: &str, output: &str, channels: i64, by: f32) {
         let weights = format!("hoiam/{channels} times {by}");
         let all = (0..channels).map(|_| by);
