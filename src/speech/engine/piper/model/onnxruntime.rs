@@ -1,4 +1,4 @@
-//! Networks run by ONNX Runtime, in about 0.7 of the time that rten takes, where
+//! Networks run by ONNX Runtime, in about 0.6 of the time that rten takes, where
 //! its library is there.
 
 use std::fs;

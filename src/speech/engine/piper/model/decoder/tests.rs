@@ -367,6 +367,6 @@ fn convolutions_over_time_become_two_dimensional_unless_their_weights_are_shared
         .iter()
         .filter_map(|node| node.attribute("kernel_shape"));
     let windows: Vec<&[i64]> = windows.map(|there| &there.numbers[..]).collect();
-    // The fourth is what the activation is fused with.
+    // The one that is 1 wide is what the activation is fused with.
     assert_eq!(windows, [&[1, 3][..], &[1, 1], &[1, 3], &[3]]);
 }
