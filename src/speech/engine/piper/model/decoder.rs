@@ -7,9 +7,10 @@
 //! between convolutions become such that values stay in blocks:
 //!
 //! - Dividing all channels by a number becomes a depthwise convolution one sample
-//!   wide, which takes blocks. So does nothing at all (times 1), where blocks are
-//!   to begin, and where an activation has no convolution of its own to be fused
-//!   with because other steps need its input too.
+//!   wide, which takes blocks.
+//! - Such a convolution by 1 is put where blocks are to begin, and before an
+//!   activation whose input other steps need too, so that it has a convolution of
+//!   its own to be fused with.
 //! - A sum is fused with the convolution before it only where both sides are known
 //!   to be of one length, and ONNX Runtime does not see that a dilated convolution
 //!   keeps it. So lengths get names.
@@ -17,7 +18,7 @@
 //! The same numbers are multiplied and added, so the sound is the same but for
 //! rounding.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::mem;
 
 use super::onnx::{Attribute, Dimension, Graph, Node, Tensor, Value};
@@ -35,6 +36,10 @@ const AXIS: &str = "hoiam/axis";
 /// Rewrites what can be in a graph of the operators of [`OPERATORS_VERSION`] or
 /// later, and leaves the rest.
 pub(super) fn widen(graph: &mut Graph) {
+    if graph.nodes.iter().any(Node::has_graphs) {
+        // What those take is not looked into; no voice has one.
+        return;
+    }
     let inputs = graph.nodes.iter().flat_map(|node| &node.inputs);
     let outputs = graph.outputs.iter().map(Value::name);
     let mut uses = HashMap::new();
@@ -51,7 +56,8 @@ pub(super) fn widen(graph: &mut Graph) {
     };
     widening.keep(Tensor::list(AXIS, &[2]));
     for node in mem::take(&mut graph.nodes) {
-        if !node.name().starts_with(DECODER) || widening.rewrite(&node).is_none() {
+        let is_ours = node.name().starts_with(DECODER) && node.domain().is_empty();
+        if !is_ours || widening.rewrite(&node).is_none() {
             widening.leave(node);
         }
     }
@@ -65,7 +71,7 @@ pub(super) fn widen(graph: &mut Graph) {
 
 #[derive(Default)]
 struct Widening {
-    /// How many steps take a value.
+    /// How often a value is taken, by steps or as an output.
     uses: HashMap<String, usize>,
     tensors: BTreeMap<String, Tensor>,
     /// What came of the steps so far.
@@ -73,8 +79,7 @@ struct Widening {
     values: Vec<Value>,
     /// By the names of the values that they are of.
     wide: HashMap<String, Wide>,
-    /// Which of those are there as they were, too.
-    narrow: HashSet<String>,
+    /// How many lengths have names so far.
     lengths: usize,
 }
 
@@ -83,10 +88,12 @@ struct Widening {
 struct Wide {
     name: String,
     channels: i64,
-    /// Which of the lengths that have names.
+    /// The number in the name of its length.
     length: usize,
     /// Whether an activation can be fused with the step that makes it.
     by_convolution: bool,
+    /// Whether the value is there as it was, too.
+    is_narrow: bool,
 }
 
 impl Widening {
@@ -230,6 +237,7 @@ impl Widening {
             channels,
             length,
             by_convolution,
+            is_narrow: false,
         };
         self.wide.insert(value.to_owned(), wide);
         name
@@ -245,19 +253,19 @@ impl Widening {
             channels,
             length: self.new_length(),
             by_convolution: false,
+            is_narrow: true,
         };
         let node = Node::new("Unsqueeze", &[value, AXIS], &wide.name);
         self.nodes.push(node);
         self.wide.insert(value.to_owned(), wide.clone());
-        self.narrow.insert(value.to_owned());
         wide
     }
 
     /// Sees to it that a value is there as it was.
     fn narrow(&mut self, value: &str) {
-        if let Some(wide) = self.wide.get(value)
-            && self.narrow.insert(value.to_owned())
-        {
+        let wide = self.wide.get_mut(value).filter(|wide| !wide.is_narrow);
+        if let Some(wide) = wide {
+            wide.is_narrow = true;
             let node = Node::new("Squeeze", &[&wide.name, AXIS], value);
             self.nodes.push(node);
         }

@@ -1,8 +1,8 @@
 //! The file of a network, as `onnx.proto3` of ONNX 1.20 has it.
 //!
 //! Only what the program looks at or changes has a type. The rest is kept as
-//! bytes, and written as it was read, but for what describes and does nothing:
-//! the producer's name, documentation, metadata.
+//! bytes, and written as it was read, but for what running a network does not need:
+//! the producer's name, documentation, metadata, how it was trained.
 
 use bytes::Bytes;
 use prost::Message;
@@ -25,6 +25,8 @@ pub(super) struct Model {
     pub operators: Vec<Operators>,
     #[prost(bytes = "bytes", repeated, tag = "25")]
     pub functions: Vec<Bytes>,
+    #[prost(bytes = "bytes", repeated, tag = "26")]
+    pub configuration: Vec<Bytes>,
 }
 
 impl Model {
@@ -42,17 +44,6 @@ pub(super) struct Operators {
     pub domain: Option<String>,
     #[prost(int64, optional, tag = "2")]
     pub version: Option<i64>,
-}
-
-impl Operators {
-    /// ONNX's own.
-    #[cfg(test)]
-    pub(super) fn own(version: i64) -> Self {
-        Self {
-            domain: None,
-            version: Some(version),
-        }
-    }
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -115,6 +106,12 @@ impl Node {
             operator: Some(operator.to_owned()),
             ..Self::default()
         }
+    }
+
+    /// Whether it runs steps of its own.
+    pub(super) fn has_graphs(&self) -> bool {
+        let mut attributes = self.attributes.iter();
+        attributes.any(|there| there.graph.is_some() || !there.graphs.is_empty())
     }
 
     pub(super) fn attribute(&self, name: &str) -> Option<&Attribute> {
@@ -322,10 +319,13 @@ impl Tensor {
     }
 
     /// Whether it is of 32-bit floating-point numbers, one for each place of
-    /// its shape.
+    /// its shape, and at least one.
     pub(super) fn is_of_floats(&self) -> bool {
-        let mut places = self.dimensions.iter();
-        let places = places.try_fold(1_i64, |product, length| product.checked_mul(*length));
+        let multiply = |places: i64, length: &i64| match length {
+            1.. => places.checked_mul(*length),
+            _ => None,
+        };
+        let places = self.dimensions.iter().try_fold(1, multiply);
         let bytes = places.and_then(|places| places.checked_mul(size_of::<f32>() as i64));
         let there = self.raw.as_ref().map(|raw| raw.len() as i64);
         self.element == Some(FLOAT) && bytes.is_some() && bytes == there

@@ -25,12 +25,14 @@ impl Network {
         threads: usize,
     ) -> Result<Self, String> {
         let fault = |what: String| not_a_model(path, &what);
-        let load = |wide| {
-            let model = fs::read(path).map_err(|error| error.to_string())?;
-            library.session(&prepared(model, wide)?, threads)
-        };
-        // A network that is not as expected is run as it is.
-        let session = load(true).or_else(|_| load(false)).map_err(fault)?;
+        let file = || fs::read(path).map_err(|error| error.to_string());
+        let session = |model: &[u8]| library.session(model, threads);
+        let prepared = |wide| session(&prepared(file()?, wide)?);
+        // A network that is not as expected keeps its decoder, or all that it is.
+        let session = prepared(true)
+            .or_else(|_| prepared(false))
+            .or_else(|_| session(&file()?))
+            .map_err(fault)?;
         Self::of(session).map_err(fault)
     }
 
@@ -94,12 +96,12 @@ impl Model for Network {
 /// it is not known to be.
 pub(super) fn prepared(model: Vec<u8>, wide: bool) -> Result<Vec<u8>, String> {
     let mut model = onnx::Model::decode(Bytes::from(model)).map_err(|error| error.to_string())?;
-    let has_wide = model.operators_version() >= decoder::OPERATORS_VERSION;
+    let can_be_wide = model.operators_version() >= decoder::OPERATORS_VERSION;
     if let Some(graph) = &mut model.graph {
         if graph.makes(FRAMES) {
             graph.outputs.push(Value::named(FRAMES));
         }
-        if wide && has_wide && cfg!(target_arch = "x86_64") {
+        if wide && can_be_wide && cfg!(target_arch = "x86_64") {
             decoder::widen(graph);
         }
     }

@@ -1,5 +1,7 @@
 //! Small decoders of every kind, run by ONNX Runtime as they are and rewritten.
 
+use std::collections::HashSet;
+
 use proptest::prelude::*;
 
 use super::super::libonnxruntime::{Input, LibOnnxRuntime, Numbers};
@@ -29,8 +31,11 @@ enum Step {
     },
     Transposed {
         of: usize,
+        groups: i64,
         width: i64,
+        dilation: i64,
         stride: i64,
+        is_longer: bool,
     },
     Plain {
         of: usize,
@@ -60,6 +65,14 @@ fn step() -> impl Strategy<Value = Step> {
         prop::bool::weighted(0.8),
         any::<bool>(),
     );
+    let transposed = (
+        of(),
+        prop::sample::select(vec![1, 8]),
+        2..5_i64,
+        1..3_i64,
+        1..4_i64,
+        any::<bool>(),
+    );
     prop_oneof![
         4 => convolution.prop_map(
             |(of, channels, groups, width, dilation, stride, is_padded, has_bias)| Step::Convolution {
@@ -67,8 +80,9 @@ fn step() -> impl Strategy<Value = Step> {
             }
         ),
         1 => of().prop_map(|of| Step::Again { of }),
-        1 => (of(), 2..5_i64, 1..4_i64)
-            .prop_map(|(of, width, stride)| Step::Transposed { of, width, stride }),
+        1 => transposed.prop_map(|(of, groups, width, dilation, stride, is_longer)| {
+            Step::Transposed { of, groups, width, dilation, stride, is_longer }
+        }),
         4 => of().prop_map(|of| Step::Plain { of, operator: "LeakyRelu" }),
         1 => of().prop_map(|of| Step::Plain { of, operator: "Tanh" }),
         1 => of().prop_map(|of| Step::Elsewhere { of }),
@@ -161,7 +175,7 @@ impl Decoder {
                     return;
                 }
                 let shape = [channels, input.channels / groups, width];
-                let mut inputs = vec![input.name.clone(), self.weights(shape)];
+                let mut inputs = vec![input.name.clone(), self.numbers(&shape)];
                 self.last_weights = (groups == 1).then(|| (inputs[1].clone(), shape));
                 if has_bias {
                     inputs.push(self.numbers(&[channels]));
@@ -189,17 +203,33 @@ impl Decoder {
                     self.push("Conv", vec![input.name, weights], vec![], channels, length);
                 }
             }
-            Step::Transposed { of, width, stride } => {
+            Step::Transposed {
+                of,
+                groups,
+                width,
+                dilation,
+                stride,
+                is_longer,
+            } => {
                 let input = self.value(of);
                 if input.length > 200 {
                     return;
                 }
-                let weights = self.weights([input.channels, CHANNELS, width]);
+                let groups = if input.channels % groups == 0 {
+                    groups
+                } else {
+                    1
+                };
+                let more = i64::from(is_longer && stride > 1);
+                let weights = self.numbers(&[input.channels, CHANNELS / groups, width]);
                 let attributes = vec![
+                    Attribute::one("group", groups),
+                    Attribute::list("dilations", &[dilation]),
                     Attribute::list("strides", &[stride]),
                     Attribute::list("pads", &[1, 0]),
+                    Attribute::list("output_padding", &[more]),
                 ];
-                let length = (input.length - 1) * stride + width - 1;
+                let length = (input.length - 1) * stride + dilation * (width - 1) + more;
                 let inputs = vec![input.name, weights];
                 self.push("ConvTranspose", inputs, attributes, CHANNELS, length);
             }
@@ -216,7 +246,7 @@ impl Decoder {
             Step::Elsewhere { of } => {
                 let input = self.value(of);
                 self.push(
-                    "Neg",
+                    "LeakyRelu",
                     vec![input.name],
                     vec![],
                     input.channels,
@@ -270,10 +300,6 @@ impl Decoder {
         });
     }
 
-    fn weights(&mut self, shape: [i64; 3]) -> String {
-        self.numbers(&shape)
-    }
-
     /// Numbers around zero, small enough that sums stay near 1.
     fn numbers(&mut self, shape: &[i64]) -> String {
         let name = format!("numbers {}", self.graph.initializers.len());
@@ -298,7 +324,10 @@ fn run(library: &'static LibOnnxRuntime, graph: Graph, length: i64) -> Vec<Vec<f
     let model = Model {
         format_version: Some(8),
         graph: Some(graph),
-        operators: vec![Operators::own(15)],
+        operators: vec![Operators {
+            domain: None,
+            version: Some(15),
+        }],
         ..Model::default()
     };
     let session = library.session(&model.encode_to_vec(), 1).unwrap();
@@ -359,6 +388,7 @@ fn convolutions_over_time_become_two_dimensional_unless_their_weights_are_shared
         Step::Sum { one: 1, other: 3 },
         convolution(0),
         Step::Again { of: 0 },
+        Step::Elsewhere { of: 1 },
     ];
     let mut graph = Decoder::of(&steps, 20).graph;
     widen(&mut graph);
@@ -369,4 +399,8 @@ fn convolutions_over_time_become_two_dimensional_unless_their_weights_are_shared
     let windows: Vec<&[i64]> = windows.map(|there| &there.numbers[..]).collect();
     // The one that is 1 wide is what the activation is fused with.
     assert_eq!(windows, [&[1, 3][..], &[1, 1], &[1, 3], &[3]]);
+    // What is not the decoder's takes values as they were.
+    let elsewhere = |node: &&Node| node.name().starts_with("/flow/");
+    let elsewhere = graph.nodes.iter().find(elsewhere).unwrap();
+    assert_eq!(elsewhere.inputs, ["/dec/1"]);
 }
