@@ -84,9 +84,7 @@ pub(super) fn id3(tags: &Tags) -> Vec<u8> {
         .chain([(b"TSSE", GENERATOR)]);
     let mut body = Vec::new();
     for (name, text) in frames {
-        // UTF-16 with a byte order mark.
-        let mut content = vec![1, 0xFF, 0xFE];
-        content.extend(text.encode_utf16().flat_map(u16::to_le_bytes));
+        let content = id3_text(text);
         body.extend(name);
         body.extend(size(content.len()).to_be_bytes());
         // No flags.
@@ -99,6 +97,19 @@ pub(super) fn id3(tags: &Tags) -> Vec<u8> {
     tag.extend([21, 14, 7, 0].map(|shift| (bytes >> shift & 0x7F) as u8));
     tag.extend(body);
     tag
+}
+
+/// ISO 8859-1 for ASCII, else UTF-16 with a byte order mark, which is that of
+/// big-endian: the other, `FF FE`, is also how a frame of MPEG audio may begin, and
+/// readers that look for one (symphonia) have taken it for that.
+fn id3_text(text: &str) -> Vec<u8> {
+    const ISO_8859_1: u8 = 0;
+    const UTF_16: u8 = 1;
+    if text.is_ascii() {
+        return [&[ISO_8859_1], text.as_bytes()].concat();
+    }
+    let units = text.encode_utf16().flat_map(u16::to_be_bytes);
+    [UTF_16, 0xFE, 0xFF].into_iter().chain(units).collect()
 }
 
 /// A LIST chunk of INFO (Multimedia Programming Interface and Data Specifications
