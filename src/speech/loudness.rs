@@ -22,8 +22,8 @@ pub const LUFS: std::ops::RangeInclusive<f32> = -30.0..=-10.0;
 const CEILING_DB: f32 = -1.3;
 
 /// The highest true peak of samples that an encoder will change: LAME's peaks come
-/// out up to 1.6 dB higher at 64 kbit/s (240 files of one text, which eSpeak never
-/// says twice in quite the same way).
+/// out up to 1.6 dB higher at 64 kbit/s (240 files of one text, which eSpeak does
+/// not say the same way each time).
 const LOSSY_CEILING_DB: f32 = -2.8;
 
 /// Nothing is made more than this much louder: it would be noise.

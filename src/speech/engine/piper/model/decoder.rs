@@ -143,18 +143,15 @@ impl Widening {
             self.new_length()
         };
         let made = self.made(output, to, length, true);
-        let mut node = node.clone();
-        node.inputs[0] = input.name;
-        node.attributes.iter_mut().for_each(widen_attribute);
+        let mut inputs = node.inputs.clone();
+        inputs[0] = input.name;
         if is_transposed {
             // ONNX Runtime does these without blocks, which begin behind them.
-            node.outputs[0] = format!("{made}/as made");
-            let as_made = node.outputs[0].clone();
-            self.nodes.push(node);
+            let as_made = format!("{made}/as made");
+            self.put(node, inputs, as_made.clone());
             self.scale(&as_made, &made, to, 1.0);
         } else {
-            node.outputs[0] = made;
-            self.nodes.push(node);
+            self.put(node, inputs, made);
         }
         Some(())
     }
@@ -165,16 +162,14 @@ impl Widening {
         };
         let wide = self.wide.get(input)?.clone();
         let made = self.made(output, wide.channels, wide.length, false);
-        let mut node = node.clone();
-        node.inputs[0] = if wide.by_convolution && self.uses.get(input) == Some(&1) {
+        let input = if wide.by_convolution && self.uses.get(input) == Some(&1) {
             wide.name
         } else {
             let own = format!("{made}/of its own");
             self.scale(&wide.name, &own, wide.channels, 1.0);
             own
         };
-        node.outputs[0] = made;
-        self.nodes.push(node);
+        self.put(node, vec![input], made);
         Some(())
     }
 
@@ -187,10 +182,7 @@ impl Widening {
             return None;
         }
         let made = self.made(output, one.channels, one.length, false);
-        let mut node = node.clone();
-        node.inputs = vec![one.name, other.name];
-        node.outputs[0] = made;
-        self.nodes.push(node);
+        self.put(node, vec![one.name, other.name], made);
         Some(())
     }
 
@@ -203,6 +195,17 @@ impl Widening {
         let made = self.made(output, wide.channels, wide.length, true);
         self.scale(&wide.name, &made, wide.channels, divisor.recip());
         Some(())
+    }
+
+    /// Puts in a step as it was, but for the values that it takes and makes.
+    fn put(&mut self, node: &Node, inputs: Vec<String>, output: String) {
+        let mut node = Node {
+            inputs,
+            outputs: vec![output],
+            ..node.clone()
+        };
+        node.attributes.iter_mut().for_each(widen_attribute);
+        self.nodes.push(node);
     }
 
     /// Puts in a depthwise convolution that only multiplies.
