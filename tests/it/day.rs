@@ -6,6 +6,7 @@
 //! of 100,000. The seed is printed; `HOIAM_TORTURE_SEED` repeats its choices.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +25,6 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::support::peer::nobody;
 use crate::support::signed::SECRET;
 use crate::support::{Client, Peer, Reaction, eventually};
 use crate::torture::{Dice, all, from_env, told};
@@ -54,8 +54,18 @@ struct Running {
 
 impl Running {
     fn start(to_tts: &Peer, to_backend: &Peer, time: &Arc<AtomicI64>) -> Self {
+        // Another test may be given the port before the service has it.
+        eventually("the service starts", || {
+            Self::try_start(to_tts, to_backend, time)
+        })
+    }
+
+    /// `None` where it could not start.
+    fn try_start(to_tts: &Peer, to_backend: &Peer, time: &Arc<AtomicI64>) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let address = nobody();
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = free.local_addr().expect("an address").to_string();
+        drop(free);
         let (clock, hand) = Clock::manual(START);
         let settings = [
             ("server.workers", "2".to_owned()),
@@ -90,18 +100,19 @@ impl Running {
         to_tts.pass_on_to(&address);
         to_backend.pass_on_to(&address);
         let client = Client::new(&address, None);
-        eventually("it is ready", || {
-            let answer = client.try_send("GET", "/health/ready", &[], &[]).ok()?;
-            (answer.status == 200).then_some(())
+        eventually("it is ready or has failed", || {
+            let answer = client.try_send("GET", "/health/ready", &[], &[]);
+            let is_ready = answer.is_ok_and(|answer| answer.status == 200);
+            (is_ready || thread.is_finished()).then_some(())
         });
-        Self {
+        (!thread.is_finished()).then_some(Self {
             address,
             folder,
             hand,
             time: Arc::clone(time),
             stop,
             thread,
-        }
+        })
     }
 
     fn client(&self) -> Client {

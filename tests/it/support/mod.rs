@@ -24,8 +24,9 @@ pub use service::Service;
 pub use wall::Wall;
 
 /// How long a condition may take to come true before the test fails. Far more
-/// than anything needs, since many tests share few cores.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// than anything needs, since many tests share few cores, and longer than a
+/// service lets anybody wait for an answer.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 /// How often a condition that nothing announces is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 

@@ -243,10 +243,15 @@ impl Drop for Peer {
     }
 }
 
-/// A `host:port` of loopback where nobody listens.
+/// A `host:port` of loopback where nobody listens, nor ever will: the port is
+/// taken until the tests end, so that no other test is given it.
 pub fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").to_string()
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    let any = "127.0.0.1:0".parse().expect("an address");
+    socket.bind(any).expect("a free port");
+    let address = socket.local_addr().expect("an address").to_string();
+    std::mem::forget(socket);
+    address
 }
 
 fn accept(listener: &TcpListener, state: &Arc<State>) {

@@ -50,11 +50,17 @@ impl Setup {
             fault: None,
             wall: None,
         };
-        // Few threads and children, since many services run side by side.
+        // Few threads and children, since many services run side by side. On a
+        // machine that has no time for them nothing is to run out of it, unless
+        // a test wants that.
         setup
             .set("server.workers", 1)
             .set("tts.workers", 1)
             .set("tts.test_voices", true)
+            .set("tts.synthesis_base_s", 600)
+            .set("callback.connect_timeout_s", 60)
+            .set("callback.check_timeout_s", 60)
+            .set("callback.total_timeout_s", 60)
             .set("callback.secrets", SECRET)
     }
 
@@ -276,12 +282,24 @@ impl Service {
         self.wait()
     }
 
-    /// Sends a signal, such as `-TERM`, and does not wait.
+    /// Sends `-TERM` or `-INT`, and does not wait.
     #[track_caller]
     pub fn signal(&mut self, signal: &str) {
+        // It may be ready a moment before it listens for signals.
+        let number = if signal == "-INT" { 2 } else { 15 };
+        eventually("it listens for signals", || {
+            (self.has_ended() || catches(self.pid(), number)).then_some(())
+        });
         let pid = self.pid().to_string();
         let sent = Command::new("kill").args([signal, &pid]).status();
         assert!(sent.expect("kill").success());
+    }
+
+    /// Whether it has ended by itself; [`Self::wait`] still says how.
+    #[track_caller]
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.process().child.try_wait().expect("a wait");
+        ended.is_some()
     }
 
     /// Waits until it has ended by itself.
@@ -300,6 +318,15 @@ impl Service {
     fn process(&mut self) -> &mut Process {
         self.process.as_mut().expect("it runs")
     }
+}
+
+/// Whether the process has a handler of its own for this signal.
+fn catches(pid: u32, signal: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
 }
 
 fn keep_log(child: &mut Child, log: &Arc<Mutex<String>>) -> JoinHandle<()> {
