@@ -185,10 +185,10 @@ fn a_file_that_is_there_is_replaced_only_by_a_whole_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.mp3");
     fs::write(&path, "before").unwrap();
-    for (voice, said) in [
-        ("test/fail", ""),
-        ("test/crash", "crashed"),
-        ("test/hang", "1 s"),
+    for (voice, limit, said) in [
+        ("test/fail", "tts.synthesis_base_s=600", ""),
+        ("test/crash", "tts.synthesis_base_s=600", "crashed"),
+        ("test/hang", "tts.synthesis_base_s=1", "1 s"),
     ] {
         let failed = hoiam(
             folder.path(),
@@ -202,7 +202,7 @@ fn a_file_that_is_there_is_replaced_only_by_a_whole_one() {
                 "--set",
                 "tts.test_voices=true",
                 "--set",
-                "tts.synthesis_base_s=1",
+                limit,
             ],
         );
         assert_refused(&failed, 1, said);
@@ -458,7 +458,13 @@ fn doctor_of_a_backend_asks_its_tts_service() {
 
 fn check_callback(url: &str, more: &[&str]) -> (Option<i32>, Value) {
     let folder = tempfile::tempdir().unwrap();
+    let patient = [
+        "--set=callback.connect_timeout_s=60",
+        "--set=callback.check_timeout_s=60",
+        "--set=callback.total_timeout_s=60",
+    ];
     let output = command(folder.path(), &["check-callback", "--json", url])
+        .args(patient)
         .args(more)
         .output()
         .unwrap();

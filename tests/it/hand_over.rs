@@ -157,8 +157,8 @@ fn files_that_cannot_be_had_for_a_while_are_fetched_later() {
     });
     let task = chain.submit(json!({}));
     let client = chain.client();
-    client.wait_for_status(&task, "fetching");
     client.wait_for_status(&task, "completed");
+    assert_eq!(client.times_reached(&task, "fetching"), 1);
     let tries = client
         .events(&task)
         .iter()

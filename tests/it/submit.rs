@@ -12,6 +12,8 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::support::peer::nobody;
+
 const AUDIO: &[u8] = b"not really an mp3";
 const API_KEY: &str = "0123456789abcdef";
 
@@ -311,12 +313,8 @@ fn a_key_that_is_missing_is_exit_code_2_and_the_right_one_opens() {
 
 #[test]
 fn nobody_answering_is_exit_code_2_with_the_command_that_helps() {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
     let folder = texts(&["a.txt"]);
-    let output = submit(&format!("http://{free}"), &[&path(&folder, "a.txt")]);
+    let output = submit(&format!("http://{}", nobody()), &[&path(&folder, "a.txt")]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(
         String::from_utf8_lossy(&output.stderr).contains("hoiam serve"),
