@@ -7,12 +7,16 @@ use std::sync::Mutex;
 use serde_json::{Value, json};
 
 use crate::support::chain::submit;
-use crate::support::{Chain, Client, Peer, Service};
+use crate::support::{Chain, Client, Gate, Peer, Reaction, Service, eventually};
+use crate::torture::all;
 
 /// How many tasks are on their way in each test.
 const TASKS: usize = 300;
 /// How many of them are told before the process is made to end.
 const TOLD_BEFORE: usize = 40;
+/// How many are accepted by then: more than are told and may be on the way to
+/// one receiver, which are 32.
+const ACCEPTED_BEFORE: usize = 120;
 
 /// Both services, quick enough to have work in every state at once.
 fn busy_service() -> Service {
@@ -44,6 +48,28 @@ fn under_load(client: &Client, receiver: &Peer, meanwhile: impl FnOnce()) -> BTr
         meanwhile();
     });
     accepted.into_inner().unwrap()
+}
+
+/// A receiver that answers so many, and the others once the gate is open: so
+/// there is work left however late the test is to end the process.
+fn receiver_of(count: usize) -> (Peer, Gate) {
+    let (receiver, gate) = (Peer::receiver(), Gate::default());
+    let held = gate.clone();
+    receiver.react(move |request| match request.nth <= count {
+        true => Reaction::Answer(204),
+        false => Reaction::After(held.clone(), Box::new(Reaction::Answer(204))),
+    });
+    (receiver, gate)
+}
+
+/// Waits until the process is in the middle of its work.
+#[track_caller]
+fn wait_for_work(client: &Client, receiver: &Peer) {
+    receiver.wait_for_callbacks("task.completed", TOLD_BEFORE);
+    eventually("there is more to do", || {
+        let accepted = all(client, "/v1/tasks?").len();
+        (accepted >= ACCEPTED_BEFORE).then_some(())
+    });
 }
 
 /// Fails where the process had nothing left to do when it ended, since the
@@ -88,11 +114,16 @@ fn subject(callback: &crate::support::Request) -> Option<String> {
 
 #[test]
 fn a_graceful_stop_under_load_loses_nothing_and_the_next_start_finishes_all() {
-    let (mut service, receiver) = (busy_service(), Peer::receiver());
+    let (mut service, (receiver, gate)) = (busy_service(), receiver_of(TOLD_BEFORE));
     let client = service.client();
     let accepted = under_load(&client, &receiver, || {
-        receiver.wait_for_callbacks("task.completed", TOLD_BEFORE);
-        assert_eq!(service.terminate().code(), Some(0));
+        wait_for_work(&client, &receiver);
+        service.signal("-TERM");
+        eventually("it is stopping", || {
+            service.log().contains("stopping").then_some(())
+        });
+        gate.open();
+        assert_eq!(service.wait().code(), Some(0));
     });
     assert!(!service.log().contains("panicked"));
     assert_interrupted(&receiver, &accepted);
@@ -102,11 +133,12 @@ fn a_graceful_stop_under_load_loses_nothing_and_the_next_start_finishes_all() {
 
 #[test]
 fn a_kill_under_load_loses_nothing_and_the_next_start_finishes_all() {
-    let (mut service, receiver) = (busy_service(), Peer::receiver());
+    let (mut service, (receiver, gate)) = (busy_service(), receiver_of(TOLD_BEFORE));
     let client = service.client();
     let accepted = under_load(&client, &receiver, || {
-        receiver.wait_for_callbacks("task.completed", TOLD_BEFORE);
+        wait_for_work(&client, &receiver);
         service.kill();
+        gate.open();
     });
     assert_interrupted(&receiver, &accepted);
     service.start();
@@ -191,15 +223,23 @@ fn a_stopping_service_ends_its_streams_and_is_not_ready_any_more() {
 
 #[test]
 fn a_second_signal_ends_the_process_at_once() {
-    let mut service = Service::all().start();
+    // Nobody waits for it to stop by itself.
+    let mut service = Service::all().set("server.shutdown_grace_s", 600).start();
     let client = service.client();
     let task = submit(&client, json!({"voice": "test/hang"}));
     client.wait_for_status(&task, "in_progress");
     service.signal("-INT");
-    crate::support::eventually("it is stopping", || {
+    eventually("it is stopping", || {
         service.log().contains("stopping").then_some(())
     });
-    service.signal("-INT");
+    // It says so a moment before it listens for another one.
+    eventually("it ends", || {
+        let has_ended = service.has_ended();
+        if !has_ended {
+            service.signal("-INT");
+        }
+        has_ended.then_some(())
+    });
     assert_eq!(service.wait().code(), Some(1));
     service.start();
     assert_eq!(

@@ -290,6 +290,9 @@ impl Service {
         eventually("it listens for signals", || {
             (self.has_ended() || catches(self.pid(), number)).then_some(())
         });
+        if self.has_ended() {
+            return;
+        }
         let pid = self.pid().to_string();
         let sent = Command::new("kill").args([signal, &pid]).status();
         assert!(sent.expect("kill").success());
