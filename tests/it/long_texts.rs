@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Service};
+use crate::support::{Client, Service, eventually};
 
 /// About forty sentences.
 fn text() -> String {
@@ -17,12 +17,12 @@ fn ask(client: &Client, text: &str) -> String {
     format!("/v1/speech/{}", speech["id"].as_str().unwrap())
 }
 
-/// The same, once so many sentences of it are spoken.
+/// The same, once so many sentences of it are spoken, or all.
 fn ask_and_wait_for(client: &Client, text: &str, sentences: u64) -> String {
     let path = ask(client, text);
     client.wait_until(&path, "under way", |speech| {
         let done = speech["progress"]["sentences_done"].as_u64();
-        done.is_some_and(|done| done > sentences)
+        done.is_some_and(|done| done > sentences) || speech["status"] == "completed"
     });
     path
 }
@@ -51,11 +51,16 @@ fn idle_workers_speak_sentences_of_it_and_the_result_is_the_same() {
         .set("tts.workers", 3)
         .start();
     let client = service.client();
-    let shared = ask(&client, &text());
-    client.wait_for_status(&shared, "completed");
-    let requests = requests(&client);
-    assert_eq!(requests.len(), 3);
-    assert!(requests.iter().sum::<u64>() > 10, "{requests:?}");
+    // Where the machine has no core to spare, no worker may come to help before
+    // the text is over; another time one does.
+    let shared = eventually("others help", || {
+        let before: u64 = requests(&client).iter().sum();
+        let shared = ask(&client, &text());
+        client.wait_for_status(&shared, "completed");
+        let requests = requests(&client);
+        assert_eq!(requests.len(), 3);
+        (requests.iter().sum::<u64>() - before > 10).then_some(shared)
+    });
     let words = |client: &Client, path: &str| {
         let words = client.get(&format!("{path}/words.json")).expect(200);
         words.json()["words"].clone()
@@ -79,7 +84,8 @@ fn a_short_text_does_not_wait_for_a_long_one_that_others_help_with() {
         .set("tts.workers", 2)
         .start();
     let client = service.client();
-    let long = ask_and_wait_for(&client, &text().repeat(20), 10);
+    // So long that it is not over before, however slow the test is.
+    let long = ask_and_wait_for(&client, &text().repeat(40), 10);
     for _ in 0..5 {
         client.wait_for_status(&ask(&client, "Chào bạn."), "completed");
     }
