@@ -50,11 +50,14 @@ const PACE: Duration = Duration::from_millis(40);
 #[track_caller]
 fn delivery_p99_ms(hostile: &[&Peer]) -> f64 {
     let count = if is_torture() { 500 } else { 60 };
-    let service = Service::tts()
-        .set("callback.schedule", "0,1,1,2")
-        .set("callback.connect_timeout_s", 1)
-        .set("callback.total_timeout_s", 2)
-        .start();
+    let mut service = Service::tts().set("callback.schedule", "0,1,1,2");
+    if is_torture() {
+        // Long enough for a machine that has nothing else to do.
+        service = service
+            .set("callback.connect_timeout_s", 1)
+            .set("callback.total_timeout_s", 2);
+    }
+    let service = service.start();
     let (client, healthy) = (service.client(), Peer::receiver());
     let mut asked = HashMap::new();
     let began = Instant::now();
@@ -89,10 +92,14 @@ fn delivery_p99_ms(hostile: &[&Peer]) -> f64 {
 #[track_caller]
 fn account(client: &Client, healthy: &Peer, hostile: &[&Peer], count: usize) {
     let hook = healthy.url("/hook");
-    eventually("the service knows that all were told", || {
-        let delivered = all(client, "/v1/speech/deliveries?status=delivered");
-        (delivered.len() == count).then_some(())
-    });
+    eventually(
+        "the service knows that all were told, and owes the rest",
+        || {
+            let delivered = all(client, "/v1/speech/deliveries?status=delivered");
+            let owed = all(client, "/v1/speech/deliveries?");
+            (delivered.len() == count && owed.len() == count * (1 + hostile.len())).then_some(())
+        },
+    );
     let mut owed: BTreeMap<String, usize> = BTreeMap::new();
     for delivery in all(client, "/v1/speech/deliveries?") {
         let url = delivery["url"].as_str().unwrap();
@@ -165,6 +172,16 @@ fn speak(client: &Client, good: usize, bad: usize) -> Duration {
     Duration::from_millis(u64::try_from(ended.unwrap() - began.unwrap()).unwrap())
 }
 
+/// From the last claim of a speech until its end, by the service's clock.
+#[track_caller]
+fn last_attempt(client: &Client, speech: &Value) -> Duration {
+    let id = speech["id"].as_str().unwrap();
+    let events = client.events(&format!("/v1/speech/{id}"));
+    let claims = events.iter().filter(|event| event["to"] == "synthesizing");
+    let began = claims.map(|event| ms(&event["at"])).max().unwrap();
+    Duration::from_millis(u64::try_from(ms(&speech["ended_at"]) - began).unwrap())
+}
+
 fn restarts(client: &Client) -> u64 {
     let page = client.get("/v1/system").expect(200).json();
     let actors = page["actors"].as_array().unwrap();
@@ -232,12 +249,17 @@ fn texts_that_crash_or_hang_the_engine_take_only_their_own_time() {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let how = (text(&speech["voice"]), text(&speech["status"]));
         *ended.entry(how).or_default() += 1;
-        let code = match &*text(&speech["voice"]) {
-            "test/crash" => "engine_crashed",
-            "test/hang" => "synthesis_timeout",
+        let codes: &[&str] = match &*text(&speech["voice"]) {
+            // On a machine that stalls its time may be over before it crashes.
+            "test/crash" if last_attempt(&client, &speech) >= LIMIT => {
+                &["engine_crashed", "synthesis_timeout"]
+            }
+            "test/crash" => &["engine_crashed"],
+            "test/hang" => &["synthesis_timeout"],
             _ => continue,
         };
-        assert_eq!(speech["error"]["code"], code, "{speech}");
+        let code = speech["error"]["code"].as_str().unwrap();
+        assert!(codes.contains(&code), "{speech}");
         assert_eq!(speech["attempt"], ATTEMPTS, "{speech}");
     }
     let expected = [
