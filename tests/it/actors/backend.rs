@@ -1,5 +1,7 @@
 //! Backend: its errands by the clock, and what it spares a TTS service.
 
+use std::time::Duration;
+
 use actix::Addr;
 use hoiam::backend::actor::Parts;
 use hoiam::backend::{Backend, TaskEnded, TaskSubmitted, store as tasks};
@@ -91,21 +93,34 @@ async fn a_tts_service_that_is_down_gets_one_probe_at_a_time_and_waiting_is_no_a
     let server = tts(|_| Reply::Status(500));
     let ids = submit(&world, 3600, 90).await;
     let (_backend, _) = start(&mut world, &server);
-    eventually("the first wave is over", || async {
+    let recorded = async || {
         let mut recorded = 0;
         for id in &ids {
             recorded += task_row(&world.db, *id).await.errand_attempt;
         }
-        recorded >= 64
+        usize::try_from(recorded).unwrap()
+    };
+    eventually("the first wave has come", || async {
+        recorded().await >= 64
     })
     .await;
-    world.settle().await;
-    let first_wave = server.count("PUT");
+    // It is over once none comes any more: some took the place of the first that
+    // failed, and may be on their way.
+    let (mut first_wave, mut quiet) = (0, 0);
+    while quiet < 10 {
+        world.settle().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let now = recorded().await;
+        let is_quiet = now == first_wave && now == server.count("PUT");
+        quiet = if is_quiet { quiet + 1 } else { 0 };
+        first_wave = now;
+    }
     assert!(first_wave < 70, "{first_wave}");
     for (probe, wait_ms) in [(1, 1000), (2, 2000), (3, 4000)] {
         world.advance_ms(wait_ms);
-        eventually("the probe is sent", || async {
-            server.count("PUT") == first_wave + probe
+        // The wait for the next one begins when this one is known to have failed.
+        eventually("the probe has failed", || async {
+            recorded().await == first_wave + probe
         })
         .await;
         world.settle().await;

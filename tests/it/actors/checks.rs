@@ -1,7 +1,7 @@
 //! The callback checks of the dispatcher, before the heavy work.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::Addr;
@@ -11,6 +11,7 @@ use hoiam::delivery::check::CheckCache;
 use hoiam::delivery::dispatcher::{CheckParts, InDelivery, Parts};
 use hoiam::delivery::{CallbackDispatcher, CheckOwed};
 use hoiam::tts::Workers;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
 
 use super::dispatcher::Things;
@@ -56,6 +57,17 @@ async fn accept(world: &World, urls: impl IntoIterator<Item = String>) -> Vec<Uu
     accepted.await.unwrap()
 }
 
+/// Waits until no exchange with the server is under way: eight more URLs of it
+/// have all its slots then.
+async fn all_slots_are_free(world: &World, dispatcher: &Addr<CallbackDispatcher>, server: &Server) {
+    let held = (0..8).map(|n| server.url(&format!("/held/{n}")));
+    accept(world, held).await;
+    dispatcher.do_send(CheckOwed);
+    eventually("they have all slots", || async { server.hanging() == 8 }).await;
+    server.release();
+    eventually("they are over", || async { server.hanging() == 0 }).await;
+}
+
 async fn all_are(world: &World, jobs: &[Uuid], status: &str) {
     eventually("the jobs have gone on", || async {
         for id in jobs {
@@ -96,19 +108,22 @@ async fn at_most_eight_probes_of_an_origin_run_at_once() {
 #[actix_rt::test]
 async fn the_wait_for_the_second_look_holds_no_slot() {
     let mut world = World::new(Service::Tts);
-    let server = Server::start(|seen| match seen.path.starts_with("/gone") {
-        true => Reply::Status(404),
-        false => Reply::Status(204),
+    let server = Server::start(|seen| match seen.path.split('/').nth(1) {
+        Some("gone") => Reply::Status(404),
+        Some("held") => Reply::Hang,
+        _ => Reply::Status(204),
     });
     let gone = (0..20).map(|n| server.url(&format!("/gone/{n}")));
     let gone = accept(&world, gone).await;
     let open = accept(&world, [server.url("/open")]).await;
-    let _dispatcher = start(&mut world, PATIENT);
+    let dispatcher = start(&mut world, PATIENT);
     all_are(&world, &open, "queued").await;
     eventually("every one has had its first look", || async {
         server.count("POST") == 20
     })
     .await;
+    // They wait from now on.
+    all_slots_are_free(&world, &dispatcher, &server).await;
     world.settle().await;
     for id in &gone {
         assert!(job_is(&world.db, *id, "checking").await);
@@ -124,26 +139,55 @@ async fn the_wait_for_the_second_look_holds_no_slot() {
     assert_eq!(row.ended_at, Some(START + 5000));
 }
 
-/// An origin that takes connections and closes them at once. Says how many
-/// there were.
-async fn closes() -> (String, Arc<AtomicUsize>) {
+/// An origin that takes connections and closes them at once, until it is back
+/// and answers 405.
+struct Closing {
+    base: String,
+    /// How many there were.
+    connections: Arc<AtomicUsize>,
+    is_back: Arc<AtomicBool>,
+}
+
+async fn closes() -> Closing {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    let connections = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&connections);
+    let (connections, is_back) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+    let (counted, answers) = (Arc::clone(&connections), Arc::clone(&is_back));
     actix_rt::spawn(async move {
         while let Ok((connection, _)) = listener.accept().await {
             counted.fetch_add(1, Ordering::SeqCst);
-            drop(connection);
+            if answers.load(Ordering::SeqCst) {
+                actix_rt::spawn(answer_405(connection));
+            }
         }
     });
-    (base, connections)
+    Closing {
+        base,
+        connections,
+        is_back,
+    }
+}
+
+/// Answers one request that has no body.
+async fn answer_405(mut connection: tokio::net::TcpStream) {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        match connection.read_u8().await {
+            Ok(byte) => request.push(byte),
+            Err(_) => return,
+        }
+    }
+    let answer = "HTTP/1.1 405 No\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    // Whoever has hung up needs none.
+    let _ = connection.write_all(answer.as_bytes()).await;
 }
 
 #[actix_rt::test]
 async fn an_origin_that_cannot_be_reached_is_probed_by_the_schedule_until_the_hold_is_over() {
     let mut world = World::new(Service::Tts);
-    let (base, connections) = closes().await;
+    let Closing {
+        base, connections, ..
+    } = closes().await;
     let jobs = accept(&world, (0..12).map(|n| format!("{base}/{n}"))).await;
     let _dispatcher = start(&mut world, PATIENT);
     let probes = || connections.load(Ordering::SeqCst);
@@ -180,28 +224,34 @@ async fn an_origin_that_cannot_be_reached_is_probed_by_the_schedule_until_the_ho
 #[actix_rt::test]
 async fn an_origin_that_comes_back_lets_all_its_jobs_go_on() {
     let mut world = World::new(Service::Tts);
-    let server = Server::start(|_| Reply::Hang);
-    let jobs = accept(&world, (0..12).map(|n| server.url(&format!("/{n}")))).await;
-    let _dispatcher = start(&mut world, Duration::from_millis(100));
-    eventually("it is tried", || async { server.count("OPTIONS") >= 8 }).await;
-    server.answers(|_| Reply::Status(405));
-    world
-        .advance_until(100, 60_000, || server.count("OPTIONS") >= 9)
-        .await;
+    let origin = closes().await;
+    let jobs = accept(&world, (0..12).map(|n| format!("{}/{n}", origin.base))).await;
+    let _dispatcher = start(&mut world, PATIENT);
+    let probes = || origin.connections.load(Ordering::SeqCst);
+    eventually("it is tried", || async { probes() == 8 }).await;
+    world.settle().await;
+    for id in &jobs {
+        assert!(job_is(&world.db, *id, "checking").await);
+    }
+    origin.is_back.store(true, Ordering::SeqCst);
+    world.advance_until(100, 60_000, || probes() >= 9).await;
     all_are(&world, &jobs, "queued").await;
-    server.release();
 }
 
 #[actix_rt::test]
 async fn a_receiver_that_is_not_there_hears_of_it_once() {
     let mut world = World::new(Service::Tts);
-    let server = Server::start(|_| Reply::Status(404));
+    let server = Server::start(|seen| match seen.path == "/hook" {
+        true => Reply::Status(404),
+        false => Reply::Hang,
+    });
     let jobs = accept(&world, [server.url("/hook")]).await;
-    let _dispatcher = start(&mut world, PATIENT);
-    eventually("the first look is over", || async {
+    let dispatcher = start(&mut world, PATIENT);
+    eventually("the first look is made", || async {
         server.count("POST") == 1
     })
     .await;
+    all_slots_are_free(&world, &dispatcher, &server).await;
     world.settle().await;
     world.advance_ms(5000);
     all_are(&world, &jobs, "failed").await;
@@ -209,7 +259,9 @@ async fn a_receiver_that_is_not_there_hears_of_it_once() {
         server.count("POST") == 3
     })
     .await;
-    assert_eq!(server.count("OPTIONS"), 1);
+    let asked = server.seen().into_iter();
+    let asked = asked.filter(|seen| seen.method == "OPTIONS" && seen.path == "/hook");
+    assert_eq!(asked.count(), 1);
 }
 
 #[actix_rt::test]

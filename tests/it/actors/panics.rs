@@ -174,7 +174,11 @@ async fn the_worker_speaks_what_it_was_speaking_when_it_panicked_and_what_comes_
     let mut world = World::new(Service::Tts);
     let spoken = worker::accept(&world, "test/slow-600", 3600).await;
     let (addr, _) = worker::start(&mut world);
-    worker::becomes(&world, spoken, "synthesizing").await;
+    // It may be spoken already where this thread stalls.
+    eventually("it is claimed", || async {
+        super::support::job_row(&world.db, spoken).await.claim > 0
+    })
+    .await;
     world.settle().await;
     panics(&world, "worker").await;
     worker::becomes(&world, spoken, "completed").await;
