@@ -133,14 +133,32 @@ async fn until(condition: impl Fn() -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(10 * SECOND, waiting).await.unwrap();
+    tokio::time::timeout(120 * SECOND, waiting).await.unwrap();
+}
+
+/// What comes of an attempt whose time runs out in this phase. On a machine that
+/// stalls a short time may be over in an earlier one; that says nothing, and the
+/// attempt is made with more time.
+async fn runs_out_in(
+    phase: Phase,
+    attempt: impl AsyncFn(Duration) -> OutboundError,
+) -> OutboundError {
+    let mut limit = SHORT;
+    loop {
+        let error = attempt(limit).await;
+        if error.phase() == phase || limit > 60 * SECOND {
+            return error;
+        }
+        limit *= 4;
+    }
 }
 
 // ---- a client for it ----
 
+/// Long enough never to be met by a test that passes.
 const TIMEOUTS: Timeouts = Timeouts {
-    connect: Duration::from_secs(5),
-    total: Duration::from_secs(10),
+    connect: Duration::from_secs(60),
+    total: Duration::from_secs(120),
 };
 
 fn no_roots() -> Arc<ClientConfig> {
@@ -172,7 +190,7 @@ fn fetch(url: Url) -> Fetch {
         url,
         headers: Vec::new(),
         limit: 1_000_000,
-        idle_timeout: 5 * SECOND,
+        idle_timeout: 60 * SECOND,
         total_timeout: None,
     }
 }
@@ -418,9 +436,12 @@ async fn a_slow_head_and_a_slow_body_run_out_of_time() {
         (&silent, Phase::Answer, None),
         (&halting, Phase::Body, Some(200)),
     ] {
-        let mut request = post(server.url("/"));
-        request.total_timeout = Some(SHORT);
-        let error = client().send(request).await.unwrap_err();
+        let error = runs_out_in(phase, async |limit| {
+            let mut request = post(server.url("/"));
+            request.total_timeout = Some(limit);
+            client().send(request).await.unwrap_err()
+        });
+        let error = error.await;
         assert_eq!(error, OutboundError::TimedOut { phase, status });
         assert!(error.was_sent());
         assert_eq!(error.status(), status);
@@ -473,10 +494,11 @@ async fn a_name_server_and_a_host_that_keep_silent_run_out_of_time_unsent() {
 
 #[actix_rt::test]
 async fn a_port_without_a_listener_is_no_connection_and_nothing_sent() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let free = listener.local_addr().unwrap();
-    drop(listener);
-    let url = Url::parse(&format!("http://{free}/")).unwrap();
+    // Taken, so that no other test is given it.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let taken = socket.local_addr().unwrap();
+    let url = Url::parse(&format!("http://{taken}/")).unwrap();
     let error = client().send(post(url)).await.unwrap_err();
     assert_eq!(error.code(), "connect_failed");
     assert_eq!(error.phase(), Phase::Connect);
@@ -646,6 +668,7 @@ async fn an_answer_without_a_length_ends_its_connection() {
 async fn a_thousand_hosts_leave_few_connections_behind() {
     let server = Server::answering(OK).await;
     let client = client_resolving([&["127.0.0.1"]]);
+    let began = std::time::Instant::now();
     for number in 0..1_000 {
         let host = format!("h{number}.example:{}", server.address.port());
         let url = Url::parse(&format!("http://{host}/")).unwrap();
@@ -655,7 +678,10 @@ async fn a_thousand_hosts_leave_few_connections_behind() {
     until(|| server.seen.open.get() <= KEPT_ORIGINS).await;
     let again = Url::parse(&format!("http://h0.example:{}/", server.address.port())).unwrap();
     client.send(post(again)).await.unwrap();
-    assert_eq!(server.accepted(), 1_000, "the first hosts keep theirs");
+    // On a machine that took longer they were too old to be used again.
+    if began.elapsed() < KEEP_ALIVE {
+        assert_eq!(server.accepted(), 1_000, "the first hosts keep theirs");
+    }
     let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().count();
     assert!(descriptors < 1_000, "{descriptors} descriptors");
 }
@@ -855,7 +881,7 @@ async fn over_tls(
 #[actix_rt::test]
 async fn a_trusted_certificate_is_accepted_over_http_1_1() {
     let (address, roots) = encrypted_server(&["localhost"], 4000);
-    let answer = over_tls(address, roots, 5 * SECOND).await.unwrap();
+    let answer = over_tls(address, roots, 60 * SECOND).await.unwrap();
     assert_eq!(&answer.body[..], b"ok");
 }
 
@@ -881,7 +907,7 @@ async fn a_certificate_that_is_not_good_is_told_and_nothing_sent() {
             "the other side does not speak TLS at this port",
         ),
     ] {
-        let error = over_tls(address, roots, 5 * SECOND).await.unwrap_err();
+        let error = over_tls(address, roots, 60 * SECOND).await.unwrap_err();
         assert_eq!(error, OutboundError::TlsFailed(reason));
         assert_eq!(error.phase(), Phase::Tls);
         assert!(!error.was_sent());
@@ -892,8 +918,12 @@ async fn a_certificate_that_is_not_good_is_told_and_nothing_sent() {
 async fn a_handshake_that_does_not_come_runs_out_of_time_unsent() {
     let silent = Server::start(|mut peer| async move { peer.linger().await }).await;
     let none = rustls::RootCertStore::empty();
-    let error = over_tls(silent.address, none, SHORT).await.unwrap_err();
     let (phase, status) = (Phase::Tls, None);
+    let error = runs_out_in(phase, async |limit| {
+        let outcome = over_tls(silent.address, none.clone(), limit);
+        outcome.await.unwrap_err()
+    });
+    let error = error.await;
     assert_eq!(error, OutboundError::TimedOut { phase, status });
     assert!(!error.was_sent());
 }
@@ -956,15 +986,24 @@ async fn a_download_that_breaks_off_or_stops_or_grows_too_large_is_an_error() {
         ("protocol_error", Phase::Body)
     );
 
-    for (idle_timeout, total_timeout) in [(SHORT, None), (10 * SECOND, Some(SHORT))] {
-        let stopping = Fetch {
-            idle_timeout,
-            total_timeout,
-            ..fetch(server.url("/stops"))
-        };
-        let error = whole(client.download(stopping).await.unwrap())
-            .await
-            .unwrap_err();
+    for by_idling in [true, false] {
+        let error = runs_out_in(Phase::Body, async |limit| {
+            let stopping = match by_idling {
+                true => Fetch {
+                    idle_timeout: limit,
+                    ..fetch(server.url("/stops"))
+                },
+                false => Fetch {
+                    total_timeout: Some(limit),
+                    ..fetch(server.url("/stops"))
+                },
+            };
+            match client.download(stopping).await {
+                Ok(download) => whole(download).await.unwrap_err(),
+                Err(error) => error,
+            }
+        });
+        let error = error.await;
         assert_eq!((error.code(), error.phase()), ("timed_out", Phase::Body));
     }
 
