@@ -169,7 +169,7 @@ impl Backend {
             Allow::Probe => 1,
             Allow::NotBefore(at) => return self.arm_due(ctx, Some(at)),
         };
-        if !self.units.begin_claim() {
+        if !self.units.begin_claim(true) {
             self.circuit.unused();
             return;
         }

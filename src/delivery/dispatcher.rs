@@ -234,7 +234,7 @@ impl CallbackDispatcher {
     fn claim(&mut self, ctx: &mut Context<Self>) {
         fault::point(format_args!("actor.dispatcher"));
         let free = MAX_UNITS.saturating_sub(self.units.len());
-        if self.draining || free == 0 || !self.units.begin_claim() {
+        if self.draining || !self.units.begin_claim(free > 0) {
             return;
         }
         let retries_running = self.units.len() - self.first_tries.len();
@@ -655,7 +655,7 @@ impl Handler<Tried> for CallbackDispatcher {
                 self.arm_due(ctx, Some(now + STORE_PAUSE_MS));
             }
         }
-        if self.has_left || self.receivers.can_catch_up(now) {
+        if self.units.wants_claim() || self.has_left || self.receivers.can_catch_up(now) {
             self.claim(ctx);
         }
         self.tell_if_idle();
@@ -718,7 +718,7 @@ impl CallbackDispatcher {
         let Some(checks) = &self.parts.checks else {
             return;
         };
-        if self.draining || !self.checks.urls.begin_claim() {
+        if self.draining || !self.checks.urls.begin_claim(true) {
             return;
         }
         let now = self.now();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::chain::submit;
 use crate::support::signed::{SECRET, assert_signed, sign};
-use crate::support::{Answer, Chain, Client, Peer, Reaction, Request, Service};
+use crate::support::{Answer, Chain, Client, Gate, Peer, Reaction, Request, Service};
 
 const OTHER_SECRET: &str = "whsec_YW5vdGhlciBzZWNyZXQgdGhhdCBub2JvZHkga25vd3M=";
 
@@ -34,6 +34,42 @@ fn failed_speech(task: &Value) -> Value {
         speech[own] = Value::Null;
     }
     json!({"type": "speech.failed", "timestamp": task["created_at"], "data": speech})
+}
+
+/// Nothing else happens after the receivers have answered that would have the service
+/// look for what it still owes.
+#[test]
+fn what_ends_while_every_receiver_keeps_its_callbacks_waiting_is_told_once_they_answer() {
+    const SPEECHES: usize = 200;
+    let service = Service::tts().set("callback.total_timeout_s", 600).start();
+    let client = service.client();
+    let gate = Gate::default();
+    let receivers: Vec<Peer> = (0..5).map(|_| Peer::receiver()).collect();
+    for receiver in &receivers {
+        let gate = gate.clone();
+        receiver.react(move |request| match request.method.as_str() {
+            "POST" => Reaction::After(gate.clone(), Reaction::Answer(200).into()),
+            _ => Reaction::Answer(200),
+        });
+    }
+    let speeches: Vec<String> = receivers
+        .iter()
+        .cycle()
+        .take(SPEECHES)
+        .map(|receiver| {
+            let body = json!({"text": "Chào.", "voice": "test/silence", "format": "wav",
+            "callback_url": receiver.url("/")});
+            let speech = client.post("/v1/speech", &body).expect(202).json();
+            format!("/v1/speech/{}", speech["id"].as_str().unwrap())
+        })
+        .collect();
+    for speech in &speeches {
+        client.wait_for_status(speech, "completed");
+    }
+    gate.open();
+    for receiver in &receivers {
+        receiver.wait_for_callbacks("speech.completed", SPEECHES / receivers.len());
+    }
 }
 
 #[test]

@@ -11,8 +11,12 @@ use hoiam::db::{Conn, Db};
 use hoiam::delivery::dispatcher::{InDelivery, Parts, ShutReceivers, Subject, Told};
 use hoiam::delivery::store::{self as deliveries, Row};
 use hoiam::delivery::{CallbackDispatcher, DeliveryOwed};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use serde_json::json;
 use uuid::Uuid;
+
+use crate::support::peer::nobody;
 
 use super::support::{HeldWriter, Reply, START, Server, World, eventually, sender};
 
@@ -119,7 +123,7 @@ async fn each_attempt_comes_at_its_time_and_the_last_failure_exhausts() {
 fn spin_until(mut condition: impl FnMut() -> bool) {
     let began = std::time::Instant::now();
     while !condition() {
-        assert!(began.elapsed() < Duration::from_secs(10), "it never comes");
+        assert!(began.elapsed() < Duration::from_secs(120), "it never comes");
         std::thread::yield_now();
     }
 }
@@ -277,16 +281,10 @@ async fn what_comes_while_others_are_sent_is_sent_too() {
     assert_eq!(server.count("POST"), 150);
 }
 
-/// An address where nobody listens.
-fn nobody() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}/", listener.local_addr().unwrap())
-}
-
 #[actix_rt::test]
 async fn waiting_for_a_receiver_that_does_not_answer_costs_no_attempt() {
     let mut world = World::new(Service::Tts);
-    let dead = nobody();
+    let dead = format!("http://{}/", nobody());
     owe(&world.db, vec![dead.clone(); 200]).await;
     let hour = 3600;
     let (_dispatcher, shut) = start_shown(&mut world, &[0, hour, hour]);
@@ -340,7 +338,7 @@ async fn a_receiver_that_answers_again_gets_all_that_waited_for_it() {
 #[actix_rt::test]
 async fn a_dead_receiver_with_much_owed_holds_up_no_other() {
     let mut world = World::new(Service::Tts);
-    let dead = nobody();
+    let dead = format!("http://{}/", nobody());
     let server = Server::start(|_| Reply::Status(204));
     owe(&world.db, vec![dead; 1000]).await;
     let (dispatcher, shut) = start_shown(&mut world, &[0, 3600]);
@@ -389,4 +387,113 @@ async fn what_has_waited_as_long_as_its_whole_schedule_is_given_up() {
     assert!(rows.iter().all(|row| row.status == "exhausted"));
     let never_tried = rows.iter().filter(|row| row.attempts == 0).count();
     assert!(never_tried > 400, "{never_tried}");
+}
+
+/// A hint that comes while all slots are taken finds nobody who looks; whatever it
+/// was about must be found when there is a slot again.
+#[actix_rt::test]
+async fn what_becomes_due_while_all_slots_are_taken_is_told_once_there_is_room() {
+    let mut world = World::new(Service::Tts);
+    let servers: Vec<Server> = (0..5).map(|_| Server::start(|_| Reply::Hang)).collect();
+    let dispatcher = start(&mut world, &[0, 1, 1]);
+    let under_way = || servers.iter().map(Server::hanging).sum::<usize>();
+    // One after another: a look that finds as many as it could take knows that it may
+    // have left some.
+    for (nth, server) in servers.iter().cycle().take(128).enumerate() {
+        world.advance_ms(1);
+        owe(&world.db, vec![server.url("/")]).await;
+        dispatcher.do_send(DeliveryOwed);
+        eventually("it is sent", || async { under_way() == nth + 1 }).await;
+    }
+    world.advance_ms(1);
+    let more = servers.iter().cycle().take(70);
+    owe(&world.db, more.map(|server| server.url("/")).collect()).await;
+    dispatcher.do_send(DeliveryOwed);
+    world.settle().await;
+    servers.iter().for_each(Server::release);
+    eventually("all are told", || async {
+        undelivered(&world.db).await == 0
+    })
+    .await;
+}
+
+async fn undelivered(db: &Db) -> usize {
+    let rows = read_all(db).await.into_iter();
+    rows.filter(|row| row.status != "delivered").count()
+}
+
+/// One thing that happens to a dispatcher from outside.
+#[derive(Debug, Clone)]
+enum Step {
+    /// So many callbacks become due at receivers from this one on, and it is told.
+    Owe { receiver: usize, count: usize },
+    /// The same, one after another.
+    Trickle { receiver: usize, count: usize },
+    /// This receiver answers what it was asked, and all that it will be.
+    Answer { receiver: usize },
+    /// All that can go on goes on.
+    Settle,
+}
+
+fn steps() -> impl Strategy<Value = (usize, Vec<Step>)> {
+    let some = || (0..40_usize, 1..60_usize);
+    let step = prop_oneof![
+        2 => some().prop_map(|(receiver, count)| Step::Owe { receiver, count }),
+        3 => some().prop_map(|(receiver, count)| Step::Trickle { receiver, count }),
+        1 => (0..40_usize).prop_map(|receiver| Step::Answer { receiver }),
+        1 => Just(Step::Settle),
+    ];
+    (2..=40_usize, proptest::collection::vec(step, 1..20))
+}
+
+/// Whatever comes in whatever order: once every receiver answers, everything is told
+/// without any further hint and without the clock.
+#[test]
+fn a_dispatcher_at_rest_has_told_all_that_was_due() {
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 24,
+        // Each failure takes as long as it is waited for.
+        max_shrink_iters: 0,
+        ..ProptestConfig::default()
+    });
+    let tried = runner.run(&steps(), |(receivers, steps)| {
+        actix_rt::System::new().block_on(run_steps(receivers, steps));
+        Ok(())
+    });
+    tried.unwrap();
+}
+
+async fn run_steps(receivers: usize, steps: Vec<Step>) {
+    let mut world = World::new(Service::Tts);
+    let servers: Vec<Server> = (0..receivers)
+        .map(|_| Server::start(|_| Reply::Hang))
+        .collect();
+    let dispatcher = start(&mut world, &[0, 1, 1]);
+    let under_way = || servers.iter().map(Server::hanging).sum::<usize>();
+    let owe_some = async |receiver: usize, count: usize| {
+        world.advance_ms(1);
+        let url = |nth: usize| servers[(receiver + nth) % receivers].url("/");
+        owe(&world.db, (0..count).map(url).collect()).await;
+        dispatcher.do_send(DeliveryOwed);
+    };
+    for step in steps {
+        match step {
+            Step::Owe { receiver, count } => owe_some(receiver, count).await,
+            Step::Trickle { receiver, count } => {
+                for nth in receiver..receiver + count {
+                    let server = &servers[nth % receivers];
+                    let before = server.count("POST");
+                    owe_some(nth, 1).await;
+                    let is_full = || server.hanging() == 32 || under_way() == 128;
+                    let is_sent = async || server.count("POST") > before || is_full();
+                    eventually("it is sent, if there is a slot", is_sent).await;
+                }
+            }
+            Step::Answer { receiver } => servers[receiver % receivers].release(),
+            Step::Settle => world.settle().await,
+        }
+    }
+    servers.iter().for_each(Server::release);
+    let told = async || undelivered(&world.db).await == 0;
+    eventually("all are told", told).await;
 }
