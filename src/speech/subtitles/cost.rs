@@ -79,7 +79,31 @@ pub(super) fn cheapest_cuts(text: &Text) -> Vec<Cut> {
         end = start;
     }
     cuts.reverse();
-    cuts
+    with_brief_joined(text, cuts)
+}
+
+/// A cue that only flashes up goes together with its neighbour of the same sentence
+/// wherever both fit one cue: however bad its line break would be.
+fn with_brief_joined(text: &Text, cuts: Vec<Cut>) -> Vec<Cut> {
+    let shown_ms = |cut: &Cut| text.shown_until(cut.clone()) - text.pieces[cut.start].start_ms;
+    let is_brief = |cut: &Cut| shown_ms(cut) < text.style.shortest_ms;
+    let mut joined: Vec<Cut> = Vec::with_capacity(cuts.len());
+    for cut in cuts {
+        let both = joined.last().map(|last| last.start..cut.end);
+        let is_one_sentence = text.pieces[cut.start.saturating_sub(1)].after > Break::Sentence;
+        match (joined.last_mut(), both) {
+            (Some(last), Some(both))
+                if is_one_sentence
+                    && (is_brief(last) || is_brief(&cut))
+                    && text.fits(both.clone())
+                    && shown_ms(&both) <= text.style.longest_ms =>
+            {
+                *last = both;
+            }
+            _ => joined.push(cut),
+        }
+    }
+    joined
 }
 
 /// What one cue costs.

@@ -439,6 +439,19 @@ fn words_light_up_when_they_are_heard() {
     );
 }
 
+/// Found by chance: the clause was shown for 828 ms, since to go on with it breaks the
+/// next one's line in a bad place.
+#[test]
+fn a_brief_clause_goes_together_with_what_follows_also_across_a_bad_line_break() {
+    let source =
+        "Ông Nguyễn Văn An, 62 tuổi, nói: \"Tôi chưa từng thấy mưa to như thế này bao giờ!\"";
+    let word_ms = |word: &str| 60 + 42 * word.chars().count() as u64;
+    let (words, end_ms) = spoken_by(source, word_ms, 0);
+    let made = Subtitled::new(Style::STANDARD, source.into(), words, "vi", end_ms + 891);
+    rules::no_cue_flashes_up_without_need(&made).unwrap();
+    rules::no_cue_holds_more_than_its_style_allows(&made).unwrap();
+}
+
 /// A real text in one of five languages, as people speak it, with its cues.
 fn real() -> impl Strategy<Value = Subtitled> {
     let speech = (35_u64..130, 0_u64..900, 0_u64..1500);
