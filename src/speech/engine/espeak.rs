@@ -8,6 +8,7 @@ use super::super::text::{Sentence, is_blank};
 use super::super::track::Tape;
 use super::super::{SpeechError, Voice};
 use super::alignment::{self, Event};
+use super::espeak_text::EspeakText;
 use super::libespeak::{self, LibEspeak, USUAL_RATE, VoiceFile, lock};
 use super::mnemonics::Mnemonics;
 use super::{Engine, Manner};
@@ -16,10 +17,6 @@ pub(super) const NAME: &str = "espeak";
 
 /// The fewest and most words a minute that eSpeak takes.
 const RATE_LIMITS: (f32, f32) = (80.0, 450.0);
-
-/// eSpeak keeps 160 bytes of a word and silently drops the rest. Forty code
-/// points are never more.
-const MAX_RUN: usize = 40;
 
 /// eSpeak reads 800 bytes at once, and cuts what is longer anywhere, within
 /// `[[…]]` too.
@@ -136,11 +133,11 @@ impl Engine for Espeak {
             let spoken = manner.spoken(sentence);
             let sounds = self.mnemonics(&identifier, &spoken)?;
             let (mut pcm, mut events) = (Vec::new(), Vec::new());
-            for readable in readable(&spoken, &sounds) {
+            for part in readable(&spoken, &sounds) {
                 let heard = lock(self.library)
-                    .speak(&identifier, rate, &readable.text, !sounds.is_empty())
+                    .speak(&identifier, rate, &part, !sounds.is_empty())
                     .map_err(|detail| SpeechError::EngineFailed { detail })?;
-                events.extend(readable.in_sentence(&heard.events, pcm.len()));
+                events.extend(in_sentence(&part, &heard.events, pcm.len()));
                 pcm.extend(heard.pcm);
             }
             let words = alignment::align(sentence, &events, pcm.len());
@@ -176,25 +173,15 @@ fn voice(file: &VoiceFile, sample_rate_hz: u32, version: &str) -> Voice {
 /// Phonemes by eSpeak's own names, at their places in the text that is read.
 type Sounds = BTreeMap<usize, String>;
 
-/// A sentence, or a part of one, as eSpeak may be given it: with a blank wherever
-/// more than [`MAX_RUN`] letters and digits would stand together, and with the
-/// names of phonemes in `[[…]]`.
-#[derive(Default)]
-struct Readable {
-    text: String,
-    /// For each code point of `text`, which one of the sentence it is.
-    origins: Vec<usize>,
-}
-
-/// A sentence is one part, unless names of phonemes make it too long.
-fn readable(spoken: &Spoken, sounds: &Sounds) -> Vec<Readable> {
-    let (mut parts, mut part) = (Vec::new(), Readable::default());
-    let mut cut_before = |part: &mut Readable, bytes: usize| {
-        if !sounds.is_empty() && part.text.len() + bytes > MOST_BYTES {
+/// A sentence as eSpeak is given it, with the names of phonemes in `[[…]]`. It is
+/// one part, unless those names make it too long.
+fn readable(spoken: &Spoken, sounds: &Sounds) -> Vec<EspeakText> {
+    let (mut parts, mut part) = (Vec::new(), EspeakText::default());
+    let mut cut_before = |part: &mut EspeakText, bytes: usize| {
+        if !sounds.is_empty() && part.len() + bytes > MOST_BYTES {
             parts.push(std::mem::take(part));
         }
     };
-    let mut run = 0;
     let mut behind_sounds = false;
     for (at, (&origin, c)) in spoken.origins.iter().zip(spoken.text.chars()).enumerate() {
         if let Some(names) = sounds.get(&at) {
@@ -202,9 +189,9 @@ fn readable(spoken: &Spoken, sounds: &Sounds) -> Vec<Readable> {
             for word in names.split(' ') {
                 cut_before(&mut part, word.len());
                 part.push(' ', origin);
-                word.chars().for_each(|c| part.push(c, origin));
+                part.push_phonemes(word, origin);
             }
-            (run, behind_sounds) = (0, true);
+            behind_sounds = true;
             continue;
         }
         // A mark that is parted from what it ends would end nothing.
@@ -214,11 +201,6 @@ fn readable(spoken: &Spoken, sounds: &Sounds) -> Vec<Readable> {
         if is_blank(c) {
             cut_before(&mut part, 0);
         }
-        run = if c.is_alphanumeric() { run + 1 } else { 0 };
-        if run > MAX_RUN {
-            part.push(' ', origin);
-            run = 1;
-        }
         // What people write in brackets is text.
         let is_bracket = c == '[' && !sounds.is_empty();
         part.push(if is_bracket { '(' } else { c }, origin);
@@ -227,22 +209,14 @@ fn readable(spoken: &Spoken, sounds: &Sounds) -> Vec<Readable> {
     parts
 }
 
-impl Readable {
-    fn push(&mut self, c: char, origin: usize) {
-        self.text.push(c);
-        self.origins.push(origin);
-    }
-
-    /// The events with the positions of the sentence, those that point
-    /// nowhere left out; the part begins at `sample`. eSpeak counts positions
-    /// from 1.
-    fn in_sentence(&self, events: &[Event], sample: usize) -> Vec<Event> {
-        let moved = events.iter().filter_map(|event| {
-            Some(Event {
-                position: *self.origins.get(event.position.checked_sub(1)?)?,
-                sample: sample + event.sample,
-            })
-        });
-        moved.collect()
-    }
+/// The events of a part with the positions of the sentence, those that point
+/// nowhere left out; the part begins at `sample`. eSpeak counts positions from 1.
+fn in_sentence(part: &EspeakText, events: &[Event], sample: usize) -> Vec<Event> {
+    let moved = events.iter().filter_map(|event| {
+        Some(Event {
+            position: part.origin(event.position.checked_sub(1)?)?,
+            sample: sample + event.sample,
+        })
+    });
+    moved.collect()
 }

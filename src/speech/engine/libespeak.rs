@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use libloading::Library;
 
 use super::alignment::Event;
+use super::espeak_text::EspeakText;
 
 const LIBRARY: &str = "libespeak-ng.so.1";
 
@@ -238,17 +239,17 @@ impl LibEspeak {
         &mut self,
         identifier: &str,
         words_per_minute: u32,
-        text: &str,
+        text: &EspeakText,
         mnemonics: bool,
     ) -> Result<Heard, String> {
         self.select(identifier, words_per_minute)?;
         self.synthesize(text, mnemonics)
     }
 
-    fn synthesize(&mut self, text: &str, mnemonics: bool) -> Result<Heard, String> {
+    fn synthesize(&mut self, text: &EspeakText, mnemonics: bool) -> Result<Heard, String> {
         self.reads_mnemonics = mnemonics;
         let flag = if mnemonics { MNEMONICS } else { 0 };
-        let text = CString::new(text).map_err(|error| error.to_string())?;
+        let text = CString::new(text.as_str()).map_err(|error| error.to_string())?;
         let bytes = text.as_bytes_with_nul();
         // SAFETY: the text is valid for its length, which counts the zero at
         // its end; the identifier and the user data may be null; in
@@ -289,9 +290,10 @@ impl LibEspeak {
         self.select(voice, USUAL_RATE)?;
         if self.reads_mnemonics != mnemonics {
             // This function has no such flag; it is as the last synthesis had it.
-            self.synthesize("", mnemonics)?;
+            self.synthesize(&EspeakText::default(), mnemonics)?;
         }
-        let source = CString::new(words).map_err(|error| error.to_string())?;
+        let words = EspeakText::of(words, mnemonics);
+        let source = CString::new(words.as_str()).map_err(|error| error.to_string())?;
         let mut next = source.as_ptr().cast::<c_void>();
         let mut phonemes = String::new();
         while !next.is_null() {

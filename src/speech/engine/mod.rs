@@ -2,6 +2,7 @@
 
 mod alignment;
 mod espeak;
+mod espeak_text;
 mod libespeak;
 mod mnemonics;
 pub mod piper;
