@@ -6,12 +6,12 @@ onnxruntime := 1.32.0
 
 program := $(or $(CARGO_TARGET_DIR),target)/release/hoiam
 
-.PHONY: help demo samples test torture run bench lint format clippy doc deny libraries voice onnxruntime
+.PHONY: help demo samples test torture check-long run bench lint format clippy doc deny libraries voice onnxruntime
 # Two targets may want to install packages, which only one can at a time.
 .NOTPARALLEL:
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: libraries ## show in half a minute what hoiam does; the results are in demo-output/
 	cargo build --release --locked
@@ -29,7 +29,11 @@ test: libraries voice onnxruntime ## run all tests
 torture: libraries voice ## at length: kills, bad receivers, engine faults, a simulated day; the books must balance
 	HOIAM_TORTURE_S=$${HOIAM_TORTURE_S:-600} HOIAM_TORTURE_ROUNDS=$${HOIAM_TORTURE_ROUNDS:-5} \
 		HOIAM_DAY_TASKS=$${HOIAM_DAY_TASKS:-100000} \
-		cargo test --locked --test it -- torture isolation day --nocapture --test-threads 1
+		cargo test --locked --test it -- torture isolation day deadlines --nocapture --test-threads 1
+
+check-long: torture ## the same, and property tests with many new cases
+	seed=$$(date +%s); echo "PROPTEST_RNG_SEED=$$seed"; \
+		PROPTEST_RNG_SEED=$$seed PROPTEST_CASES=$${PROPTEST_CASES:-3000} cargo test --locked --lib
 
 run: libraries ## run the service on 127.0.0.1:4640 with its data in ./data; Ctrl-C ends it
 	cargo build --release --locked
