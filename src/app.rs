@@ -41,10 +41,12 @@ use crate::progress::ProgressBoard;
 use crate::retention::store::Subjects;
 use crate::retention::{self, Retention};
 use crate::supervision::{self, StatusBoard, Tree};
+use crate::synthesizer::crashes::Crashes;
 use crate::synthesizer::parent::{Options, Synthesizer};
 use crate::synthesizer::stats::Stats;
 use crate::tts::LongTexts;
 use crate::tts::api::TtsState;
+use crate::tts::salvage::Limits;
 use crate::tts::voices::Voices;
 use crate::tts::worker::{self, ChildBoard, TtsWorker};
 use crate::tts::workers::Workers;
@@ -98,6 +100,7 @@ struct Started {
     routes: Routes,
     checks: Vec<health::Check>,
     cache: Option<Cache>,
+    crashes: Option<Crashes>,
 }
 
 /// What a process has beside its configuration. Tests bring their own.
@@ -355,6 +358,7 @@ async fn start_tts(
     let checks = CheckCache::new(common.clock.clone());
     let workers = Workers::default();
     let long_texts = LongTexts::default();
+    let crashes = Crashes::default();
     let (in_delivery, shut) = (InDelivery::default(), ShutReceivers::default());
     let progress = ProgressBoard::new(db.clone());
     let view = tts::view::View {
@@ -384,8 +388,7 @@ async fn start_tts(
     );
     let settings = worker::Settings {
         max_attempts: i32::try_from(config.tts.max_attempts).unwrap_or(i32::MAX),
-        synthesis_base: Duration::from_secs(config.tts.synthesis_base_s),
-        synthesis_per_character: Duration::from_millis(config.tts.synthesis_ms_per_char),
+        limits: Limits::configured(&config.tts),
         pronunciations: Arc::new(config.tts.pronunciations.clone()),
         owner,
         workers: config.tts.workers,
@@ -408,6 +411,7 @@ async fn start_tts(
                 dispatcher: dispatcher.clone().recipient(),
                 workers: workers.clone(),
                 long_texts: long_texts.clone(),
+                crashes: crashes.clone(),
                 settings: settings.clone(),
                 children: Arc::clone(children),
                 make_synthesizer: Box::new(move || Synthesizer::new(options.clone())),
@@ -457,6 +461,7 @@ async fn start_tts(
         routes,
         checks: vec![engines_are_there(voices), can_keep(&admission)],
         cache: Some(cache),
+        crashes: Some(crashes),
     })
 }
 
@@ -598,6 +603,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
         routes,
         checks: vec![can_keep(&admission)],
         cache: None,
+        crashes: None,
     })
 }
 
@@ -656,6 +662,7 @@ fn serve(
         dbs: services.iter().map(|service| service.db.clone()).collect(),
         children: Arc::new(move || stats_of(&children)),
         cache: services.iter().find_map(|service| service.cache.clone()),
+        crashes: services.iter().find_map(|service| service.crashes.clone()),
         shut: services
             .iter()
             .map(|service| (service.db.service(), service.shut.clone()))

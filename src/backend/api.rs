@@ -334,6 +334,7 @@ async fn file(
     let kept = Kept {
         file: row.file,
         audio: recording.audio,
+        warnings: recording.warnings,
         language: row.language.unwrap_or_else(|| "en".into()),
         text,
         words,

@@ -366,6 +366,7 @@ fn completed_there(
     let recording = Recording {
         audio,
         segments: speech.segments.clone().unwrap_or_default(),
+        warnings: speech.warnings.clone().unwrap_or_default(),
         cached: speech.cached.unwrap_or_default(),
         cache_key: None,
     };

@@ -54,6 +54,7 @@ impl View {
             cached: None,
             subtitles: None,
             segments: None,
+            warnings: None,
             words: None,
             marks: None,
             late_result: None,
@@ -75,6 +76,7 @@ impl View {
                     audio: links.audio,
                     subtitles: links.subtitles,
                     segments: links.segments,
+                    warnings: links.warnings,
                     words: links.words,
                     marks: links.marks,
                 });
@@ -83,6 +85,7 @@ impl View {
                 task.cached = Some(links.cached);
                 task.subtitles = Some(links.subtitles);
                 task.segments = links.segments;
+                task.warnings = Some(links.warnings);
                 task.words = Some(links.words);
                 task.marks = Some(links.marks);
             }

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,11 +18,12 @@ use super::whole_file::{WholeFile, is_stdout};
 use super::{EXIT_USAGE, Globals, ServiceArgs, bar};
 use crate::config::Config;
 use crate::contract::create::Rules;
-use crate::contract::{Create, Fault, Faults};
+use crate::contract::{Create, Fault, Faults, Warning};
 use crate::speech::loudness::DEFAULT_LUFS;
 use crate::speech::subtitles::Style;
-use crate::speech::{Format, SpeechError, Spoken, Word, subtitles};
-use crate::synthesizer::parent::{Events, SpeakError};
+use crate::speech::{Format, SpeechError, Spoken, Word, source, subtitles};
+use crate::synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
+use crate::tts::salvage::{Limits, Salvage};
 use crate::tts::voices::Resolved;
 
 /// The flags of `hoiam say`.
@@ -174,14 +176,15 @@ async fn say(
     .await;
     sink.bar.finish_and_clear();
     speaker.synthesizer.stop().await;
-    let spoken = spoken.map_err(|error| why(&error, &args.output))?;
+    let (spoken, warnings) = spoken.map_err(|error| why(&error, &args.output))?;
 
     let style = if args.short {
         Style::SHORT
     } else {
         Style::STANDARD
     };
-    let text_files = TextFiles::of(style, &create.text, &resolved.language, &spoken)?;
+    let heard = source::without(&create.text, &Warning::unheard(&warnings));
+    let text_files = TextFiles::of(style, &heard, &resolved.language, &spoken)?;
     for (file, path, text) in [
         (files.srt, &args.srt, text_files.srt),
         (files.vtt, &args.vtt, text_files.vtt),
@@ -205,6 +208,7 @@ async fn say(
         language: resolved.language,
         bytes,
         words: spoken.words.len(),
+        warnings,
     })
 }
 
@@ -316,17 +320,27 @@ async fn speak(
     resolved: &Resolved,
     sink: &mut Sink,
     interrupted: impl Future<Output = ()>,
-) -> Result<Spoken, SpeakError> {
+) -> Result<(Spoken, Vec<Warning>), SpeakError> {
     let configured = &config.tts.pronunciations;
     let (voice, language) = (&resolved.voice, &resolved.language);
     let request = create.clone().into_speech(voice, language, configured);
-    let per_character = Duration::from_millis(config.tts.synthesis_ms_per_char);
-    let limit = Duration::from_secs(config.tts.synthesis_base_s)
-        + per_character.saturating_mul(create.characters());
-    speaker
-        .synthesizer
-        .speak(&request, limit, sink, interrupted)
-        .await
+    let limits = Limits::configured(&config.tts);
+    let limit = limits.of(create.characters());
+    let mut interrupted = pin!(interrupted);
+    let whole = &mut speaker.synthesizer;
+    let spoken = whole.speak(&request, limit, sink, &mut interrupted).await;
+    match spoken {
+        Err(error) if error.has_cost_the_child() => {}
+        other => return other.map(|spoken| (spoken, Vec::new())),
+    }
+    let restarted = sink.audio.restart();
+    restarted.map_err(|error| {
+        let detail = error.to_string();
+        SpeakError::Engine(SpeechError::Output { detail })
+    })?;
+    let singles = Synthesizer::new(Options::configured(&config.tts));
+    let salvage = Salvage::new(&request, None, singles, limits, &|_, _| {});
+    salvage.speak(whole, limit, sink, interrupted).await
 }
 
 /// Takes what the child makes.
@@ -417,12 +431,18 @@ struct Said {
     bytes: u64,
     /// How many there are.
     words: usize,
+    /// Sentences that are not heard as they are written.
+    warnings: Vec<Warning>,
 }
 
 impl Said {
     fn print(&self, globals: &Globals) -> Result<(), String> {
         if globals.json {
             return super::print(&super::pretty(self)?);
+        }
+        for warning in &self.warnings {
+            let (start, end) = (warning.char_start, warning.char_end);
+            eprintln!("hoiam: characters {start} to {end}: {}", warning.detail);
         }
         if globals.quiet || is_stdout(&self.file) {
             return Ok(());

@@ -24,7 +24,7 @@ use self::input::Input;
 use super::remote::{CallError, RemoteArgs, Service};
 use super::whole_file::WholeFile;
 use super::{EXIT_FAILED, EXIT_USAGE, Globals};
-use crate::contract::{Audio, Progress, Task, TaskStatus};
+use crate::contract::{Audio, Progress, Task, TaskStatus, Warning};
 use crate::files::hex;
 use crate::speech::Format;
 
@@ -334,6 +334,8 @@ struct Report {
     status: Option<TaskStatus>,
     duration_ms: Option<u64>,
     files: Option<Files>,
+    /// Sentences that are not heard as they are written.
+    warnings: Vec<Warning>,
     error: Option<ReportError>,
 }
 
@@ -351,6 +353,7 @@ impl Report {
             status: Some(task.status),
             duration_ms: task.audio.as_ref().map(|audio| audio.duration_ms),
             files: Some(files),
+            warnings: task.warnings.clone().unwrap_or_default(),
             error: None,
         }
     }
@@ -373,6 +376,7 @@ impl Report {
             status,
             duration_ms: None,
             files: None,
+            warnings: Vec::new(),
             error: Some(error),
         }
     }
@@ -441,6 +445,15 @@ impl Screen {
                 error.detail,
                 error.code
             );
+        }
+        for warning in &report.warnings {
+            let (start, end) = (warning.char_start, warning.char_end);
+            let input = &report.input;
+            writeln!(
+                io::stderr(),
+                "{input}: characters {start} to {end}: {}",
+                warning.detail
+            )?;
         }
         let Some(files) = &report.files else {
             return Ok(());

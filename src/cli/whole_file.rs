@@ -79,6 +79,12 @@ impl WholeFile {
         self.file.write_all(bytes)
     }
 
+    /// Begins anew.
+    pub fn restart(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.seek(SeekFrom::Start(0)).map(drop)
+    }
+
     /// Puts `head` in the place of as many bytes at the start, and the whole
     /// in its place. Says how many bytes it has.
     pub fn finish(mut self, head: &[u8]) -> io::Result<u64> {

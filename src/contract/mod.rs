@@ -16,8 +16,8 @@ pub use event::{Event, EventType};
 pub use problem::{Code, Fault, Faults, Problem};
 pub use resource::{
     Audio, Callback, CheckState, Delivery, DeliveryAttempt, DeliveryStatus, DeliveryType, Failure,
-    LateResult, Page, Progress, Recording, Speech, SpeechStatus, Subtitles, Task, TaskStatus,
-    WaitingFor,
+    LateResult, Page, Progress, Recording, Remedy, Speech, SpeechStatus, Subtitles, Task,
+    TaskStatus, WaitingFor, Warning,
 };
 
 pub use voices::{Catalog, SPEAKER, VoiceItem};

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::speech::{Format, SegmentTimes};
+use crate::speech::{Format, SegmentTimes, source};
 
 /// Declares an enum whose variants are single words on the wire and in the
 /// database.
@@ -170,6 +170,47 @@ words! {
     }
 }
 
+words! {
+    /// What was done with a sentence that an engine could not speak.
+    Remedy {
+        /// It was spoken with letters, digits and plain marks only.
+        SpokenPlainly = "spoken_plainly",
+        /// It is not in the audio.
+        LeftOut = "left_out",
+    }
+}
+
+/// A sentence that is not in the audio as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// From 0, as in the list of words.
+    pub sentence: u32,
+    /// From 0, where the request tells segments apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<u32>,
+    /// Offset in Unicode code points of the text (or of the segment's) as it was sent.
+    pub char_start: u32,
+    /// Exclusive end, likewise.
+    pub char_end: u32,
+    /// Stable.
+    pub reason: Remedy,
+    /// For people.
+    pub detail: String,
+}
+
+impl Warning {
+    /// What of the text these sentences are, as far as they are not heard at all.
+    #[must_use]
+    pub fn unheard(warnings: &[Self]) -> Vec<source::Part> {
+        let left_out = |warning: &&Self| warning.reason == Remedy::LeftOut;
+        let part = |warning: &Self| source::Part {
+            segment: warning.segment,
+            chars: warning.char_start..warning.char_end,
+        };
+        warnings.iter().filter(left_out).map(part).collect()
+    }
+}
+
 /// Why something ended without a result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -248,6 +289,9 @@ pub struct Recording {
     /// When each segment is heard; none of a plain text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<SegmentTimes>,
+    /// Sentences that are not heard as they are written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     /// Whether it was made before, for another request of the same.
     #[serde(default)]
     pub cached: bool,
@@ -363,6 +407,10 @@ pub struct Speech {
     /// When each segment is heard; null until it has completed, and of a plain text.
     #[serde(default)]
     pub segments: Option<Vec<SegmentTimes>>,
+    /// Sentences that are not heard as they are written, of which there are hardly ever
+    /// any; null until it has completed.
+    #[serde(default)]
+    pub warnings: Option<Vec<Warning>>,
     /// Signed link to `words.json`; null until it has completed.
     #[serde(default)]
     pub words: Option<String>,
@@ -438,6 +486,10 @@ pub struct Task {
     /// When each segment is heard; null until it has completed, and of a plain text.
     #[serde(default)]
     pub segments: Option<Vec<SegmentTimes>>,
+    /// Sentences that are not heard as they are written, of which there are hardly ever
+    /// any; null until it has completed.
+    #[serde(default)]
+    pub warnings: Option<Vec<Warning>>,
     /// Signed link to `words.json`; null until it has completed.
     #[serde(default)]
     pub words: Option<String>,
@@ -471,6 +523,9 @@ pub struct LateResult {
     /// When each segment is heard; null of a plain text.
     #[serde(default)]
     pub segments: Option<Vec<SegmentTimes>>,
+    /// Sentences that are not heard as they are written.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
     /// Signed link.
     pub words: String,
     /// Signed link.

@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use object_store::GetRange;
 use sha2::{Digest, Sha256};
 
-use crate::contract::{Audio, Code, Problem};
+use crate::contract::{Audio, Code, Problem, Warning};
 use crate::files::{FileError, Files};
 use crate::speech::subtitles::{self, Style};
 use crate::speech::{Format, Word, marks, source};
@@ -62,6 +62,8 @@ pub struct Kept {
     pub text: String,
     /// JSON of the word times.
     pub words: Option<String>,
+    /// Sentences that are not heard as they are written.
+    pub warnings: Vec<Warning>,
 }
 
 /// Answers with one file of a result.
@@ -98,9 +100,11 @@ pub async fn serve(
         )
     })?;
     let words = source::in_whole(&kept.text, words);
+    let unheard = Warning::unheard(&kept.warnings);
     let cues = |style| {
         let duration_ms = kept.audio.duration_ms;
-        subtitles::cues(style, &kept.text, &words, &kept.language, duration_ms)
+        let heard = source::without(&kept.text, &unheard);
+        subtitles::cues(style, &heard, &words, &kept.language, duration_ms)
     };
     let body = match wanted {
         Wanted::Srt(style) => subtitles::to_srt(&cues(style)),

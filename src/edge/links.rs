@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::clock::{Clock, Millis};
 use crate::contract::signature::{Secret, sign_link, verify_link};
-use crate::contract::{Audio, Recording, Service, Subtitles, rfc3339};
+use crate::contract::{Audio, Recording, Service, Subtitles, Warning, rfc3339};
 use crate::speech::SegmentTimes;
 
 /// Mints and checks links. They are minted anew for each answer and each
@@ -30,6 +30,8 @@ pub struct ResultLinks {
     pub subtitles: Subtitles,
     /// When each segment is heard, of a result that has any.
     pub segments: Option<Vec<SegmentTimes>>,
+    /// Sentences that are not heard as they are written.
+    pub warnings: Vec<Warning>,
     /// `words.json`.
     pub words: String,
     /// `marks.jsonl`.
@@ -54,6 +56,7 @@ impl Links {
         let Recording {
             audio,
             segments,
+            warnings,
             cached,
             ..
         } = recording;
@@ -83,6 +86,7 @@ impl Links {
                 short_ass: link("subtitles.short.ass"),
             },
             segments: Some(segments).filter(|segments| !segments.is_empty()),
+            warnings,
             words: link("words.json"),
             marks: link("marks.jsonl"),
         }

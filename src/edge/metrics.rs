@@ -142,6 +142,21 @@ pub async fn metrics(system: web::Data<System>) -> HttpResponse {
         "Children started after the first.",
         restarts.collect(),
     );
+    if let Some(crashes) = &system.crashes {
+        let counts = crashes.counts().into_iter();
+        let lines = counts.map(|((engine, how), count)| {
+            (
+                format!("{{engine=\"{engine}\",how=\"{how}\"}}"),
+                i64::try_from(count).unwrap_or(i64::MAX),
+            )
+        });
+        family(
+            "hoiam_engine_crashes_total",
+            "counter",
+            "Children that an engine has crashed, or that were killed since it took too long.",
+            lines.collect(),
+        );
+    }
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4")
         .body(text)

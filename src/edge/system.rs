@@ -12,6 +12,7 @@ use crate::db::Db;
 use crate::delivery::dispatcher::ShutReceivers;
 use crate::files::Cache;
 use crate::supervision::StatusBoard;
+use crate::synthesizer::crashes::Crashes;
 use crate::synthesizer::stats::Stats;
 
 /// What the system page shows.
@@ -29,6 +30,8 @@ pub struct System {
     pub children: std::sync::Arc<dyn Fn() -> BTreeMap<String, Stats> + Send + Sync>,
     /// What the TTS service has made before, where it runs here.
     pub cache: Option<Cache>,
+    /// The children that engines have cost, where the TTS service runs here.
+    pub crashes: Option<Crashes>,
     /// The receivers that do not answer each service's callbacks.
     pub shut: Vec<(Service, ShutReceivers)>,
 }

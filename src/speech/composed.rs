@@ -45,17 +45,24 @@ impl Composed {
         }
     }
 
+    /// Moves an offset back to the source.
+    #[must_use]
+    pub fn source_offset(&self, offset: u32) -> u32 {
+        let Some(starts) = &self.source_starts else {
+            return offset;
+        };
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        starts.get(offset).or(starts.last()).copied().unwrap_or(0)
+    }
+
     /// Moves a word's offsets and its text back to the source.
     #[must_use]
     pub fn in_source(&self, word: Word) -> Word {
-        let Some(starts) = &self.source_starts else {
+        if self.source_starts.is_none() {
             return word;
-        };
-        let at = |offset: u32| {
-            let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-            starts.get(offset).or(starts.last()).copied().unwrap_or(0)
-        };
-        let (char_start, char_end) = (at(word.char_start), at(word.char_end));
+        }
+        let char_start = self.source_offset(word.char_start);
+        let char_end = self.source_offset(word.char_end);
         let text = self
             .source
             .get(usize::try_from(char_start).unwrap_or(0)..usize::try_from(char_end).unwrap_or(0))

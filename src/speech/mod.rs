@@ -69,6 +69,37 @@ impl Request {
     pub fn text_bytes(&self) -> usize {
         self.segments.iter().map(|segment| segment.text.len()).sum()
     }
+
+    /// The voice of a sentence at this place; of the first one if nobody knows.
+    pub fn voice_of(&self, place: Option<&Place>) -> &str {
+        let segment = place.map_or(0, |place| place.segment);
+        let segment = self.segments.get(segment);
+        segment.map_or("", |segment| &segment.voice)
+    }
+
+    /// Where each sentence stands, over all segments.
+    pub fn places(&self) -> Vec<Place> {
+        let of_segment = |(index, segment): (usize, &Segment)| {
+            let (composed, sentences) = segment.sentences();
+            let place = |sentence: Sentence| {
+                let end = sentence.char_start + sentence.text.chars().count();
+                let offset = |at: usize| composed.source_offset(at.try_into().unwrap_or(u32::MAX));
+                let terms = pronunciations::of_text(&sentence.text, &segment.pronunciations);
+                Place {
+                    segment: index,
+                    char_start: offset(sentence.char_start),
+                    char_end: offset(end),
+                    is_plain: terms.is_empty() && sentence.plain() == sentence,
+                }
+            };
+            sentences.into_iter().map(place).collect::<Vec<_>>()
+        };
+        self.segments
+            .iter()
+            .enumerate()
+            .flat_map(of_segment)
+            .collect()
+    }
 }
 
 /// A text in one voice.
@@ -106,6 +137,20 @@ impl Segment {
             speed: self.speed,
         })
     }
+}
+
+/// Where a sentence stands in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// From 0.
+    pub segment: usize,
+    /// Offset in Unicode code points of the segment's text as it was sent.
+    pub char_start: u32,
+    /// Exclusive end, likewise.
+    pub char_end: u32,
+    /// Whether it would be spoken in the same way with letters, digits and plain marks
+    /// only.
+    pub is_plain: bool,
 }
 
 /// All that the sound of a sentence depends on, but for the version of its voice.
@@ -428,11 +473,13 @@ impl Part {
 }
 
 /// Speaks one sentence of a request, counted from 0 over all segments, for somebody
-/// else who speaks the whole.
+/// else who speaks the whole. With `plain`, letters, digits and plain marks only, and
+/// no pronunciations.
 pub fn speak_sentence(
     engines: &mut Engines,
     request: &Request,
     sentence: u32,
+    plain: bool,
 ) -> Result<Made, SpeechError> {
     let mut at = sentence as usize;
     for (part, segment) in parts(engines, request)?.iter().zip(&request.segments) {
@@ -441,7 +488,14 @@ pub fn speak_sentence(
             continue;
         };
         let mut tape = None;
-        engines.speak(&part.voice, wanted, &part.manner(segment), &mut tape)?;
+        let mut manner = part.manner(segment);
+        if plain {
+            manner.dictionary = Dictionary::default();
+            let plain: Vec<Sentence> = wanted.iter().map(Sentence::plain).collect();
+            engines.speak(&part.voice, &plain, &manner, &mut tape)?;
+        } else {
+            engines.speak(&part.voice, wanted, &manner, &mut tape)?;
+        }
         return Ok(tape.unwrap_or_default());
     }
     Err(SpeechError::EngineFailed {

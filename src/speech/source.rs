@@ -1,5 +1,8 @@
 //! The text of a speech in one piece, where it is of several segments.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use super::Word;
 
 /// Parts the texts of two segments: the record separator of ASCII, which no text
@@ -17,18 +20,56 @@ pub fn split(source: &str) -> impl Iterator<Item = &str> {
     source.split(SEPARATOR)
 }
 
+/// For each segment where it begins in the whole source.
+fn starts(source: &str) -> Vec<u32> {
+    let lengths = split(source).map(|text| u32::try_from(text.chars().count() + 1).unwrap_or(0));
+    let starts = lengths.scan(0, |next, length| {
+        let start = *next;
+        *next += length;
+        Some(start)
+    });
+    starts.collect()
+}
+
+/// A part of a segment's text, or of the whole where there are no segments.
+pub struct Part {
+    /// From 0.
+    pub segment: Option<u32>,
+    /// Code points within it.
+    pub chars: Range<u32>,
+}
+
+/// The same text with blanks in the place of what is not heard, so that no subtitle
+/// shows it.
+pub fn without<'a>(source: &'a str, unheard: &[Part]) -> Cow<'a, str> {
+    if unheard.is_empty() {
+        return source.into();
+    }
+    let starts = starts(source);
+    let in_whole = |part: &Part| {
+        let at = part.segment.unwrap_or(0) as usize;
+        let start = starts.get(at).copied().unwrap_or(0);
+        part.chars.start + start..part.chars.end + start
+    };
+    let unheard: Vec<Range<u32>> = unheard.iter().map(in_whole).collect();
+    let heard = (0..).zip(source.chars()).map(|(at, c)| {
+        let is_heard = unheard.iter().all(|part| !part.contains(&at));
+        if is_heard || c.is_whitespace() {
+            c
+        } else {
+            ' '
+        }
+    });
+    heard.collect()
+}
+
 /// The same words with offsets in the whole source, where theirs count within
 /// their segments.
 pub fn in_whole(source: &str, words: Vec<Word>) -> Vec<Word> {
     if words.iter().all(|word| word.segment.is_none()) {
         return words;
     }
-    let mut start = 0_u32;
-    let mut starts = Vec::new();
-    for text in split(source) {
-        starts.push(start);
-        start += u32::try_from(text.chars().count() + 1).unwrap_or(0);
-    }
+    let starts = starts(source);
     let moved = |word: Word| {
         let at = word.segment.unwrap_or(0) as usize;
         let start = starts.get(at).copied().unwrap_or(0);
@@ -44,6 +85,20 @@ pub fn in_whole(source: &str, words: Vec<Word>) -> Vec<Word> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_heard_leaves_blanks_and_moves_nothing() {
+        let source = join(["Xin chào.\nHỏng rồi.", "Hỏng."].into_iter());
+        let part = |segment, chars| Part { segment, chars };
+        let parts = [part(Some(0), 10..19), part(Some(1), 0..5)];
+        let blanks = " ".repeat(9);
+        assert_eq!(
+            without(&source, &parts),
+            format!("Xin chào.\n{blanks}{SEPARATOR}     ")
+        );
+        assert_eq!(without("Hỏng. Xin.", &[part(None, 0..5)]), "      Xin.");
+        assert_eq!(without("Xin.", &[]), "Xin.");
+    }
 
     #[test]
     fn words_of_segments_are_found_in_the_whole_text() {

@@ -160,7 +160,10 @@ impl<'a> Track<'a> {
             let heard = self.sounding(&pcm, *start..end);
             let start_ms = self.milliseconds(heard.start);
             let end_ms = self.milliseconds(heard.end);
-            match self.words.last_mut().filter(|_| token.continues) {
+            let continues = |begun: &&mut Word| {
+                token.continues && begun.char_end == code_points(token.char_start)
+            };
+            match self.words.last_mut().filter(continues) {
                 Some(begun) => {
                     begun.text.push_str(&token.text);
                     begun.end_ms = end_ms;

@@ -211,10 +211,15 @@ impl Reply<'_> {
     /// Speaks, and tells the parent how it ended. An error means that the
     /// parent cannot be told anything any more.
     fn answer(mut self, engines: &mut Engines, speak: &Speak) -> Result<(), ProtocolError> {
-        let Speak { request, only, .. } = speak;
+        let Speak {
+            request,
+            only,
+            plain,
+            ..
+        } = speak;
         let answered = match only {
             None => speech::speak(engines, request, &mut self).map(Answer::Spoken),
-            Some(only) => speech::speak_sentence(engines, request, *only).map(Answer::Made),
+            Some(only) => speech::speak_sentence(engines, request, *only, *plain).map(Answer::Made),
         };
         match answered {
             Ok(Answer::Spoken(spoken)) => self.spoken(spoken)?,

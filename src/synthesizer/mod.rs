@@ -12,9 +12,11 @@
 //! - [`parent`]: the service's side, one [`parent::Synthesizer`] a child;
 //! - [`stats`]: what can be seen of a child from outside, also while it
 //!   speaks;
+//! - [`crashes`]: which engine has cost how many children;
 //! - `process`: one child process from its start until it is reaped.
 
 pub mod child;
+pub mod crashes;
 pub mod limits;
 pub mod parent;
 mod process;

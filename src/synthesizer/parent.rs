@@ -32,10 +32,6 @@ use crate::synthesizer::protocol::{
 };
 use crate::synthesizer::stats::{self, Monitor, Stats};
 
-/// How long a child may take to obey a cancelation before it is killed: a
-/// sentence of a slow voice.
-const CANCEL_GRACE: Duration = Duration::from_secs(1);
-
 /// Every so many requests a child's memory is looked at. It grows slowly, and
 /// looking costs as much as a short text.
 const WEIGH_EVERY: u32 = 16;
@@ -88,6 +84,9 @@ pub struct Options {
     pub recycle_above_rss_bytes: u64,
     /// How long a child may take to open its engines.
     pub start_timeout: Duration,
+    /// How long a child may take to obey a cancelation before it is killed: a
+    /// sentence of a slow voice.
+    pub cancel_grace: Duration,
 }
 
 impl Default for Options {
@@ -100,6 +99,7 @@ impl Default for Options {
             recycle_after_requests: 10_000,
             recycle_above_rss_bytes: 256 << 20,
             start_timeout: Duration::from_secs(10),
+            cancel_grace: Duration::from_secs(1),
         }
     }
 }
@@ -224,6 +224,15 @@ pub enum SpeakError {
     NotStarted(StartError),
 }
 
+impl SpeakError {
+    /// Whether the text has cost the child that was to speak it: what was tried once
+    /// is not to be tried again in the same way.
+    #[must_use]
+    pub fn has_cost_the_child(&self) -> bool {
+        matches!(self, Self::Crashed { .. } | Self::Overran { .. })
+    }
+}
+
 impl std::fmt::Display for SpeakError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -333,7 +342,8 @@ impl Synthesizer {
         self.next = (next.text_bytes() <= MOST_AHEAD_BYTES).then(|| next.clone());
     }
 
-    /// Has one sentence of a request spoken, for the child that speaks the whole.
+    /// Has one sentence of a request spoken, for the child that speaks the whole;
+    /// with `plain`, letters, digits and plain marks of it only.
     ///
     /// # Errors
     ///
@@ -342,12 +352,13 @@ impl Synthesizer {
         &mut self,
         request: &Request,
         sentence: u32,
+        plain: bool,
         wall_limit: Duration,
     ) -> Result<Made, SpeakError> {
         let child = self.take_child_for(request).await;
         let mut child = child.map_err(SpeakError::NotStarted)?;
         self.monitor.speaking();
-        let answer = child.answer_sentence(request, sentence, wall_limit);
+        let answer = child.answer_sentence(request, (sentence, plain), wall_limit);
         let ending = timeout(wall_limit, answer).await;
         let ending = ending.unwrap_or(Err(Interruption::Overran));
         self.settle(child, ending, wall_limit).await
@@ -439,7 +450,7 @@ impl Synthesizer {
         if child.ahead.is_none() || child.ahead.as_ref() == Some(request) {
             return Ok(child);
         }
-        if let Ok(Ok(())) = timeout(CANCEL_GRACE, child.skip_ahead()).await {
+        if let Ok(Ok(())) = timeout(self.options.cancel_grace, child.skip_ahead()).await {
             return Ok(child);
         }
         drop(child);
@@ -504,7 +515,7 @@ impl Synthesizer {
 
     /// Keeps the child if it stops when it is told to.
     async fn call_off(&mut self, mut child: Child) {
-        match timeout(CANCEL_GRACE, child.obey_cancel()).await {
+        match timeout(self.options.cancel_grace, child.obey_cancel()).await {
             Ok(Ok(())) => self.keep(child),
             _ => drop(child),
         }
@@ -666,13 +677,14 @@ impl Child {
     async fn answer_sentence(
         &mut self,
         request: &Request,
-        sentence: u32,
+        (sentence, plain): (u32, bool),
         wall_limit: Duration,
     ) -> Result<Result<Made, SpeechError>, Interruption> {
         self.request_id += 1;
         let cpu_s = cpu_seconds(wall_limit);
         let speak = Speak {
             only: Some(sentence),
+            plain,
             ..Speak::whole(request.clone(), cpu_s)
         };
         if let Err(error) = self.send(self.request_id, speak) {

@@ -35,7 +35,7 @@ use crate::synthesizer::limits::Limit;
 
 /// Raised whenever a message changes its meaning. Both ends are normally the
 /// same binary; the check matters when another program was configured.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The most that a frame's length field may say.
 pub const MAX_FRAME_BYTES: usize = 1 << 20;
@@ -119,6 +119,9 @@ pub struct Speak {
     /// child speaks the whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<u32>,
+    /// That one with letters, digits and plain marks only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plain: bool,
     /// Sentences that are promised from the start, as by [`Elsewhere::Promised`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub promised: Vec<u32>,
@@ -134,6 +137,7 @@ impl Speak {
             request,
             cpu_s,
             only: None,
+            plain: false,
             promised: Vec::new(),
             tell_sentences: false,
         }
@@ -656,6 +660,7 @@ mod tests {
                     },
                     cpu_s,
                     only: None,
+                    plain: cpu_s % 3 == 0,
                     promised: vec![cpu_s as u32],
                     tell_sentences: cpu_s % 2 == 0,
                 })

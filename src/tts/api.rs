@@ -360,6 +360,7 @@ async fn file(
     let kept = Kept {
         file: row.file,
         audio: recording.audio,
+        warnings: recording.warnings,
         language: row.language,
         text,
         words,

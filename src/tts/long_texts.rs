@@ -11,9 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use uuid::Uuid;
 
 use super::sentences::Sentences;
 use crate::speech;
+use crate::synthesizer::crashes::{At, Crashes};
 use crate::synthesizer::parent::{Made, News, Synthesizer};
 
 /// Below this many bytes a text is spoken before others have begun to help.
@@ -37,6 +39,7 @@ pub struct LongTexts(Arc<Mutex<Vec<Arc<LongText>>>>);
 
 /// A text that is being spoken.
 struct LongText {
+    job: Uuid,
     request: speech::Request,
     sentences: Sentences,
     /// Sentences that come from the cache, in order.
@@ -80,6 +83,7 @@ impl LongTexts {
     /// not for sharing: they mean the whole.
     pub fn share(
         &self,
+        job: Uuid,
         request: &speech::Request,
         sentences: impl FnOnce() -> Sentences,
     ) -> Option<Shared> {
@@ -91,6 +95,7 @@ impl LongTexts {
         let sentences = sentences();
         let known = sentences.known();
         let text = Arc::new(LongText {
+            job,
             request: request.clone(),
             sentences,
             known: known.clone(),
@@ -189,8 +194,9 @@ impl Drop for Shared {
 
 impl Promise {
     /// Speaks the sentence and gives it to whoever speaks the text.
-    pub async fn keep(mut self, synthesizer: &mut Synthesizer, limit: Duration) {
-        let made = synthesizer.speak_sentence(&self.text.request, self.sentence, limit);
+    pub async fn keep(mut self, synthesizer: &mut Synthesizer, limit: Duration, crashes: &Crashes) {
+        let (request, sentence) = (&self.text.request, self.sentence);
+        let made = synthesizer.speak_sentence(request, sentence, false, limit);
         match made.await {
             Ok(made) => {
                 self.kept = true;
@@ -199,7 +205,12 @@ impl Promise {
                 self.text.sentences.keep(self.sentence, &made).await;
             }
             // Whoever speaks the text meets the same, and it is his job.
-            Err(error) => log::debug!("a sentence of a long text is given back: {error}"),
+            Err(error) => {
+                log::debug!("a sentence of a long text is given back: {error}");
+                let places = request.places();
+                let voice = request.voice_of(places.get(sentence as usize));
+                crashes.note(self.text.job, voice, At::Sentence(sentence), &error);
+            }
         }
     }
 }
@@ -251,7 +262,7 @@ mod tests {
         }
         let texts = LongTexts::default();
         let text = request(&"a".repeat(1000), "x/y");
-        let mut shared = texts.share(&text, sentences).unwrap();
+        let mut shared = texts.share(Uuid::nil(), &text, sentences).unwrap();
         assert_eq!(shared.promised(), [0, 3, 4, 10]);
         shared.progress(0, 12);
         let promised: Vec<Promise> = std::iter::from_fn(|| texts.promise()).collect();
@@ -270,7 +281,7 @@ mod tests {
     fn sentences_are_promised_once_and_only_a_little_ahead() {
         let texts = LongTexts::default();
         let shared = texts
-            .share(&request(&"a".repeat(1000), "x/y"), unkept)
+            .share(Uuid::nil(), &request(&"a".repeat(1000), "x/y"), unkept)
             .unwrap();
         assert!(
             texts.promise().is_none(),
@@ -293,7 +304,7 @@ mod tests {
     async fn a_promise_that_is_not_kept_is_told() {
         let texts = LongTexts::default();
         let mut shared = texts
-            .share(&request(&"a".repeat(1000), "x/y"), unkept)
+            .share(Uuid::nil(), &request(&"a".repeat(1000), "x/y"), unkept)
             .unwrap();
         shared.progress(0, 5);
         drop(texts.promise());
@@ -304,10 +315,18 @@ mod tests {
     #[test]
     fn short_texts_and_rehearsals_are_not_shared() {
         let texts = LongTexts::default();
-        assert!(texts.share(&request("a", "x/y"), unkept).is_none());
         assert!(
             texts
-                .share(&request(&"a".repeat(1000), "test/silence"), unkept)
+                .share(Uuid::nil(), &request("a", "x/y"), unkept)
+                .is_none()
+        );
+        assert!(
+            texts
+                .share(
+                    Uuid::nil(),
+                    &request(&"a".repeat(1000), "test/silence"),
+                    unkept
+                )
                 .is_none()
         );
     }

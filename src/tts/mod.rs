@@ -4,6 +4,7 @@ pub mod api;
 pub mod job;
 mod long_texts;
 mod outcome;
+pub mod salvage;
 mod sentences;
 pub mod store;
 pub mod view;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::store::{self, Finished, Row};
-use crate::contract::{Audio, Failure, Recording};
+use crate::contract::{Audio, Failure, Recording, Warning};
 use crate::db::{Db, StoreError};
 use crate::files::{Cache, CacheKey, Files, Spool, Stored};
 use crate::speech::{Output, SpeechError, Spoken};
@@ -43,6 +43,7 @@ impl Outcome {
 /// A whole result that is not stored yet.
 pub(super) struct Gathered {
     pub spoken: Spoken,
+    pub warnings: Vec<Warning>,
     pub spool: Spool,
     pub file: String,
     /// As asked for.
@@ -109,6 +110,7 @@ impl Gathered {
     ) -> Result<bool, StoreError> {
         let Self {
             mut spoken,
+            warnings,
             spool,
             file,
             output,
@@ -127,9 +129,12 @@ impl Gathered {
         let recording = Recording {
             audio: audio(&spoken, stored, &output),
             segments: spoken.segments,
+            warnings,
             cached: false,
             cache_key: cache_key.clone(),
         };
+        // What an engine could not speak once, it may speak the next time.
+        let cache_key = cache_key.filter(|_| recording.warnings.is_empty());
         let words = serde_json::to_string(&spoken.words).unwrap_or_else(|_| "[]".into());
         let about = cache_key.as_ref().and_then(|_| {
             let (recording, words) = (

@@ -62,6 +62,7 @@ impl View {
             cached: None,
             subtitles: None,
             segments: None,
+            warnings: None,
             words: None,
             marks: None,
             error: row
@@ -78,6 +79,7 @@ impl View {
             speech.cached = Some(result.cached);
             speech.subtitles = Some(result.subtitles);
             speech.segments = result.segments;
+            speech.warnings = Some(result.warnings);
             speech.words = Some(result.words);
             speech.marks = Some(result.marks);
         }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::long_texts::{LongTexts, Shared, is_long};
 use super::outcome::{Finish, Gathered, Outcome, failed};
+use super::salvage::{Limits, Salvage};
 use super::sentences::Sentences;
 use super::store::{self, Claimed, Expired, Job, Row};
 use super::voices::Voices;
@@ -29,7 +30,8 @@ use crate::files::{Cache, CacheKey, Files, Spool};
 use crate::progress::ProgressBoard;
 use crate::speech;
 use crate::supervision::{Drain, spawn_unit};
-use crate::synthesizer::parent::{Events, Made, News, Synthesizer};
+use crate::synthesizer::crashes::{At, Crashes};
+use crate::synthesizer::parent::{Events, Made, News, SpeakError, Synthesizer};
 use crate::synthesizer::stats::Monitor;
 
 /// Outcomes that may be on their way to disk while the child speaks on.
@@ -67,10 +69,8 @@ pub struct DeadlineAdded(pub Millis);
 pub struct Settings {
     /// `tts.max_attempts`.
     pub max_attempts: i32,
-    /// `tts.synthesis_base_s`.
-    pub synthesis_base: Duration,
-    /// `tts.synthesis_ms_per_char`.
-    pub synthesis_per_character: Duration,
+    /// `tts.synthesis_base_s` and `tts.synthesis_ms_per_char`.
+    pub limits: Limits,
     /// `tts.pronunciations`.
     pub pronunciations: std::sync::Arc<BTreeMap<String, speech::Said>>,
     /// This boot.
@@ -79,13 +79,6 @@ pub struct Settings {
     pub workers: usize,
     /// As much speaking as this is claimed ahead.
     pub ahead: Duration,
-}
-
-impl Settings {
-    /// How long one sentence may take, which has at most 400 characters.
-    fn sentence_limit(&self) -> Duration {
-        self.synthesis_base + self.synthesis_per_character * 400
-    }
 }
 
 /// Children as `/v1/system` shows them, by worker.
@@ -137,6 +130,11 @@ struct Order {
 }
 
 impl Order {
+    /// Whether an attempt has failed: then it is spoken sentence by sentence.
+    fn is_salvage(&self) -> bool {
+        self.row.attempt > 0
+    }
+
     fn new(Job { row, text }: Job, parts: &Parts) -> Self {
         let request = row.speech(text, &parts.settings.pronunciations);
         let cache_key = match parts.cache.is_on() {
@@ -178,6 +176,8 @@ pub struct Parts {
     pub workers: Workers,
     /// What workers help each other with.
     pub long_texts: LongTexts,
+    /// Told of each child that is lost.
+    pub crashes: Crashes,
     /// Limits.
     pub settings: Settings,
     /// Where children are shown.
@@ -187,10 +187,16 @@ pub struct Parts {
 }
 
 impl Parts {
+    /// The sentences of a text, as the cache knows them.
+    fn sentences(&self, request: &speech::Request) -> Sentences {
+        Sentences::of(request, &self.voices, &self.cache)
+    }
+
     /// Lets others help with a text, if it is long.
-    fn share(&self, request: &speech::Request) -> Option<Shared> {
-        let sentences = || Sentences::of(request, &self.voices, &self.cache);
-        self.long_texts.share(request, sentences)
+    fn share(&self, order: &Order) -> Option<Shared> {
+        let request = &order.request;
+        let sentences = || self.sentences(request);
+        self.long_texts.share(order.row.id.0, request, sentences)
     }
 }
 
@@ -339,7 +345,8 @@ impl TtsWorker {
         let Some(order) = self.claimed.pop_front() else {
             return;
         };
-        let next = self.claimed.front().map(|next| &next.request);
+        let next = self.claimed.front().filter(|next| !next.is_salvage());
+        let next = next.map(|next| &next.request);
         if let Some(next) = next.filter(|next| !is_long(next)) {
             synthesizer.expect(next);
         }
@@ -349,15 +356,23 @@ impl TtsWorker {
             row: order.row.clone(),
             cancel: Some(cancel),
         });
-        let unit = SpeakUnit {
+        let mut unit = SpeakUnit {
             files: self.parts.files.clone(),
             progress: self.parts.progress.clone(),
             settings: self.parts.settings.clone(),
             workers: self.parts.workers.clone(),
-            shared: self.parts.share(&order.request),
+            crashes: self.parts.crashes.clone(),
+            shared: None,
+            singles: None,
             remaining_ms: u64::try_from(order.row.deadline_at - self.begun_at).unwrap_or(0),
             synthesizer,
         };
+        if order.is_salvage() {
+            let kept = is_long(&order.request).then(|| self.parts.sentences(&order.request));
+            unit.singles = Some(((self.parts.make_synthesizer)(), kept));
+        } else {
+            unit.shared = self.parts.share(&order);
+        }
         self.with_child(ctx, unit.run(order, canceled));
         self.watch_held(ctx);
     }
@@ -375,12 +390,14 @@ impl TtsWorker {
             return;
         };
         self.begun_at = self.now();
-        let limit = self.parts.settings.sentence_limit();
+        // A sentence has at most so many characters.
+        let limit = self.parts.settings.limits.of(400);
+        let crashes = self.parts.crashes.clone();
         let (end, ended) = oneshot::channel();
         self.helping = Some(end);
         self.with_child(ctx, async move {
             tokio::select! {
-                () = promise.keep(&mut synthesizer, limit) => {}
+                () = promise.keep(&mut synthesizer, limit, &crashes) => {}
                 _ = ended => {}
             }
             (synthesizer, Next::Pump, None)
@@ -823,8 +840,11 @@ struct SpeakUnit {
     progress: ProgressBoard,
     settings: Settings,
     workers: Workers,
+    crashes: Crashes,
     /// A long text, with which others may help.
     shared: Option<Shared>,
+    /// What a text that has crashed an engine is spoken with.
+    singles: Option<(Synthesizer, Option<Sentences>)>,
     /// Until the job's deadline.
     remaining_ms: u64,
     synthesizer: Synthesizer,
@@ -853,11 +873,8 @@ impl SpeakUnit {
             cache_key,
         } = order;
         let characters = u32::try_from(row.characters).unwrap_or(0);
-        let synthesis_limit = self.settings.synthesis_base
-            + self
-                .settings
-                .synthesis_per_character
-                .saturating_mul(characters);
+        let limits = self.settings.limits;
+        let synthesis_limit = limits.of(characters);
         let remaining = Duration::from_millis(self.remaining_ms);
         let file = self
             .files
@@ -868,6 +885,7 @@ impl SpeakUnit {
             progress: self.progress.clone(),
             shared: self.shared.take(),
             workers: self.workers.clone(),
+            done: 0,
         };
         let wall_limit = synthesis_limit.min(remaining);
         let canceled = async move {
@@ -876,13 +894,39 @@ impl SpeakUnit {
                 std::future::pending::<()>().await;
             }
         };
-        let spoken = self
-            .synthesizer
-            .speak(&request, wall_limit, &mut gathered, canceled)
-            .await;
+        let spoken = match self.singles.take() {
+            None => {
+                let synthesizer = &mut self.synthesizer;
+                let spoken = synthesizer.speak(&request, wall_limit, &mut gathered, canceled);
+                spoken.await.map(|spoken| (spoken, Vec::new()))
+            }
+            Some((singles, kept)) => {
+                let places = request.places();
+                let lost = |sentence: u32, error: &SpeakError| {
+                    let voice = request.voice_of(places.get(sentence as usize));
+                    self.crashes
+                        .note(row.id.0, voice, At::Sentence(sentence), error);
+                };
+                let salvage = Salvage::new(&request, kept, singles, limits, &lost);
+                let synthesizer = &mut self.synthesizer;
+                salvage
+                    .speak(synthesizer, wall_limit, &mut gathered, canceled)
+                    .await
+            }
+        };
+        if let Err(error) = &spoken
+            && error.has_cost_the_child()
+        {
+            let done = gathered.done;
+            let place = request.places().get(done as usize).copied();
+            let voice = request.voice_of(place.as_ref());
+            let crashes = &self.crashes;
+            crashes.note(row.id.0, voice, At::SoonAfter(done), error);
+        }
         let outcome = match (spoken, gathered.spool) {
-            (Ok(spoken), Some(spool)) => Outcome::Spoken(Box::new(Gathered {
+            (Ok((spoken, warnings)), Some(spool)) => Outcome::Spoken(Box::new(Gathered {
                 spoken,
+                warnings,
                 spool,
                 file,
                 output: request.output,
@@ -907,6 +951,8 @@ struct Gather {
     /// A long text, with which others may help.
     shared: Option<Shared>,
     workers: Workers,
+    /// Sentences that are known to be done.
+    done: u32,
 }
 
 impl Events for Gather {
@@ -945,6 +991,7 @@ impl Events for Gather {
     }
 
     fn progress(&mut self, done: u32, total: u32) {
+        self.done = done;
         if let Some(shared) = &self.shared {
             shared.progress(done, total);
             self.workers.help_wanted();

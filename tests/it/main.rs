@@ -19,6 +19,7 @@ mod deadlines;
 mod dialogue;
 mod disks;
 mod hand_over;
+mod hostile_texts;
 mod isolation;
 mod listen;
 mod long_texts;

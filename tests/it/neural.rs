@@ -101,6 +101,29 @@ fn a_neural_voice_says_phonemes_and_refuses_letters_that_it_does_not_know() {
     assert_eq!(failed["error"]["code"], "unknown_phonemes", "{failed}");
 }
 
+/// A voice that was trained on Vietnamese gets its phonemes of eSpeak, by another way
+/// than eSpeak's own voices.
+#[test]
+fn what_crashed_espeak_is_spoken_by_a_neural_voice_with_its_vietnamese_phonemes() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |ending: &str| folder.path().join(format!("vi-test.{ending}"));
+    fs::copy(voices().join(format!("{NAME}.onnx")), place("onnx")).unwrap();
+    let config = fs::read_to_string(voices().join(format!("{NAME}.onnx.json"))).unwrap();
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    config["espeak"]["voice"] = json!("vi");
+    fs::write(place("onnx.json"), config.to_string()).unwrap();
+    let service = service()
+        .set("tts.voices_dir", folder.path().display())
+        .start();
+    let client = service.client();
+    let text = format!("Anh nói: \"-Chào em.\" (-a |-r {}", "g.".repeat(85));
+    let speech = spoken(&client, &json!({"text": text, "voice": "piper/vi-test"}));
+    assert_eq!(
+        (&speech["attempt"], &speech["warnings"]),
+        (&json!(1), &json!([]))
+    );
+}
+
 #[test]
 fn odd_texts_are_spoken_by_a_neural_voice() {
     let service = service().start();

@@ -33,11 +33,12 @@ enum Behaviour {
     Fail,
     Hang,
     Crash,
+    Fragile,
 }
 
 impl TestEngine {
     pub(super) fn new() -> Self {
-        let names = ["silence", "fail", "slow-1000", "hang", "crash"];
+        let names = ["silence", "fail", "slow-1000", "hang", "crash", "fragile"];
         Self {
             voices: names.map(voice).to_vec(),
         }
@@ -82,6 +83,7 @@ impl Engine for TestEngine {
                 sleep(STEP);
             },
             Some(Behaviour::Crash) => std::process::abort(),
+            Some(Behaviour::Fragile) => fragile(sentences, tape),
             None => Err(SpeechError::UnknownVoice {
                 voice: voice.id.clone(),
             }),
@@ -95,6 +97,7 @@ fn behaviour(name: &str) -> Option<Behaviour> {
         "fail" => Some(Behaviour::Fail),
         "hang" => Some(Behaviour::Hang),
         "crash" => Some(Behaviour::Crash),
+        "fragile" => Some(Behaviour::Fragile),
         _ => {
             let ms: u64 = name.strip_prefix("slow-")?.parse().ok()?;
             (ms <= MAX_SLOW_MS).then(|| Behaviour::Slow(Duration::from_millis(ms)))
@@ -131,6 +134,24 @@ fn silence(sentences: &[Sentence], tape: &mut dyn Tape) -> Result<(), SpeechErro
             .collect();
         tape.add(sentence, &vec![0; sample(next) - first], &words)?;
         spoken = next;
+    }
+    Ok(())
+}
+
+/// One second of silence for each sentence. It crashes where it reads a `§` or the
+/// word `crash`, and hangs at the word `hang`.
+fn fragile(sentences: &[Sentence], tape: &mut dyn Tape) -> Result<(), SpeechError> {
+    for sentence in sentences {
+        if tape.has(sentence)? {
+            continue;
+        }
+        if sentence.text.contains('§') || sentence.text.contains("crash") {
+            std::process::abort();
+        }
+        while sentence.text.contains("hang") {
+            sleep(STEP);
+        }
+        silence(std::slice::from_ref(sentence), tape)?;
     }
     Ok(())
 }

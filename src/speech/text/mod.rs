@@ -7,6 +7,8 @@ mod language;
 mod sentences;
 mod words;
 
+use unicode_normalization::char::is_combining_mark;
+
 pub use language::{is_of, looks_vietnamese};
 
 /// One sentence: what an engine is given at a time, and the unit of progress.
@@ -21,6 +23,26 @@ pub struct Sentence {
     pub words: Vec<Token>,
     /// What parts it from the sentence before.
     pub pause: Pause,
+}
+
+impl Sentence {
+    /// The same with letters, digits and plain marks only, all in their places: for an
+    /// engine that has crashed on what is written.
+    #[must_use]
+    pub fn plain(&self) -> Self {
+        let mut behind = ' ';
+        let plain = |c: char| {
+            let is_letter = is_spoken(c) || is_combining_mark(c);
+            let is_mark = ".,;:?!".contains(c) && is_blank(behind);
+            behind = if is_letter || is_mark { c } else { ' ' };
+            behind
+        };
+        let backwards: String = self.text.chars().rev().map(plain).collect();
+        Self {
+            text: backwards.chars().rev().collect(),
+            ..self.clone()
+        }
+    }
 }
 
 /// How much of a pause a reader makes before a sentence.

@@ -165,6 +165,22 @@ fn control_characters_and_emoji_are_spaces_for_the_engine() {
 }
 
 #[test]
+fn a_plain_sentence_has_letters_digits_and_marks_in_their_places() {
+    for (written, plain) in [
+        ("Giá: \"-5%\" (3.500đ), hết!", "Giá:   5    3 500đ , hết!"),
+        ("e-mail don't @x…", "e mail don t  x "),
+        ("क्-क ไม่", "क् क ไม่"),
+        ("Xin chào, bạn.", "Xin chào, bạn."),
+    ] {
+        let sentence = sentences(written).remove(0);
+        let made = sentence.plain();
+        assert_eq!(made.text, plain);
+        assert_eq!(made.plain(), made);
+        assert_eq!(made.words, sentence.words);
+    }
+}
+
+#[test]
 fn only_letters_and_digits_are_speech() {
     for silent in [
         "",

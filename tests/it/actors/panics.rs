@@ -37,6 +37,7 @@ async fn shown_restarts(world: &World, name: &str) -> Value {
         dbs: vec![world.db.clone()],
         children: std::sync::Arc::new(Default::default),
         cache: None,
+        crashes: None,
         shut: Vec::new(),
     });
     let app = App::new()

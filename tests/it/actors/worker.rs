@@ -9,7 +9,10 @@ use hoiam::contract::Service;
 use hoiam::files::{Cache, Files};
 use hoiam::progress::ProgressBoard;
 use hoiam::speech::engine;
+use hoiam::supervision::Drain;
+use hoiam::synthesizer::crashes::Crashes;
 use hoiam::synthesizer::parent::{Options, Synthesizer};
+use hoiam::tts::salvage::Limits;
 use hoiam::tts::voices::Voices;
 use hoiam::tts::worker::{ChildBoard, DeadlineAdded, Parts, Settings};
 use hoiam::tts::workers::Workers;
@@ -21,12 +24,18 @@ use super::support::{
     unchecked_job,
 };
 
+fn limits(base: Duration) -> Limits {
+    Limits {
+        base,
+        per_character: Duration::ZERO,
+    }
+}
+
 pub fn settings() -> Settings {
     Settings {
         pronunciations: std::sync::Arc::default(),
         max_attempts: 3,
-        synthesis_base: Duration::from_secs(60),
-        synthesis_per_character: Duration::ZERO,
+        limits: limits(Duration::from_secs(60)),
         owner: Uuid::now_v7(),
         workers: 1,
         ahead: Duration::from_millis(50),
@@ -51,6 +60,7 @@ pub fn start_with(world: &mut World, settings: Settings) -> (Addr<TtsWorker>, He
         dispatcher: probe.recipient(),
         workers: Workers::default(),
         long_texts: LongTexts::default(),
+        crashes: Crashes::default(),
         settings,
         children: ChildBoard::default(),
         make_synthesizer: Box::new(|| {
@@ -164,7 +174,7 @@ async fn an_overrun_costs_an_attempt_and_the_third_ends_the_job() {
     let mut world = World::new(Service::Tts);
     let id = accept(&world, "test/hang", 3600).await;
     let short = Settings {
-        synthesis_base: Duration::from_millis(100),
+        limits: limits(Duration::from_millis(100)),
         ..settings()
     };
     let (_worker, _) = start_with(&mut world, short);
@@ -280,11 +290,11 @@ async fn a_cancel_in_the_same_commit_as_the_claim_frees_the_child() {
 async fn draining_gives_the_job_back_without_counting_an_attempt() {
     let mut world = World::new(Service::Tts);
     let id = accept(&world, "test/slow-60000", 3600).await;
-    let (_worker, _) = start(&mut world);
+    let (worker, _) = start(&mut world);
     becomes(&world, id, "synthesizing").await;
-    let World { tree, db, .. } = world;
-    tree.stop(Duration::from_secs(4)).await;
-    let row = job_row(&db, id).await;
+    let until = tokio::time::Instant::now();
+    worker.send(Drain { until }).await.unwrap();
+    let row = job_row(&world.db, id).await;
     assert_eq!(
         (row.status.as_str(), row.attempt, row.claim, row.lost_leases),
         ("queued", 0, 1, 0)

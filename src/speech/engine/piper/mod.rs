@@ -173,11 +173,12 @@ impl Engine for Piper {
         let (path, config) = (installed.model.clone(), installed.config.clone());
         let reader = Reader::open(&config.alphabet)?;
         let scales = config.scales(manner.speed);
-        let model = self.loaded(&path).map_err(failed)?;
         for sentence in sentences {
             if tape.has(sentence)? {
                 continue;
             }
+            // Not before: who only puts together what others speak needs none.
+            let model = self.loaded(&path).map_err(failed)?;
             let spoken = manner.spoken(sentence);
             let read = reader.read(sentence, &spoken).map_err(failed)?;
             let (mut samples, mut events) = (Vec::new(), Vec::new());

@@ -1,0 +1,351 @@
+//! Texts that crash an engine: the known ones do not any more, and what still does
+//! costs one sentence and not the whole.
+
+use std::future::pending;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hoiam::contract::Remedy;
+use hoiam::speech::{Format, Output, Request, engine};
+use hoiam::synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
+use hoiam::tts::salvage::{Limits, Salvage};
+use serde_json::{Value, json};
+
+use super::cli;
+use super::support::chain::submit;
+use super::support::{Chain, Client, Peer, Service};
+
+/// Long enough never to be met by a test that passes.
+const AMPLE: Duration = Duration::from_secs(600);
+
+fn synthesizer() -> Synthesizer {
+    Synthesizer::new(Options {
+        program: PathBuf::from(env!("CARGO_BIN_EXE_hoiam")),
+        engines: engine::Setup {
+            test_voices: true,
+            ..engine::Setup::default()
+        },
+        start_timeout: AMPLE,
+        ..Options::default()
+    })
+}
+
+fn request(voice: &str, text: &str) -> Request {
+    let output = Output {
+        format: Format::Pcm,
+        loudness_lufs: 0.0,
+        ..Output::default()
+    };
+    Request::plain(text, voice, output)
+}
+
+/// Counts what it hears.
+#[derive(Default)]
+struct Heard {
+    bytes: usize,
+    done: u32,
+}
+
+impl Events for Heard {
+    async fn audio(&mut self, bytes: Bytes) -> io::Result<()> {
+        self.bytes += bytes.len();
+        Ok(())
+    }
+
+    fn progress(&mut self, done: u32, _: u32) {
+        self.done = done;
+    }
+}
+
+/// Each of these ended a child by SIGSEGV or SIGABRT, in the voices that are named
+/// in `voices_of_all_languages_survive_what_is_known_to_crash_them` or in any.
+fn crashers() -> Vec<String> {
+    let mut texts: Vec<String> = [
+        "Anh nói: \"-Chào em.\"",
+        "“-Chào anh”",
+        "(-a",
+        "|-r",
+        "---लच्छेद",
+        "\"-你好",
+        ".-สวัสดี",
+        "«-é",
+        "'-ni",
+        ",-Chào",
+        "क्-क",
+    ]
+    .map(str::to_owned)
+    .into();
+    for (part, times) in [("%", 168), ("g.", 85), ("s'", 68), ("g.s'", 40), ("a-", 90)] {
+        texts.push(part.repeat(times));
+        texts.push(format!("g.{}", part.repeat(times)));
+    }
+    texts.push(format!("g.{}", "\u{1D11E}".repeat(42)));
+    for dotted in [
+        "g.g. ",
+        "g., ",
+        "g_.",
+        "s'. ",
+        "é.",
+        "你.",
+        "g.g.g.g.g.g.g.g.g.g.; ",
+    ] {
+        texts.push(dotted.repeat(390 / dotted.chars().count()));
+    }
+    texts
+}
+
+async fn assert_survives(synthesizer: &mut Synthesizer, voice: &str, texts: &[String]) {
+    // A paragraph each, so that one does not become part of another's sentence.
+    let text = format!("{}\n\na", texts.join("\n\n"));
+    let mut heard = Heard::default();
+    let spoken = synthesizer
+        .speak(&request(voice, &text), AMPLE, &mut heard, pending())
+        .await;
+    if let Err(error) = spoken {
+        panic!("{voice}: {error} after {} sentences", heard.done);
+    }
+    assert!(heard.bytes > 0, "{voice}");
+}
+
+#[tokio::test]
+async fn vietnamese_and_the_like_survive_all_that_is_known_to_crash_them() {
+    let mut synthesizer = synthesizer();
+    for voice in [
+        "vi",
+        "vi-vn-x-central",
+        "vi-vn-x-south",
+        "da",
+        "hi",
+        "ml",
+        "en-us",
+    ] {
+        assert_survives(&mut synthesizer, &format!("espeak/{voice}"), &crashers()).await;
+    }
+}
+
+#[tokio::test]
+async fn voices_of_all_languages_survive_dialogue_and_long_runs() {
+    let mut synthesizer = synthesizer();
+    let hello = synthesizer.ensure_started().await.unwrap().hello.clone();
+    let voices = hello.voices.iter().filter(|voice| voice.engine == "espeak");
+    let texts = ["\"-Chào em.\"", "---लच्छेद"].map(str::to_owned);
+    let long = [format!("g.{}", "%".repeat(168)), "g.".repeat(85)];
+    let texts = [texts, long].concat();
+    let mut tried = 0;
+    for voice in voices {
+        assert_survives(&mut synthesizer, &voice.id, &texts).await;
+        tried += 1;
+    }
+    assert!(tried > 100, "{tried}");
+}
+
+/// Speaks with a voice that crashes at a `§` and at the word `crash`, and hangs at the
+/// word `hang`.
+async fn salvaged(text: &str, limits: Limits) -> (Result<Vec<(u32, Remedy)>, SpeakError>, u32) {
+    let request = request("test/fragile", text);
+    let lost = std::cell::Cell::new(0);
+    let count = |_: u32, _: &SpeakError| lost.set(lost.get() + 1);
+    let salvage = Salvage::new(&request, None, synthesizer(), limits, &count);
+    let mut heard = Heard::default();
+    let spoken = salvage
+        .speak(&mut synthesizer(), AMPLE, &mut heard, pending())
+        .await;
+    let remedies = spoken.map(|(_, warnings)| {
+        let each = warnings.into_iter();
+        each.map(|warning| (warning.sentence, warning.reason))
+            .collect()
+    });
+    (remedies, lost.get())
+}
+
+const UNHURRIED: Limits = Limits {
+    base: AMPLE,
+    per_character: Duration::ZERO,
+};
+
+#[tokio::test]
+async fn each_sentence_that_crashes_is_spoken_plainly_or_left_out_and_the_others_are_spoken() {
+    let text = "Fine. Clause § one. Fine. A crash. Both § crash. Fine.";
+    let (remedies, lost) = salvaged(text, UNHURRIED).await;
+    let expected = [
+        (1, Remedy::SpokenPlainly),
+        (3, Remedy::LeftOut),
+        (4, Remedy::LeftOut),
+    ];
+    assert_eq!(remedies.unwrap(), expected);
+    // A sentence that is plain already is not tried twice.
+    assert_eq!(lost, 4);
+}
+
+#[tokio::test]
+async fn a_sentence_that_hangs_is_left_out() {
+    let limits = Limits {
+        base: Duration::from_secs(5),
+        per_character: Duration::ZERO,
+    };
+    let (remedies, lost) = salvaged("Fine. It will hang. Fine.", limits).await;
+    assert_eq!((remedies.unwrap(), lost), (vec![(1, Remedy::LeftOut)], 1));
+}
+
+#[tokio::test]
+async fn a_text_of_which_nothing_can_be_spoken_fails_with_its_crash() {
+    let (remedies, lost) = salvaged("A crash. Another § crash.", UNHURRIED).await;
+    let failed = remedies.unwrap_err();
+    assert!(matches!(failed, SpeakError::Crashed { .. }), "{failed}");
+    assert_eq!(lost, 3);
+}
+
+#[tokio::test]
+async fn a_text_that_is_called_off_while_it_is_salvaged_is_canceled() {
+    let request = request("test/fragile", "It will hang. Fine.");
+    let salvage = Salvage::new(&request, None, synthesizer(), UNHURRIED, &|_, _| {});
+    let mut whole = synthesizer();
+    let monitor = whole.monitor();
+    let speaking = async {
+        while monitor.stats().requests == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let mut heard = Heard::default();
+    let spoken = salvage.speak(&mut whole, AMPLE, &mut heard, speaking).await;
+    assert_eq!(spoken.unwrap_err(), SpeakError::Canceled);
+}
+
+/// Of the words of a result: which sentence each is of.
+fn sentences_with_words(client: &Client, path: &str) -> Vec<u64> {
+    let words = client.get(&format!("{path}/words.json")).expect(200).json();
+    let words = words["words"].as_array().unwrap().iter();
+    let mut sentences: Vec<u64> = words
+        .map(|word| word["sentence"].as_u64().unwrap())
+        .collect();
+    sentences.dedup();
+    sentences
+}
+
+#[test]
+fn one_sentence_that_crashes_an_engine_fails_no_task_and_is_told_with_the_result() {
+    let chain = Chain::start();
+    let receiver = Peer::receiver();
+    let text = "Câu một. Điều § hai. A crash is here. Câu bốn.";
+    let task = chain.submit(json!({
+        "text": text, "voice": "test/fragile", "callback_url": receiver.url("/")}));
+    let told = receiver.wait_for_callback("task.completed").json();
+    let task_now = chain.client().get(&task).expect(200).json();
+    let speech = chain
+        .tts
+        .client()
+        .get(&Chain::speech(&task))
+        .expect(200)
+        .json();
+    for resource in [&told["data"], &task_now, &speech] {
+        let warnings = resource["warnings"].as_array().unwrap();
+        let of = |name: &str| -> Vec<&Value> { warnings.iter().map(|one| &one[name]).collect() };
+        assert_eq!(of("sentence"), [1, 2], "{resource}");
+        assert_eq!(of("reason"), ["spoken_plainly", "left_out"]);
+        let source: Vec<char> = text.chars().collect();
+        let written = warnings.iter().map(|one| {
+            let at = |name: &str| usize::try_from(one[name].as_u64().unwrap()).unwrap();
+            source[at("char_start")..at("char_end")]
+                .iter()
+                .collect::<String>()
+        });
+        let written: Vec<String> = written.collect();
+        assert_eq!(written, ["Điều § hai.", "A crash is here."]);
+        assert!(of("detail")[1].as_str().unwrap().contains("SIGABRT"));
+    }
+    assert_eq!(speech["attempt"], 2);
+    assert_eq!(sentences_with_words(&chain.client(), &task), [0, 1, 3]);
+    let subtitles = chain
+        .client()
+        .get(&format!("{task}/subtitles.srt"))
+        .expect(200);
+    assert!(
+        subtitles.text().contains("Điều § hai."),
+        "{}",
+        subtitles.text()
+    );
+    assert!(!subtitles.text().contains("crash"), "{}", subtitles.text());
+    let metrics = chain.tts.client().get("/metrics").expect(200);
+    let line = "hoiam_engine_crashes_total{engine=\"test\",how=\"crash\"} 3\n";
+    assert!(metrics.text().contains(line), "{}", metrics.text());
+    let log = chain.tts.log();
+    let id = speech["id"].as_str().unwrap();
+    for place in ["or soon after it", "in sentence 1 ", "in sentence 2 "] {
+        let is_told = |line: &str| {
+            line.contains("WARN")
+                && line.contains(id)
+                && line.contains("test/fragile")
+                && line.contains("SIGABRT")
+                && line.contains(place)
+        };
+        assert!(log.lines().any(is_told), "{place}: {log}");
+    }
+    assert!(!log.contains("crash is here"), "texts are not logged");
+}
+
+#[test]
+fn a_segment_that_crashes_an_engine_is_named_and_the_dialogue_goes_on() {
+    let service = Service::all().start();
+    let client = service.client();
+    let body = json!({"text": null, "voice": "test/silence", "segments": [
+        {"text": "One."}, {"text": "Fine. A crash.", "voice": "test/fragile"}, {"text": "Three."}]});
+    let task = submit(&client, body);
+    let task = client.wait_for_status(&task, "completed");
+    let warning = &task["warnings"][0];
+    assert_eq!(
+        (&warning["sentence"], &warning["segment"]),
+        (&json!(2), &json!(1))
+    );
+    assert_eq!(
+        (&warning["char_start"], &warning["char_end"]),
+        (&json!(6), &json!(14))
+    );
+    let segments = task["segments"].as_array().unwrap();
+    assert_eq!(segments.len(), 3, "{task}");
+}
+
+#[test]
+fn a_result_without_a_crash_has_no_warnings() {
+    let service = Service::all().start();
+    let client = service.client();
+    let task = submit(
+        &client,
+        json!({"text": "Anh nói: \"-Chào em.\"", "voice": "espeak/vi"}),
+    );
+    let task = client.wait_for_status(&task, "completed");
+    assert_eq!(task["warnings"], json!([]));
+    let speech = client.get(&format!("/v1/speech/{}", task["id"].as_str().unwrap()));
+    assert_eq!(speech.expect(200).json()["attempt"], 1);
+}
+
+#[test]
+fn say_speaks_around_a_sentence_that_crashes_the_engine_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [
+        "say",
+        "Fine. A crash. Fine.",
+        "-o",
+        "a.wav",
+        "-v",
+        "test/fragile",
+    ];
+    let test_voices = ["--set", "tts.test_voices=true"];
+    let said = cli::hoiam(folder.path(), &[&arguments[..], &test_voices].concat());
+    assert_eq!(said.status.code(), Some(0), "{said:?}");
+    let told = String::from_utf8(said.stderr).unwrap();
+    assert!(
+        told.contains("characters 6 to 14: The engine crashed"),
+        "{told}"
+    );
+    let json = ["--json"];
+    let said = cli::hoiam(
+        folder.path(),
+        &[&arguments[..], &test_voices, &json].concat(),
+    );
+    let said = cli::json(&said);
+    assert_eq!(said["warnings"][0]["reason"], "left_out");
+    // Two sentences of a second each, and the pause between them.
+    assert!(said["duration_ms"].as_u64().unwrap() < 3000, "{said}");
+}
