@@ -61,12 +61,13 @@ async fn request(db: &Db, row: &Row, now: Millis) -> Result<Option<Create>, Stor
     let Some((text, _)) = db.read(move |conn| store::text_and_words(conn, id)).await? else {
         return Ok(None);
     };
-    let remaining_s = u32::try_from((row.deadline_at - now + 999) / 1000).unwrap_or(1);
+    let remaining_s = u32::try_from((row.deadline_at - now + 999) / 1000).unwrap_or(0);
     let create = row.request().map(|create| create.with_source(text));
     Ok(create.map(|create| Create {
         callback_url: Some(row.report_to.clone()),
         callback_check: None,
-        timeout_s: remaining_s,
+        // None at all would be refused, and it is the watchdog that ends the task.
+        timeout_s: remaining_s.max(1),
         ..create
     }))
 }

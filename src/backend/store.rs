@@ -342,7 +342,12 @@ pub fn result_known(tx: &mut Tx<'_>, speech: &Speech, by: &'static str) -> Query
             let failure = speech.error.clone().unwrap_or_else(|| {
                 Failure::transient("speech_failed", "The TTS service gave no reason.")
             });
-            end_failed(tx, &row, &failure, by)?;
+            // The speech has the task's own time. Where that is over it is the watchdog
+            // that ends the task, however late it is itself.
+            let is_timed_out = failure.code == "deadline_exceeded" && row.deadline_at <= tx.now;
+            if !is_timed_out {
+                end_failed(tx, &row, &failure, by)?;
+            }
         }
         SpeechStatus::Canceled => {
             let failure =

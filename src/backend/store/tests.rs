@@ -237,6 +237,32 @@ async fn a_late_result_is_fetched_and_told_once_however_often_it_comes() {
     assert_eq!(kinds, ["task.timed_out", "task.late_result"]);
 }
 
+/// A watchdog that is late may hear of the speech's own deadline first.
+#[tokio::test]
+async fn a_speech_whose_time_is_over_when_the_tasks_is_leaves_it_to_time_out() {
+    let test = TestDb::new(Service::Backend);
+    let (id, early) = (Uuid::now_v7(), Uuid::now_v7());
+    let exceeded = |id| Speech {
+        error: Some(Failure::transient("deadline_exceeded", "It is over.")),
+        ..speech(id, SpeechStatus::Failed)
+    };
+    let statuses = test.db.write(move |tx| {
+        for id in [id, early] {
+            submit(tx, &new(id, Some("http://127.0.0.1:9/"), 10))?;
+            accepted(tx, id, &speech(id, SpeechStatus::Queued))?;
+        }
+        tx.now += 9_999;
+        result_known(tx, &exceeded(early), "callback")?;
+        tx.now += 1;
+        result_known(tx, &exceeded(id), "callback")?;
+        time_out(tx)?;
+        let mut status = |id| get(tx.conn, id).map(|row| row.map(|row| row.status()));
+        Ok([status(id)?, status(early)?])
+    });
+    let expected = [TaskStatus::TimedOut, TaskStatus::Failed].map(Some);
+    assert_eq!(statuses.await.unwrap(), expected);
+}
+
 #[tokio::test]
 async fn a_deadline_counts_from_its_very_millisecond_and_not_before() {
     let test = TestDb::new(Service::Backend);
