@@ -339,7 +339,8 @@ async fn speak(
         SpeakError::Engine(SpeechError::Output { detail })
     })?;
     let singles = Synthesizer::new(Options::configured(&config.tts));
-    let salvage = Salvage::new(&request, None, singles, limits, &|_, _| {});
+    let salvage = Salvage::new(&request, None, singles, limits, &|_, _, _| {});
+    let limit = limits.of_salvage(create.characters());
     salvage.speak(whole, limit, sink, interrupted).await
 }
 

@@ -72,8 +72,7 @@ impl Request {
 
     /// The voice of a sentence at this place; of the first one if nobody knows.
     pub fn voice_of(&self, place: Option<&Place>) -> &str {
-        let segment = place.map_or(0, |place| place.segment);
-        let segment = self.segments.get(segment);
+        let segment = self.segments.get(place.map_or(0, |place| place.segment));
         segment.map_or("", |segment| &segment.voice)
     }
 

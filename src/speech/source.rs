@@ -51,9 +51,12 @@ pub fn without<'a>(source: &'a str, unheard: &[Part]) -> Cow<'a, str> {
         let start = starts.get(at).copied().unwrap_or(0);
         part.chars.start + start..part.chars.end + start
     };
-    let unheard: Vec<Range<u32>> = unheard.iter().map(in_whole).collect();
+    let mut unheard: Vec<Range<u32>> = unheard.iter().map(in_whole).collect();
+    unheard.sort_by_key(|part| part.start);
+    let mut unheard = unheard.into_iter().peekable();
     let heard = (0..).zip(source.chars()).map(|(at, c)| {
-        let is_heard = unheard.iter().all(|part| !part.contains(&at));
+        while unheard.next_if(|part| part.end <= at).is_some() {}
+        let is_heard = unheard.peek().is_none_or(|part| !part.contains(&at));
         if is_heard || c.is_whitespace() {
             c
         } else {

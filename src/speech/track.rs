@@ -161,7 +161,8 @@ impl<'a> Track<'a> {
             let start_ms = self.milliseconds(heard.start);
             let end_ms = self.milliseconds(heard.end);
             let continues = |begun: &&mut Word| {
-                token.continues && begun.char_end == code_points(token.char_start)
+                let goes_on = begun.char_end == code_points(token.char_start);
+                token.continues && goes_on && begun.segment == Some(self.segment.index)
             };
             match self.words.last_mut().filter(continues) {
                 Some(begun) => {

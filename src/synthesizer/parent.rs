@@ -355,7 +355,8 @@ impl Synthesizer {
         plain: bool,
         wall_limit: Duration,
     ) -> Result<Made, SpeakError> {
-        let child = self.take_child_for(request).await;
+        // What was sent ahead is a whole.
+        let child = self.take_child_for(None).await;
         let mut child = child.map_err(SpeakError::NotStarted)?;
         self.monitor.speaking();
         let answer = child.answer_sentence(request, (sentence, plain), wall_limit);
@@ -380,11 +381,13 @@ impl Synthesizer {
         cancel: impl Future<Output = ()>,
     ) -> Result<Spoken, SpeakError> {
         let next = self.next.take();
+        // What was sent ahead knows of no promise.
+        let ahead = events.promised().is_empty().then_some(request);
         let mut cancel = pin!(cancel);
         let mut child = tokio::select! {
             biased;
             () = &mut cancel => return Err(SpeakError::Canceled),
-            child = self.take_child_for(request) => child.map_err(SpeakError::NotStarted)?,
+            child = self.take_child_for(ahead) => child.map_err(SpeakError::NotStarted)?,
         };
         self.monitor.speaking();
         let ending = tokio::select! {
@@ -443,11 +446,10 @@ impl Synthesizer {
         }
     }
 
-    /// A child that has no other request before it than the one that it was
-    /// sent ahead.
-    async fn take_child_for(&mut self, request: &Request) -> Result<Child, StartError> {
+    /// A child that was sent no other request ahead than this one.
+    async fn take_child_for(&mut self, ahead: Option<&Request>) -> Result<Child, StartError> {
         let mut child = self.take_child().await?;
-        if child.ahead.is_none() || child.ahead.as_ref() == Some(request) {
+        if child.ahead.is_none() || child.ahead.as_ref() == ahead {
             return Ok(child);
         }
         if let Ok(Ok(())) = timeout(self.options.cancel_grace, child.skip_ahead()).await {

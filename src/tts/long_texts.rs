@@ -205,8 +205,10 @@ impl Promise {
                 self.text.sentences.keep(self.sentence, &made).await;
             }
             // Whoever speaks the text meets the same, and it is his job.
-            Err(error) => {
+            Err(error) if !error.has_cost_the_child() => {
                 log::debug!("a sentence of a long text is given back: {error}");
+            }
+            Err(error) => {
                 let places = request.places();
                 let voice = request.voice_of(places.get(sentence as usize));
                 crashes.note(self.text.job, voice, At::Sentence(sentence), &error);

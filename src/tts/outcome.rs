@@ -220,8 +220,9 @@ fn audio(spoken: &Spoken, stored: Stored, output: &Output) -> Audio {
     }
 }
 
-/// What an error of the child means for the job.
-pub(super) fn failed(error: SpeakError, deadline_was_the_limit: bool) -> Outcome {
+/// What an error of the child means for a job that had so much time until its
+/// deadline.
+pub(super) fn failed(error: SpeakError, remaining: Duration) -> Outcome {
     match error {
         SpeakError::Engine(SpeechError::EngineUnavailable { detail }) => Outcome::GiveBack {
             reason: detail,
@@ -251,7 +252,7 @@ pub(super) fn failed(error: SpeakError, deadline_was_the_limit: bool) -> Outcome
             "engine_crashed",
             format!("The engine crashed on this text each time it was tried ({how})."),
         )),
-        SpeakError::Overran { .. } if deadline_was_the_limit => {
+        SpeakError::Overran { limit } if limit >= remaining => {
             Outcome::Failed(store::deadline_exceeded())
         }
         SpeakError::Overran { limit } => Outcome::AttemptFailed(Failure::transient(

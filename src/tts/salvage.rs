@@ -11,20 +11,24 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 
 use super::sentences::Sentences;
 use crate::config::Tts;
 use crate::contract::{Remedy, Warning};
-use crate::speech::{Place, Request, Spoken};
+use crate::speech::{Place, Request, SpeechError, Spoken};
 use crate::synthesizer::parent::{Events, Made, News, SpeakError, Synthesizer};
 
-/// How many sentences are spoken ahead of the one that is put into its place.
-const AHEAD: usize = 4;
+/// How many sentences are spoken ahead of the one that is put into its place, since the
+/// child that puts it there holds their samples.
+const AHEAD: u32 = 4;
 
-/// How much longer than usual the whole may take: each sentence that hangs takes its
-/// own limit twice.
-const PATIENCE: u32 = 3;
+/// How many sentences may take all of their time without an end.
+const HANGING: u32 = 6;
+
+/// A text that costs so many children is given up: that is no single sentence.
+const MAX_LOST: u32 = 100;
 
 /// How long speaking may take.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +54,18 @@ impl Limits {
     pub fn of(&self, characters: u32) -> Duration {
         self.base + self.per_character.saturating_mul(characters)
     }
+
+    /// For so many characters, sentence by sentence, some of which may hang.
+    #[must_use]
+    pub fn of_salvage(&self, characters: u32) -> Duration {
+        self.of(characters) + self.of_sentence().saturating_mul(HANGING)
+    }
+
+    /// For one sentence, which has at most 400 characters.
+    #[must_use]
+    pub fn of_sentence(&self) -> Duration {
+        self.of(400)
+    }
 }
 
 /// Speaks the sentences of one request, one at a time.
@@ -61,8 +77,9 @@ pub struct Salvage<'a> {
     synthesizer: Synthesizer,
     limits: Limits,
     /// Told of each child that is lost, and in which sentence.
-    lost: &'a dyn Fn(u32, &SpeakError),
+    lost: &'a dyn Fn(&Place, u32, &SpeakError),
     warnings: Vec<Warning>,
+    losses: u32,
     last_loss: Option<SpeakError>,
 }
 
@@ -73,7 +90,7 @@ impl<'a> Salvage<'a> {
         kept: Option<Sentences>,
         synthesizer: Synthesizer,
         limits: Limits,
-        lost: &'a dyn Fn(u32, &SpeakError),
+        lost: &'a dyn Fn(&Place, u32, &SpeakError),
     ) -> Self {
         Self {
             places: request.places(),
@@ -83,17 +100,18 @@ impl<'a> Salvage<'a> {
             limits,
             lost,
             warnings: Vec::new(),
+            losses: 0,
             last_loss: None,
         }
     }
 
-    /// Speaks; `whole` puts the result together, within `PATIENCE` times `limit`.
-    /// Beside the result come its warnings.
+    /// Speaks; `whole` puts the result together, within `limit`. Beside the result come
+    /// its warnings.
     ///
     /// # Errors
     ///
-    /// As [`Synthesizer::speak`]; where no sentence could be spoken, how the last one
-    /// has ended.
+    /// As [`Synthesizer::speak`]; where no sentence could be spoken, or too many
+    /// children were lost, how the last one was.
     pub async fn speak(
         mut self,
         whole: &mut Synthesizer,
@@ -102,64 +120,86 @@ impl<'a> Salvage<'a> {
         cancel: impl Future<Output = ()>,
     ) -> Result<(Spoken, Vec<Warning>), SpeakError> {
         let request = self.request;
-        let (sender, news) = channel(AHEAD);
+        let (sender, news) = unbounded_channel();
+        let (tell_done, done) = watch::channel(0);
         let sentences = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
         let spoken = {
             let mut events = Assembled {
                 events,
                 news,
                 sentences,
+                done: tell_done,
             };
-            let whole = whole.speak(request, limit * PATIENCE, &mut events, cancel);
+            let whole = whole.speak(request, limit, &mut events, cancel);
             let mut whole = pin!(whole);
             tokio::select! {
                 spoken = &mut whole => spoken,
-                () = self.speak_each(sender) => whole.await,
+                each = self.speak_each(&sender, done) => match each {
+                    Ok(()) => whole.await,
+                    Err(error) => return Err(error),
+                },
             }
         };
         let left_out = |warning: &&Warning| warning.reason == Remedy::LeftOut;
         let none_is_left = self.warnings.iter().filter(left_out).count() == self.places.len();
-        match self.last_loss {
-            Some(loss) if none_is_left => Err(loss),
-            _ => spoken.map(|spoken| (spoken, self.warnings)),
-        }
-    }
-
-    async fn speak_each(&mut self, told: Sender<News>) {
-        for (sentence, place) in (0..).zip(self.places.clone()) {
-            let news = match self.speak_one(sentence, place).await {
-                Some(made) => News::Made(sentence, made),
-                // Not a matter of this sentence: whoever has the whole meets the same.
-                None => News::Failed(sentence),
-            };
-            if told.send(news).await.is_err() {
-                return;
+        match (spoken, self.last_loss) {
+            (_, Some(loss)) if none_is_left => Err(loss),
+            // Nothing of what was left can be heard.
+            (Err(SpeakError::Engine(SpeechError::EngineFailed { .. })), Some(loss)) => Err(loss),
+            (Err(error), _) => {
+                log::warn!("a text could not be put together: {error}");
+                Err(error)
             }
+            (Ok(spoken), _) => Ok((spoken, self.warnings)),
         }
     }
 
-    async fn speak_one(&mut self, sentence: u32, place: Place) -> Option<Made> {
-        if let Some(made) = self.take(sentence).await {
-            return Some(made);
+    async fn speak_each(
+        &mut self,
+        told: &UnboundedSender<News>,
+        mut done: watch::Receiver<u32>,
+    ) -> Result<(), SpeakError> {
+        for (sentence, place) in (0..).zip(self.places.clone()) {
+            // Nobody is told any more once the whole has ended.
+            let _ = done.wait_for(|done| sentence < *done + AHEAD).await;
+            let news = match self.speak_one(sentence, place).await {
+                Ok(made) => News::Made(sentence, made),
+                // Not a matter of this sentence: whoever has the whole meets the same.
+                Err(SpeakError::Engine(_)) => News::Failed(sentence),
+                Err(error) => return Err(error),
+            };
+            let _ = told.send(news);
         }
-        match self.attempt(sentence, place, false).await {
+        Ok(())
+    }
+
+    async fn speak_one(&mut self, sentence: u32, place: Place) -> Result<Made, SpeakError> {
+        if let Some(made) = self.take(sentence).await {
+            return Ok(made);
+        }
+        match self.attempt(sentence, &place, false).await {
             Ok(made) => {
                 if let Some(kept) = &self.kept {
                     kept.keep(sentence, &made).await;
                 }
-                return Some(made);
+                return Ok(made);
             }
-            Err(error) if error.has_cost_the_child() => {}
-            Err(_) => return None,
+            Err(error) if error.has_cost_the_child() && self.losses < MAX_LOST => {}
+            Err(error) => return Err(error),
         }
-        if !place.is_plain
-            && let Ok(made) = self.attempt(sentence, place, true).await
-        {
-            self.warn(sentence, place, Remedy::SpokenPlainly);
-            return Some(made);
+        if !place.is_plain {
+            match self.attempt(sentence, &place, true).await {
+                Ok(made) if !made.samples.is_empty() => {
+                    self.warn(sentence, place, Remedy::SpokenPlainly);
+                    return Ok(made);
+                }
+                // It is the child's start that has failed, not the sentence.
+                Err(error @ SpeakError::NotStarted(_)) => return Err(error),
+                _ => {}
+            }
         }
         self.warn(sentence, place, Remedy::LeftOut);
-        Some(Made {
+        Ok(Made {
             samples: Bytes::new(),
             words: Vec::new(),
         })
@@ -172,7 +212,7 @@ impl<'a> Salvage<'a> {
     async fn attempt(
         &mut self,
         sentence: u32,
-        place: Place,
+        place: &Place,
         plain: bool,
     ) -> Result<Made, SpeakError> {
         let limit = self.limits.of(place.char_end - place.char_start);
@@ -182,7 +222,8 @@ impl<'a> Salvage<'a> {
             .await;
         let loss = spoken.as_ref().err();
         if let Some(loss) = loss.filter(|error| error.has_cost_the_child()) {
-            (self.lost)(sentence, loss);
+            (self.lost)(place, sentence, loss);
+            self.losses += 1;
             self.last_loss = Some(loss.clone());
         }
         spoken
@@ -215,8 +256,10 @@ impl<'a> Salvage<'a> {
 /// The events of the child that puts together what another one speaks.
 struct Assembled<'a, E> {
     events: &'a mut E,
-    news: Receiver<News>,
+    news: UnboundedReceiver<News>,
     sentences: u32,
+    /// Told how many are in their places.
+    done: watch::Sender<u32>,
 }
 
 impl<E: Events> Events for Assembled<'_, E> {
@@ -225,6 +268,7 @@ impl<E: Events> Events for Assembled<'_, E> {
     }
 
     fn progress(&mut self, done: u32, total: u32) {
+        self.done.send_replace(done);
         self.events.progress(done, total);
     }
 

@@ -28,7 +28,7 @@ use crate::delivery::DeliveryOwed;
 use crate::fault;
 use crate::files::{Cache, CacheKey, Files, Spool};
 use crate::progress::ProgressBoard;
-use crate::speech;
+use crate::speech::{self, Place};
 use crate::supervision::{Drain, spawn_unit};
 use crate::synthesizer::crashes::{At, Crashes};
 use crate::synthesizer::parent::{Events, Made, News, SpeakError, Synthesizer};
@@ -390,8 +390,7 @@ impl TtsWorker {
             return;
         };
         self.begun_at = self.now();
-        // A sentence has at most so many characters.
-        let limit = self.parts.settings.limits.of(400);
+        let limit = self.parts.settings.limits.of_sentence();
         let crashes = self.parts.crashes.clone();
         let (end, ended) = oneshot::channel();
         self.helping = Some(end);
@@ -874,7 +873,10 @@ impl SpeakUnit {
         } = order;
         let characters = u32::try_from(row.characters).unwrap_or(0);
         let limits = self.settings.limits;
-        let synthesis_limit = limits.of(characters);
+        let synthesis_limit = match self.singles {
+            Some(_) => limits.of_salvage(characters),
+            None => limits.of(characters),
+        };
         let remaining = Duration::from_millis(self.remaining_ms);
         let file = self
             .files
@@ -897,15 +899,23 @@ impl SpeakUnit {
         let spoken = match self.singles.take() {
             None => {
                 let synthesizer = &mut self.synthesizer;
-                let spoken = synthesizer.speak(&request, wall_limit, &mut gathered, canceled);
-                spoken.await.map(|spoken| (spoken, Vec::new()))
+                let spoken = synthesizer
+                    .speak(&request, wall_limit, &mut gathered, canceled)
+                    .await;
+                if let Err(error) = &spoken
+                    && error.has_cost_the_child()
+                {
+                    let (done, places) = (gathered.done, request.places());
+                    let voice = request.voice_of(places.get(done as usize));
+                    let at = At::SoonAfter(done);
+                    self.crashes.note(row.id.0, voice, at, error);
+                }
+                spoken.map(|spoken| (spoken, Vec::new()))
             }
             Some((singles, kept)) => {
-                let places = request.places();
-                let lost = |sentence: u32, error: &SpeakError| {
-                    let voice = request.voice_of(places.get(sentence as usize));
-                    self.crashes
-                        .note(row.id.0, voice, At::Sentence(sentence), error);
+                let lost = |place: &Place, sentence: u32, error: &SpeakError| {
+                    let (voice, at) = (request.voice_of(Some(place)), At::Sentence(sentence));
+                    self.crashes.note(row.id.0, voice, at, error);
                 };
                 let salvage = Salvage::new(&request, kept, singles, limits, &lost);
                 let synthesizer = &mut self.synthesizer;
@@ -914,15 +924,6 @@ impl SpeakUnit {
                     .await
             }
         };
-        if let Err(error) = &spoken
-            && error.has_cost_the_child()
-        {
-            let done = gathered.done;
-            let place = request.places().get(done as usize).copied();
-            let voice = request.voice_of(place.as_ref());
-            let crashes = &self.crashes;
-            crashes.note(row.id.0, voice, At::SoonAfter(done), error);
-        }
         let outcome = match (spoken, gathered.spool) {
             (Ok((spoken, warnings)), Some(spool)) => Outcome::Spoken(Box::new(Gathered {
                 spoken,
@@ -936,7 +937,7 @@ impl SpeakUnit {
                 reason: "the file store failed".into(),
                 wait: None,
             },
-            (Err(error), _) => failed(error, remaining <= synthesis_limit),
+            (Err(error), _) => failed(error, remaining),
         };
         Finish { row, outcome }
     }

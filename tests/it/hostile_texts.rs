@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hoiam::contract::Remedy;
-use hoiam::speech::{Format, Output, Request, engine};
+use hoiam::speech::{Format, Output, Place, Request, engine};
 use hoiam::synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
+use hoiam::synthesizer::stats::Monitor;
 use hoiam::tts::salvage::{Limits, Salvage};
 use serde_json::{Value, json};
 
@@ -74,6 +75,10 @@ fn crashers() -> Vec<String> {
         "'-ni",
         ",-Chào",
         "क्-क",
+        "\"-\u{2803}",
+        "\"-\u{301}a",
+        "\"-\u{94d}क",
+        "\"-\u{64b}ب",
     ]
     .map(str::to_owned)
     .into();
@@ -83,6 +88,9 @@ fn crashers() -> Vec<String> {
     }
     texts.push(format!("g.{}", "\u{1D11E}".repeat(42)));
     for dotted in [
+        "g.1.",
+        "1.",
+        "1.g.",
         "g.g. ",
         "g., ",
         "g_.",
@@ -146,7 +154,7 @@ async fn voices_of_all_languages_survive_dialogue_and_long_runs() {
 async fn salvaged(text: &str, limits: Limits) -> (Result<Vec<(u32, Remedy)>, SpeakError>, u32) {
     let request = request("test/fragile", text);
     let lost = std::cell::Cell::new(0);
-    let count = |_: u32, _: &SpeakError| lost.set(lost.get() + 1);
+    let count = |_: &Place, _: u32, _: &SpeakError| lost.set(lost.get() + 1);
     let salvage = Salvage::new(&request, None, synthesizer(), limits, &count);
     let mut heard = Heard::default();
     let spoken = salvage
@@ -200,7 +208,7 @@ async fn a_text_of_which_nothing_can_be_spoken_fails_with_its_crash() {
 #[tokio::test]
 async fn a_text_that_is_called_off_while_it_is_salvaged_is_canceled() {
     let request = request("test/fragile", "It will hang. Fine.");
-    let salvage = Salvage::new(&request, None, synthesizer(), UNHURRIED, &|_, _| {});
+    let salvage = Salvage::new(&request, None, synthesizer(), UNHURRIED, &|_, _, _| {});
     let mut whole = synthesizer();
     let monitor = whole.monitor();
     let speaking = async {
@@ -211,6 +219,81 @@ async fn a_text_that_is_called_off_while_it_is_salvaged_is_canceled() {
     let mut heard = Heard::default();
     let spoken = salvage.speak(&mut whole, AMPLE, &mut heard, speaking).await;
     assert_eq!(spoken.unwrap_err(), SpeakError::Canceled);
+}
+
+/// Not only after all the time that the whole has.
+#[tokio::test]
+async fn a_text_that_hangs_as_a_whole_fails_once_each_sentence_has() {
+    let limits = Limits {
+        base: Duration::from_millis(200),
+        per_character: Duration::ZERO,
+    };
+    let request = request("test/hang", "One. Two.");
+    let salvage = Salvage::new(&request, None, synthesizer(), limits, &|_, _, _| {});
+    let mut heard = Heard::default();
+    let spoken = salvage
+        .speak(&mut synthesizer(), AMPLE, &mut heard, pending())
+        .await;
+    let limit = limits.base;
+    assert_eq!(spoken.unwrap_err(), SpeakError::Overran { limit });
+}
+
+#[tokio::test]
+async fn a_text_that_costs_too_many_children_is_given_up() {
+    let text = "A crash. ".repeat(150) + "Fine.";
+    let (remedies, lost) = salvaged(&text, UNHURRIED).await;
+    assert!(matches!(remedies, Err(SpeakError::Crashed { .. })));
+    assert_eq!(lost, 100);
+}
+
+/// How many sentences a child was given, and how many are in their places.
+struct Ahead {
+    given: Monitor,
+    most: u64,
+}
+
+impl Events for Ahead {
+    async fn audio(&mut self, _: Bytes) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn progress(&mut self, done: u32, _: u32) {
+        let ahead = self.given.stats().requests.saturating_sub(done.into());
+        self.most = self.most.max(ahead);
+    }
+}
+
+/// Their samples are held until then, and of a long text are more than a child may map.
+#[tokio::test]
+async fn sentences_are_salvaged_only_a_little_ahead_of_what_is_put_together() {
+    let request = request("test/fragile", &"Fine. ".repeat(200));
+    let single = synthesizer();
+    let mut ahead = Ahead {
+        given: single.monitor(),
+        most: 0,
+    };
+    let salvage = Salvage::new(&request, None, single, UNHURRIED, &|_, _, _| {});
+    let spoken = salvage
+        .speak(&mut synthesizer(), AMPLE, &mut ahead, pending())
+        .await;
+    assert!(spoken.unwrap().1.is_empty());
+    assert!((1..=4).contains(&ahead.most), "{}", ahead.most);
+}
+
+#[tokio::test]
+async fn a_child_for_single_sentences_that_cannot_start_is_told_as_such() {
+    let request = request("test/fragile", "Fine. A crash. Fine.");
+    let single = Synthesizer::new(Options {
+        program: PathBuf::from("/nowhere/hoiam"),
+        ..Options::default()
+    });
+    let salvage = Salvage::new(&request, None, single, UNHURRIED, &|_, _, _| {});
+    let mut heard = Heard::default();
+    let spoken = salvage
+        .speak(&mut synthesizer(), AMPLE, &mut heard, pending())
+        .await;
+    let failed = spoken.unwrap_err();
+    assert!(matches!(failed, SpeakError::NotStarted(_)), "{failed}");
 }
 
 /// Of the words of a result: which sentence each is of.

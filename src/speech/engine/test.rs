@@ -79,10 +79,18 @@ impl Engine for TestEngine {
             Some(Behaviour::Fail) => Err(SpeechError::EngineFailed {
                 detail: "the voice test/fail always fails".into(),
             }),
-            Some(Behaviour::Hang) => loop {
-                sleep(STEP);
+            Some(Behaviour::Hang) => {
+                if are_all_on(tape, sentences)? {
+                    return Ok(());
+                }
+                loop {
+                    sleep(STEP);
+                }
+            }
+            Some(Behaviour::Crash) => match are_all_on(tape, sentences)? {
+                true => Ok(()),
+                false => std::process::abort(),
             },
-            Some(Behaviour::Crash) => std::process::abort(),
             Some(Behaviour::Fragile) => fragile(sentences, tape),
             None => Err(SpeechError::UnknownVoice {
                 voice: voice.id.clone(),
@@ -136,6 +144,16 @@ fn silence(sentences: &[Sentence], tape: &mut dyn Tape) -> Result<(), SpeechErro
         spoken = next;
     }
     Ok(())
+}
+
+/// Whether all sentences were spoken elsewhere; ends at the first one that was not.
+fn are_all_on(tape: &mut dyn Tape, sentences: &[Sentence]) -> Result<bool, SpeechError> {
+    for sentence in sentences {
+        if !tape.has(sentence)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// One second of silence for each sentence. It crashes where it reads a `§` or the
