@@ -210,18 +210,19 @@ fn a_neural_voice_stays_loaded_and_its_memory_stays_as_it_is() {
             &json!({"text": text, "voice": VOICE, "format": "wav"}),
         );
     };
+    // The allocator gives memory back when it comes to it, so one look is chance.
+    let most_bytes = || {
+        let bytes = [30, 3, 30, 1, 12, 7, 20, 30, 2].map(|words| {
+            speak(words);
+            child()["rss_bytes"].as_u64().unwrap()
+        });
+        bytes.into_iter().max().unwrap()
+    };
     speak(30);
-    let first = child();
-    for words in [3, 30, 1, 12, 7, 20, 30, 2] {
-        speak(words);
-    }
-    let last = child();
-    assert_eq!(first["pid"], last["pid"], "it was not replaced");
-    let bytes = |child: &Value| child["rss_bytes"].as_u64().unwrap();
-    assert!(
-        bytes(&last) < bytes(&first) * 13 / 10,
-        "{first} and then {last}"
-    );
+    let pid = child()["pid"].clone();
+    let (first, second) = (most_bytes(), most_bytes());
+    assert_eq!(child()["pid"], pid, "it was not replaced");
+    assert!(second < first * 13 / 10, "{first} and then {second}");
 }
 
 #[test]
