@@ -442,8 +442,7 @@ impl Said {
             return super::print(&super::pretty(self)?);
         }
         for warning in &self.warnings {
-            let (start, end) = (warning.char_start, warning.char_end);
-            eprintln!("hoiam: characters {start} to {end}: {}", warning.detail);
+            eprintln!("hoiam: {warning}");
         }
         if globals.quiet || is_stdout(&self.file) {
             return Ok(());

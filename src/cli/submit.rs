@@ -447,13 +447,7 @@ impl Screen {
             );
         }
         for warning in &report.warnings {
-            let (start, end) = (warning.char_start, warning.char_end);
-            let input = &report.input;
-            writeln!(
-                io::stderr(),
-                "{input}: characters {start} to {end}: {}",
-                warning.detail
-            )?;
+            writeln!(io::stderr(), "{}: {warning}", report.input)?;
         }
         let Some(files) = &report.files else {
             return Ok(());

@@ -198,6 +198,14 @@ pub struct Warning {
     pub detail: String,
 }
 
+/// For people who have the text before them.
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (start, end) = (self.char_start, self.char_end);
+        write!(f, "characters {start} to {end}: {}", self.detail)
+    }
+}
+
 impl Warning {
     /// What of the text these sentences are, as far as they are not heard at all.
     #[must_use]

@@ -487,14 +487,12 @@ pub fn speak_sentence(
             continue;
         };
         let mut tape = None;
-        let mut manner = part.manner(segment);
+        let (mut manner, mut wanted) = (part.manner(segment), wanted.to_vec());
         if plain {
             manner.dictionary = Dictionary::default();
-            let plain: Vec<Sentence> = wanted.iter().map(Sentence::plain).collect();
-            engines.speak(&part.voice, &plain, &manner, &mut tape)?;
-        } else {
-            engines.speak(&part.voice, wanted, &manner, &mut tape)?;
+            wanted = wanted.iter().map(Sentence::plain).collect();
         }
+        engines.speak(&part.voice, &wanted, &manner, &mut tape)?;
         return Ok(tape.unwrap_or_default());
     }
     Err(SpeechError::EngineFailed {

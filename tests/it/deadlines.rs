@@ -67,6 +67,17 @@ fn is_handed_over(chain: &Chain, task: &str) -> bool {
     seen["status"] == "in_progress"
 }
 
+/// The Backend asks in vain how far its tasks are.
+fn answer_no_pulls(chain: &Chain) {
+    chain.to_tts.react(|request| {
+        if request.is("POST", "/v1/speech/statuses") {
+            Reaction::Answer(503)
+        } else {
+            Reaction::Pass
+        }
+    });
+}
+
 /// Waits for the callback of this type that tells of this task.
 #[track_caller]
 fn wait_for_callback_of(receiver: &Peer, kind: &str, task: &str) -> Request {
@@ -205,13 +216,7 @@ fn the_job_of_a_task_that_timed_out_is_called_off() {
             "POST" => Reaction::HangUp,
             _ => Reaction::Pass,
         });
-    chain.to_tts.react(|request| {
-        if request.is("POST", "/v1/speech/statuses") {
-            Reaction::Answer(503)
-        } else {
-            Reaction::Pass
-        }
-    });
+    answer_no_pulls(&chain);
     let more = json!({"voice": "test/hang"});
     let task = submit_in_time(&chain, &more, [2, 15, 60], |task| {
         is_handed_over(&chain, task)
@@ -269,13 +274,7 @@ fn a_result_that_comes_late_is_fetched_kept_once_and_told() {
             _ => Reaction::Pass,
         });
     // Nor may the Backend learn of it by asking.
-    chain.to_tts.react(|request| {
-        if request.is("POST", "/v1/speech/statuses") {
-            Reaction::Answer(503)
-        } else {
-            Reaction::Pass
-        }
-    });
+    answer_no_pulls(&chain);
     let more = json!({"callback_url": receiver.url("/hook")});
     // The speech has no more time than the task.
     let task = submit_in_time(&chain, &more, [2, 15, 60], |task| {

@@ -60,8 +60,8 @@ impl Events for Heard {
     }
 }
 
-/// Each of these ended a child by SIGSEGV or SIGABRT, in the voices that are named
-/// in `voices_of_all_languages_survive_what_is_known_to_crash_them` or in any.
+/// Each of these, or one of its kind, ended a child by SIGSEGV or SIGABRT, in some
+/// voices or in all.
 fn crashers() -> Vec<String> {
     let mut texts: Vec<String> = [
         "Anh nói: \"-Chào em.\"",

@@ -8,7 +8,7 @@
 //!   there is none. Such a hyphen becomes a blank.
 //! - A long run without a blank (`s'` 68 times, `%` 168 times) is more than the
 //!   buffer of a word's sounds holds. It keeps 160 bytes of a word anyway and drops
-//!   the rest, so a run is cut: at its last mark, or else anywhere.
+//!   the rest, so a run is cut: at its last mark, or else before its last letter.
 //! - Single letters with dots (`g.g.`) are looked up as one abbreviation, in a buffer
 //!   of 160 bytes, also over blanks, commas and ends of sentences. After so many dots
 //!   without a word of two letters the next ones become blanks.
@@ -18,10 +18,10 @@ use unicode_normalization::char::is_combining_mark;
 use super::super::text::is_blank;
 
 /// The most code points without a blank.
-pub(super) const MAX_RUN: usize = 40;
+const MAX_RUN: usize = 40;
 
 /// The most bytes without a blank.
-pub(super) const MAX_RUN_BYTES: usize = 76;
+const MAX_RUN_BYTES: usize = 76;
 
 /// The most dots without a word between them: letters have up to four bytes, a dot one.
 const MAX_DOTS: usize = 30;
