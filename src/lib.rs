@@ -23,12 +23,14 @@
 //! | [`retention`] | how long they are kept |
 //! | [`outbound`] | every outgoing connection |
 //! | [`edge`] | what both HTTP edges share |
+//! | [`claim_loop`], [`work`] | how an actor finds its work, and what it has under way |
 //! | [`supervision`], [`app`] | the supervision tree |
 //! | [`config`], [`cli`], [`clock`] | settings, commands, time |
 //! | [`fault`] | points where a test has the process die; empty in a release |
 
 pub mod app;
 pub mod backend;
+pub mod claim_loop;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -46,3 +48,4 @@ pub mod supervision;
 pub mod synthesizer;
 pub mod trouble;
 pub mod tts;
+pub mod work;
