@@ -17,6 +17,7 @@ use crate::backend::actor::{self as backend, Backend};
 use crate::backend::api::BackendState;
 use crate::backend::tts_client::TtsClient;
 use crate::backend::watchdog::{self, TimeoutWatchdog};
+use crate::claim_loop::Pulse;
 use crate::clock::{Anchor, Clock};
 use crate::config::{Config, SERVER_KEEP_ALIVE};
 use crate::contract::create::Rules;
@@ -367,6 +368,8 @@ async fn start_tts(
         in_delivery: in_delivery.clone(),
     };
     let check_timeout = Duration::from_secs(config.callback.check_timeout_s);
+    let [deliveries, urls, deadlines] = [(); 3].map(|()| Pulse::default());
+    let jobs: Vec<Pulse> = (0..config.tts.workers).map(|_| Pulse::default()).collect();
 
     tree.watch("tts.writer", ended(&db));
     let dispatcher = tree.start(
@@ -378,11 +381,13 @@ async fn start_tts(
             subject: Arc::new(view.clone()),
             in_delivery: in_delivery.clone(),
             shut: shut.clone(),
+            deliveries,
             checks: Some(dispatcher::CheckParts {
                 queue: Arc::new(workers.clone()),
                 cache: checks.clone(),
                 timeout: check_timeout,
                 hold_ms: i64::try_from(config.callback.hold_s * 1000).unwrap_or(i64::MAX),
+                urls,
             }),
         }),
     );
@@ -398,8 +403,10 @@ async fn start_tts(
         program: common.program.clone(),
         ..Options::configured(&config.tts)
     };
-    let addresses = (0..config.tts.workers)
-        .map(|number| {
+    let addresses = jobs
+        .into_iter()
+        .enumerate()
+        .map(|(number, jobs)| {
             let options = children_options.clone();
             let parts = worker::Parts {
                 number,
@@ -414,6 +421,11 @@ async fn start_tts(
                 crashes: crashes.clone(),
                 settings: settings.clone(),
                 children: Arc::clone(children),
+                jobs,
+                deadlines: match number {
+                    0 => deadlines.clone(),
+                    _ => Pulse::default(),
+                },
                 make_synthesizer: Box::new(move || Synthesizer::new(options.clone())),
             };
             tree.start(worker_name(number), TtsWorker::new(parts))
@@ -522,6 +534,8 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
         in_delivery: in_delivery.clone(),
     };
 
+    let [deliveries, errands, deadlines] = [(); 3].map(|()| Pulse::default());
+
     tree.watch("backend.writer", ended(&db));
     let dispatcher = tree.start(
         "backend.dispatcher",
@@ -532,6 +546,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
             subject: Arc::new(view.clone()),
             in_delivery: in_delivery.clone(),
             shut: shut.clone(),
+            deliveries,
             checks: None,
         }),
     );
@@ -544,6 +559,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
             dispatcher: dispatcher.clone().recipient(),
             progress,
             voices,
+            errands,
         }),
     );
     let watchdog = tree.start(
@@ -554,6 +570,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
             result_known: backend.clone().recipient(),
             task_ended: backend.clone().recipient(),
             dispatcher: dispatcher.clone().recipient(),
+            deadlines,
         }),
     );
 

@@ -11,14 +11,15 @@ use std::time::{Duration, SystemTime};
 
 use actix::prelude::*;
 use diesel::prelude::QueryResult;
-use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::clock::{Alarm, Millis};
+use crate::claim_loop::{ClaimLoop, Pulse, Scan};
+use crate::clock::Millis;
 use crate::db::{Db, StoreError};
 use crate::fault;
 use crate::files::{Cache, FileError, Files};
 use crate::supervision::{Drain, spawn_unit};
+use crate::work::Work;
 use store::{Stage, Subjects};
 
 /// Rows a commit: it holds up nobody for more than some milliseconds.
@@ -49,15 +50,11 @@ pub struct Parts {
     pub rows_ms: Millis,
 }
 
-/// The actor.
+/// The actor. Its scan is a whole pass.
 pub struct Retention {
     parts: Parts,
-    alarm: Alarm,
+    claims: ClaimLoop,
     next_sweep_at: Millis,
-    /// Tells the pass that is under way to stop after its batch.
-    stop: watch::Sender<bool>,
-    idle: watch::Sender<bool>,
-    life: u32,
 }
 
 impl Retention {
@@ -65,28 +62,23 @@ impl Retention {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self {
+            claims: ClaimLoop::new(parts.db.clock().clone(), Pulse::default()),
             parts,
-            alarm: Alarm::default(),
             next_sweep_at: Millis::MIN,
-            stop: watch::Sender::new(false),
-            idle: watch::Sender::new(true),
-            life: 0,
         }
     }
 
-    fn look(&mut self, ctx: &mut Context<Self>) {
-        if *self.stop.borrow() {
+    fn scan(&mut self, ctx: &mut Context<Self>) {
+        let Some(scan) = self.claims.begin_scan(true) else {
             return;
-        }
-        self.idle.send_replace(false);
+        };
         let pass = Pass {
             parts: self.parts.clone(),
             now: self.parts.db.clock().now(),
-            stop: self.stop.subscribe(),
+            work: self.claims.work().clone(),
         };
-        let began_at = pass.now;
-        let sweeps = self.next_sweep_at <= began_at;
-        let (retention, life) = (ctx.address(), self.life);
+        let sweeps = self.next_sweep_at <= pass.now;
+        let retention = ctx.address();
         actix_rt::spawn(async move {
             let passed = spawn_unit(pass.run(sweeps))
                 .await
@@ -94,11 +86,7 @@ impl Retention {
                     log::error!("a retention pass failed: {failure}");
                     Err(Trouble::Store(StoreError::Panicked))
                 });
-            retention.do_send(Passed {
-                passed,
-                began_at,
-                life,
-            });
+            retention.do_send(Passed { passed, scan });
         });
     }
 }
@@ -107,14 +95,15 @@ impl Actor for Retention {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.look(ctx);
+        let retention = ctx.address();
+        self.claims.start(move || retention.do_send(Due));
+        self.scan(ctx);
     }
 }
 
 impl Supervised for Retention {
     fn restarting(&mut self, _: &mut Self::Context) {
-        self.life += 1;
-        self.idle.send_replace(true);
+        self.claims.restart();
     }
 }
 
@@ -126,7 +115,8 @@ impl Handler<Due> for Retention {
     type Result = ();
 
     fn handle(&mut self, _: Due, ctx: &mut Self::Context) {
-        self.look(ctx);
+        self.claims.hint();
+        self.scan(ctx);
     }
 }
 
@@ -134,41 +124,31 @@ impl Handler<Due> for Retention {
 #[rtype(result = "()")]
 struct Passed {
     passed: Result<Done, Trouble>,
-    began_at: Millis,
-    life: u32,
+    scan: Scan,
 }
 
 impl Handler<Passed> for Retention {
     type Result = ();
 
-    fn handle(&mut self, passed: Passed, ctx: &mut Self::Context) {
-        let Passed {
-            passed,
-            began_at,
-            life,
-        } = passed;
-        if life != self.life {
+    fn handle(&mut self, Passed { passed, scan }: Passed, ctx: &mut Self::Context) {
+        let Some(began_at) = self.claims.end_scan(scan) else {
             return;
-        }
-        self.idle.send_replace(true);
-        let at = match passed {
+        };
+        match passed {
             Ok(done) => {
                 done.log(&self.parts);
                 if done.swept.is_some() {
                     self.next_sweep_at = began_at + SWEEP_EVERY_MS;
                 }
-                done.next_at
-                    .max(began_at + GATHER_MS)
-                    .min(self.next_sweep_at)
+                let gathered_at = done.next_at.max(began_at + GATHER_MS);
+                self.claims.wake_at(gathered_at.min(self.next_sweep_at));
             }
             Err(trouble) => {
                 log::error!("old results could not be removed: {trouble}");
-                self.parts.db.clock().now() + STORE_PAUSE_MS
+                self.claims.pause(STORE_PAUSE_MS);
             }
-        };
-        let retention = ctx.address();
-        self.alarm
-            .arm(self.parts.db.clock(), at, move || retention.do_send(Due));
+        }
+        self.scan(ctx);
     }
 }
 
@@ -176,14 +156,9 @@ impl Handler<Drain> for Retention {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
-        self.stop.send_replace(true);
-        self.alarm.disarm();
-        let mut idle = self.idle.subscribe();
+        let ended = self.claims.drain(drain.until);
         Box::pin(async move {
-            let ended = async {
-                let _ = idle.wait_for(|idle| *idle).await;
-            };
-            let _ = tokio::time::timeout_at(drain.until, ended).await;
+            ended.await;
         })
     }
 }
@@ -246,7 +221,8 @@ impl Done {
 struct Pass {
     parts: Parts,
     now: Millis,
-    stop: watch::Receiver<bool>,
+    /// Tells it to stop after its batch.
+    work: Work,
 }
 
 impl Pass {
@@ -267,7 +243,7 @@ impl Pass {
     }
 
     fn stopping(&self) -> bool {
-        *self.stop.borrow()
+        self.work.is_closed()
     }
 
     async fn due(&self, stage: Stage, kept_ms: Millis) -> Result<Vec<Uuid>, Trouble> {

@@ -627,6 +627,16 @@ impl<T> Future for Unit<T> {
     }
 }
 
+/// What `work` answers, its panic as a value: for a part of something that goes on
+/// without it.
+///
+/// # Errors
+/// [`UnitFailure::Panicked`].
+pub fn contained<T>(work: impl FnOnce() -> T) -> Result<T, UnitFailure> {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    done.map_err(|payload| UnitFailure::Panicked(panic_message(&*payload)))
+}
+
 /// The most characters that are kept of a panic's message.
 const LONGEST_MESSAGE: usize = 300;
 

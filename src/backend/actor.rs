@@ -1,5 +1,4 @@
-//! Backend: claims due errands, runs each in a task of its own, arms one
-//! timer for the next.
+//! Backend: claims due errands and runs each in a task of its own.
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -17,9 +16,10 @@ use super::store::{self, Row};
 use super::task::Errand;
 use super::tts_client::TtsClient;
 use super::watchdog::TimeoutWatchdog;
+use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
 use crate::clock::{Alarm, Millis};
 use crate::contract::Catalog;
-use crate::db::{Db, InFlight, StoreError};
+use crate::db::{Db, StoreError};
 use crate::delivery::{CallbackDispatcher, DeliveryOwed};
 use crate::fault;
 use crate::files::Files;
@@ -72,7 +72,7 @@ impl Handler<Watch> for Backend {
     type Result = ();
 
     fn handle(&mut self, Watch { id, watcher }: Watch, ctx: &mut Self::Context) {
-        if self.draining || !self.followed.insert(id) {
+        if self.claims.is_closed() || !self.followed.insert(id) {
             return;
         }
         let (tts, board, backend) = (
@@ -113,21 +113,18 @@ pub struct Parts {
     pub progress: ProgressBoard,
     /// Where the voices are kept for the edge.
     pub voices: watch::Sender<Catalog>,
+    /// Shows how its errands stand.
+    pub errands: Pulse,
 }
 
 /// The actor.
 pub struct Backend {
     parts: Parts,
-    units: InFlight<Uuid>,
+    claims: ClaimLoop,
     circuit: Circuit,
-    paused_until: Millis,
-    due: Alarm,
     voices_timer: Alarm,
     /// Tasks whose speech's events are being followed.
     followed: HashSet<Uuid>,
-    life: u32,
-    draining: bool,
-    idle: watch::Sender<bool>,
 }
 
 impl Backend {
@@ -135,16 +132,11 @@ impl Backend {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self {
+            claims: ClaimLoop::new(parts.db.clock().clone(), parts.errands.clone()),
             parts,
-            units: InFlight::default(),
             circuit: Circuit::new(CIRCUIT),
-            paused_until: 0,
-            due: Alarm::default(),
             voices_timer: Alarm::default(),
             followed: HashSet::new(),
-            life: 0,
-            draining: false,
-            idle: watch::Sender::new(true),
         }
     }
 
@@ -152,107 +144,106 @@ impl Backend {
         self.parts.db.clock().now()
     }
 
+    /// How many errands may be claimed now. While the TTS service fails, waiting
+    /// is no attempt: one errand is the probe, the others stay due.
+    fn room(&mut self) -> usize {
+        let free = MAX_UNITS.saturating_sub(self.claims.running());
+        match self.circuit.clone().allow(self.now()) {
+            Allow::Yes => free,
+            Allow::Probe => free.min(1),
+            Allow::NotBefore(at) => {
+                self.claims.wake_at(at);
+                0
+            }
+        }
+    }
+
     /// Reads which errands are due, as many as may run now.
-    fn claim(&mut self, ctx: &mut Context<Self>) {
+    fn scan(&mut self, ctx: &mut Context<Self>) {
         fault::point(format_args!("actor.backend"));
-        let now = self.now();
-        if self.draining || self.units.len() >= MAX_UNITS {
+        let room = self.room();
+        let Some(scan) = self.claims.begin_scan(room > 0) else {
             return;
-        }
-        if self.paused_until > now {
-            return self.arm_due(ctx, Some(self.paused_until));
-        }
-        // While the TTS service fails, waiting is no attempt: one errand is
-        // the probe, the others stay due.
-        let room = match self.circuit.allow(now) {
-            Allow::Yes => MAX_UNITS - self.units.len(),
-            Allow::Probe => 1,
-            Allow::NotBefore(at) => return self.arm_due(ctx, Some(at)),
         };
-        if !self.units.begin_claim(true) {
-            self.circuit.unused();
-            return;
-        }
-        let running = self.units.keys();
-        let (db, backend, life) = (self.parts.db.clone(), ctx.address(), self.life);
+        let (now, running) = (self.now(), self.claims.keys());
+        let (db, backend) = (self.parts.db.clone(), ctx.address());
         actix_rt::spawn(async move {
             let most = i64::try_from(room + running.len()).unwrap_or(i64::MAX);
             let found = db
                 .read(move |conn| {
                     let (mut rows, next_at) = store::due_errands(conn, now, most)?;
                     rows.retain(|row| !running.contains(&row.id.0));
-                    rows.truncate(room);
                     Ok((rows, next_at))
                 })
                 .await;
-            backend.do_send(Found { found, life });
+            backend.do_send(ErrandsScanned { found, scan });
         });
     }
 
-    fn arm_due(&mut self, ctx: &mut Context<Self>, at: Option<Millis>) {
-        match at {
-            Some(at) => {
-                let backend = ctx.address();
-                self.due.arm(self.parts.db.clock(), at, move || {
-                    backend.do_send(TaskSubmitted)
-                });
-            }
-            None => self.due.disarm(),
-        }
-    }
-
     fn run(&mut self, row: Row, ctx: &mut Context<Self>) {
-        let Some(errand) = row.errand() else {
-            self.units.end(row.id.0);
+        let Some(errand) = row.errand() else { return };
+        if self.room() == 0 {
+            // Each end of a unit is a hint.
+            return;
+        }
+        let id = row.id.0;
+        let Some(claim) = self.claims.take(id) else {
             return;
         };
-        self.idle.send_replace(false);
+        self.circuit.allow(self.now());
         let (db, tts, files) = (
             self.parts.db.clone(),
             self.parts.tts.clone(),
             self.parts.files.clone(),
         );
-        let (backend, life, id) = (ctx.address(), self.life, row.id.0);
+        let (backend, dispatcher) = (ctx.address(), self.parts.dispatcher.clone());
         actix_rt::spawn(async move {
-            let unit = spawn_unit(async move {
-                match errand {
-                    Errand::HandOver => hand_over(&db, &tts, &row).await,
-                    Errand::Fetch => fetch(&db, &tts, &files, &row).await,
-                    Errand::Abandon => abandon(&db, &tts, &row).await,
-                }
-            });
+            let unit = {
+                let db = db.clone();
+                spawn_unit(async move {
+                    match errand {
+                        Errand::HandOver => hand_over(&db, &tts, &row).await,
+                        Errand::Fetch => fetch(&db, &tts, &files, &row).await,
+                        Errand::Abandon => abandon(&db, &tts, &row).await,
+                    }
+                })
+            };
             let health = match unit.await {
-                Ok(Ok(health)) => Some(health),
-                Ok(Err(error)) => {
-                    log::error!(
-                        "the {} of {id} could not be recorded: {error}",
-                        errand.as_str()
-                    );
-                    None
-                }
+                Ok(health) => health,
                 Err(failure) => {
                     log::error!("the {} of {id} failed: {failure}", errand.as_str());
-                    None
+                    panicked(&db, id, errand, failure.to_string()).await
                 }
             };
-            backend.do_send(Ran { id, health, life });
+            let health = health.map_err(|error| {
+                let errand = errand.as_str();
+                log::error!("the {errand} of {id} could not be recorded: {error}");
+            });
+            // A refusal or a fetch may have ended the task. From here and not from
+            // the actor, which may have restarted.
+            let _ = dispatcher.try_send(DeliveryOwed);
+            let health = health.ok();
+            backend.do_send(Ran { claim, health });
         });
     }
 
     fn note(&mut self, health: Option<Health>) {
-        let now = self.now();
         match health {
             Some(Health::Answers) => self.circuit.success(),
-            Some(Health::Fails) => self.circuit.failure(now),
+            Some(Health::Fails) => self.circuit.failure(self.now()),
             Some(Health::Busy { pause }) => {
                 self.circuit.success();
                 let pause_ms =
                     i64::try_from(pause.min(Duration::from_secs(60)).as_millis()).unwrap_or(1000);
-                self.paused_until = now + pause_ms;
+                self.claims.pause(pause_ms);
             }
-            // The unit has panicked or its outcome is not kept: the row is
-            // still due, so the whole pump pauses and not just this task.
-            None => self.paused_until = now + STORE_PAUSE_MS,
+            Some(Health::Unknown) => self.circuit.unused(),
+            // The outcome is not kept, so the row is still due: the whole loop
+            // pauses and not just this task.
+            None => {
+                self.circuit.unused();
+                self.claims.pause(STORE_PAUSE_MS);
+            }
         }
     }
 
@@ -269,24 +260,32 @@ impl Backend {
     }
 }
 
+/// A try that panicked is a failed try: one task that makes us panic each time
+/// must not hold up the others.
+async fn panicked(db: &Db, id: Uuid, errand: Errand, reason: String) -> Result<Health, StoreError> {
+    db.write_until_kept(move |tx| store::errand_failed(tx, id, errand, &reason, None))
+        .await?;
+    Ok(Health::Unknown)
+}
+
 impl Actor for Backend {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.claim(ctx);
+        let backend = ctx.address();
+        self.claims.start(move || backend.do_send(TaskSubmitted));
+        self.scan(ctx);
         self.fetch_voices(ctx);
     }
 }
 
 impl Supervised for Backend {
     fn restarting(&mut self, _: &mut Self::Context) {
-        // Errands of the earlier life end by themselves; repeating one of
-        // them changes nothing, since each is idempotent over there.
-        self.life += 1;
-        self.units = InFlight::default();
-        // A probe of the earlier life will not be heard of.
+        // Errands of the time before end by themselves; repeating one of them
+        // changes nothing, since each is idempotent over there.
+        self.claims.restart();
+        // A probe of the time before will not be heard of.
         self.circuit.unused();
-        self.idle.send_replace(true);
     }
 }
 
@@ -296,7 +295,8 @@ macro_rules! claims_on {
             type Result = ();
 
             fn handle(&mut self, _: $hint, ctx: &mut Self::Context) {
-                self.claim(ctx);
+                self.claims.hint();
+                self.scan(ctx);
             }
         }
     )*};
@@ -305,64 +305,55 @@ claims_on!(TaskSubmitted, ResultKnown, TaskEnded);
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Found {
+struct ErrandsScanned {
     found: Result<(Vec<Row>, Option<Millis>), StoreError>,
-    life: u32,
+    scan: Scan,
 }
 
-impl Handler<Found> for Backend {
+impl Handler<ErrandsScanned> for Backend {
     type Result = ();
 
-    fn handle(&mut self, Found { found, life }: Found, ctx: &mut Self::Context) {
-        if life != self.life {
+    fn handle(&mut self, ErrandsScanned { found, scan }: ErrandsScanned, ctx: &mut Self::Context) {
+        if self.claims.end_scan(scan).is_none() {
             return;
         }
-        let (rows, next_at) = match found {
-            Ok(found) => found,
+        match found {
+            Ok((rows, next_at)) => {
+                for row in rows {
+                    self.run(row, ctx);
+                }
+                if let Some(at) = next_at {
+                    self.claims.wake_at(at);
+                }
+            }
             Err(error) => {
                 log::error!("due errands could not be read: {error}");
-                (Vec::new(), Some(self.now() + STORE_PAUSE_MS))
+                self.claims.pause(STORE_PAUSE_MS);
             }
-        };
-        let (fresh, again) = self.units.take(rows, |row| row.id.0);
-        if fresh.is_empty() {
-            // A probe that found nothing to ask with has shown nothing; the
-            // next errand is to be the probe.
-            self.circuit.unused();
         }
-        for row in fresh {
-            self.run(row, ctx);
-        }
-        self.arm_due(ctx, next_at);
-        if again {
-            self.claim(ctx);
-        }
+        self.scan(ctx);
     }
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Ran {
-    id: Uuid,
+    claim: Claim,
+    /// `None`: the outcome is not kept.
     health: Option<Health>,
-    life: u32,
 }
 
 impl Handler<Ran> for Backend {
     type Result = ();
 
-    fn handle(&mut self, Ran { id, health, life }: Ran, ctx: &mut Self::Context) {
-        if life != self.life {
-            return;
+    fn handle(&mut self, Ran { claim, health }: Ran, ctx: &mut Self::Context) {
+        if self.claims.end(claim) {
+            self.note(health);
         }
-        self.units.end(id);
-        self.note(health);
-        // A refusal or a fetch may have ended the task.
-        let _ = self.parts.dispatcher.try_send(DeliveryOwed);
-        self.claim(ctx);
-        if self.units.is_empty() {
-            self.idle.send_replace(true);
-        }
+        // There is room again, and a try that has failed is due at an instant
+        // that only the store knows.
+        self.claims.hint();
+        self.scan(ctx);
     }
 }
 
@@ -407,14 +398,10 @@ impl Handler<Drain> for Backend {
 
     /// Errands that are cut off are made again after the next start.
     fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
-        self.draining = true;
         self.voices_timer.disarm();
-        let mut idle = self.idle.subscribe();
+        let ended = self.claims.drain(drain.until);
         Box::pin(async move {
-            let ended = async {
-                let _ = idle.wait_for(|idle| *idle).await;
-            };
-            let _ = tokio::time::timeout_at(drain.until, ended).await;
+            ended.await;
         })
     }
 }

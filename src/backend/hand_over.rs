@@ -22,6 +22,8 @@ pub enum Health {
         /// What Retry-After said.
         pause: Duration,
     },
+    /// Nothing: it was not asked, or the try has panicked.
+    Unknown,
 }
 
 /// Tries a hand-over once and commits what came of it.
@@ -107,7 +109,7 @@ pub(super) async fn again(
         Health::Busy { pause } => {
             Some(db.clock().now() + i64::try_from(pause.as_millis()).unwrap_or(1000))
         }
-        Health::Answers | Health::Fails => None,
+        Health::Answers | Health::Fails | Health::Unknown => None,
     };
     db.write_until_kept(move |tx| store::errand_failed(tx, id, errand, &reason, not_before))
         .await?;

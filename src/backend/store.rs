@@ -262,6 +262,29 @@ pub fn due_errands(
     Ok((rows, next.flatten()))
 }
 
+/// Since when the oldest row of each kind of work is due.
+///
+/// # Errors
+/// What the database says.
+pub fn oldest_due(
+    conn: &mut Conn,
+    now: Millis,
+) -> QueryResult<Vec<(&'static str, Option<Millis>)>> {
+    let (errands, _) = due_errands(conn, now, 1)?;
+    let deadline: Option<Millis> = tasks::table
+        .select(tasks::deadline_at)
+        .filter(Condition(OPEN))
+        .filter(tasks::deadline_at.le(now))
+        .order(tasks::deadline_at)
+        .first(conn)
+        .optional()?;
+    Ok(vec![
+        ("errands", errands.first().and_then(|row| row.errand_due_at)),
+        ("deadlines", deadline),
+        ("deliveries", deliveries::oldest_due(conn, now)?),
+    ])
+}
+
 /// The TTS service has accepted the hand-over.
 ///
 /// # Errors
@@ -749,6 +772,29 @@ pub fn in_progress(conn: &mut Conn) -> QueryResult<Vec<Uuid>> {
         .filter(tasks::status.eq(TaskStatus::InProgress.as_str()))
         .load(conn)?;
     Ok(ids.into_iter().map(|id| id.0).collect())
+}
+
+/// Those of these tasks whose result is not known yet.
+///
+/// # Errors
+/// What the database says.
+pub fn open_among(conn: &mut Conn, ids: &[Uuid]) -> QueryResult<Vec<Uuid>> {
+    /// Ids a statement: far below what SQLite can bind.
+    const A_STATEMENT: usize = 500;
+    let mut open = Vec::new();
+    for some in ids.chunks(A_STATEMENT) {
+        let found: Vec<(Id, String)> = tasks::table
+            .filter(tasks::id.eq_any(some.iter().copied().map(Id)))
+            .select((tasks::id, tasks::status))
+            .load(conn)?;
+        let is_open = |status: &str| {
+            let status = TaskStatus::parse(status);
+            matches!(status, Some(TaskStatus::Queued | TaskStatus::InProgress))
+        };
+        let found = found.iter().filter(|(_, status)| is_open(status));
+        open.extend(found.map(|(id, _)| id.0));
+    }
+    Ok(open)
 }
 
 /// What came of asking for a cancel or an erasure.

@@ -1,14 +1,17 @@
-//! TimeoutWatchdog: asks the TTS service shortly before a deadline, times
-//! out at the deadline, and arms one timer for the next instant of either.
+//! TimeoutWatchdog: asks the TTS service shortly before a deadline, and after a
+//! start about everything that it was given, again and again until it answers;
+//! times out at the deadline.
+
+use std::collections::HashSet;
 
 use actix::prelude::*;
-use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::actor::{ResultKnown, TaskEnded};
-use super::store::{self, TimedOut};
+use super::store;
 use super::tts_client::TtsClient;
-use crate::clock::{Alarm, Millis};
+use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
+use crate::clock::Millis;
 use crate::db::{Db, StoreError};
 use crate::delivery::DeliveryOwed;
 use crate::fault;
@@ -16,6 +19,13 @@ use crate::supervision::{Drain, spawn_unit};
 
 /// The most ids that the TTS service takes in one question.
 const PULL_BATCH: usize = 500;
+/// Questions under way at most.
+const MAX_ASKING: usize = 8;
+/// How long it waits after a question that was not answered; twice as long after
+/// each further one, up to half a minute.
+const ASK_AGAIN_MS: Millis = 1000;
+/// How often that wait doubles: up to 32 s.
+const ASK_AGAIN_DOUBLES: u32 = 5;
 /// How long the watchdog waits after the store has failed it.
 const STORE_PAUSE_MS: Millis = 1000;
 
@@ -41,40 +51,60 @@ pub struct Parts {
     pub task_ended: Recipient<TaskEnded>,
     /// Told that callbacks are owed.
     pub dispatcher: Recipient<DeliveryOwed>,
+    /// Shows how its deadlines stand.
+    pub deadlines: Pulse,
 }
 
 /// The actor.
 pub struct TimeoutWatchdog {
     parts: Parts,
-    deadline: NextInstant,
-    pull: NextInstant,
-    /// Pulls that were due up to here have been made.
+    /// Its scan times out what is due.
+    deadlines: ClaimLoop,
+    /// Its scan reads whom to ask about; a unit asks.
+    pulls: ClaimLoop<u64>,
+    /// Units so far.
+    asked: u64,
+    /// Pulls that were due up to here have been read.
     pulled_until: Millis,
+    /// Whether what had been handed over before the start was read.
     reconciled: bool,
-    life: u32,
-    draining: bool,
-    busy: watch::Sender<usize>,
+    unanswered: Unanswered,
 }
 
-/// One timer, and whether its look is under way.
+/// Tasks about which there was no answer: they are asked about again for as long
+/// as they are open.
 #[derive(Default)]
-struct NextInstant {
-    alarm: Alarm,
-    at: Option<Millis>,
-    looking: bool,
-    again: bool,
+struct Unanswered {
+    ids: HashSet<Uuid>,
+    failures: u32,
+    ask_at: Millis,
 }
 
-impl NextInstant {
-    /// Whether a look may start; else another will follow the current one.
-    fn begin(&mut self) -> bool {
-        self.again = self.looking;
-        !std::mem::replace(&mut self.looking, true)
+impl Unanswered {
+    /// A unit has ended and left these without an answer, or none.
+    fn note(&mut self, ids: Vec<Uuid>, now: Millis) {
+        if ids.is_empty() {
+            // It answers: whoever waits need not wait any longer.
+            self.failures = 0;
+            self.ask_at = now;
+            return;
+        }
+        let wait_ms = ASK_AGAIN_MS << self.failures.min(ASK_AGAIN_DOUBLES);
+        self.failures += 1;
+        self.ask_at = now + wait_ms;
+        self.ids.extend(ids);
     }
 
-    /// Whether `at` comes before what the timer waits for.
-    fn is_earlier(&self, at: Millis) -> bool {
-        self.at.is_none_or(|armed| at < armed)
+    /// Those whose time has come.
+    fn due(&self, now: Millis) -> Vec<Uuid> {
+        if self.ask_at > now {
+            return Vec::new();
+        }
+        self.ids.iter().copied().collect()
+    }
+
+    fn next_at(&self) -> Option<Millis> {
+        (!self.ids.is_empty()).then_some(self.ask_at)
     }
 }
 
@@ -82,80 +112,102 @@ impl TimeoutWatchdog {
     /// A watchdog that looks once it is started.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let clock = parts.db.clock();
         Self {
+            deadlines: ClaimLoop::new(clock.clone(), parts.deadlines.clone()),
+            pulls: ClaimLoop::new(clock.clone(), Pulse::default()),
             parts,
-            deadline: NextInstant::default(),
-            pull: NextInstant::default(),
+            asked: 0,
             pulled_until: 0,
             reconciled: false,
-            life: 0,
-            draining: false,
-            busy: watch::Sender::new(0),
+            unanswered: Unanswered::default(),
         }
     }
 
     /// Times out what is due.
-    fn look_at_deadlines(&mut self, ctx: &mut Context<Self>) {
+    fn scan_deadlines(&mut self, ctx: &mut Context<Self>) {
         fault::point(format_args!("actor.watchdog"));
-        if self.draining || !self.deadline.begin() {
+        let Some(scan) = self.deadlines.begin_scan(true) else {
             return;
-        }
-        let (db, watchdog, life) = (self.parts.db.clone(), ctx.address(), self.life);
+        };
+        let (db, watchdog) = (self.parts.db.clone(), ctx.address());
+        let (dispatcher, task_ended) =
+            (self.parts.dispatcher.clone(), self.parts.task_ended.clone());
         actix_rt::spawn(async move {
             let timed_out = db.write(store::time_out).await;
-            watchdog.do_send(Looked { timed_out, life });
-        });
-    }
-
-    /// Asks about what is soon due.
-    fn look_at_pulls(&mut self, ctx: &mut Context<Self>) {
-        if self.draining || !self.pull.begin() {
-            return;
-        }
-        let (db, watchdog, life) = (self.parts.db.clone(), ctx.address(), self.life);
-        let (after, until) = (self.pulled_until, db.clock().now());
-        actix_rt::spawn(async move {
-            let due = db
-                .read(move |conn| store::due_pulls(conn, after, until))
-                .await;
-            watchdog.do_send(Pulls { due, until, life });
-        });
-    }
-
-    /// After a start, asks about everything that had been handed over.
-    fn reconcile(&mut self, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.reconciled, true) {
-            return;
-        }
-        let (db, watchdog) = (self.parts.db.clone(), ctx.address());
-        actix_rt::spawn(async move {
-            match db.read(store::in_progress).await {
-                Ok(ids) => watchdog.do_send(Ask(ids)),
-                Err(error) => log::error!("open tasks could not be read: {error}"),
+            if timed_out.as_ref().is_ok_and(|done| done.count > 0) {
+                // From here and not from the actor, which may have restarted.
+                let _ = dispatcher.try_send(DeliveryOwed);
+                let _ = task_ended.try_send(TaskEnded);
             }
+            let next_at = timed_out.map(|done| done.next_deadline_at);
+            watchdog.do_send(DeadlinesScanned { next_at, scan });
         });
     }
 
-    fn arm_deadline(&mut self, ctx: &mut Context<Self>, at: Option<Millis>) {
+    /// Reads whom to ask about: what is soon due, what was not answered, and after
+    /// a start everything that had been handed over.
+    fn scan_pulls(&mut self, ctx: &mut Context<Self>) {
+        let has_room = self.pulls.running() < MAX_ASKING;
+        let Some(scan) = self.pulls.begin_scan(has_room) else {
+            return;
+        };
+        let (db, watchdog) = (self.parts.db.clone(), ctx.address());
+        let now = db.clock().now();
+        let (after, reconciles) = (self.pulled_until, !self.reconciled);
+        let again = self.unanswered.due(now);
+        actix_rt::spawn(async move {
+            let read = {
+                let again = again.clone();
+                db.read(move |conn| {
+                    let (mut ids, next_at) = store::due_pulls(conn, after, now)?;
+                    if reconciles {
+                        ids.extend(store::in_progress(conn)?);
+                    }
+                    ids.extend(store::open_among(conn, &again)?);
+                    Ok((ids, next_at))
+                })
+            };
+            let read = read.await;
+            watchdog.do_send(PullsScanned { read, again, scan });
+        });
+    }
+
+    /// One task of its own for all batches: a TTS service that does not answer
+    /// holds up neither deadlines nor the mailbox.
+    fn ask(&mut self, ids: HashSet<Uuid>, ctx: &mut Context<Self>) {
+        if ids.is_empty() {
+            return;
+        }
+        self.asked += 1;
+        let Some(claim) = self.pulls.take(self.asked) else {
+            return;
+        };
+        let ids: Vec<Uuid> = ids.into_iter().collect();
+        let (db, tts) = (self.parts.db.clone(), self.parts.tts.clone());
+        let (result_known, dispatcher) = (
+            self.parts.result_known.clone(),
+            self.parts.dispatcher.clone(),
+        );
         let watchdog = ctx.address();
-        arm(&mut self.deadline, &self.parts.db, at, move || {
-            watchdog.do_send(DeadlineDue)
+        actix_rt::spawn(async move {
+            let all = ids.clone();
+            let unit = spawn_unit(async move {
+                for (nth, batch) in ids.chunks(PULL_BATCH).enumerate() {
+                    if !pull(&db, &tts, batch).await {
+                        return ids[nth * PULL_BATCH..].to_vec();
+                    }
+                    let _ = result_known.try_send(ResultKnown);
+                    let _ = dispatcher.try_send(DeliveryOwed);
+                }
+                Vec::new()
+            });
+            let unanswered = unit.await.unwrap_or_else(|failure| {
+                log::error!("a pull failed: {failure}");
+                all
+            });
+            watchdog.do_send(Asked { unanswered, claim });
         });
-    }
-
-    fn arm_pull(&mut self, ctx: &mut Context<Self>, at: Option<Millis>) {
-        let watchdog = ctx.address();
-        arm(&mut self.pull, &self.parts.db, at, move || {
-            watchdog.do_send(PullDue)
-        });
-    }
-}
-
-fn arm(next: &mut NextInstant, db: &Db, at: Option<Millis>, ring: impl FnOnce() + 'static) {
-    next.at = at;
-    match at {
-        Some(at) => next.alarm.arm(db.clock(), at, ring),
-        None => next.alarm.disarm(),
     }
 }
 
@@ -163,18 +215,18 @@ impl Actor for TimeoutWatchdog {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.look_at_deadlines(ctx);
-        self.look_at_pulls(ctx);
-        self.reconcile(ctx);
+        let (watchdog, other) = (ctx.address(), ctx.address());
+        self.deadlines.start(move || watchdog.do_send(DeadlineDue));
+        self.pulls.start(move || other.do_send(PullDue));
+        self.scan_deadlines(ctx);
+        self.scan_pulls(ctx);
     }
 }
 
 impl Supervised for TimeoutWatchdog {
     fn restarting(&mut self, _: &mut Self::Context) {
-        self.life += 1;
-        self.deadline = NextInstant::default();
-        self.pull = NextInstant::default();
-        self.busy.send_replace(0);
+        self.deadlines.restart();
+        self.pulls.restart();
     }
 }
 
@@ -184,16 +236,10 @@ impl Handler<DeadlineAdded> for TimeoutWatchdog {
     fn handle(&mut self, added: DeadlineAdded, ctx: &mut Self::Context) {
         // Most deadlines are later than the one that is waited for; those
         // cost nothing here.
-        if self.deadline.looking {
-            self.deadline.again = true;
-        } else if self.deadline.is_earlier(added.deadline_at) {
-            self.arm_deadline(ctx, Some(added.deadline_at));
-        }
-        if self.pull.looking {
-            self.pull.again = true;
-        } else if self.pull.is_earlier(added.pull_at) {
-            self.arm_pull(ctx, Some(added.pull_at));
-        }
+        self.deadlines.wake_at(added.deadline_at);
+        self.pulls.wake_at(added.pull_at);
+        self.scan_deadlines(ctx);
+        self.scan_pulls(ctx);
     }
 }
 
@@ -205,7 +251,8 @@ impl Handler<DeadlineDue> for TimeoutWatchdog {
     type Result = ();
 
     fn handle(&mut self, _: DeadlineDue, ctx: &mut Self::Context) {
-        self.look_at_deadlines(ctx);
+        self.deadlines.hint();
+        self.scan_deadlines(ctx);
     }
 }
 
@@ -217,149 +264,107 @@ impl Handler<PullDue> for TimeoutWatchdog {
     type Result = ();
 
     fn handle(&mut self, _: PullDue, ctx: &mut Self::Context) {
-        self.look_at_pulls(ctx);
+        self.pulls.hint();
+        self.scan_pulls(ctx);
     }
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Looked {
-    timed_out: Result<TimedOut, StoreError>,
-    life: u32,
+struct DeadlinesScanned {
+    /// When the next deadline comes.
+    next_at: Result<Option<Millis>, StoreError>,
+    scan: Scan,
 }
 
-impl Handler<Looked> for TimeoutWatchdog {
+impl Handler<DeadlinesScanned> for TimeoutWatchdog {
     type Result = ();
 
-    fn handle(&mut self, Looked { timed_out, life }: Looked, ctx: &mut Self::Context) {
-        if life != self.life {
+    fn handle(&mut self, scanned: DeadlinesScanned, ctx: &mut Self::Context) {
+        if self.deadlines.end_scan(scanned.scan).is_none() {
             return;
         }
-        self.deadline.looking = false;
-        let next = match timed_out {
-            Ok(TimedOut {
-                count,
-                next_deadline_at,
-            }) => {
-                if count > 0 {
-                    let _ = self.parts.dispatcher.try_send(DeliveryOwed);
-                    let _ = self.parts.task_ended.try_send(TaskEnded);
-                }
-                next_deadline_at
-            }
+        match scanned.next_at {
+            Ok(Some(at)) => self.deadlines.wake_at(at),
+            Ok(None) => {}
             Err(error) => {
                 log::error!("deadlines could not be looked at: {error}");
-                Some(self.parts.db.clock().now() + STORE_PAUSE_MS)
+                self.deadlines.pause(STORE_PAUSE_MS);
             }
-        };
-        self.arm_deadline(ctx, next);
-        if std::mem::take(&mut self.deadline.again) {
-            self.look_at_deadlines(ctx);
         }
+        self.scan_deadlines(ctx);
     }
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Pulls {
-    due: Result<(Vec<Uuid>, Option<Millis>), StoreError>,
-    until: Millis,
-    life: u32,
+struct PullsScanned {
+    /// Whom to ask about, and when the next pull is due.
+    read: Result<(Vec<Uuid>, Option<Millis>), StoreError>,
+    /// Those that had not been answered before. Who is still open is among those
+    /// that are read.
+    again: Vec<Uuid>,
+    scan: Scan,
 }
 
-impl Handler<Pulls> for TimeoutWatchdog {
+impl Handler<PullsScanned> for TimeoutWatchdog {
     type Result = ();
 
-    fn handle(&mut self, Pulls { due, until, life }: Pulls, ctx: &mut Self::Context) {
-        if life != self.life {
+    fn handle(&mut self, scanned: PullsScanned, ctx: &mut Self::Context) {
+        let Some(began_at) = self.pulls.end_scan(scanned.scan) else {
             return;
-        }
-        self.pull.looking = false;
-        match due {
-            Ok((ids, next)) => {
-                self.pulled_until = until;
-                self.ask(ids, ctx);
-                self.arm_pull(ctx, next);
+        };
+        match scanned.read {
+            Ok((ids, next_at)) => {
+                self.pulled_until = began_at;
+                self.reconciled = true;
+                for id in scanned.again {
+                    self.unanswered.ids.remove(&id);
+                }
+                self.ask(ids.into_iter().collect(), ctx);
+                let next_at = next_at.into_iter().chain(self.unanswered.next_at());
+                next_at.for_each(|at| self.pulls.wake_at(at));
             }
             Err(error) => {
                 log::error!("due pulls could not be read: {error}");
-                self.arm_pull(ctx, Some(until + STORE_PAUSE_MS));
+                self.pulls.pause(STORE_PAUSE_MS);
             }
         }
-        if std::mem::take(&mut self.pull.again) {
-            self.look_at_pulls(ctx);
-        }
-    }
-}
-
-/// Ask the TTS service about these.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Ask(Vec<Uuid>);
-
-impl Handler<Ask> for TimeoutWatchdog {
-    type Result = ();
-
-    fn handle(&mut self, Ask(ids): Ask, ctx: &mut Self::Context) {
-        self.ask(ids, ctx);
+        self.scan_pulls(ctx);
     }
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Asked {
-    life: u32,
-}
-
-impl TimeoutWatchdog {
-    /// One task of its own for all batches: a TTS service that does not
-    /// answer holds up neither deadlines nor the mailbox.
-    fn ask(&mut self, ids: Vec<Uuid>, ctx: &mut Context<Self>) {
-        if ids.is_empty() || self.draining {
-            return;
-        }
-        self.busy.send_modify(|busy| *busy += 1);
-        let (db, tts) = (self.parts.db.clone(), self.parts.tts.clone());
-        let (result_known, dispatcher) = (
-            self.parts.result_known.clone(),
-            self.parts.dispatcher.clone(),
-        );
-        let (watchdog, life) = (ctx.address(), self.life);
-        actix_rt::spawn(async move {
-            let unit = spawn_unit(async move {
-                for batch in ids.chunks(PULL_BATCH) {
-                    pull(&db, &tts, batch).await;
-                    let _ = result_known.try_send(ResultKnown);
-                    let _ = dispatcher.try_send(DeliveryOwed);
-                }
-            });
-            if let Err(failure) = unit.await {
-                log::error!("a pull failed: {failure}");
-            }
-            watchdog.do_send(Asked { life });
-        });
-    }
+    unanswered: Vec<Uuid>,
+    claim: Claim<u64>,
 }
 
 impl Handler<Asked> for TimeoutWatchdog {
     type Result = ();
 
-    fn handle(&mut self, Asked { life }: Asked, _: &mut Self::Context) {
-        if life == self.life {
-            self.busy.send_modify(|busy| *busy = busy.saturating_sub(1));
+    fn handle(&mut self, Asked { unanswered, claim }: Asked, ctx: &mut Self::Context) {
+        // Nobody else knows of them, so they are kept over a restart too.
+        self.pulls.end(claim);
+        self.unanswered
+            .note(unanswered, self.parts.db.clock().now());
+        if let Some(at) = self.unanswered.next_at() {
+            self.pulls.wake_at(at);
         }
+        self.scan_pulls(ctx);
     }
 }
 
-/// Asks about one batch and applies the answer. No answer changes nothing:
-/// the deadline decides.
-async fn pull(db: &Db, tts: &TtsClient, ids: &[Uuid]) {
+/// Asks about one batch and applies the answer. `false`: there was none, or it
+/// could not be kept.
+async fn pull(db: &Db, tts: &TtsClient, ids: &[Uuid]) -> bool {
     let asked_at = db.clock().now();
     let known = match tts.statuses(ids).await {
         Ok(known) => known,
         Err(error) => {
             log::info!("{} tasks could not be asked about: {error}", ids.len());
-            return;
+            return false;
         }
     };
     let missing: Vec<Uuid> = ids
@@ -375,24 +380,21 @@ async fn pull(db: &Db, tts: &TtsClient, ids: &[Uuid]) {
             store::lost(tx, &missing, asked_at)
         })
         .await;
-    if let Err(error) = applied {
+    if let Err(error) = &applied {
         log::error!("what a pull showed could not be recorded: {error}");
     }
+    applied.is_ok()
 }
 
 impl Handler<Drain> for TimeoutWatchdog {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
-        self.draining = true;
-        self.deadline.alarm.disarm();
-        self.pull.alarm.disarm();
-        let mut busy = self.busy.subscribe();
+        let deadlines = self.deadlines.drain(drain.until);
+        let pulls = self.pulls.drain(drain.until);
         Box::pin(async move {
-            let ended = async {
-                let _ = busy.wait_for(|busy| *busy == 0).await;
-            };
-            let _ = tokio::time::timeout_at(drain.until, ended).await;
+            deadlines.await;
+            pulls.await;
         })
     }
 }

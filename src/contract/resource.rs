@@ -577,7 +577,7 @@ pub struct DeliveryAttempt {
     /// RFC 3339.
     pub at: String,
     /// How far it came: `dns`, `connect`, `tls`, `send`, `answer`, `body`, or
-    /// `guard` where the address is refused.
+    /// `guard` where the address is refused, or `internal` where we panicked.
     pub phase: String,
     /// The receiver's status, if it answered.
     #[serde(default)]

@@ -10,7 +10,7 @@ use url::Url;
 use super::delivery::Outcome;
 use super::receivers::News;
 use super::store::Row;
-use crate::clock::Clock;
+use crate::clock::{Clock, Millis};
 use crate::contract::signature::{Secret, sign};
 use crate::contract::{DeliveryAttempt, rfc3339};
 use crate::fault;
@@ -22,6 +22,9 @@ const KEPT_OF_ANSWER: usize = 512;
 
 /// The phase of an attempt that was not made: its address must not be called.
 const GUARD: &str = "guard";
+
+/// The phase of an attempt that failed on our own side, by a panic.
+const INTERNAL: &str = "internal";
 
 /// The body of a callback.
 #[derive(Serialize)]
@@ -140,12 +143,25 @@ impl Sender {
     }
 }
 
+/// An attempt that has panicked before there was an answer, with the reason.
+pub fn not_made(row: &Row, at: Millis, reason: String) -> (DeliveryAttempt, Outcome) {
+    let attempt = DeliveryAttempt {
+        number: u32::try_from(row.attempts).unwrap_or(0) + 1,
+        at: rfc3339(at),
+        phase: INTERNAL.to_owned(),
+        status: None,
+        body: Some(reason),
+        duration_ms: 0,
+    };
+    (attempt, Outcome::Failed { retry_after: None })
+}
+
 /// What an attempt says of the whole receiver. 502, 503 and 504 come from
 /// somebody in front of it, 429 is meant for the caller and not for the URL.
 #[must_use]
 pub fn news_of(attempt: &DeliveryAttempt, outcome: Outcome) -> News {
     match attempt.status {
-        None if attempt.phase == GUARD => News::None,
+        None if [GUARD, INTERNAL].contains(&attempt.phase.as_str()) => News::None,
         None | Some(429 | 502..=504) => {
             let asked = match outcome {
                 Outcome::Failed { retry_after } => retry_after.unwrap_or_default(),

@@ -6,7 +6,7 @@
 //! answer them to OPTIONS on a POST-only route: a signed POST
 //! `callback.check` follows, and once more five seconds later.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -320,19 +320,26 @@ fn without_query(url: &str) -> String {
     url.split(['?', '#']).next().unwrap_or(url).to_owned()
 }
 
+/// Which unchecked URLs are wanted.
+pub struct Wanted<'a> {
+    /// Origins that follow this one come first, so that each has its turn.
+    pub after: &'a str,
+    /// URLs at most.
+    pub most: usize,
+    /// These are not.
+    pub running: &'a HashSet<String>,
+    /// At most so many of an origin.
+    pub allowance: &'a dyn Fn(&str) -> usize,
+}
+
 /// Where jobs wait for their checks. Implemented by the TTS service; the
 /// Backend has none.
 pub trait CheckQueue: Send + Sync {
-    /// URLs that jobs wait for, at most as many of each origin as `allowance`
-    /// gives it.
+    /// URLs that jobs wait for.
     ///
     /// # Errors
     /// What the database says.
-    fn unchecked(
-        &self,
-        conn: &mut Conn,
-        allowance: &dyn Fn(&str) -> usize,
-    ) -> QueryResult<Vec<String>>;
+    fn unchecked(&self, conn: &mut Conn, wanted: &Wanted<'_>) -> QueryResult<Vec<String>>;
 
     /// Applies a verdict to the jobs that wait for `url`; `true` means that
     /// there may be more.
@@ -341,12 +348,18 @@ pub trait CheckQueue: Send + Sync {
     /// What the database says.
     fn settle(&self, tx: &mut Tx<'_>, url: &str, verdict: &Verdict) -> QueryResult<bool>;
 
-    /// Fails the jobs that have waited for `hold_ms`, and says when the next
-    /// one will have.
+    /// Fails the jobs that have waited for `hold_ms` for one of these origins,
+    /// each of which could not be reached since the instant beside it, and says
+    /// when the next one will have.
     ///
     /// # Errors
     /// What the database says.
-    fn expire_held(&self, tx: &mut Tx<'_>, hold_ms: Millis) -> QueryResult<Option<Millis>>;
+    fn expire_held(
+        &self,
+        tx: &mut Tx<'_>,
+        held: &[(String, Millis)],
+        hold_ms: Millis,
+    ) -> QueryResult<Option<Millis>>;
 
     /// Tells the workers that jobs may have become free.
     fn opened(&self);

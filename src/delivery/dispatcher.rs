@@ -1,5 +1,5 @@
 //! CallbackDispatcher: claims due deliveries and, in the TTS service, the
-//! callback checks; one timer for the next due instant, no polling.
+//! callback checks.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -10,28 +10,32 @@ use actix::prelude::*;
 use diesel::prelude::QueryResult;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
 
-use super::attempt::{Sender, news_of};
-use super::check::{CheckCache, CheckQueue, Finding, Report, probe};
+use super::attempt::{Sender, news_of, not_made};
+use super::check::{CheckCache, CheckQueue, Finding, Report, Wanted, probe};
 use super::delivery::{Outcome, after};
 use super::receivers::{MAX_PER_ORIGIN, News, Receivers, Shown};
 use super::store::{self, Row, origin_of};
-use crate::clock::{Alarm, Millis};
+use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
+use crate::clock::Millis;
 use crate::contract::Failure;
-use crate::db::{Conn, Db, InFlight, StoreError, Tx};
+use crate::db::{Conn, Db, StoreError, Tx};
 use crate::fault;
-use crate::supervision::{Drain, spawn_unit};
+use crate::supervision::{Drain, UnitFailure, contained, spawn_unit};
 
 /// Attempts under way at most, over all receivers.
 const MAX_UNITS: usize = 128;
 /// Of these, kept for first attempts, so that a storm of retries cannot
 /// starve new work.
 const KEPT_FOR_FIRST: usize = 32;
-/// Checks under way at most to one receiver.
+/// Checks under way at most, over all receivers, but for those that wait for
+/// their second look.
+const MAX_CHECKS: usize = 64;
+/// Of these, to one receiver.
 const MAX_CHECKS_PER_ORIGIN: usize = 8;
 /// URLs of one receiver that may wait for their second look meanwhile.
 const MAX_WAITING_PER_ORIGIN: usize = 256;
@@ -132,6 +136,8 @@ pub struct Parts {
     pub in_delivery: InDelivery,
     /// Shows who does not answer.
     pub shut: ShutReceivers,
+    /// Shows how the deliveries stand.
+    pub deliveries: Pulse,
     /// Only in the TTS service.
     pub checks: Option<CheckParts>,
 }
@@ -146,53 +152,83 @@ pub struct CheckParts {
     pub timeout: Duration,
     /// `callback.hold_s`.
     pub hold_ms: Millis,
+    /// Shows how the checks stand.
+    pub urls: Pulse,
 }
 
 /// The actor.
 pub struct CallbackDispatcher {
     parts: Parts,
-    units: InFlight<Uuid>,
+    claims: ClaimLoop,
     first_tries: HashSet<Uuid>,
     receivers: Receivers,
     /// What was due before this instant has been seen, but for what
     /// `receivers` were passed over with.
     look_from: Millis,
+    /// From this instant on all that is due is looked at once more: the outcome
+    /// of an attempt could not be kept.
+    look_again_at: Option<Millis>,
     /// The last look has left rows that there was no room for.
     has_left: bool,
     last_look: Option<Instant>,
-    due: Alarm,
-    /// What `due` waits for.
-    next_at: Option<Millis>,
     checks: Checks,
-    life: u32,
-    draining: bool,
-    idle: watch::Sender<bool>,
 }
 
 /// The state of the checks; empty in the Backend.
-#[derive(Default)]
 struct Checks {
-    urls: InFlight<String>,
+    urls: ClaimLoop<String>,
     /// Of `urls`, those that wait for their second look.
     waiting: HashSet<String>,
     slots: HashMap<String, Rc<Semaphore>>,
     held: HashMap<String, Held>,
-    probe: Alarm,
-    hold: Alarm,
+    /// After this origin the next look goes on, so that each has its turn.
+    last_origin: String,
+    /// Its scan fails the jobs that were held too long.
+    hold: ClaimLoop,
 }
 
 /// An origin that cannot be reached.
 #[derive(Clone, Copy)]
 struct Held {
+    /// When its first probe failed.
+    since: Millis,
     failures: usize,
     next_probe_at: Millis,
 }
 
 impl Checks {
+    fn new(parts: &Parts) -> Self {
+        let (clock, checks) = (parts.db.clock(), parts.checks.as_ref());
+        let shown = checks.map(|checks| checks.urls.clone()).unwrap_or_default();
+        Self {
+            urls: ClaimLoop::new(clock.clone(), shown),
+            waiting: HashSet::new(),
+            slots: HashMap::new(),
+            held: HashMap::new(),
+            last_origin: String::new(),
+            hold: ClaimLoop::new(clock.clone(), Pulse::default()),
+        }
+    }
+
+    fn restart(&mut self) {
+        self.urls.restart();
+        self.hold.restart();
+        self.waiting.clear();
+        self.slots.clear();
+        self.held.clear();
+    }
+
+    /// How many checks may begin now.
+    fn room(&self) -> usize {
+        let asking = self.urls.running().saturating_sub(self.waiting.len());
+        MAX_CHECKS.saturating_sub(asking)
+    }
+
     /// A probe of this origin has failed. What fails while the next probe is
     /// still to come was on its way before, and changes nothing.
     fn hold(&mut self, origin: String, now: Millis) {
         let held = self.held.entry(origin).or_insert(Held {
+            since: now,
             failures: 0,
             next_probe_at: now,
         });
@@ -202,6 +238,23 @@ impl Checks {
             held.next_probe_at = now + wait;
         }
     }
+
+    /// Forgets the origins for which no job waits any more: nobody has asked them
+    /// for long, and nobody does now.
+    fn forget(&mut self, now: Millis) {
+        let asked: HashSet<String> = self.urls.keys().iter().map(|url| origin_of(url)).collect();
+        self.held.retain(|origin, held| {
+            held.next_probe_at > now - FORGET_HELD_MS || asked.contains(origin)
+        });
+    }
+
+    /// The next probe of any origin is an instant of the loop.
+    fn wake_for_probes(&mut self, now: Millis) {
+        let probes = self.held.values().map(|held| held.next_probe_at);
+        if let Some(at) = probes.filter(|at| *at > now).min() {
+            self.urls.wake_at(at);
+        }
+    }
 }
 
 impl CallbackDispatcher {
@@ -209,19 +262,15 @@ impl CallbackDispatcher {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self {
-            units: InFlight::default(),
+            claims: ClaimLoop::new(parts.db.clock().clone(), parts.deliveries.clone()),
             first_tries: HashSet::new(),
             receivers: Receivers::new(&parts.schedule),
+            checks: Checks::new(&parts),
             parts,
             look_from: Millis::MIN,
+            look_again_at: None,
             has_left: false,
             last_look: None,
-            due: Alarm::default(),
-            next_at: None,
-            checks: Checks::default(),
-            life: 0,
-            draining: false,
-            idle: watch::Sender::new(true),
         }
     }
 
@@ -231,18 +280,18 @@ impl CallbackDispatcher {
 
     /// Reads what is due and has room. Every commit makes rows due at its own
     /// time or later, so what a look has seen need not be looked at again.
-    fn claim(&mut self, ctx: &mut Context<Self>) {
+    fn scan(&mut self, ctx: &mut Context<Self>) {
         fault::point(format_args!("actor.dispatcher"));
-        let free = MAX_UNITS.saturating_sub(self.units.len());
-        if self.draining || !self.units.begin_claim(free > 0) {
+        let free = MAX_UNITS.saturating_sub(self.claims.running());
+        let Some(scan) = self.claims.begin_scan(free > 0) else {
             return;
-        }
-        let retries_running = self.units.len() - self.first_tries.len();
+        };
+        let retries_running = self.claims.running() - self.first_tries.len();
         let free_for_retries = (MAX_UNITS - KEPT_FOR_FIRST).saturating_sub(retries_running);
         let now = self.now();
-        // This look sees what was armed until now.
-        self.next_at = self.next_at.filter(|at| *at > now);
-        if let Some(from) = self.receivers.catch_up(now) {
+        let again = self.look_again_at.take_if(|at| *at <= now);
+        let again = again.map(|_| Millis::MIN);
+        for from in again.into_iter().chain(self.receivers.catch_up(now)) {
             self.look_from = self.look_from.min(from);
             self.has_left = true;
         }
@@ -250,13 +299,13 @@ impl CallbackDispatcher {
             free,
             free_for_retries,
             at_origin: self.receivers.room(now),
-            running: self.units.keys(),
+            running: self.claims.keys(),
         };
         let (db, subject) = (self.parts.db.clone(), Arc::clone(&self.parts.subject));
         let from = self.look_from;
-        let gather = !self.units.is_empty() && !self.has_left;
+        let gather = self.claims.running() > 0 && !self.has_left;
         let not_before = self.last_look.filter(|_| gather);
-        let (dispatcher, life) = (ctx.address(), self.life);
+        let dispatcher = ctx.address();
         actix_rt::spawn(async move {
             if let Some(last_look) = not_before {
                 tokio::time::sleep_until(last_look + GATHER).await;
@@ -265,34 +314,20 @@ impl CallbackDispatcher {
             let found = db
                 .read(move |conn| read_due(conn, (from, now), room, subject.as_ref()))
                 .await;
-            dispatcher.do_send(Found {
+            dispatcher.do_send(DeliveriesScanned {
                 found,
                 seen_until,
-                life,
+                scan,
             });
         });
     }
 
-    /// Looks again at this instant, or at an earlier one that is armed
-    /// already: a look too many costs nothing.
-    fn arm_due(&mut self, ctx: &mut Context<Self>, at: Option<Millis>) {
-        let Some(at) = at else { return };
-        if self.next_at.is_none_or(|armed| at < armed) {
-            self.next_at = Some(at);
-            let dispatcher = ctx.address();
-            self.due.arm(self.parts.db.clock(), at, move || {
-                dispatcher.do_send(DeliveryOwed)
-            });
-        }
-    }
-
-    fn try_once(&mut self, delivery: DueDelivery, ctx: &mut Context<Self>) {
+    fn try_once(&mut self, delivery: DueDelivery, claim: Claim, ctx: &mut Context<Self>) {
         let id = delivery.row.id.0;
         if delivery.row.attempt == 0 {
             self.first_tries.insert(id);
         }
         self.parts.in_delivery.ids().insert(id);
-        self.idle.send_replace(false);
         let unit = Attempt {
             db: self.parts.db.clone(),
             sender: self.parts.sender.clone(),
@@ -304,21 +339,29 @@ impl CallbackDispatcher {
                 .map(|checks| checks.cache.clone()),
             delivery,
         };
-        let (dispatcher, life, origin) =
-            (ctx.address(), self.life, unit.delivery.row.origin.clone());
+        let (dispatcher, origin) = (ctx.address(), unit.delivery.row.origin.clone());
         actix_rt::spawn(async move {
             let (news, recorded) = spawn_unit(unit.run()).await.unwrap_or_else(|failure| {
                 log::error!("an attempt failed: {failure}");
                 (News::None, Err(StoreError::Panicked))
             });
-            dispatcher.do_send(Tried {
-                id,
+            dispatcher.do_send(AttemptFinished {
+                claim,
                 origin,
                 news,
                 recorded,
-                life,
             });
         });
+    }
+
+    /// A receiver whose rows were passed over may have room by now.
+    fn catch_up(&mut self, now: Millis) {
+        if self.receivers.can_catch_up(now) {
+            self.claims.hint();
+        }
+        if let Some(at) = self.receivers.next_at(now) {
+            self.claims.wake_at(at);
+        }
     }
 
     /// Waiting for a receiver that does not answer costs a delivery no attempt,
@@ -328,7 +371,7 @@ impl CallbackDispatcher {
         let schedule: Duration = self.parts.schedule.iter().sum();
         let schedule_ms = i64::try_from(schedule.as_millis()).unwrap_or(i64::MAX);
         let due_before = self.now().saturating_sub(schedule_ms);
-        let (db, running) = (self.parts.db.clone(), self.units.keys());
+        let (db, running) = (self.parts.db.clone(), self.claims.keys());
         actix_rt::spawn(async move {
             loop {
                 let (origin, running) = (origin.clone(), running.clone());
@@ -349,12 +392,6 @@ impl CallbackDispatcher {
         let mut shown = self.parts.shut.shown();
         if has_changed || !shown.is_empty() {
             *shown = self.receivers.shut();
-        }
-    }
-
-    fn tell_if_idle(&self) {
-        if self.units.is_empty() && self.checks.urls.is_empty() {
-            self.idle.send_replace(true);
         }
     }
 }
@@ -410,8 +447,8 @@ impl Room {
 /// A delivery with what its body tells.
 struct DueDelivery {
     row: Row,
-    /// `None`: what it tells of has been erased.
-    told: Option<Told>,
+    /// `None`: what it tells of has been erased. The error: it cannot be told.
+    told: Result<Option<Told>, UnitFailure>,
 }
 
 /// What a claim has read.
@@ -468,7 +505,12 @@ fn read_due(
                 let due_at = row.next_attempt_at.unwrap_or(from);
                 match room.fate(&row) {
                     Fate::Taken => {
-                        let told = subject.told_by(conn, &row)?;
+                        // What panics is this delivery's trouble, and not that
+                        // of all that are due.
+                        let told = match contained(|| subject.told_by(conn, &row)) {
+                            Ok(told) => Ok(told?),
+                            Err(failure) => Err(failure),
+                        };
                         look.taken.push(DueDelivery { row, told });
                     }
                     Fate::Running => {}
@@ -499,26 +541,31 @@ impl Actor for CallbackDispatcher {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.claim(ctx);
-        self.claim_checks(ctx);
-        self.expire_held(ctx);
+        let dispatcher = ctx.address();
+        self.claims.start(move || dispatcher.do_send(DeliveryOwed));
+        let dispatcher = ctx.address();
+        self.checks
+            .urls
+            .start(move || dispatcher.do_send(CheckOwed));
+        let dispatcher = ctx.address();
+        self.checks.hold.start(move || dispatcher.do_send(HoldOver));
+        self.scan(ctx);
+        self.scan_checks(ctx);
     }
 }
 
 impl Supervised for CallbackDispatcher {
     fn restarting(&mut self, _: &mut Self::Context) {
-        // Attempts of the earlier life end by themselves; what they record is
+        // Attempts of the time before end by themselves; what they record is
         // fenced by the row's count of attempts.
-        self.life += 1;
-        self.units = InFlight::default();
+        self.claims.restart();
         self.first_tries.clear();
         self.receivers = Receivers::new(&self.parts.schedule);
         self.parts.shut.shown().clear();
         self.look_from = Millis::MIN;
-        self.next_at = None;
+        self.look_again_at = None;
         self.parts.in_delivery.ids().clear();
-        self.checks = Checks::default();
-        self.idle.send_replace(true);
+        self.checks.restart();
     }
 }
 
@@ -526,107 +573,103 @@ impl Handler<DeliveryOwed> for CallbackDispatcher {
     type Result = ();
 
     fn handle(&mut self, _: DeliveryOwed, ctx: &mut Self::Context) {
-        self.claim(ctx);
+        self.claims.hint();
+        self.scan(ctx);
     }
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Found {
+struct DeliveriesScanned {
     found: Result<Look, StoreError>,
     /// All that was committed before this instant was seen.
     seen_until: Millis,
-    life: u32,
+    scan: Scan,
 }
 
-impl Handler<Found> for CallbackDispatcher {
+impl Handler<DeliveriesScanned> for CallbackDispatcher {
     type Result = ();
 
-    fn handle(&mut self, found: Found, ctx: &mut Self::Context) {
-        let Found {
-            found,
-            seen_until,
-            life,
-        } = found;
-        if life != self.life {
+    fn handle(&mut self, scanned: DeliveriesScanned, ctx: &mut Self::Context) {
+        if self.claims.end_scan(scanned.scan).is_none() {
             return;
         }
         self.last_look = Some(Instant::now());
-        let look = match found {
+        match scanned.found {
             Ok(look) => {
-                self.look_from = look.left_from.unwrap_or(seen_until);
+                self.look_from = look.left_from.unwrap_or(scanned.seen_until);
                 self.has_left = look.left_from.is_some();
-                look
+                self.take(look, ctx);
             }
             Err(error) => {
                 log::error!("due deliveries could not be read: {error}");
-                Look {
-                    next_at: Some(self.now() + STORE_PAUSE_MS),
-                    ..Look::default()
-                }
+                self.claims.pause(STORE_PAUSE_MS);
             }
-        };
+        }
+        self.show_shut(false);
+        self.catch_up(self.now());
+        self.scan(ctx);
+    }
+}
+
+impl CallbackDispatcher {
+    /// Begins what a look has found.
+    fn take(&mut self, look: Look, ctx: &mut Context<Self>) {
         let now = self.now();
         for (origin, from) in &look.passed_over {
             self.receivers.pass_over(origin, *from, now);
         }
-        let (fresh, again) = self.units.take(look.taken, |delivery| delivery.row.id.0);
-        for delivery in fresh {
-            if self.receivers.begin(&delivery.row.origin, now) {
-                self.try_once(delivery, ctx);
+        if self.has_left {
+            self.claims.leave();
+        }
+        for delivery in look.taken {
+            let row = &delivery.row;
+            let Some(claim) = self.claims.take(row.id.0) else {
+                continue;
+            };
+            if self.receivers.begin(&row.origin, now) {
+                self.try_once(delivery, claim, ctx);
             } else {
                 // It has stopped to answer since the look began.
-                let Row {
-                    id,
-                    origin,
-                    next_attempt_at,
-                    ..
-                } = &delivery.row;
-                self.units.end(id.0);
-                let from = next_attempt_at.unwrap_or(Millis::MIN);
-                self.receivers.pass_over(origin, from, now);
+                let from = row.next_attempt_at.unwrap_or(Millis::MIN);
+                self.receivers.pass_over(&row.origin, from, now);
+                self.claims.end(claim);
             }
         }
-        self.show_shut(false);
-        // A retry that was armed while this look was under way, and whose time
-        // has come meanwhile, may not have rung yet; arming anew would have it
-        // never ring.
-        let came = self.next_at.take_if(|at| *at <= now).is_some();
-        self.arm_due(ctx, look.next_at);
-        let receiver_at = self.receivers.next_at(now);
-        self.arm_due(ctx, receiver_at);
-        if again || came {
-            self.claim(ctx);
+        if let Some(at) = look.next_at {
+            self.claims.wake_at(at);
         }
     }
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Tried {
-    id: Uuid,
+struct AttemptFinished {
+    claim: Claim,
     origin: String,
     news: News,
     /// When it is due again, if it is; the error: that is not in the store.
     recorded: Result<Option<Millis>, StoreError>,
-    life: u32,
 }
 
-impl Handler<Tried> for CallbackDispatcher {
+impl Handler<AttemptFinished> for CallbackDispatcher {
     type Result = ();
 
-    fn handle(&mut self, tried: Tried, ctx: &mut Self::Context) {
-        let Tried {
-            id,
+    fn handle(&mut self, finished: AttemptFinished, ctx: &mut Self::Context) {
+        let AttemptFinished {
+            claim,
             origin,
             news,
             recorded,
-            life,
-        } = tried;
-        if life != self.life {
-            return;
+        } = finished;
+        let id = *claim.key();
+        if let Ok(Some(at)) = recorded {
+            // Also of an attempt that was begun before a restart.
+            self.claims.wake_at(at);
         }
-        self.units.end(id);
+        if !self.claims.end(claim) {
+            return self.scan(ctx);
+        }
         self.first_tries.remove(&id);
         self.parts.in_delivery.ids().remove(&id);
         let now = self.now();
@@ -634,31 +677,27 @@ impl Handler<Tried> for CallbackDispatcher {
             self.give_up(origin.clone());
         }
         self.show_shut(news != News::Answers);
-        let receiver_at = self.receivers.next_at(now);
-        self.arm_due(ctx, receiver_at);
         match recorded {
             Ok(next_at) => {
                 // A look for which it still counts as running passes it over.
                 // So has one, if it was long until this was heard; so may the
                 // one that is under way, if it takes long: machines sleep.
-                let passed = next_at.filter(|at| *at <= now || self.units.is_claiming());
+                let passed = next_at.filter(|at| *at <= now || self.claims.is_scanning());
                 if let Some(due_at) = passed {
                     self.receivers.pass_over(&origin, due_at, now);
                 }
-                self.arm_due(ctx, next_at);
             }
             Err(error) => {
                 // It still looks due: without a pause it would be sent in a
                 // loop.
                 log::error!("the attempt of delivery {id} could not be recorded: {error}");
-                self.look_from = Millis::MIN;
-                self.arm_due(ctx, Some(now + STORE_PAUSE_MS));
+                let at = now + STORE_PAUSE_MS;
+                self.look_again_at = Some(self.look_again_at.map_or(at, |early| early.min(at)));
+                self.claims.wake_at(at);
             }
         }
-        if self.units.wants_claim() || self.has_left || self.receivers.can_catch_up(now) {
-            self.claim(ctx);
-        }
-        self.tell_if_idle();
+        self.catch_up(now);
+        self.scan(ctx);
     }
 }
 
@@ -675,8 +714,24 @@ impl Attempt {
     /// What it says of the receiver, and when it is due again, if it is.
     async fn run(self) -> (News, Result<Option<Millis>, StoreError>) {
         let DueDelivery { row, told } = self.delivery;
-        let data = told.as_ref().map_or(RawValue::NULL, |told| &told.json);
-        let (attempt, outcome) = self.sender.attempt(&row, data).await;
+        let (error_code, sent) = match told {
+            Ok(told) => {
+                let error_code = told.as_ref().and_then(|told| told.error_code.clone());
+                let (sender, row) = (self.sender.clone(), row.clone());
+                let send = async move {
+                    let data = told.as_ref().map_or(RawValue::NULL, |told| &told.json);
+                    sender.attempt(&row, data).await
+                };
+                (error_code, spawn_unit(send).await)
+            }
+            Err(failure) => (None, Err(failure)),
+        };
+        // A try that panicked is a failed try: one delivery that makes us panic
+        // each time must not hold up the others.
+        let (attempt, outcome) = sent.unwrap_or_else(|failure| {
+            log::error!("an attempt of delivery {} failed: {failure}", row.id.0);
+            not_made(&row, self.db.clock().now(), failure.to_string())
+        });
         let news = news_of(&attempt, outcome);
         if outcome == Outcome::Delivered
             && let Some(cache) = &self.cache
@@ -685,9 +740,10 @@ impl Attempt {
         }
         // The receiver has answered 404 three times already: this was the
         // one try it gets to hear of it.
-        let error_code = told.as_ref().and_then(|told| told.error_code.as_deref());
         let outcome = match outcome {
-            Outcome::Failed { .. } if error_code == Some("callback_not_found") => Outcome::Aborted,
+            Outcome::Failed { .. } if error_code.as_deref() == Some("callback_not_found") => {
+                Outcome::Aborted
+            }
             outcome => outcome,
         };
         let number = usize::try_from(row.attempt).unwrap_or(0) + 1;
@@ -708,42 +764,56 @@ impl Handler<CheckOwed> for CallbackDispatcher {
     type Result = ();
 
     fn handle(&mut self, _: CheckOwed, ctx: &mut Self::Context) {
-        self.claim_checks(ctx);
+        self.checks.urls.hint();
+        self.scan_checks(ctx);
     }
 }
 
 impl CallbackDispatcher {
     /// Reads which URLs jobs wait for.
-    fn claim_checks(&mut self, ctx: &mut Context<Self>) {
-        let Some(checks) = &self.parts.checks else {
+    fn scan_checks(&mut self, ctx: &mut Context<Self>) {
+        let Some(parts) = &self.parts.checks else {
             return;
         };
-        if self.draining || !self.checks.urls.begin_claim(true) {
+        let most = self.checks.room();
+        let Some(scan) = self.checks.urls.begin_scan(most > 0) else {
             return;
-        }
+        };
         let now = self.now();
         let held = self.checks.held.clone();
+        let mut asking: HashMap<String, usize> = HashMap::new();
         let mut waiting: HashMap<String, usize> = HashMap::new();
-        for url in &self.checks.waiting {
-            *waiting.entry(origin_of(url)).or_default() += 1;
+        let running = self.checks.urls.keys();
+        for url in &running {
+            let waits = self.checks.waiting.contains(url);
+            let counts = if waits { &mut waiting } else { &mut asking };
+            *counts.entry(origin_of(url)).or_default() += 1;
         }
-        let (db, queue) = (self.parts.db.clone(), Arc::clone(&checks.queue));
-        let (dispatcher, life) = (ctx.address(), self.life);
+        let after = self.checks.last_origin.clone();
+        let (db, queue) = (self.parts.db.clone(), Arc::clone(&parts.queue));
+        let dispatcher = ctx.address();
         actix_rt::spawn(async move {
+            let of = |counts: &HashMap<String, usize>, origin: &str| {
+                counts.get(origin).copied().unwrap_or_default()
+            };
+            let allowance = move |origin: &str| match held.get(origin) {
+                Some(held) if held.next_probe_at > now => 0,
+                Some(_) => 1_usize.saturating_sub(of(&asking, origin)),
+                None if of(&waiting, origin) >= MAX_WAITING_PER_ORIGIN => 0,
+                None => MAX_CHECKS_PER_ORIGIN.saturating_sub(of(&asking, origin)),
+            };
             let found = db
                 .read(move |conn| {
-                    queue.unchecked(conn, &|origin| match held.get(origin) {
-                        Some(held) if held.next_probe_at > now => 0,
-                        Some(_) => 1,
-                        // Those that wait are found again and must leave room.
-                        None => {
-                            let waiting = waiting.get(origin).copied().unwrap_or(0);
-                            MAX_CHECKS_PER_ORIGIN + waiting.min(MAX_WAITING_PER_ORIGIN)
-                        }
-                    })
+                    let wanted = Wanted {
+                        after: &after,
+                        most,
+                        running: &running,
+                        allowance: &allowance,
+                    };
+                    queue.unchecked(conn, &wanted)
                 })
                 .await;
-            dispatcher.do_send(FoundChecks { found, life });
+            dispatcher.do_send(ChecksScanned { found, most, scan });
         });
     }
 
@@ -751,7 +821,9 @@ impl CallbackDispatcher {
         let Some(parts) = &self.parts.checks else {
             return;
         };
-        self.idle.send_replace(false);
+        let Some(claim) = self.checks.urls.take(url.clone()) else {
+            return;
+        };
         let slots = self
             .checks
             .slots
@@ -766,71 +838,82 @@ impl CallbackDispatcher {
             slots: Rc::clone(slots),
             url: url.clone(),
         };
-        let (dispatcher, life) = (ctx.address(), self.life);
+        let dispatcher = ctx.address();
         let waits = {
-            let (dispatcher, url) = (dispatcher.clone(), url.clone());
-            move || dispatcher.do_send(CheckWaits { url, life })
+            let dispatcher = dispatcher.clone();
+            move || dispatcher.do_send(CheckWaits { url })
         };
         actix_rt::spawn(async move {
             let finding = spawn_unit(unit.run(waits)).await.unwrap_or_else(|failure| {
                 log::error!("a callback check failed: {failure}");
                 None
             });
-            dispatcher.do_send(Checked { url, finding, life });
+            dispatcher.do_send(Checked { claim, finding });
         });
     }
 
-    /// Fails the jobs that were held too long, and waits for the next.
-    fn expire_held(&mut self, ctx: &mut Context<Self>) {
-        let Some(checks) = &self.parts.checks else {
+    /// Fails the jobs that were held too long.
+    fn scan_held(&mut self, ctx: &mut Context<Self>) {
+        let Some(parts) = &self.parts.checks else {
+            return;
+        };
+        let held = self.checks.held.iter();
+        let held: Vec<(String, Millis)> = held
+            .map(|(origin, held)| (origin.clone(), held.since))
+            .collect();
+        let Some(scan) = self.checks.hold.begin_scan(!held.is_empty()) else {
             return;
         };
         let (db, queue, hold_ms) = (
             self.parts.db.clone(),
-            Arc::clone(&checks.queue),
-            checks.hold_ms,
+            Arc::clone(&parts.queue),
+            parts.hold_ms,
         );
-        let (dispatcher, life) = (ctx.address(), self.life);
+        let dispatcher = ctx.address();
         actix_rt::spawn(async move {
-            let next = db
-                .write(move |tx| queue.expire_held(tx, hold_ms))
-                .await
-                .unwrap_or_else(|error| {
-                    log::error!("held jobs could not be looked at: {error}");
-                    Some(db.clock().now() + STORE_PAUSE_MS)
-                });
-            dispatcher.do_send(HeldUntil { next, life });
+            let next_at = db
+                .write(move |tx| queue.expire_held(tx, &held, hold_ms))
+                .await;
+            dispatcher.do_send(HeldScanned { next_at, scan });
         });
     }
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct FoundChecks {
+struct ChecksScanned {
     found: Result<Vec<String>, StoreError>,
-    life: u32,
+    /// How many were asked for.
+    most: usize,
+    scan: Scan,
 }
 
-impl Handler<FoundChecks> for CallbackDispatcher {
+impl Handler<ChecksScanned> for CallbackDispatcher {
     type Result = ();
 
-    fn handle(&mut self, FoundChecks { found, life }: FoundChecks, ctx: &mut Self::Context) {
-        if life != self.life {
+    fn handle(&mut self, scanned: ChecksScanned, ctx: &mut Self::Context) {
+        if self.checks.urls.end_scan(scanned.scan).is_none() {
             return;
         }
-        let found = found.unwrap_or_else(|error| {
-            log::error!("unchecked URLs could not be read: {error}");
-            let at = self.now() + STORE_PAUSE_MS;
-            self.arm_checks(ctx, at);
-            Vec::new()
-        });
-        let (fresh, again) = self.checks.urls.take(found, String::clone);
-        for url in fresh {
-            self.check(url, ctx);
+        match scanned.found {
+            Ok(urls) => {
+                if let Some(last) = urls.last() {
+                    self.checks.last_origin = origin_of(last);
+                }
+                if urls.len() == scanned.most {
+                    self.checks.urls.leave();
+                }
+                for url in urls {
+                    self.check(url, ctx);
+                }
+            }
+            Err(error) => {
+                log::error!("unchecked URLs could not be read: {error}");
+                self.checks.urls.pause(STORE_PAUSE_MS);
+            }
         }
-        if again {
-            self.claim_checks(ctx);
-        }
+        self.checks.wake_for_probes(self.now());
+        self.scan_checks(ctx);
     }
 }
 
@@ -839,16 +922,16 @@ impl Handler<FoundChecks> for CallbackDispatcher {
 #[rtype(result = "()")]
 struct CheckWaits {
     url: String,
-    life: u32,
 }
 
 impl Handler<CheckWaits> for CallbackDispatcher {
     type Result = ();
 
-    fn handle(&mut self, CheckWaits { url, life }: CheckWaits, ctx: &mut Self::Context) {
-        if life == self.life {
+    fn handle(&mut self, CheckWaits { url }: CheckWaits, ctx: &mut Self::Context) {
+        if self.checks.urls.is_running(&url) {
             self.checks.waiting.insert(url);
-            self.claim_checks(ctx);
+            self.checks.urls.hint();
+            self.scan_checks(ctx);
         }
     }
 }
@@ -856,86 +939,66 @@ impl Handler<CheckWaits> for CallbackDispatcher {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Checked {
-    url: String,
+    claim: Claim<String>,
     finding: Option<Finding>,
-    life: u32,
 }
 
 impl Handler<Checked> for CallbackDispatcher {
     type Result = ();
 
-    fn handle(&mut self, Checked { url, finding, life }: Checked, ctx: &mut Self::Context) {
-        if life != self.life {
-            return;
+    fn handle(&mut self, Checked { claim, finding }: Checked, ctx: &mut Self::Context) {
+        let url = claim.key().clone();
+        if self.checks.urls.end(claim) {
+            let (now, origin) = (self.now(), origin_of(&url));
+            self.checks.waiting.remove(&url);
+            self.checks
+                .slots
+                .retain(|_, slots| Rc::strong_count(slots) > 1);
+            if matches!(finding, Some(Finding::Unreachable(_)) | None) {
+                self.checks.hold(origin, now);
+                self.checks.forget(now);
+                self.checks.hold.hint();
+            } else {
+                self.checks.held.remove(&origin);
+            }
+            self.checks.wake_for_probes(now);
+            // There is room at this origin, which may have left others waiting.
+            self.checks.urls.hint();
         }
-        let origin = origin_of(&url);
-        self.checks.waiting.remove(&url);
-        self.checks.urls.end(url);
-        self.checks
-            .slots
-            .retain(|_, slots| Rc::strong_count(slots) > 1);
-        if matches!(finding, Some(Finding::Unreachable(_)) | None) {
-            self.checks.hold(origin, self.parts.db.clock().now());
-            self.expire_held(ctx);
-        } else {
-            self.checks.held.remove(&origin);
-        }
-        self.arm_probe(ctx);
-        self.claim_checks(ctx);
+        self.scan_checks(ctx);
+        self.scan_held(ctx);
         // What has failed owes its callback.
-        self.claim(ctx);
-        self.tell_if_idle();
-    }
-}
-
-impl CallbackDispatcher {
-    fn arm_probe(&mut self, ctx: &mut Context<Self>) {
-        let now = self.now();
-        self.checks
-            .held
-            .retain(|_, held| held.next_probe_at > now - FORGET_HELD_MS);
-        let next = self
-            .checks
-            .held
-            .values()
-            .map(|held| held.next_probe_at)
-            .filter(|at| *at > now)
-            .min();
-        match next {
-            Some(at) => self.arm_checks(ctx, at),
-            None => self.checks.probe.disarm(),
-        }
-    }
-
-    fn arm_checks(&mut self, ctx: &mut Context<Self>, at: Millis) {
-        let dispatcher = ctx.address();
-        self.checks.probe.arm(self.parts.db.clock(), at, move || {
-            dispatcher.do_send(CheckOwed)
-        });
+        self.claims.hint();
+        self.scan(ctx);
     }
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct HeldUntil {
-    next: Option<Millis>,
-    life: u32,
+struct HeldScanned {
+    /// When the next job will have been held too long.
+    next_at: Result<Option<Millis>, StoreError>,
+    scan: Scan,
 }
 
-impl Handler<HeldUntil> for CallbackDispatcher {
+impl Handler<HeldScanned> for CallbackDispatcher {
     type Result = ();
 
-    fn handle(&mut self, HeldUntil { next, life }: HeldUntil, ctx: &mut Self::Context) {
-        if life != self.life {
-            return;
+    fn handle(&mut self, scanned: HeldScanned, ctx: &mut Self::Context) {
+        if self.checks.hold.end_scan(scanned.scan).is_some() {
+            match scanned.next_at {
+                Ok(Some(at)) => self.checks.hold.wake_at(at),
+                Ok(None) => {}
+                Err(error) => {
+                    log::error!("held jobs could not be looked at: {error}");
+                    self.checks.hold.pause(STORE_PAUSE_MS);
+                }
+            }
         }
-        if let Some(at) = next {
-            let dispatcher = ctx.address();
-            self.checks.hold.arm(self.parts.db.clock(), at, move || {
-                dispatcher.do_send(HoldOver)
-            });
-        }
-        self.claim(ctx);
+        self.scan_held(ctx);
+        // What has failed owes its callback.
+        self.claims.hint();
+        self.scan(ctx);
     }
 }
 
@@ -948,7 +1011,8 @@ impl Handler<HoldOver> for CallbackDispatcher {
     type Result = ();
 
     fn handle(&mut self, _: HoldOver, ctx: &mut Self::Context) {
-        self.expire_held(ctx);
+        self.checks.hold.hint();
+        self.scan_held(ctx);
     }
 }
 
@@ -1004,13 +1068,13 @@ impl Handler<Drain> for CallbackDispatcher {
     /// Attempts end by themselves within their time-out; one that is cut off
     /// has counted nothing and is made again after the next start.
     fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
-        self.draining = true;
-        let mut idle = self.idle.subscribe();
+        let attempts = self.claims.drain(drain.until);
+        let checks = self.checks.urls.drain(drain.until);
+        let hold = self.checks.hold.drain(drain.until);
         Box::pin(async move {
-            let ended = async {
-                let _ = idle.wait_for(|idle| *idle).await;
-            };
-            let _ = tokio::time::timeout_at(drain.until, ended).await;
+            attempts.await;
+            checks.await;
+            hold.await;
         })
     }
 }

@@ -177,9 +177,27 @@ pub fn due(
     })
 }
 
+/// Since when the oldest delivery is due.
+///
+/// # Errors
+/// What the database says.
+pub fn oldest_due(conn: &mut Conn, now: Millis) -> QueryResult<Option<Millis>> {
+    let mut of = |condition| -> QueryResult<Option<Millis>> {
+        let oldest: Option<Option<Millis>> = deliveries::table
+            .select(deliveries::next_attempt_at)
+            .filter(Condition(condition))
+            .filter(deliveries::next_attempt_at.le(now))
+            .order(deliveries::next_attempt_at)
+            .first(conn)
+            .optional()?;
+        Ok(oldest.flatten())
+    };
+    Ok(of(FIRST_TRIES)?.into_iter().chain(of(RETRIES)?).min())
+}
+
 /// Writes down an attempt and what follows it, and answers when the next one
-/// is due. A row that has ended in the meantime (erased, or redelivered
-/// elsewhere) is left alone.
+/// is due. A row that has changed in the meantime (erased, redelivered, or an
+/// attempt of it recorded elsewhere) is left alone.
 ///
 /// # Errors
 /// What the database says.
@@ -205,7 +223,9 @@ pub fn record(
         deliveries::ended_at.eq(ended.then_some(tx.now)),
     );
     if update_if(tx.conn, deliveries::table, row.id, is_still_owed, changes)? == 0 {
-        return Ok(None);
+        // Somebody else has recorded it: it is due when he says.
+        let kept = get(tx.conn, row.id.0)?;
+        return Ok(kept.and_then(|kept| kept.next_attempt_at));
     }
     let reason = match attempt.status {
         Some(status) => format!("{} answered {status}", row.kind),

@@ -14,7 +14,7 @@ use crate::contract::{CheckState, Create, DeliveryType, Failure, Recording, Spee
 use crate::db::list::{self, Filter};
 use crate::db::schema::speeches;
 use crate::db::{self, Condition, Conn, Id, NewEvent, Tx, update, update_if};
-use crate::delivery::check::Verdict;
+use crate::delivery::check::{Verdict, Wanted};
 use crate::delivery::store as deliveries;
 use crate::retention::store::Subjects;
 use crate::speech;
@@ -331,6 +331,39 @@ pub fn expire(tx: &mut Tx<'_>) -> QueryResult<Expired> {
     })
 }
 
+/// Since when the oldest row of each kind of work is due.
+///
+/// # Errors
+/// What the database says.
+pub fn oldest_due(
+    conn: &mut Conn,
+    now: Millis,
+) -> QueryResult<Vec<(&'static str, Option<Millis>)>> {
+    let mut oldest = |condition| -> QueryResult<Option<Millis>> {
+        let created_at = speeches::table.select(speeches::created_at);
+        let found = created_at
+            .filter(Condition(condition))
+            .order(speeches::created_at)
+            .first(conn);
+        found.optional()
+    };
+    let checking = oldest("status = 'checking'")?;
+    let queued = oldest("status = 'queued'")?;
+    let deadline: Option<Millis> = speeches::table
+        .select(speeches::deadline_at)
+        .filter(Condition(WAITING))
+        .filter(speeches::deadline_at.le(now))
+        .order(speeches::deadline_at)
+        .first(conn)
+        .optional()?;
+    Ok(vec![
+        ("checks", checking),
+        ("jobs", queued),
+        ("deadlines", deadline),
+        ("deliveries", deliveries::oldest_due(conn, now)?),
+    ])
+}
+
 /// The failure of a job that nobody waits for any more.
 #[must_use]
 pub fn deadline_exceeded() -> Failure {
@@ -644,44 +677,65 @@ pub const RETAINED: Subjects = Subjects {
     erase: |tx, id| erase(tx, id).map(drop),
 };
 
-/// Callback URLs that jobs wait for, at most as many of each origin as
-/// `allowance` gives it.
+/// Callback URLs that jobs wait for.
 ///
 /// # Errors
 /// What the database says.
-pub fn unchecked_urls(
-    conn: &mut Conn,
-    allowance: &dyn Fn(&str) -> usize,
-) -> QueryResult<Vec<String>> {
+pub fn unchecked_urls(conn: &mut Conn, wanted: &Wanted<'_>) -> QueryResult<Vec<String>> {
     // A loose index scan: one seek for each origin and each URL, whatever
-    // the number of jobs behind them.
+    // the number of jobs behind them. First the origins behind `after`, then
+    // those up to it.
     let mut urls = Vec::new();
-    let mut last_origin: Option<String> = None;
-    while let Some(origin) = next_checking(conn, last_origin.as_deref())? {
-        let mut last_url = String::new();
-        for _ in 0..allowance(&origin) {
-            let next: Option<Option<String>> = speeches::table
-                .select(speeches::callback_url)
-                .filter(Condition("status = 'checking'"))
-                .filter(speeches::callback_origin.eq(&origin))
-                .filter(speeches::callback_url.gt(&last_url))
-                .order(speeches::callback_url)
-                .first(conn)
-                .optional()?;
-            let Some(url) = next.flatten() else { break };
-            last_url.clone_from(&url);
-            urls.push(url);
+    let mut last = wanted.after.to_owned();
+    let mut turned = false;
+    while urls.len() < wanted.most {
+        match next_checking(conn, &last)? {
+            Some(origin) if !turned || origin.as_str() <= wanted.after => {
+                unchecked_at(conn, &origin, wanted, &mut urls)?;
+                last = origin;
+            }
+            None if !turned && !wanted.after.is_empty() => {
+                turned = true;
+                last.clear();
+            }
+            _ => break,
         }
-        last_origin = Some(origin);
     }
     Ok(urls)
 }
 
-fn next_checking(conn: &mut Conn, after: Option<&str>) -> QueryResult<Option<String>> {
+fn unchecked_at(
+    conn: &mut Conn,
+    origin: &str,
+    wanted: &Wanted<'_>,
+    urls: &mut Vec<String>,
+) -> QueryResult<()> {
+    let mut last = String::new();
+    let mut left = (wanted.allowance)(origin).min(wanted.most - urls.len());
+    while left > 0 {
+        let next: Option<Option<String>> = speeches::table
+            .select(speeches::callback_url)
+            .filter(Condition("status = 'checking'"))
+            .filter(speeches::callback_origin.eq(origin))
+            .filter(speeches::callback_url.gt(&last))
+            .order(speeches::callback_url)
+            .first(conn)
+            .optional()?;
+        let Some(url) = next.flatten() else { break };
+        last.clone_from(&url);
+        if !wanted.running.contains(&url) {
+            urls.push(url);
+            left -= 1;
+        }
+    }
+    Ok(())
+}
+
+fn next_checking(conn: &mut Conn, after: &str) -> QueryResult<Option<String>> {
     let found: Option<Option<String>> = speeches::table
         .select(speeches::callback_origin)
         .filter(Condition("status = 'checking'"))
-        .filter(speeches::callback_origin.gt(after.unwrap_or_default()))
+        .filter(speeches::callback_origin.gt(after))
         .order(speeches::callback_origin)
         .first(conn)
         .optional()?;
@@ -748,12 +802,31 @@ fn open(tx: &mut Tx<'_>, row: &Row) -> QueryResult<()> {
     )
 }
 
-/// Fails the jobs whose callback URL could not be checked for `hold_ms`, at
-/// most 200 a commit, and says when the next job will have been held so long.
+/// Fails the jobs whose callback URL could not be checked for `hold_ms`, at most
+/// 200 of an origin a commit, and says when the next job will have been held so
+/// long. A job is held since it came, or since the first probe of its origin
+/// failed, whichever was later: nothing fails that was never asked.
 ///
 /// # Errors
 /// What the database says.
-pub fn expire_held(tx: &mut Tx<'_>, hold_ms: i64) -> QueryResult<Option<Millis>> {
+pub fn expire_held(
+    tx: &mut Tx<'_>,
+    held: &[(String, Millis)],
+    hold_ms: i64,
+) -> QueryResult<Option<Millis>> {
+    let mut next_at = None;
+    for (origin, since) in held {
+        let at = if since + hold_ms > tx.now {
+            Some(since + hold_ms)
+        } else {
+            expire_held_at(tx, origin, hold_ms)?
+        };
+        next_at = at.into_iter().chain(next_at).min();
+    }
+    Ok(next_at)
+}
+
+fn expire_held_at(tx: &mut Tx<'_>, origin: &str, hold_ms: i64) -> QueryResult<Option<Millis>> {
     let failure = Failure::transient(
         "callback_unreachable",
         "The callback_url could not be reached for as long as the job was held, so nothing was spoken for it.",
@@ -761,19 +834,18 @@ pub fn expire_held(tx: &mut Tx<'_>, hold_ms: i64) -> QueryResult<Option<Millis>>
     let held: Vec<Row> = speeches::table
         .select(Row::as_select())
         .filter(Condition("status = 'checking'"))
+        .filter(speeches::callback_origin.eq(origin))
         .filter(speeches::created_at.le(tx.now - hold_ms))
-        .order(speeches::created_at)
         .limit(200)
         .load(tx.conn)?;
     for row in &held {
         close(tx, row, CheckState::Unreachable, &failure)?;
     }
     let next: Option<Millis> = speeches::table
-        .select(speeches::created_at)
+        .select(diesel::dsl::min(speeches::created_at))
         .filter(Condition("status = 'checking'"))
-        .order(speeches::created_at)
-        .first(tx.conn)
-        .optional()?;
+        .filter(speeches::callback_origin.eq(origin))
+        .first(tx.conn)?;
     Ok(next.map(|created_at| created_at + hold_ms))
 }
 

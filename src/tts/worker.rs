@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -21,6 +21,7 @@ use super::sentences::Sentences;
 use super::store::{self, Claimed, Expired, Job, Row};
 use super::voices::Voices;
 use super::workers::Workers;
+use crate::claim_loop::{ClaimLoop, Pulse, Scan, Unit};
 use crate::clock::{Alarm, Millis};
 use crate::contract::Progress;
 use crate::db::{Db, StoreError};
@@ -42,7 +43,7 @@ const MAX_AHEAD: usize = 32;
 /// before it takes long, is given back for others to speak.
 const HELD_MS: Millis = 250;
 /// How long a worker waits after the store or a unit has failed it.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MS: Millis = 1000;
 
 /// A job may be there to claim.
 #[derive(Message, Clone, Copy)]
@@ -95,11 +96,10 @@ pub struct TtsWorker {
     current: Option<Current>,
     /// Ends the sentence of another worker's text that the child speaks.
     helping: Option<oneshot::Sender<()>>,
+    /// Claims jobs: by a commit and not in memory, so its scan is the claim.
+    claims: ClaimLoop,
     /// Claimed and not begun.
     claimed: VecDeque<Order>,
-    claiming: bool,
-    /// There may be more to claim than the last look has found.
-    again: bool,
     /// Jobs that were called off while a claim was under way, whose answer
     /// may have one of them.
     canceled_early: HashSet<Uuid>,
@@ -108,17 +108,9 @@ pub struct TtsWorker {
     begun_at: Millis,
     /// Outcomes on their way to disk.
     finishing: usize,
-    /// Grows with each restart: answers to an earlier life are not heard.
-    life: u32,
-    draining: bool,
-    idle: watch::Sender<bool>,
-    /// After something has failed that is not a job's fault.
-    rests_until: Millis,
-    retry: Alarm,
     held: Alarm,
-    expiry: Alarm,
-    /// What `expiry` waits for.
-    expiry_at: Option<Millis>,
+    /// Its scan fails the jobs whose deadline has come; only the first worker's.
+    deadlines: ClaimLoop,
 }
 
 /// A claimed job as the child is asked for it.
@@ -182,6 +174,10 @@ pub struct Parts {
     pub settings: Settings,
     /// Where children are shown.
     pub children: ChildBoard,
+    /// Shows how its jobs stand.
+    pub jobs: Pulse,
+    /// Shows how the deadlines stand.
+    pub deadlines: Pulse,
     /// Makes the worker's child.
     pub make_synthesizer: Box<dyn Fn() -> Synthesizer>,
 }
@@ -204,27 +200,21 @@ impl TtsWorker {
     /// A worker that claims once it is started.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let clock = parts.db.clock();
         Self {
             pace: parts.settings.ahead,
+            claims: ClaimLoop::new(clock.clone(), parts.jobs.clone()),
+            deadlines: ClaimLoop::new(clock.clone(), parts.deadlines.clone()),
             parts,
             synthesizer: None,
             child_is_ready: false,
             current: None,
             helping: None,
             claimed: VecDeque::new(),
-            claiming: false,
-            again: true,
             canceled_early: HashSet::new(),
             begun_at: 0,
             finishing: 0,
-            life: 0,
-            draining: false,
-            idle: watch::Sender::new(true),
-            rests_until: 0,
-            retry: Alarm::default(),
             held: Alarm::default(),
-            expiry: Alarm::default(),
-            expiry_at: None,
         }
     }
 
@@ -234,10 +224,10 @@ impl TtsWorker {
 
     /// Starts what can be started now.
     fn pump(&mut self, ctx: &mut Context<Self>) {
-        if self.draining {
+        if self.claims.is_closed() {
             let claimed = self.claimed.drain(..).map(|order| order.row).collect();
             self.give_back(claimed, "the service stops", ctx);
-        } else if self.finishing < MAX_FINISHING && self.now() >= self.rests_until {
+        } else if self.finishing < MAX_FINISHING && !self.claims.is_paused() {
             if !self.child_is_ready {
                 self.ready_child(ctx);
             }
@@ -245,8 +235,6 @@ impl TtsWorker {
             self.speak(ctx);
             self.help(ctx);
         }
-        let at_work = self.claiming || self.synthesizer.is_none() || self.finishing > 0;
-        self.idle.send_replace(!at_work);
     }
 
     /// Without a child there is no use in claiming: a start-up failure costs
@@ -256,7 +244,7 @@ impl TtsWorker {
             return;
         };
         let voices = self.parts.voices.clone();
-        self.with_child(ctx, async move {
+        self.with_child(ctx, None, async move {
             let next = match synthesizer.ensure_started().await {
                 Ok(child) => {
                     if child.is_new {
@@ -266,7 +254,7 @@ impl TtsWorker {
                 }
                 Err(error) => {
                     voices.withdraw(&error.to_string());
-                    Next::Rest(error.retry_in)
+                    Next::rest(error.retry_in)
                 }
             };
             (synthesizer, next, None)
@@ -277,20 +265,18 @@ impl TtsWorker {
     fn claim(&mut self, ctx: &mut Context<Self>) {
         fault::point(format_args!("actor.worker"));
         let ahead = self.ahead();
-        let has_enough = if self.current.is_none() {
-            !self.claimed.is_empty()
-        } else {
-            self.claimed.len() * 2 >= ahead
+        let has_enough = match self.synthesizer {
+            Some(_) => !self.claimed.is_empty(),
+            None => self.claimed.len() * 2 >= ahead,
         };
-        if self.claiming || !self.again || !self.child_is_ready || has_enough {
-            return;
-        }
-        if self.parts.files.trouble().is_met() {
+        let has_room = self.child_is_ready && !has_enough;
+        if has_room && self.claims.is_hinted() && self.parts.files.trouble().is_met() {
             // What is spoken now could not be kept. The job stays queued.
-            return self.rest(ctx, PAUSE);
+            return self.claims.pause(PAUSE_MS);
         }
-        self.claiming = true;
-        self.again = false;
+        let Some(scan) = self.claims.begin_scan(has_room) else {
+            return;
+        };
         let most = ahead.saturating_sub(self.claimed.len()).max(1);
         let (db, owner, worker) = (
             self.parts.db.clone(),
@@ -299,7 +285,11 @@ impl TtsWorker {
         );
         actix_rt::spawn(async move {
             let claimed = db.write(move |tx| store::claim(tx, owner, most)).await;
-            worker.do_send(Claims { claimed, most });
+            worker.do_send(Claims {
+                claimed,
+                most,
+                scan,
+            });
         });
     }
 
@@ -328,8 +318,7 @@ impl TtsWorker {
         for Order { row, cache_key, .. } in known {
             let Some(key) = cache_key else { continue };
             let outcome = Outcome::Again(key);
-            self.finishing += 1;
-            self.finish(Finish { row, outcome }, self.life, ctx);
+            self.finish(Finish { row, outcome }, ctx);
         }
     }
 
@@ -373,13 +362,14 @@ impl TtsWorker {
         } else {
             unit.shared = self.parts.share(&order);
         }
-        self.with_child(ctx, unit.run(order, canceled));
+        let job = order.row.clone();
+        self.with_child(ctx, Some(job), unit.run(order, canceled));
         self.watch_held(ctx);
     }
 
     /// Speaks a sentence of another worker's text, if there is nothing else to do.
     fn help(&mut self, ctx: &mut Context<Self>) {
-        let is_idle = self.claimed.is_empty() && !self.claiming && self.child_is_ready;
+        let is_idle = self.claimed.is_empty() && !self.claims.is_scanning() && self.child_is_ready;
         if !is_idle || self.synthesizer.is_none() {
             return;
         }
@@ -394,7 +384,7 @@ impl TtsWorker {
         let crashes = self.parts.crashes.clone();
         let (end, ended) = oneshot::channel();
         self.helping = Some(end);
-        self.with_child(ctx, async move {
+        self.with_child(ctx, None, async move {
             tokio::select! {
                 () = promise.keep(&mut synthesizer, limit, &crashes) => {}
                 _ = ended => {}
@@ -403,35 +393,31 @@ impl TtsWorker {
         });
     }
 
-    /// Runs a unit that has the child.
+    /// Runs a unit that has the child, for this job if it is for one.
     fn with_child(
         &self,
         ctx: &mut Context<Self>,
-        unit: impl Future<Output = (Synthesizer, Next, Option<Finish>)> + 'static,
+        job: Option<Row>,
+        work: impl Future<Output = (Synthesizer, Next, Option<Finish>)> + 'static,
     ) {
-        let (worker, life) = (ctx.address(), self.life);
+        let (worker, unit) = (ctx.address(), self.claims.begin_unit());
         actix_rt::spawn(async move {
             let began = Instant::now();
-            let spoke = match spawn_unit(unit).await {
-                Ok((synthesizer, next, finish)) => Spoke {
-                    synthesizer: Some(synthesizer),
-                    next,
-                    finish,
-                    took: began.elapsed(),
-                    life,
-                },
+            let (synthesizer, next, finish) = match spawn_unit(work).await {
+                Ok((synthesizer, next, finish)) => (Some(synthesizer), next, finish),
                 Err(failure) => {
                     log::error!("a speaking unit failed: {failure}");
-                    Spoke {
-                        synthesizer: None,
-                        next: Next::Rest(PAUSE),
-                        finish: None,
-                        took: began.elapsed(),
-                        life,
-                    }
+                    // The job must not stay with a unit that is no more.
+                    (None, Next::Rest(PAUSE_MS), job.map(Finish::panicked))
                 }
             };
-            worker.do_send(spoke);
+            worker.do_send(Spoke {
+                synthesizer,
+                next,
+                finish,
+                took: began.elapsed(),
+                unit,
+            });
         });
     }
 
@@ -452,7 +438,7 @@ impl TtsWorker {
         }
         self.finishing += 1;
         let (db, workers) = (self.parts.db.clone(), self.parts.workers.clone());
-        let (worker, life) = (ctx.address(), self.life);
+        let (worker, unit) = (ctx.address(), self.claims.begin_unit());
         actix_rt::spawn(async move {
             let given_back = db.write_until_kept(move |tx| {
                 rows.iter()
@@ -463,7 +449,7 @@ impl TtsWorker {
             }
             workers.queued();
             worker.do_send(FinishedOne {
-                life,
+                unit,
                 queued_again: true,
             });
         });
@@ -496,33 +482,22 @@ impl TtsWorker {
         }
     }
 
-    /// Starts nothing for so long.
-    fn rest(&mut self, ctx: &mut Context<Self>, wait: Duration) {
-        let worker = ctx.address();
-        self.rests_until = self.now() + i64::try_from(wait.as_millis()).unwrap_or(Millis::MAX / 2);
-        self.retry
-            .arm(self.parts.db.clock(), self.rests_until, move || {
-                worker.do_send(JobQueued)
-            });
-    }
-
-    /// Only the first worker watches the deadlines of waiting jobs. What is
-    /// armed already stays if it is earlier: a claim may have been read before
-    /// the newest job was committed, and a look too many costs nothing.
-    fn arm_expiry(&mut self, ctx: &mut Context<Self>, at: Option<Millis>) {
-        if self.parts.number > 0 {
+    /// Fails the jobs whose deadline has come.
+    fn scan_deadlines(&mut self, ctx: &mut Context<Self>) {
+        let is_first = self.parts.number == 0;
+        let Some(scan) = self.deadlines.begin_scan(is_first) else {
             return;
-        }
-        let earliest = at.into_iter().chain(self.expiry_at).min();
-        if earliest == self.expiry_at {
-            return;
-        }
-        self.expiry_at = earliest;
-        if let Some(at) = earliest {
-            let worker = ctx.address();
-            self.expiry
-                .arm(self.parts.db.clock(), at, move || worker.do_send(Expire));
-        }
+        };
+        let (db, worker, dispatcher) = (
+            self.parts.db.clone(),
+            ctx.address(),
+            self.parts.dispatcher.clone(),
+        );
+        actix_rt::spawn(async move {
+            let expired = db.write(store::expire).await;
+            let _ = dispatcher.try_send(DeliveryOwed);
+            worker.do_send(DeadlinesScanned { expired, scan });
+        });
     }
 }
 
@@ -533,26 +508,27 @@ impl Actor for TtsWorker {
         if self.synthesizer.is_none() {
             self.synthesizer = Some(self.new_synthesizer());
         }
+        let worker = ctx.address();
+        self.claims.start(move || worker.do_send(JobQueued));
+        let worker = ctx.address();
+        self.deadlines.start(move || worker.do_send(DeadlineDue));
         self.pump(ctx);
+        self.scan_deadlines(ctx);
     }
 }
 
 impl Supervised for TtsWorker {
     fn restarting(&mut self, _: &mut Self::Context) {
-        // A unit of the earlier life may still speak with the old child; it
-        // ends by itself, and its lease is fenced. What was claimed and not
-        // begun is still ours.
-        self.life += 1;
+        // A unit of the time before may still speak with the old child; it ends by
+        // itself, and its lease is fenced. What was claimed and not begun is still
+        // ours.
+        self.claims.restart();
+        self.deadlines.restart();
         self.call_off();
         self.current = None;
         self.child_is_ready = false;
-        self.claiming = false;
-        self.again = true;
         self.canceled_early.clear();
-        self.expiry.disarm();
-        self.expiry_at = None;
         self.finishing = 0;
-        self.idle.send_replace(true);
     }
 }
 
@@ -560,7 +536,7 @@ impl Handler<JobQueued> for TtsWorker {
     type Result = ();
 
     fn handle(&mut self, _: JobQueued, ctx: &mut Self::Context) {
-        self.again = true;
+        self.claims.hint();
         self.pump(ctx);
     }
 }
@@ -574,7 +550,7 @@ impl Handler<JobCanceled> for TtsWorker {
             self.call_off();
         }
         self.claimed.retain(|order| order.row.id.0 != id);
-        if self.claiming {
+        if self.claims.is_scanning() {
             self.canceled_early.insert(id);
         }
     }
@@ -584,65 +560,73 @@ impl Handler<DeadlineAdded> for TtsWorker {
     type Result = ();
 
     fn handle(&mut self, DeadlineAdded(at): DeadlineAdded, ctx: &mut Self::Context) {
-        self.arm_expiry(ctx, Some(at));
+        self.deadlines.wake_at(at);
+        self.scan_deadlines(ctx);
     }
 }
 
-/// The deadline of a waiting job has come.
+/// A deadline has come.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Expire;
+struct DeadlineDue;
 
-impl Handler<Expire> for TtsWorker {
+impl Handler<DeadlineDue> for TtsWorker {
     type Result = ();
 
-    fn handle(&mut self, _: Expire, ctx: &mut Self::Context) {
-        self.expiry_at = None;
-        let (db, worker, dispatcher) = (
-            self.parts.db.clone(),
-            ctx.address(),
-            self.parts.dispatcher.clone(),
-        );
-        actix_rt::spawn(async move {
-            let expired = db.write(store::expire).await;
-            let _ = dispatcher.try_send(DeliveryOwed);
-            worker.do_send(Looked(expired));
-        });
+    fn handle(&mut self, _: DeadlineDue, ctx: &mut Self::Context) {
+        self.deadlines.hint();
+        self.scan_deadlines(ctx);
     }
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Looked(Result<Expired, StoreError>);
+struct DeadlinesScanned {
+    expired: Result<Expired, StoreError>,
+    scan: Scan,
+}
 
-impl Handler<Looked> for TtsWorker {
+impl Handler<DeadlinesScanned> for TtsWorker {
     type Result = ();
 
-    fn handle(&mut self, Looked(expired): Looked, ctx: &mut Self::Context) {
-        let next = match expired {
-            Ok(expired) => expired.next_deadline_at,
+    fn handle(&mut self, scanned: DeadlinesScanned, ctx: &mut Self::Context) {
+        if self.deadlines.end_scan(scanned.scan).is_none() {
+            return;
+        }
+        match scanned.expired {
+            Ok(expired) => {
+                if let Some(at) = expired.next_deadline_at {
+                    self.deadlines.wake_at(at);
+                }
+            }
             Err(error) => {
                 log::error!("deadlines could not be looked at: {error}");
-                Some(self.now() + i64::try_from(PAUSE.as_millis()).unwrap_or(1000))
+                self.deadlines.pause(PAUSE_MS);
             }
-        };
-        self.arm_expiry(ctx, next);
+        }
+        self.scan_deadlines(ctx);
     }
 }
 
-/// What a claim has found. It is taken in any life: the jobs are this boot's.
+/// What a claim has found. It is taken over a restart too: the jobs are this boot's.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Claims {
     claimed: Result<Claimed, StoreError>,
     most: usize,
+    scan: Scan,
 }
 
 impl Handler<Claims> for TtsWorker {
     type Result = ();
 
-    fn handle(&mut self, Claims { claimed, most }: Claims, ctx: &mut Self::Context) {
-        self.claiming = false;
+    fn handle(&mut self, claims: Claims, ctx: &mut Self::Context) {
+        let Claims {
+            claimed,
+            most,
+            scan,
+        } = claims;
+        let _ = self.claims.end_scan(scan);
         let canceled = std::mem::take(&mut self.canceled_early);
         match claimed {
             Ok(Claimed {
@@ -650,23 +634,28 @@ impl Handler<Claims> for TtsWorker {
                 expired,
                 next_deadline_at,
             }) => {
-                self.again |= jobs.len() == most;
+                if jobs.len() == most {
+                    self.claims.hint();
+                }
                 let jobs = jobs.into_iter();
                 let wanted = jobs.filter(|job| !canceled.contains(&job.row.id.0));
                 let parts = &self.parts;
                 self.claimed
                     .extend(wanted.map(|job| Order::new(job, parts)));
-                self.arm_expiry(ctx, next_deadline_at);
+                if let Some(at) = next_deadline_at {
+                    self.deadlines.wake_at(at);
+                }
                 if expired > 0 {
                     let _ = self.parts.dispatcher.try_send(DeliveryOwed);
                 }
             }
             Err(error) => {
                 log::error!("no job could be claimed: {error}");
-                self.rest(ctx, PAUSE);
+                self.claims.pause(PAUSE_MS);
             }
         }
         self.pump(ctx);
+        self.scan_deadlines(ctx);
     }
 }
 
@@ -674,7 +663,7 @@ impl Handler<HelpWanted> for TtsWorker {
     type Result = ();
 
     fn handle(&mut self, _: HelpWanted, ctx: &mut Self::Context) {
-        if !self.draining && self.current.is_none() {
+        if !self.claims.is_closed() && self.current.is_none() {
             self.help(ctx);
         }
     }
@@ -694,7 +683,7 @@ impl Handler<HeldLong> for TtsWorker {
         }
         // Nothing more is claimed ahead of this text.
         self.pace = self.parts.settings.ahead;
-        self.again = true;
+        self.claims.hint();
         let claimed = self.claimed.drain(..).map(|order| order.row).collect();
         self.give_back(claimed, "the text before it takes long", ctx);
     }
@@ -709,46 +698,42 @@ struct Spoke {
     next: Next,
     finish: Option<Finish>,
     took: Duration,
-    life: u32,
+    unit: Unit,
 }
 
 enum Next {
     /// Go on.
     Pump,
     /// Something failed that is not the job's fault; go on after so long.
-    Rest(Duration),
+    Rest(Millis),
+}
+
+impl Next {
+    fn rest(wait: Duration) -> Self {
+        Self::Rest(Millis::try_from(wait.as_millis()).unwrap_or(PAUSE_MS))
+    }
 }
 
 impl Handler<Spoke> for TtsWorker {
     type Result = ();
 
     fn handle(&mut self, spoke: Spoke, ctx: &mut Self::Context) {
-        if spoke.life != self.life {
-            if let Some(finish) = spoke.finish {
-                self.finish(finish, spoke.life, ctx);
-            }
+        if let Some(finish) = spoke.finish {
+            // In any case: nobody else knows of it.
+            self.finish(finish, ctx);
+        }
+        if !self.claims.is_current(&spoke.unit) {
             return;
         }
-        let current = self.current.take();
-        if current.is_some() {
+        if self.current.take().is_some() {
             // Slower at once, quicker by and by.
             self.pace = spoke.took.max((self.pace * 3 + spoke.took) / 4);
-        }
-        let unit_panicked = spoke.synthesizer.is_none();
-        let finish = spoke.finish.or_else(|| {
-            // The job must not stay with a unit that is no more.
-            let current = current.filter(|_| unit_panicked)?;
-            Some(Finish::panicked(current.row))
-        });
-        if let Some(finish) = finish {
-            self.finishing += 1;
-            self.finish(finish, spoke.life, ctx);
         }
         let synthesizer = spoke.synthesizer.unwrap_or_else(|| self.new_synthesizer());
         self.child_is_ready = synthesizer.has_child();
         self.synthesizer = Some(synthesizer);
-        if let Next::Rest(wait) = spoke.next {
-            self.rest(ctx, wait);
+        if let Next::Rest(wait_ms) = spoke.next {
+            self.claims.pause(wait_ms);
         }
         self.pump(ctx);
     }
@@ -756,7 +741,9 @@ impl Handler<Spoke> for TtsWorker {
 
 impl TtsWorker {
     /// Writes the file and commits the outcome while the child speaks on.
-    fn finish(&self, finish: Finish, life: u32, ctx: &mut Context<Self>) {
+    fn finish(&mut self, finish: Finish, ctx: &mut Context<Self>) {
+        self.finishing += 1;
+        let unit = self.claims.begin_unit();
         let (db, files) = (self.parts.db.clone(), self.parts.files.clone());
         let (cache, progress) = (self.parts.cache.clone(), self.parts.progress.clone());
         let (worker, dispatcher) = (ctx.address(), self.parts.dispatcher.clone());
@@ -765,9 +752,9 @@ impl TtsWorker {
         actix_rt::spawn(async move {
             let id = finish.row.id.0;
             let queued_again = finish.outcome.may_queue_again();
-            let unit =
+            let committed =
                 spawn_unit(async move { finish.commit(&db, &files, &cache, max_attempts).await });
-            if let Err(failure) = unit.await {
+            if let Err(failure) = committed.await {
                 log::error!("an outcome could not be committed: {failure}");
             }
             progress.clear(id);
@@ -775,7 +762,7 @@ impl TtsWorker {
             if queued_again {
                 workers.queued();
             }
-            worker.do_send(FinishedOne { life, queued_again });
+            worker.do_send(FinishedOne { unit, queued_again });
         });
     }
 }
@@ -783,7 +770,7 @@ impl TtsWorker {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct FinishedOne {
-    life: u32,
+    unit: Unit,
     /// The job may be there to claim again.
     queued_again: bool,
 }
@@ -792,10 +779,12 @@ impl Handler<FinishedOne> for TtsWorker {
     type Result = ();
 
     fn handle(&mut self, finished: FinishedOne, ctx: &mut Self::Context) {
-        if finished.life == self.life {
+        if self.claims.is_current(&finished.unit) {
             self.finishing = self.finishing.saturating_sub(1);
         }
-        self.again |= finished.queued_again;
+        if finished.queued_again {
+            self.claims.hint();
+        }
         self.pump(ctx);
     }
 }
@@ -804,18 +793,16 @@ impl Handler<Drain> for TtsWorker {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, drain: Drain, ctx: &mut Self::Context) -> Self::Result {
-        self.draining = true;
+        let in_time = self.claims.drain(drain.until);
+        let deadlines = self.deadlines.drain(drain.until);
         self.pump(ctx);
-        let mut idle = self.idle.subscribe();
-        let worker = ctx.address();
+        let (ended, worker) = (self.claims.work().ended(), ctx.address());
         Box::pin(async move {
-            let ended = async {
-                let _ = idle.wait_for(|idle| *idle).await;
-            };
-            if tokio::time::timeout_at(drain.until, ended).await.is_err() {
+            if !in_time.await {
                 worker.do_send(GiveBack);
-                let _ = idle.wait_for(|idle| *idle).await;
+                ended.await;
             }
+            deadlines.await;
         })
     }
 }
@@ -859,7 +846,7 @@ impl SpeakUnit {
         let next = match &finish.outcome {
             Outcome::GiveBack {
                 wait: Some(wait), ..
-            } => Next::Rest(*wait),
+            } => Next::rest(*wait),
             _ => Next::Pump,
         };
         (self.synthesizer, next, Some(finish))

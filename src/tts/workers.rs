@@ -10,7 +10,7 @@ use super::store;
 use super::worker::{DeadlineAdded, HelpWanted, JobCanceled, JobQueued, TtsWorker};
 use crate::clock::Millis;
 use crate::db::{Conn, Tx};
-use crate::delivery::check::{CheckQueue, Verdict};
+use crate::delivery::check::{CheckQueue, Verdict, Wanted};
 
 /// Filled once, when the workers have been started: the dispatcher, which
 /// tells them of opened jobs, is started before them.
@@ -57,20 +57,21 @@ impl Workers {
 }
 
 impl CheckQueue for Workers {
-    fn unchecked(
-        &self,
-        conn: &mut Conn,
-        allowance: &dyn Fn(&str) -> usize,
-    ) -> QueryResult<Vec<String>> {
-        store::unchecked_urls(conn, allowance)
+    fn unchecked(&self, conn: &mut Conn, wanted: &Wanted<'_>) -> QueryResult<Vec<String>> {
+        store::unchecked_urls(conn, wanted)
     }
 
     fn settle(&self, tx: &mut Tx<'_>, url: &str, verdict: &Verdict) -> QueryResult<bool> {
         store::settle_check(tx, url, verdict)
     }
 
-    fn expire_held(&self, tx: &mut Tx<'_>, hold_ms: Millis) -> QueryResult<Option<Millis>> {
-        store::expire_held(tx, hold_ms)
+    fn expire_held(
+        &self,
+        tx: &mut Tx<'_>,
+        held: &[(String, Millis)],
+        hold_ms: Millis,
+    ) -> QueryResult<Option<Millis>> {
+        store::expire_held(tx, held, hold_ms)
     }
 
     fn opened(&self) {

@@ -384,3 +384,28 @@ fn a_redirect_is_a_failure_and_is_not_followed() {
     });
     assert!(elsewhere.requests().is_empty());
 }
+
+#[test]
+fn a_callback_that_panics_each_time_is_a_failed_try_and_is_told_once_it_does_not() {
+    let fault = "panic:send.task.completed.before";
+    let schedule = format!("0,1,1{}", ",5".repeat(60));
+    let mut service = Service::all()
+        .set("callback.schedule", schedule)
+        .fault(fault)
+        .start();
+    let (client, receiver) = (service.client(), Peer::receiver());
+    let task = submit(&client, json!({"callback_url": receiver.url("/hook")}));
+    let tried = |task: &Value| task["callback"]["attempts"].as_u64() >= Some(3);
+    let task = client.wait_until(&task, "tried three times", tried);
+    let delivery = task["callback"]["delivery_id"].as_str().unwrap();
+    let delivery = format!("/v1/tasks/deliveries/{delivery}");
+    let attempts = client.get(&delivery).expect(200).json()["attempts"].clone();
+    for attempt in attempts.as_array().unwrap() {
+        assert_eq!(attempt["phase"], "internal", "{attempt}");
+    }
+    service.kill();
+    service.heal();
+    service.start();
+    client.wait_for_status(&delivery, "delivered");
+    assert_eq!(receiver.callbacks("task.completed").len(), 1);
+}

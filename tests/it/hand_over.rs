@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::chain::submit;
-use crate::support::{Chain, Gate, Peer, Reaction, Service};
+use crate::support::{Chain, Gate, Peer, Reaction, Service, eventually};
 
 /// How many speeches the TTS service has.
 #[track_caller]
@@ -186,4 +186,37 @@ fn files_that_are_gone_for_good_end_the_task_as_result_unavailable() {
     chain.submit(json!({"callback_url": receiver.url("/hook")}));
     let told = receiver.wait_for_callback("task.failed").json();
     assert_eq!(told["data"]["error"]["code"], "result_unavailable");
+}
+
+/// What panics each time it is tried is tried again by the schedule, and the others
+/// go on meanwhile.
+#[test]
+fn a_fetch_that_panics_each_time_is_a_failed_try_and_holds_up_no_hand_over() {
+    let mut service = Service::all().fault("panic:send.fetch.before").start();
+    let client = service.client();
+    let tasks: Vec<String> = (0..5).map(|_| submit(&client, json!({}))).collect();
+    for task in &tasks {
+        client.wait_for_status(task, "fetching");
+    }
+    let is_recorded = |task: &String| {
+        let panicked = |event: &Value| {
+            let reason = event["reason"].as_str().unwrap_or_default();
+            event["from"] == "fetch" && reason.contains("panicked")
+        };
+        client
+            .events(task)
+            .iter()
+            .filter(|event| panicked(event))
+            .count()
+            >= 2
+    };
+    for task in &tasks {
+        eventually("its tries are recorded", || is_recorded(task).then_some(()));
+    }
+    service.kill();
+    service.heal();
+    service.start();
+    for task in &tasks {
+        client.wait_for_status(task, "completed");
+    }
 }

@@ -1,7 +1,7 @@
 //! The TTS service's verbs against the pure machine of [`job`], and how they
 //! find their rows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -37,6 +37,11 @@ fn finished() -> Finished {
         audio: "{}".into(),
         words: "[]".into(),
     }
+}
+
+/// All that is held is held since then.
+fn held_since(at: Millis) -> [(String, Millis); 1] {
+    [(deliveries::origin_of(&url_of(0)), at)]
 }
 
 fn url_of(which: usize) -> String {
@@ -195,7 +200,7 @@ impl World {
                 };
                 settle_check(tx, &url_of(*which), &verdict).unwrap();
             }
-            Verb::ExpireHeld => drop(expire_held(tx, HOLD_MS).unwrap()),
+            Verb::ExpireHeld => drop(expire_held(tx, &held_since(0), HOLD_MS).unwrap()),
             Verb::Expire => drop(expire(tx).unwrap()),
             Verb::Wait { ms } => tx.now += ms,
         }
@@ -404,7 +409,15 @@ async fn unchecked_urls_are_found_by_one_seek_each() {
         .unwrap();
     let found = test
         .db
-        .read(|conn| Ok(found_by(conn, |conn| unchecked_urls(conn, &|_| 8))))
+        .read(|conn| {
+            let wanted = Wanted {
+                after: "",
+                most: 64,
+                running: &HashSet::new(),
+                allowance: &|_| 8,
+            };
+            Ok(found_by(conn, |conn| unchecked_urls(conn, &wanted)))
+        })
         .await
         .unwrap();
     assert_eq!(
@@ -423,17 +436,75 @@ async fn the_jobs_that_wait_for_a_url_are_found_by_its_index() {
 }
 
 #[tokio::test]
-async fn jobs_that_were_held_too_long_are_found_by_their_age() {
+async fn jobs_that_were_held_too_long_are_found_by_their_origin() {
     let found = plans(
         |tx| {
             accept_one(CheckState::Pending)(tx);
             tx.now += HOLD_MS;
         },
-        |tx| expire_held(tx, HOLD_MS),
+        |tx| expire_held(tx, &held_since(0), HOLD_MS),
     )
     .await;
-    let by_age = "speeches_checking_by_age";
-    assert_eq!(found, [by_age, "id", "id", by_age]);
+    let of_origin = "speeches_checking";
+    assert_eq!(found, [of_origin, "id", "id", of_origin]);
+}
+
+/// Who comes back from a crash 20 minutes later asks before it fails anything.
+#[tokio::test]
+async fn a_job_is_held_since_the_first_probe_of_its_origin_failed() {
+    let test = TestDb::new(Service::Tts);
+    let id = Uuid::now_v7();
+    let held = move |tx: &mut Tx<'_>| {
+        accept(tx, &new(id, Some(&url_of(0)), CheckState::Pending, 86_400))?;
+        let accepted_at = tx.now;
+        tx.now += 2 * HOLD_MS;
+        assert_eq!(expire_held(tx, &[], HOLD_MS)?, None);
+        let failed_at = tx.now;
+        let until = expire_held(tx, &held_since(failed_at), HOLD_MS)?;
+        assert_eq!(until, Some(failed_at + HOLD_MS));
+        let early = get(tx.conn, id)?.map(|row| row.status());
+        tx.now += HOLD_MS;
+        assert_eq!(expire_held(tx, &held_since(failed_at), HOLD_MS)?, None);
+        let late = get(tx.conn, id)?.map(|row| row.status());
+        assert!(accepted_at < failed_at);
+        Ok((early, late))
+    };
+    let (early, late) = test.db.write(held).await.unwrap();
+    assert_eq!(early, Some(SpeechStatus::Checking));
+    assert_eq!(late, Some(SpeechStatus::Failed));
+}
+
+#[tokio::test]
+async fn every_origin_has_its_turn_where_more_urls_wait_than_may_be_checked() {
+    let test = TestDb::new(Service::Tts);
+    let urls: Vec<String> = (0..9).map(|n| format!("http://h{}/{n}", n / 3)).collect();
+    let accepted = urls.clone();
+    let accepted = test.db.write(move |tx| {
+        for url in &accepted {
+            accept(tx, &new(Uuid::now_v7(), Some(url), CheckState::Pending, 60))?;
+        }
+        Ok(())
+    });
+    accepted.await.unwrap();
+    let found = |after: &'static str, most| {
+        let running = HashSet::from([urls[3].clone()]);
+        let read = test.db.read(move |conn| {
+            let wanted = Wanted {
+                after,
+                most,
+                running: &running,
+                allowance: &|origin| if origin == "http://h2" { 0 } else { 2 },
+            };
+            unchecked_urls(conn, &wanted)
+        });
+        async { read.await.unwrap() }
+    };
+    let of = |which: &[usize]| which.iter().map(|n| urls[*n].clone()).collect::<Vec<_>>();
+    assert_eq!(found("", 64).await, of(&[0, 1, 4, 5]));
+    assert_eq!(found("http://h0", 64).await, of(&[4, 5, 0, 1]));
+    assert_eq!(found("http://h0", 3).await, of(&[4, 5, 0]));
+    assert_eq!(found("http://h1", 1).await, of(&[0]));
+    assert_eq!(found("http://h9", 64).await, of(&[0, 1, 4, 5]));
 }
 
 #[tokio::test]

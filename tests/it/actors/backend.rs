@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix::Addr;
 use hoiam::backend::actor::Parts;
 use hoiam::backend::{Backend, TaskEnded, TaskSubmitted, store as tasks};
+use hoiam::claim_loop::Pulse;
 use hoiam::contract::{Catalog, Service};
 use hoiam::files::Files;
 use hoiam::progress::ProgressBoard;
@@ -30,6 +31,7 @@ pub fn start(world: &mut World, server: &Server) -> (Addr<Backend>, Heard) {
         dispatcher: probe.recipient(),
         progress: ProgressBoard::new(world.db.clone()),
         voices: watch::Sender::new(Catalog::default()),
+        errands: Pulse::default(),
     };
     (world.tree.start("backend", Backend::new(parts)), heard)
 }

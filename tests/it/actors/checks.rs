@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix::Addr;
 use diesel::connection::SimpleConnection;
+use hoiam::claim_loop::Pulse;
 use hoiam::contract::Service;
 use hoiam::delivery::check::CheckCache;
 use hoiam::delivery::dispatcher::{CheckParts, InDelivery, Parts};
@@ -29,11 +30,13 @@ fn start(world: &mut World, timeout: Duration) -> Addr<CallbackDispatcher> {
         subject: Arc::new(Things),
         in_delivery: InDelivery::default(),
         shut: hoiam::delivery::dispatcher::ShutReceivers::default(),
+        deliveries: Pulse::default(),
         checks: Some(CheckParts {
             queue: Arc::new(Workers::default()),
             cache: CheckCache::new(world.db.clock().clone()),
             timeout,
             hold_ms: HOLD_MS,
+            urls: Pulse::default(),
         }),
     };
     world
@@ -279,5 +282,42 @@ async fn a_store_that_fails_delays_a_check_by_a_second_and_no_more() {
     world.settle().await;
     assert_eq!(server.seen().len(), 0);
     world.advance_ms(1000);
+    all_are(&world, &jobs, "queued").await;
+}
+
+/// A process that was away for longer than the hold asks first.
+#[actix_rt::test]
+async fn a_job_whose_url_was_never_probed_is_held_from_its_first_probe_on() {
+    let mut world = World::new(Service::Tts);
+    let origin = closes().await;
+    let jobs = accept(&world, [format!("{}/hook", origin.base)]).await;
+    world.advance_ms(2 * HOLD_MS);
+    let _dispatcher = start(&mut world, PATIENT);
+    let probes = || origin.connections.load(Ordering::SeqCst);
+    eventually("it is probed", || async { probes() == 1 }).await;
+    world.settle().await;
+    assert!(job_is(&world.db, jobs[0], "checking").await);
+    world.advance_ms(HOLD_MS);
+    all_are(&world, &jobs, "failed").await;
+    let ended_at = job_row(&world.db, jobs[0]).await.ended_at.unwrap();
+    assert!(ended_at >= START + 3 * HOLD_MS, "{}", ended_at - START);
+}
+
+#[actix_rt::test]
+async fn at_most_64_probes_run_at_once_over_all_origins() {
+    let mut world = World::new(Service::Tts);
+    let servers: Vec<Server> = (0..20).map(|_| Server::start(|_| Reply::Hang)).collect();
+    let urls = servers.iter().flat_map(|server| {
+        let url = |n| server.url(&format!("/{n}"));
+        (0..8).map(url).collect::<Vec<_>>()
+    });
+    let jobs = accept(&world, urls).await;
+    let dispatcher = start(&mut world, PATIENT);
+    let under_way = || servers.iter().map(Server::hanging).sum::<usize>();
+    eventually("64 run", || async { under_way() == 64 }).await;
+    dispatcher.do_send(CheckOwed);
+    world.settle().await;
+    assert_eq!(under_way(), 64);
+    servers.iter().for_each(Server::release);
     all_are(&world, &jobs, "queued").await;
 }

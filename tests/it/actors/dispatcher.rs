@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix::Addr;
 use diesel::prelude::*;
+use hoiam::claim_loop::Pulse;
 use hoiam::contract::{DeliveryType, Service, parse_rfc3339};
 use hoiam::db::schema::deliveries as table;
 use hoiam::db::{Conn, Db};
@@ -34,8 +35,14 @@ pub fn start(world: &mut World, schedule_s: &[u64]) -> Addr<CallbackDispatcher> 
 }
 
 fn start_shown(world: &mut World, schedule_s: &[u64]) -> (Addr<CallbackDispatcher>, ShutReceivers) {
-    let shut = ShutReceivers::default();
-    let parts = Parts {
+    let parts = parts(world, schedule_s, Arc::new(Things));
+    let shut = parts.shut.clone();
+    let dispatcher = CallbackDispatcher::new(parts);
+    (world.tree.start("dispatcher", dispatcher), shut)
+}
+
+fn parts(world: &World, schedule_s: &[u64], subject: Arc<dyn Subject>) -> Parts {
+    Parts {
         db: world.db.clone(),
         sender: sender(world.db.clock()),
         schedule: schedule_s
@@ -43,13 +50,12 @@ fn start_shown(world: &mut World, schedule_s: &[u64]) -> (Addr<CallbackDispatche
             .copied()
             .map(Duration::from_secs)
             .collect(),
-        subject: Arc::new(Things),
+        subject,
         in_delivery: InDelivery::default(),
-        shut: shut.clone(),
+        shut: ShutReceivers::default(),
+        deliveries: Pulse::default(),
         checks: None,
-    };
-    let dispatcher = CallbackDispatcher::new(parts);
-    (world.tree.start("dispatcher", dispatcher), shut)
+    }
 }
 
 async fn read_all(db: &Db) -> Vec<Row> {
@@ -496,4 +502,49 @@ async fn run_steps(receivers: usize, steps: Vec<Step>) {
     servers.iter().for_each(Server::release);
     let told = async || undelivered(&world.db).await == 0;
     eventually("all are told", told).await;
+}
+
+/// Cannot tell of one of them.
+struct Panics(Uuid);
+
+impl Subject for Panics {
+    fn told_by(&self, conn: &mut Conn, delivery: &Row) -> QueryResult<Option<Told>> {
+        assert_ne!(delivery.id.0, self.0, "this one cannot be told of");
+        Things.told_by(conn, delivery)
+    }
+}
+
+#[actix_rt::test]
+async fn a_delivery_that_panics_each_time_is_a_failed_try_and_holds_up_no_other() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Status(204));
+    let ids = owe(&world.db, vec![server.url("/"); 3]).await;
+    let dispatcher = CallbackDispatcher::new(parts(&world, &[0, 10, 10], Arc::new(Panics(ids[1]))));
+    let dispatcher = world.tree.start("dispatcher", dispatcher);
+    let attempts = async || row(&world.db, ids[1]).await.attempts;
+    eventually("it is tried", || async { attempts().await == 1 }).await;
+    let more = owe(&world.db, vec![server.url("/")]).await;
+    dispatcher.do_send(DeliveryOwed);
+    for id in [ids[0], ids[2], more[0]] {
+        eventually("the others are told", || async {
+            row(&world.db, id).await.status == "delivered"
+        })
+        .await;
+    }
+    for number in [2, 3] {
+        world.advance_ms(11_000);
+        eventually("it is tried again", || async { attempts().await == number }).await;
+        world.settle().await;
+    }
+    assert_eq!(row(&world.db, ids[1]).await.status, "exhausted");
+    let tried = row(&world.db, ids[1]).await;
+    let logged = world
+        .db
+        .read(move |conn| deliveries::attempts_of(conn, &[tried]))
+        .await
+        .unwrap();
+    let logged = &logged[&ids[1]];
+    assert!(logged.iter().all(|attempt| attempt.phase == "internal"));
+    let said = logged[0].body.clone().unwrap();
+    assert!(said.contains("this one cannot be told of"), "{said}");
 }

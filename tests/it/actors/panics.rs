@@ -3,6 +3,7 @@
 
 use actix_web::{App, test, web};
 use hoiam::backend::{TaskSubmitted, store as tasks};
+use hoiam::claim_loop::Pulse;
 use hoiam::contract::Service;
 use hoiam::delivery::DeliveryOwed;
 use hoiam::edge::system::{System, system};
@@ -144,6 +145,7 @@ async fn the_watchdog_keeps_deadlines_that_it_was_never_told_of() {
         result_known: probe.clone().recipient(),
         task_ended: probe.clone().recipient(),
         dispatcher: probe.recipient(),
+        deadlines: Pulse::default(),
     };
     let addr = hoiam::backend::TimeoutWatchdog::new(parts);
     let addr = world.tree.start("watchdog", addr);

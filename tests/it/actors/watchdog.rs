@@ -6,6 +6,7 @@ use diesel::connection::SimpleConnection;
 use hoiam::backend::store as tasks;
 use hoiam::backend::watchdog::Parts;
 use hoiam::backend::{DeadlineAdded, TimeoutWatchdog};
+use hoiam::claim_loop::Pulse;
 use hoiam::contract::{Service, Speech};
 use proptest::prelude::*;
 use serde_json::json;
@@ -23,6 +24,7 @@ fn start(world: &mut World, server: &Server) -> (Addr<TimeoutWatchdog>, Heard) {
         result_known: probe.clone().recipient(),
         task_ended: probe.clone().recipient(),
         dispatcher: probe.recipient(),
+        deadlines: Pulse::default(),
     };
     let watchdog = TimeoutWatchdog::new(parts);
     (world.tree.start("watchdog", watchdog), heard)
@@ -238,4 +240,110 @@ async fn a_tts_service_that_does_not_answer_holds_up_no_deadline() {
     .await;
     assert_eq!(task_row(&world.db, id).await.ended_at, Some(START + 5000));
     server.release();
+}
+
+/// What a TTS service says that has spoken this.
+fn completed(id: Uuid) -> Reply {
+    let speech = json!({
+        "id": id, "status": "completed", "format": "wav",
+        "audio": {"format": "wav", "sample_rate_hz": 22050, "channels": 1, "duration_ms": 1,
+                  "bytes": 1, "sha256": "00"},
+    });
+    Reply::Json(200, json!({ "items": [speech] }))
+}
+
+#[actix_rt::test]
+async fn what_a_start_asks_about_is_asked_about_again_until_there_is_an_answer() {
+    let mut world = World::new(Service::Backend);
+    let id = Uuid::now_v7();
+    world.db.write(task(id, 3600)).await.unwrap();
+    hand_over(&world, id).await;
+    let server = Server::start(|_| Reply::Status(503));
+    let (_watchdog, _) = start(&mut world, &server);
+    let asked = || server.count("POST");
+    eventually("it is asked", || async { asked() == 1 }).await;
+    for (again, wait_ms) in [(2, 1000), (3, 2000), (4, 4000)] {
+        world.settle().await;
+        let waited = world.advance_until(100, 60_000, || asked() == again).await;
+        assert!(
+            (wait_ms..wait_ms + 1000).contains(&waited),
+            "{waited} ms before question {again}"
+        );
+    }
+    server.answers(move |_| completed(id));
+    world.settle().await;
+    world.advance_ms(8000);
+    eventually("its result is known", || async {
+        task_row(&world.db, id).await.status == "fetching"
+    })
+    .await;
+}
+
+#[actix_rt::test]
+async fn a_pull_that_is_not_answered_is_made_again_before_the_deadline() {
+    let mut world = World::new(Service::Backend);
+    let server = Server::start(|_| Reply::Status(503));
+    let (watchdog, _) = start(&mut world, &server);
+    world.settle().await;
+    let id = Uuid::now_v7();
+    let deadline_at = add(&world, &watchdog, id, 100).await;
+    hand_over(&world, id).await;
+    world.advance_to(deadline_at - 10_000);
+    eventually("it is asked", || async { server.count("POST") == 1 }).await;
+    server.answers(move |_| completed(id));
+    world.settle().await;
+    world.advance_ms(1000);
+    eventually("its result is known", || async {
+        task_row(&world.db, id).await.status == "fetching"
+    })
+    .await;
+}
+
+#[actix_rt::test]
+async fn who_has_ended_is_not_asked_about_again() {
+    let mut world = World::new(Service::Backend);
+    let (ended, open) = (Uuid::now_v7(), Uuid::now_v7());
+    for id in [ended, open] {
+        world.db.write(task(id, 3600)).await.unwrap();
+        hand_over(&world, id).await;
+    }
+    let server = Server::start(|_| Reply::Status(503));
+    let (_watchdog, _) = start(&mut world, &server);
+    eventually("they are asked about", || async {
+        server.count("POST") == 1
+    })
+    .await;
+    world
+        .db
+        .write(move |tx| tasks::cancel(tx, ended))
+        .await
+        .unwrap();
+    world.settle().await;
+    world.advance_ms(1000);
+    eventually("one is asked about", || async { server.count("POST") == 2 }).await;
+    let asked = server.seen().pop().unwrap();
+    let asked = String::from_utf8_lossy(&asked.body).into_owned();
+    assert!(asked.contains(&open.to_string()), "{asked}");
+    assert!(!asked.contains(&ended.to_string()), "{asked}");
+}
+
+#[actix_rt::test]
+async fn pulls_that_cannot_be_read_pause_whatever_is_unanswered() {
+    let mut world = World::new(Service::Backend);
+    let id = Uuid::now_v7();
+    world.db.write(task(id, 3600)).await.unwrap();
+    hand_over(&world, id).await;
+    let server = Server::start(|_| Reply::Status(503));
+    let (_watchdog, _) = start(&mut world, &server);
+    eventually("it is asked", || async { server.count("POST") == 1 }).await;
+    world.settle().await;
+    let sql = |sql: &'static str| world.db.write(move |tx| tx.conn.batch_execute(sql));
+    sql("ALTER TABLE tasks RENAME TO hidden").await.unwrap();
+    world.advance_ms(1000);
+    world.settle().await;
+    sql("ALTER TABLE hidden RENAME TO tasks").await.unwrap();
+    world.settle().await;
+    assert_eq!(server.count("POST"), 1, "it pauses");
+    world.advance_ms(1000);
+    eventually("it is asked again", || async { server.count("POST") == 2 }).await;
 }

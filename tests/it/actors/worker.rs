@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix::Addr;
 use diesel::connection::SimpleConnection;
+use hoiam::claim_loop::Pulse;
 use hoiam::contract::Service;
 use hoiam::files::{Cache, Files};
 use hoiam::progress::ProgressBoard;
@@ -63,6 +64,8 @@ pub fn start_with(world: &mut World, settings: Settings) -> (Addr<TtsWorker>, He
         crashes: Crashes::default(),
         settings,
         children: ChildBoard::default(),
+        jobs: Pulse::default(),
+        deadlines: Pulse::default(),
         make_synthesizer: Box::new(|| {
             Synthesizer::new(Options {
                 program: PathBuf::from(env!("CARGO_BIN_EXE_hoiam")),
