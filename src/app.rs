@@ -30,6 +30,7 @@ use crate::delivery::check::CheckCache;
 use crate::delivery::dispatcher::{self, CallbackDispatcher, InDelivery, ShutReceivers};
 use crate::edge::admission::{Admission, Bounds};
 use crate::edge::auth::{Gate, gate};
+use crate::edge::due::Due;
 use crate::edge::health::{self, Health};
 use crate::edge::links::Links;
 use crate::edge::streams::Streams;
@@ -102,6 +103,7 @@ struct Started {
     checks: Vec<health::Check>,
     cache: Option<Cache>,
     crashes: Option<Crashes>,
+    due: Due,
 }
 
 /// What a process has beside its configuration. Tests bring their own.
@@ -370,6 +372,16 @@ async fn start_tts(
     let check_timeout = Duration::from_secs(config.callback.check_timeout_s);
     let [deliveries, urls, deadlines] = [(); 3].map(|()| Pulse::default());
     let jobs: Vec<Pulse> = (0..config.tts.workers).map(|_| Pulse::default()).collect();
+    let due = Due {
+        db: db.clone(),
+        oldest: tts::store::oldest_due,
+        pulses: BTreeMap::from([
+            ("checks", vec![urls.clone()]),
+            ("jobs", jobs.clone()),
+            ("deadlines", vec![deadlines.clone()]),
+            ("deliveries", vec![deliveries.clone()]),
+        ]),
+    };
 
     tree.watch("tts.writer", ended(&db));
     let dispatcher = tree.start(
@@ -474,6 +486,7 @@ async fn start_tts(
         checks: vec![engines_are_there(voices), can_keep(&admission)],
         cache: Some(cache),
         crashes: Some(crashes),
+        due,
     })
 }
 
@@ -535,6 +548,15 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
     };
 
     let [deliveries, errands, deadlines] = [(); 3].map(|()| Pulse::default());
+    let due = Due {
+        db: db.clone(),
+        oldest: backend_service::store::oldest_due,
+        pulses: BTreeMap::from([
+            ("errands", vec![errands.clone()]),
+            ("deadlines", vec![deadlines.clone()]),
+            ("deliveries", vec![deliveries.clone()]),
+        ]),
+    };
 
     tree.watch("backend.writer", ended(&db));
     let dispatcher = tree.start(
@@ -621,6 +643,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
         checks: vec![can_keep(&admission)],
         cache: None,
         crashes: None,
+        due,
     })
 }
 
@@ -684,6 +707,7 @@ fn serve(
             .iter()
             .map(|service| (service.db.service(), service.shut.clone()))
             .collect(),
+        due: services.iter().map(|service| service.due.clone()).collect(),
     });
     let streams = web::Data::new(Streams::new(common.stopping.clone()));
     let routes: Vec<Routes> = services

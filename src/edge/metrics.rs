@@ -42,6 +42,21 @@ pub async fn metrics(system: web::Data<System>) -> HttpResponse {
         "Commits that wait for the database's writer.",
         by_service(&|db| i64::try_from(db.waiting()).unwrap_or(i64::MAX)),
     );
+    let mut ages = Vec::new();
+    for due in &system.due {
+        let (service, now) = (due.service(), due.db.clock().now());
+        // What cannot be read just now is left out, as Prometheus would have it.
+        for (kind, one) in due.kinds().await.unwrap_or_default() {
+            let labels = format!("{{service=\"{service}\",kind=\"{kind}\"}}");
+            ages.push((labels, one.age_s(now)));
+        }
+    }
+    family(
+        "hoiam_oldest_due_age_seconds",
+        "gauge",
+        "For how long the oldest row of each kind of work has been due.",
+        ages,
+    );
     let ends = |names: &[&str]| {
         let of = |db: &Db| {
             let line = |name: &&str| {

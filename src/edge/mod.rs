@@ -3,6 +3,7 @@
 
 pub mod admission;
 pub mod auth;
+pub mod due;
 pub mod files;
 pub mod health;
 pub mod links;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
+use super::due::Due;
 use crate::clock::Millis;
 use crate::contract::{Service, rfc3339};
 use crate::db::Db;
@@ -34,6 +35,8 @@ pub struct System {
     pub crashes: Option<Crashes>,
     /// The receivers that do not answer each service's callbacks.
     pub shut: Vec<(Service, ShutReceivers)>,
+    /// What is due in each service.
+    pub due: Vec<Due>,
 }
 
 impl System {
@@ -63,6 +66,16 @@ impl System {
             .into()
     }
 
+    /// By service; `null` where it cannot be read just now.
+    async fn due(&self) -> Value {
+        let mut by_service = serde_json::Map::new();
+        for due in &self.due {
+            let kinds = due.kinds().await.ok();
+            by_service.insert(due.service().as_str().to_owned(), json!(kinds));
+        }
+        by_service.into()
+    }
+
     fn queues(&self) -> Value {
         self.dbs
             .iter()
@@ -78,15 +91,17 @@ impl System {
     }
 }
 
-/// The actor tree: state, restarts, queue depths, children, and who does not
-/// answer.
+/// The actor tree: state, restarts, queue depths, what is due, children, and who
+/// does not answer.
 pub async fn system(system: web::Data<System>) -> HttpResponse {
     HttpResponse::Ok().json(json!({
         "role": system.role,
         "version": env!("CARGO_PKG_VERSION"),
         "started_at": rfc3339(system.started_at),
+        "at": system.dbs.first().map(|db| rfc3339(db.clock().now())),
         "actors": system.actors(),
         "queues": system.queues(),
+        "due": system.due().await,
         "shut_receivers": system.shut_receivers(),
     }))
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::support::rest::nothing_lies;
 use crate::support::service::Setup;
 use crate::support::{Chain, Client, Peer, Reaction, Request, Service, eventually};
 
@@ -292,6 +293,9 @@ fn after_any_number_of_kills_and_bad_receivers_the_books_balance() {
         .ask("/v1/tasks/deliveries/redeliver?status=exhausted")
         .expect(200);
     wait_until_empty(&client, "deliveries", pending);
+    for service in [&chain.tts, &chain.backend] {
+        nothing_lies(&service.client());
+    }
 
     balance(&client, &receivers, &accepted);
     let by_status = count(&all(&client, "/v1/tasks?"));

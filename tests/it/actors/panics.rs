@@ -40,6 +40,7 @@ async fn shown_restarts(world: &World, name: &str) -> Value {
         cache: None,
         crashes: None,
         shut: Vec::new(),
+        due: Vec::new(),
     });
     let app = App::new()
         .app_data(state)

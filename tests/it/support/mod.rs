@@ -11,6 +11,7 @@ pub mod disk;
 pub mod http;
 pub mod peer;
 pub mod preload;
+pub mod rest;
 pub mod service;
 pub mod signed;
 pub mod wall;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -11,7 +12,7 @@ use super::disk::Disk;
 use super::http::Client;
 use super::signed::SECRET;
 use super::wall::Wall;
-use super::{eventually, look_until};
+use super::{eventually, look_until, rest};
 
 /// What a process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -345,7 +346,20 @@ fn keep_log(child: &mut Child, log: &Arc<Mutex<String>>) -> JoinHandle<()> {
 }
 
 impl Drop for Service {
+    /// Whatever a test was about: what it leaves behind must not lie there.
     fn drop(&mut self) {
+        let runs = self.process.is_some() && !self.has_ended();
+        if runs && !std::thread::panicking() {
+            let client = self.client();
+            if catch_unwind(|| rest::nothing_lies(&client)).is_err() {
+                eprintln!(
+                    "--- the log of {}:\n{}",
+                    self.setup.role.as_str(),
+                    self.log()
+                );
+                panic!("a service did not come to rest");
+            }
+        }
         if let Some(process) = &mut self.process {
             let _ = process.child.kill();
             let _ = process.child.wait();
