@@ -188,8 +188,68 @@ impl Subjects {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::Service;
+    use crate::contract::{CheckState, Create, DeliveryType, Service};
     use crate::db::testing::{TestDb, plan_lines};
+    use crate::delivery::store as deliveries;
+    use crate::tts::store as speeches;
+
+    /// A speech with a file that has ended and was told of; its id and that of its
+    /// delivery.
+    fn told(tx: &mut Tx<'_>) -> QueryResult<(Uuid, Uuid)> {
+        let id = Uuid::now_v7();
+        let url = "http://127.0.0.1:9/";
+        let new = speeches::New {
+            id,
+            idempotency_key: None,
+            request: Create {
+                text: "Xin chào.".into(),
+                callback_url: Some(url.into()),
+                timeout_s: 60,
+                ..Create::default()
+            }
+            .into(),
+            resolved_voice: "test/silence".into(),
+            language: "zxx".into(),
+            check: CheckState::Off,
+        };
+        speeches::accept(tx, &new)?;
+        let job = speeches::claim(tx, Uuid::now_v7(), 1)?.jobs.remove(0);
+        let finished = speeches::Finished {
+            file: "a".into(),
+            audio: "{}".into(),
+            words: "[]".into(),
+        };
+        speeches::complete(tx, &job.row, &finished)?;
+        let owed = deliveries::newest(tx.conn, Id(id))?.map(|row| row.id.0);
+        let delivery = match owed {
+            Some(delivery) => delivery,
+            None => deliveries::owe(tx, id, DeliveryType::SpeechCompleted, url)?,
+        };
+        let aborted = "UPDATE deliveries SET status = 'aborted', next_attempt_at = NULL";
+        sql_query(aborted).execute(tx.conn)?;
+        Ok((id, delivery))
+    }
+
+    /// Between the look and the commit somebody may ask for a redelivery, which
+    /// needs the file.
+    #[tokio::test]
+    async fn what_owes_something_again_since_the_look_keeps_its_file_and_its_row() {
+        let test = TestDb::new(Service::Tts);
+        let subjects = speeches::RETAINED;
+        let kept = test.db.write(move |tx| {
+            let (kept, delivery) = told(tx)?;
+            let (gone, _) = told(tx)?;
+            let due = subjects.due(tx.conn, Stage::Files, tx.now + 1, 10)?;
+            assert_eq!(due.len(), 2);
+            deliveries::redeliver(tx, delivery)?;
+            assert_eq!(subjects.clear_files(tx, &due)?, ["a"]);
+            assert_eq!(subjects.forget(tx, &due)?, 1);
+            assert!(speeches::get(tx.conn, gone)?.is_none());
+            speeches::get(tx.conn, kept)
+        });
+        let kept = kept.await.unwrap().unwrap();
+        assert_eq!(kept.file.as_deref(), Some("a"));
+    }
 
     #[tokio::test]
     async fn each_stage_goes_by_its_own_index_and_reads_no_row_that_is_not_due() {

@@ -6,10 +6,13 @@ use std::collections::BTreeSet;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use serde_json::json;
+use hoiam::clock::Clock;
+use serde_json::{Value, json};
 
+use crate::support::chain::submit;
 use crate::support::disk::Disk;
 use crate::support::service::Setup;
+use crate::support::signed::{SECRET, sign};
 use crate::support::{Peer, Request, Service, eventually};
 
 fn service() -> Setup {
@@ -152,6 +155,27 @@ fn a_disk_that_takes_everything_and_syncs_nothing_is_believed_nothing() {
     );
 }
 
+/// The commit that names a result comes after its file is on the disk.
+#[test]
+fn a_result_that_cannot_be_synced_is_no_result_until_it_can() {
+    let service = service().start_on(Disk::failing());
+    let client = service.client();
+    service.disk().fail("results");
+    let body = json!({"text": "Xin chào.", "voice": "test/silence", "format": "wav"});
+    let speech = client.post("/v1/speech", &body).expect(202).json();
+    let speech = format!("/v1/speech/{}", speech["id"].as_str().expect("an id"));
+    eventually("its end is noticed", || {
+        let is_given_back = |event: &Value| event["reason"] == "the file store failed";
+        let given_back = client.events(&speech).iter().any(is_given_back);
+        let is_over = client.get(&speech).json()["ended_at"].is_string();
+        (given_back || is_over).then_some(())
+    });
+    assert_eq!(client.times_reached(&speech, "completed"), 0);
+    service.disk().heal();
+    client.wait_for_status(&speech, "completed");
+    client.get(&format!("{speech}/audio.wav")).expect(200);
+}
+
 #[test]
 fn a_disk_that_is_full_for_files_and_database_at_once_loses_nothing() {
     let service = service().start_on(Disk::failing());
@@ -221,6 +245,36 @@ fn a_database_that_somebody_else_locks_refuses_and_goes_on() {
     });
     assert!(client.submit(&service, "test/silence"));
     client.assert_nothing_is_lost(&service);
+}
+
+/// Who is answered 204 forgets what he has told.
+#[test]
+fn a_callback_is_not_acknowledged_before_it_is_kept() {
+    let service = Service::backend().start();
+    let client = service.client();
+    let task = submit(&client, json!({}));
+    let id = task.rsplit('/').next().expect("an id");
+    let body = json!({"type": "speech.failed", "timestamp": "2026-01-01T00:00:00Z", "data": {
+        "id": id, "status": "failed", "format": "wav",
+        "error": {"code": "engine_failed", "detail": "no", "retryable": false},
+    }});
+    let body = body.to_string();
+    let report = || {
+        let at_s = Clock::resume(None).wall().timestamp();
+        let headers = sign(SECRET, "msg_1", at_s, body.as_bytes());
+        let mut all = vec![("content-type", "application/json")];
+        all.extend(headers.iter().map(|(name, value)| (*name, value.as_str())));
+        client.send_bytes("POST", "/v1/callbacks", &all, body.as_bytes())
+    };
+    let mut other = connect(&service);
+    other.batch_execute("BEGIN IMMEDIATE").expect("the lock");
+    report().expect_problem(503, "unavailable");
+    drop(other);
+    eventually("it goes on by itself", || {
+        reasons(&service).is_none().then_some(())
+    });
+    report().expect(204);
+    client.wait_for_status(&task, "failed");
 }
 
 #[test]

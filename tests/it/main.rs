@@ -28,6 +28,7 @@ mod refusals;
 mod results;
 mod retention;
 mod shutdown;
+mod streams;
 mod submit;
 mod supervision;
 mod support;

@@ -6,6 +6,6 @@ mod checks;
 mod dispatcher;
 mod panics;
 mod retention;
-mod support;
+pub mod support;
 mod watchdog;
 mod worker;

@@ -6,6 +6,7 @@
  *   full      nothing grows, nothing is made: ENOSPC
  *   readonly  nothing is changed at all: EROFS
  *   fsync     everything is written and nothing can be synced: EIO
+ *   results   the same for the files of results alone, not for databases
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -20,7 +21,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum fault { NONE, FULL, READONLY, FSYNC };
+enum fault { NONE, FULL, READONLY, FSYNC, RESULTS };
 
 static enum fault current(void)
 {
@@ -41,6 +42,8 @@ static enum fault current(void)
         return READONLY;
     if (!strcmp(word, "fsync"))
         return FSYNC;
+    if (!strcmp(word, "results"))
+        return RESULTS;
     return NONE;
 }
 
@@ -50,15 +53,20 @@ static int below(const char *path)
     return folder && path && !strncmp(path, folder, strlen(folder));
 }
 
+/* Where the file is, or "" if nobody knows. */
+static const char *path_of(int fd, char path[4096])
+{
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, 4095);
+    path[length < 0 ? 0 : length] = 0;
+    return path;
+}
+
 static int ours(int fd)
 {
-    char link[64], path[4096];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t length = readlink(link, path, sizeof path - 1);
-    if (length < 0)
-        return 0;
-    path[length] = 0;
-    return below(path);
+    char path[4096];
+    return below(path_of(fd, path));
 }
 
 /* Whether a change of this file fails; errno says how. */
@@ -73,7 +81,10 @@ static int refused(int is_ours)
 static int unsynced(int fd)
 {
     int before = errno;
-    int fails = ours(fd) && current() == FSYNC;
+    char path[4096];
+    int is_result = strstr(path_of(fd, path), "/files/") != NULL;
+    enum fault fault = ours(fd) ? current() : NONE;
+    int fails = fault == FSYNC || (fault == RESULTS && is_result);
     errno = fails ? EIO : before;
     return fails;
 }
