@@ -44,6 +44,11 @@ fn held_since(at: Millis) -> [(String, Millis); 1] {
     [(deliveries::origin_of(&url_of(0)), at)]
 }
 
+fn error_code(row: &Row) -> String {
+    let failure: Failure = serde_json::from_str(row.error.as_deref().unwrap()).unwrap();
+    failure.code
+}
+
 fn url_of(which: usize) -> String {
     format!("http://127.0.0.1:9/{}", which % 2)
 }
@@ -346,6 +351,28 @@ async fn the_load_is_the_number_of_open_rows_after_each_commit() {
     let canceled = test.db.write(move |tx| cancel(tx, second).map(drop));
     canceled.await.unwrap();
     check(1).await;
+}
+
+#[tokio::test]
+async fn the_tenth_start_that_finds_a_job_still_claimed_ends_it() {
+    let test = TestDb::new(Service::Tts);
+    let id = Uuid::now_v7();
+    let started = test.db.write(move |tx| {
+        accept(tx, &new(id, None, CheckState::Off, 3600))?;
+        let mut seen = Vec::new();
+        for _ in 0..10 {
+            claim(tx, Uuid::now_v7(), 1)?;
+            recover(tx, Uuid::now_v7())?;
+            seen.extend(get(tx.conn, id)?);
+        }
+        Ok(seen)
+    });
+    let seen = started.await.unwrap();
+    for (row, lost) in seen.iter().zip(1..10) {
+        assert_eq!((row.status.as_str(), row.lost_leases), ("queued", lost));
+    }
+    assert_eq!((seen[9].status.as_str(), seen[9].claim), ("failed", 10));
+    assert_eq!(error_code(&seen[9]), "lease_lost");
 }
 
 // ------------------------------------------------------------------- plans
