@@ -8,8 +8,10 @@ use serde_json::value::RawValue;
 use super::store::{self, Finished, Row};
 use crate::contract::{Audio, Failure, Recording, Warning};
 use crate::db::{Db, StoreError};
+use crate::fault;
 use crate::files::{Cache, CacheKey, Files, Spool, Stored};
 use crate::speech::{Output, SpeechError, Spoken};
+use crate::supervision::spawn_unit;
 use crate::synthesizer::parent::SpeakError;
 
 /// What one claim came to, on its way to disk.
@@ -72,6 +74,27 @@ impl Finish {
         }
     }
 
+    /// Commits in a unit of its own, and says whether the job may be queued again.
+    ///
+    /// A unit that panics is a failed attempt, which a second unit records. If that one
+    /// panics too, the job stays claimed until the next start or its deadline.
+    pub(super) async fn commit_as_unit<F>(self, commit: impl Fn(Self) -> F) -> bool
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let row = self.row.clone();
+        let may_queue_again = self.outcome.may_queue_again();
+        let Err(failure) = spawn_unit(commit(self)).await else {
+            return may_queue_again;
+        };
+        let id = row.id.0;
+        log::error!("the outcome of {id} could not be committed: {failure}");
+        if let Err(failure) = spawn_unit(commit(Self::panicked(row))).await {
+            log::error!("nor could it be recorded as failed: {failure}");
+        }
+        true
+    }
+
     pub(super) async fn commit(self, db: &Db, files: &Files, cache: &Cache, max_attempts: i32) {
         let Self { row, outcome } = self;
         let id = row.id.0;
@@ -116,6 +139,7 @@ impl Gathered {
             output,
             cache_key,
         } = self;
+        fault::point(format_args!("outcome.spoken"));
         let head = std::mem::take(&mut spoken.head);
         let stored = match spool.store(head).await {
             Ok(stored) => stored,
@@ -266,5 +290,88 @@ pub(super) fn failed(error: SpeakError, remaining: Duration) -> Outcome {
             reason: error.to_string(),
             wait: Some(error.retry_in),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::contract::{CheckState, Create, Service};
+    use crate::db::testing::TestDb;
+
+    async fn claimed(test: &TestDb) -> Row {
+        let new = store::New {
+            id: Uuid::now_v7(),
+            idempotency_key: None,
+            request: Create {
+                text: "One.".into(),
+                timeout_s: 60,
+                ..Create::default()
+            }
+            .into(),
+            resolved_voice: "test/silence".into(),
+            language: "zxx".into(),
+            check: CheckState::Off,
+        };
+        let claimed = test.db.write(move |tx| {
+            store::accept(tx, &new)?;
+            store::claim(tx, Uuid::now_v7(), 1)
+        });
+        claimed.await.unwrap().jobs.remove(0).row
+    }
+
+    async fn now(test: &TestDb, row: &Row) -> Row {
+        let id = row.id.0;
+        let row = test.db.read(move |conn| store::get(conn, id)).await;
+        row.unwrap().unwrap()
+    }
+
+    /// Commits an outcome where so many units panic before they have committed.
+    async fn commit(test: &TestDb, row: &Row, panics: u32) -> bool {
+        let outcome = Outcome::GiveBack {
+            reason: "drained".into(),
+            wait: None,
+        };
+        let files = Files::open(test.folder.path(), Service::Tts, test.db.clock().clone());
+        let files = files.unwrap();
+        let (db, cache) = (test.db.clone(), Cache::new(&files, 0));
+        let left = Rc::new(Cell::new(panics));
+        let commit = move |finish: Finish| {
+            let (db, files, cache) = (db.clone(), files.clone(), cache.clone());
+            let left = Rc::clone(&left);
+            async move {
+                if left.get() > 0 {
+                    left.set(left.get() - 1);
+                    panic!("a rehearsal");
+                }
+                finish.commit(&db, &files, &cache, 3).await;
+            }
+        };
+        let row = row.clone();
+        Finish { row, outcome }.commit_as_unit(commit).await
+    }
+
+    #[actix_rt::test]
+    async fn a_unit_that_panics_over_an_outcome_is_recorded_as_a_failed_attempt() {
+        let test = TestDb::new(Service::Tts);
+        let row = claimed(&test).await;
+        assert!(commit(&test, &row, 1).await);
+        let row = now(&test, &row).await;
+        assert_eq!((row.status.as_str(), row.attempt), ("queued", 1));
+    }
+
+    #[actix_rt::test]
+    async fn two_units_that_panic_over_an_outcome_leave_the_job_claimed() {
+        let test = TestDb::new(Service::Tts);
+        let row = claimed(&test).await;
+        commit(&test, &row, 2).await;
+        let after = now(&test, &row).await;
+        assert_eq!((after.status.as_str(), after.attempt), ("synthesizing", 0));
+        assert_eq!((after.claim, after.owner), (row.claim, row.owner));
     }
 }

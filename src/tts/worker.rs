@@ -751,12 +751,11 @@ impl TtsWorker {
         let max_attempts = self.parts.settings.max_attempts;
         actix_rt::spawn(async move {
             let id = finish.row.id.0;
-            let queued_again = finish.outcome.may_queue_again();
-            let committed =
-                spawn_unit(async move { finish.commit(&db, &files, &cache, max_attempts).await });
-            if let Err(failure) = committed.await {
-                log::error!("an outcome could not be committed: {failure}");
-            }
+            let commit = |finish: Finish| {
+                let (db, files, cache) = (db.clone(), files.clone(), cache.clone());
+                async move { finish.commit(&db, &files, &cache, max_attempts).await }
+            };
+            let queued_again = finish.commit_as_unit(commit).await;
             progress.clear(id);
             let _ = dispatcher.try_send(DeliveryOwed);
             if queued_again {

@@ -398,6 +398,25 @@ fn a_watchdog_that_panics_for_ever_ends_the_process_and_the_next_one_goes_on() {
     a_service_manager_brings_it_back(alone, "watchdog", 2, TIMED_OUT);
 }
 
+/// The job must not stay with the worker whose unit is no more.
+#[test]
+fn a_unit_that_panics_over_each_result_costs_the_job_its_attempts_and_nobody_else() {
+    let service = Service::tts().fault("panic:outcome.spoken").start();
+    let client = service.client();
+    let speak = |voice: &str| {
+        let path = format!("/v1/speech/{}", Uuid::now_v7());
+        let body = json!({"text": "One.", "voice": voice});
+        client.put(&path, &body).expect(202);
+        path
+    };
+    let (spoken, after) = (speak("test/silence"), speak("test/fail"));
+    let ended = client.wait_for_status(&spoken, "failed");
+    assert_eq!(ended["error"]["code"], "internal_error");
+    assert_eq!(ended["attempt"], 3);
+    let ended = client.wait_for_status(&after, "failed");
+    assert_eq!(ended["error"]["code"], "engine_failed");
+}
+
 /// A point that no run comes to would make all of this a check that cannot
 /// fail.
 #[test]
