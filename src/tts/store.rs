@@ -228,7 +228,7 @@ pub struct Claimed {
     pub jobs: Vec<Job>,
     /// How many jobs nobody waited for any more.
     pub expired: usize,
-    /// When the next deadline of a waiting job comes.
+    /// When deadlines are to be looked at next.
     pub next_deadline_at: Option<Millis>,
 }
 
@@ -290,19 +290,27 @@ fn claim_one(tx: &mut Tx<'_>, job: Job, owner: Uuid) -> QueryResult<Option<Job>>
     Ok(Some(Job { row, text }))
 }
 
-/// Jobs that nobody works on yet.
-const WAITING: &str = "status IN ('checking', 'queued')";
+/// Jobs that have not ended.
+const OPEN: &str = "status IN ('checking', 'queued', 'synthesizing')";
+const SPOKEN: &str = "status = 'synthesizing'";
+const NOT_SPOKEN: &str = "status <> 'synthesizing'";
 
-/// What a look at the deadlines of waiting jobs has done.
+/// A job that is spoken is ended by its worker at its deadline. One that has not been
+/// so long after it is held by nobody who will.
+const GRACE_MS: Millis = 5 * 60 * 1000;
+
+/// What a look at the deadlines of open jobs has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expired {
     /// How many jobs have failed in this commit.
     pub count: usize,
-    /// When the next deadline comes.
+    /// When the next look is due: at the next deadline, or where a job is spoken
+    /// beyond its own, at the end of its grace.
     pub next_deadline_at: Option<Millis>,
 }
 
-/// Fails the waiting jobs whose deadline has come, at most 100 a commit.
+/// Fails the jobs whose deadline has come, and those that are still spoken five minutes
+/// after theirs, whoever has claimed them. At most 100 a commit.
 ///
 /// # Errors
 /// What the database says.
@@ -311,23 +319,18 @@ pub fn expire(tx: &mut Tx<'_>) -> QueryResult<Expired> {
     const MOST: i64 = 100;
     let rows: Vec<Row> = speeches::table
         .select(Row::as_select())
-        .filter(Condition(WAITING))
+        .filter(Condition(OPEN))
         .filter(speeches::deadline_at.le(tx.now))
+        .filter(Condition(NOT_SPOKEN).or(speeches::deadline_at.le(tx.now - GRACE_MS)))
         .order(speeches::deadline_at)
         .limit(MOST)
         .load(tx.conn)?;
     for row in &rows {
         end_failed(tx, row, &deadline_exceeded(), "TTSWorker")?;
     }
-    let next_deadline_at = speeches::table
-        .select(speeches::deadline_at)
-        .filter(Condition(WAITING))
-        .order(speeches::deadline_at)
-        .first(tx.conn)
-        .optional()?;
     Ok(Expired {
         count: rows.len(),
-        next_deadline_at,
+        next_deadline_at: next_deadline(tx)?,
     })
 }
 
@@ -351,8 +354,9 @@ pub fn oldest_due(
     let queued = oldest("status = 'queued'")?;
     let deadline: Option<Millis> = speeches::table
         .select(speeches::deadline_at)
-        .filter(Condition(WAITING))
+        .filter(Condition(OPEN))
         .filter(speeches::deadline_at.le(now))
+        .filter(Condition(NOT_SPOKEN).or(speeches::deadline_at.le(now - GRACE_MS)))
         .order(speeches::deadline_at)
         .first(conn)
         .optional()?;
@@ -362,6 +366,26 @@ pub fn oldest_due(
         ("deadlines", deadline),
         ("deliveries", deliveries::oldest_due(conn, now)?),
     ])
+}
+
+/// See [`Expired::next_deadline_at`]. A spoken job counts before its deadline too, since
+/// it may wait again by then.
+fn next_deadline(tx: &mut Tx<'_>) -> QueryResult<Option<Millis>> {
+    let open = || {
+        let open = speeches::table.select(speeches::deadline_at);
+        open.filter(Condition(OPEN)).order(speeches::deadline_at)
+    };
+    let to_come: Option<Millis> = open()
+        .filter(Condition(NOT_SPOKEN).or(speeches::deadline_at.gt(tx.now)))
+        .first(tx.conn)
+        .optional()?;
+    let in_grace: Option<Millis> = open()
+        .filter(Condition(SPOKEN))
+        .filter(speeches::deadline_at.le(tx.now))
+        .first(tx.conn)
+        .optional()?;
+    let grace_ends = in_grace.map(|deadline_at| deadline_at + GRACE_MS);
+    Ok(to_come.into_iter().chain(grace_ends).min())
 }
 
 /// The failure of a job that nobody waits for any more.
@@ -487,7 +511,7 @@ pub fn give_back(tx: &mut Tx<'_>, claimed: &Row, reason: &str) -> QueryResult<bo
 pub fn recover(tx: &mut Tx<'_>, owner: Uuid) -> QueryResult<usize> {
     let lost: Vec<Row> = speeches::table
         .select(Row::as_select())
-        .filter(Condition("status = 'synthesizing'"))
+        .filter(Condition(SPOKEN))
         .filter(speeches::owner.ne(Some(Id(owner))))
         .load(tx.conn)?;
     for row in &lost {
@@ -515,18 +539,13 @@ pub fn recover(tx: &mut Tx<'_>, owner: Uuid) -> QueryResult<usize> {
 /// # Errors
 /// What the database says.
 pub fn open_load(conn: &mut Conn) -> QueryResult<(i64, i64)> {
-    // One look for each index that holds open jobs: however many have ended,
-    // a start does not read them.
-    let (mut jobs, mut bytes) = (0, 0);
-    for condition in [WAITING, "status = 'synthesizing'"] {
-        let open: Vec<i64> = speeches::table
-            .filter(Condition(condition))
-            .select(speeches::text_bytes)
-            .load(conn)?;
-        jobs += i64::try_from(open.len()).unwrap_or(i64::MAX);
-        bytes += open.iter().sum::<i64>();
-    }
-    Ok((jobs, bytes))
+    // By an index of open jobs: however many have ended, a start does not read them.
+    let open: Vec<i64> = speeches::table
+        .filter(Condition(OPEN))
+        .select(speeches::text_bytes)
+        .load(conn)?;
+    let jobs = i64::try_from(open.len()).unwrap_or(i64::MAX);
+    Ok((jobs, open.iter().sum()))
 }
 
 fn state_event(

@@ -565,7 +565,7 @@ impl Handler<DeadlineAdded> for TtsWorker {
     }
 }
 
-/// A deadline has come.
+/// The deadline of an open job has come.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct DeadlineDue;

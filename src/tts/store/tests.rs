@@ -120,6 +120,7 @@ fn verb() -> impl Strategy<Value = Verb> {
         1 => Just(Verb::ExpireHeld),
         1 => Just(Verb::Expire),
         2 => (0_i64..2500).prop_map(|ms| Verb::Wait { ms }),
+        1 => Just(Verb::Wait { ms: GRACE_MS }),
     ]
 }
 
@@ -206,7 +207,20 @@ impl World {
                 settle_check(tx, &url_of(*which), &verdict).unwrap();
             }
             Verb::ExpireHeld => drop(expire_held(tx, &held_since(0), HOLD_MS).unwrap()),
-            Verb::Expire => drop(expire(tx).unwrap()),
+            Verb::Expire => {
+                expire(tx).unwrap();
+                for id in &self.ids {
+                    let row = get(tx.conn, *id).unwrap();
+                    let Some(row) = row.filter(|row| !row.status().is_ended()) else {
+                        continue;
+                    };
+                    let grace_ms = match row.status() {
+                        SpeechStatus::Synthesizing => GRACE_MS,
+                        _ => 0,
+                    };
+                    prop_assert!(row.deadline_at + grace_ms > tx.now, "{:?}", row);
+                }
+            }
             Verb::Wait { ms } => tx.now += ms,
         }
         Ok(())
@@ -375,6 +389,63 @@ async fn the_tenth_start_that_finds_a_job_still_claimed_ends_it() {
     assert_eq!(error_code(&seen[9]), "lease_lost");
 }
 
+#[tokio::test]
+async fn a_job_that_is_still_spoken_five_minutes_after_its_deadline_fails_and_is_fenced() {
+    let test = TestDb::new(Service::Tts);
+    let id = Uuid::now_v7();
+    let seen = test.db.write(move |tx| {
+        accept(tx, &new(id, None, CheckState::Off, 60))?;
+        let deadline_at = tx.now + 60_000;
+        let claimed = claim(tx, Uuid::now_v7(), 1)?;
+        let mut looks = vec![(0, claimed.next_deadline_at.map(|at| at - deadline_at))];
+        for late_ms in [0, 299_999, 300_000] {
+            tx.now = deadline_at + late_ms;
+            let looked = expire(tx)?;
+            let next = looked.next_deadline_at.map(|at| at - deadline_at);
+            looks.push((looked.count, next));
+        }
+        let completed = complete(tx, &claimed.jobs[0].row, &finished())?;
+        Ok((looks, completed, get(tx.conn, id)?))
+    });
+    let (looks, completed, row) = seen.await.unwrap();
+    let grace_ends = Some(300_000);
+    assert_eq!(
+        looks,
+        [(0, Some(0)), (0, grace_ends), (0, grace_ends), (1, None)]
+    );
+    let row = row.unwrap();
+    assert_eq!((row.status.as_str(), row.owner), ("failed", None));
+    assert_eq!(error_code(&row), "deadline_exceeded");
+    assert!(!completed);
+}
+
+#[tokio::test]
+async fn the_next_deadline_is_that_of_a_waiting_job_or_of_a_spoken_one() {
+    let test = TestDb::new(Service::Tts);
+    let seen = test.db.write(move |tx| {
+        let began = tx.now;
+        for timeout_s in [20, 30] {
+            let id = Uuid::now_v7();
+            accept(tx, &new(id, None, CheckState::Off, timeout_s))?;
+        }
+        let next = |tx: &mut Tx<'_>, at: i64| -> QueryResult<Option<Millis>> {
+            tx.now = began + at;
+            let looked = expire(tx)?;
+            Ok(looked.next_deadline_at.map(|at| at - began))
+        };
+        let waiting = next(tx, 0)?;
+        // The older one is spoken, the younger one waits.
+        claim(tx, Uuid::now_v7(), 1)?;
+        let spoken = next(tx, 0)?;
+        let overdue = next(tx, 25_000)?;
+        let alone = next(tx, 30_000)?;
+        Ok([waiting, spoken, overdue, alone])
+    });
+    let grace_ends = 20_000 + 300_000;
+    let expected = [20_000, 20_000, 30_000, grace_ends].map(Some);
+    assert_eq!(seen.await.unwrap(), expected);
+}
+
 // ------------------------------------------------------------------- plans
 
 async fn plans<T>(
@@ -401,11 +472,17 @@ fn accept_one(check: CheckState) -> impl FnMut(&mut Tx<'_>) + Send + 'static {
 async fn the_oldest_queued_job_and_what_has_expired_are_found_by_their_indexes() {
     let owner = Uuid::now_v7();
     let found = plans(accept_one(CheckState::Off), move |tx| claim(tx, owner, 1)).await;
-    let by_deadline = "speeches_waiting_by_deadline";
+    let by_deadline = "speeches_open_by_deadline";
     assert_eq!(
         found,
-        [by_deadline, by_deadline, "speeches_queued", "id"],
-        "expire looks twice, then the claim"
+        [
+            by_deadline,
+            by_deadline,
+            by_deadline,
+            "speeches_queued",
+            "id"
+        ],
+        "expire looks three times, then the claim"
     );
     let found = plans(
         |tx| {
@@ -415,7 +492,7 @@ async fn the_oldest_queued_job_and_what_has_expired_are_found_by_their_indexes()
         expire,
     )
     .await;
-    assert_eq!(found, [by_deadline, "id", by_deadline]);
+    assert_eq!(found, [by_deadline, "id", by_deadline, by_deadline]);
 }
 
 #[tokio::test]
