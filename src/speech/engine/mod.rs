@@ -101,7 +101,10 @@ impl Engines {
             engines.unavailable.extend(faults);
         }
         if setup.test_voices {
-            engines.open.push(Box::new(test::TestEngine::new()));
+            let voices_dir = setup.voices_dir.as_deref();
+            engines
+                .open
+                .push(Box::new(test::TestEngine::open(voices_dir)));
         }
         engines
     }

@@ -1,5 +1,6 @@
 //! Voices for rehearsing what can go wrong, without any engine.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::super::text::Sentence;
@@ -21,9 +22,13 @@ const MAX_SLOW_MS: u64 = 600_000;
 /// How soon a slow voice sees that it is not wanted any more.
 const STEP: Duration = Duration::from_millis(20);
 
+/// With a file of this name in the voices folder `test/unavailable` is available.
+const REPAIRED: &str = "test.repaired";
+
 /// Speaks silence, fails, hangs and crashes on demand.
 pub(super) struct TestEngine {
     voices: Vec<Voice>,
+    is_repaired: bool,
 }
 
 /// What a test voice does.
@@ -34,13 +39,24 @@ enum Behaviour {
     Hang,
     Crash,
     Fragile,
+    Unavailable,
 }
 
 impl TestEngine {
-    pub(super) fn new() -> Self {
-        let names = ["silence", "fail", "slow-1000", "hang", "crash", "fragile"];
+    /// As an engine that reads its files when it is opened, and only then.
+    pub(super) fn open(voices_dir: Option<&Path>) -> Self {
+        let names = [
+            "silence",
+            "fail",
+            "slow-1000",
+            "hang",
+            "crash",
+            "fragile",
+            "unavailable",
+        ];
         Self {
             voices: names.map(voice).to_vec(),
+            is_repaired: voices_dir.is_some_and(|folder| folder.join(REPAIRED).exists()),
         }
     }
 }
@@ -92,6 +108,10 @@ impl Engine for TestEngine {
                 false => std::process::abort(),
             },
             Some(Behaviour::Fragile) => fragile(sentences, tape),
+            Some(Behaviour::Unavailable) if self.is_repaired => silence(sentences, tape),
+            Some(Behaviour::Unavailable) => Err(SpeechError::EngineUnavailable {
+                detail: format!("test/unavailable needs a file {REPAIRED} in the voices folder"),
+            }),
             None => Err(SpeechError::UnknownVoice {
                 voice: voice.id.clone(),
             }),
@@ -106,6 +126,7 @@ fn behaviour(name: &str) -> Option<Behaviour> {
         "hang" => Some(Behaviour::Hang),
         "crash" => Some(Behaviour::Crash),
         "fragile" => Some(Behaviour::Fragile),
+        "unavailable" => Some(Behaviour::Unavailable),
         _ => {
             let ms: u64 = name.strip_prefix("slow-")?.parse().ok()?;
             (ms <= MAX_SLOW_MS).then(|| Behaviour::Slow(Duration::from_millis(ms)))
