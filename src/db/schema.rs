@@ -41,6 +41,8 @@ diesel::table! {
         audio -> Nullable<Text>,
         text -> Text,
         words -> Nullable<Text>,
+        not_before -> Nullable<BigInt>,
+        postponed -> Integer,
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) enum Outcome {
     Again(CacheKey),
     Failed(Failure),
     AttemptFailed(Failure),
+    /// No engine could be opened for it, and why not.
+    Postpone(String),
     GiveBack {
         reason: String,
         wait: Option<Duration>,
@@ -37,7 +39,7 @@ impl Outcome {
     pub(super) fn may_queue_again(&self) -> bool {
         matches!(
             self,
-            Self::AttemptFailed(_) | Self::GiveBack { .. } | Self::Again(_)
+            Self::AttemptFailed(_) | Self::Postpone(_) | Self::GiveBack { .. } | Self::Again(_)
         )
     }
 }
@@ -110,6 +112,10 @@ impl Finish {
                     store::attempt_failed(tx, &row, &failure, max_attempts)
                 })
                 .await
+            }
+            Outcome::Postpone(reason) => {
+                db.write_until_kept(move |tx| store::postpone(tx, &row, &reason))
+                    .await
             }
             Outcome::GiveBack { reason, .. } => {
                 db.write_until_kept(move |tx| store::give_back(tx, &row, &reason))
@@ -248,10 +254,7 @@ fn audio(spoken: &Spoken, stored: Stored, output: &Output) -> Audio {
 /// deadline.
 pub(super) fn failed(error: SpeakError, remaining: Duration) -> Outcome {
     match error {
-        SpeakError::Engine(SpeechError::EngineUnavailable { detail }) => Outcome::GiveBack {
-            reason: detail,
-            wait: Some(Duration::from_secs(5)),
-        },
+        SpeakError::Engine(SpeechError::EngineUnavailable { detail }) => Outcome::Postpone(detail),
         SpeakError::Engine(SpeechError::Output { detail }) => Outcome::GiveBack {
             reason: detail,
             wait: Some(Duration::from_secs(1)),

@@ -210,6 +210,15 @@ fn earlier(conn: &mut Conn, new: &New) -> QueryResult<Option<Row>> {
         .optional()
 }
 
+/// How long a job waits when no engine can be opened for it: so long at first …
+const FIRST_WAIT_MS: Millis = 5000;
+/// … then twice as long as the last time, up to this.
+const LONGEST_WAIT_MS: Millis = 5 * 60 * 1000;
+
+/// Queued jobs that may be claimed, and those that have to wait first.
+const CLAIMABLE: &str = "status = 'queued' AND not_before IS NULL";
+const POSTPONED: &str = "status = 'queued' AND not_before IS NOT NULL";
+
 /// A job that a worker has claimed.
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = speeches, check_for_backend(diesel::sqlite::Sqlite))]
@@ -219,6 +228,8 @@ pub struct Job {
     pub row: Row,
     /// The text.
     pub text: String,
+    /// How often no engine could be opened for it.
+    pub postponed: i32,
 }
 
 /// What a claim found.
@@ -230,10 +241,12 @@ pub struct Claimed {
     pub expired: usize,
     /// When deadlines are to be looked at next.
     pub next_deadline_at: Option<Millis>,
+    /// When the next postponed job may be claimed.
+    pub next_not_before: Option<Millis>,
 }
 
-/// Expires what nobody waits for, then claims the oldest queued jobs, at most
-/// `most`.
+/// Expires what nobody waits for, then claims the oldest queued jobs that are not
+/// postponed, at most `most`.
 ///
 /// # Errors
 /// What the database says.
@@ -242,9 +255,10 @@ pub fn claim(tx: &mut Tx<'_>, owner: Uuid, most: usize) -> QueryResult<Claimed> 
         count: expired,
         next_deadline_at,
     } = expire(tx)?;
+    let next_not_before = end_waits(tx)?;
     let oldest: Vec<Job> = speeches::table
         .select(Job::as_select())
-        .filter(Condition("status = 'queued'"))
+        .filter(Condition(CLAIMABLE))
         .order((speeches::created_at, speeches::id))
         .limit(i64::try_from(most).unwrap_or(i64::MAX))
         .load(tx.conn)?;
@@ -256,11 +270,40 @@ pub fn claim(tx: &mut Tx<'_>, owner: Uuid, most: usize) -> QueryResult<Claimed> 
         jobs,
         expired,
         next_deadline_at,
+        next_not_before,
     })
 }
 
+/// Lets the postponed jobs be claimed whose time has come, at most 100 a commit, and
+/// says when that of the next one comes.
+fn end_waits(tx: &mut Tx<'_>) -> QueryResult<Option<Millis>> {
+    const MOST: i64 = 100;
+    let due: Vec<Id> = speeches::table
+        .select(speeches::id)
+        .filter(Condition(POSTPONED))
+        .filter(speeches::not_before.le(tx.now))
+        .order(speeches::not_before)
+        .limit(MOST)
+        .load(tx.conn)?;
+    for id in due {
+        let is_over = speeches::not_before.eq(None::<Millis>);
+        update(tx.conn, speeches::table, id, is_over)?;
+    }
+    let next: Option<Option<Millis>> = speeches::table
+        .select(speeches::not_before)
+        .filter(Condition(POSTPONED))
+        .order(speeches::not_before)
+        .first(tx.conn)
+        .optional()?;
+    Ok(next.flatten())
+}
+
 fn claim_one(tx: &mut Tx<'_>, job: Job, owner: Uuid) -> QueryResult<Option<Job>> {
-    let Job { row, text } = job;
+    let Job {
+        row,
+        text,
+        postponed,
+    } = job;
     let Some(status) = job::next(row.status(), Step::Claim) else {
         return Ok(None);
     };
@@ -287,7 +330,11 @@ fn claim_one(tx: &mut Tx<'_>, job: Job, owner: Uuid) -> QueryResult<Option<Job>>
         by: "TTSWorker",
         ..NewEvent::default()
     })?;
-    Ok(Some(Job { row, text }))
+    Ok(Some(Job {
+        row,
+        text,
+        postponed,
+    }))
 }
 
 /// Jobs that have not ended.
@@ -351,7 +398,15 @@ pub fn oldest_due(
         found.optional()
     };
     let checking = oldest("status = 'checking'")?;
-    let queued = oldest("status = 'queued'")?;
+    let queued = oldest(CLAIMABLE)?;
+    let postponed: Option<Option<Millis>> = speeches::table
+        .select(speeches::not_before)
+        .filter(Condition(POSTPONED))
+        .filter(speeches::not_before.le(now))
+        .order(speeches::not_before)
+        .first(conn)
+        .optional()?;
+    let job = queued.into_iter().chain(postponed.flatten()).min();
     let deadline: Option<Millis> = speeches::table
         .select(speeches::deadline_at)
         .filter(Condition(OPEN))
@@ -362,7 +417,7 @@ pub fn oldest_due(
         .optional()?;
     Ok(vec![
         ("checks", checking),
-        ("jobs", queued),
+        ("jobs", job),
         ("deadlines", deadline),
         ("deliveries", deliveries::oldest_due(conn, now)?),
     ])
@@ -502,6 +557,31 @@ pub fn give_back(tx: &mut Tx<'_>, claimed: &Row, reason: &str) -> QueryResult<bo
         return Ok(false);
     };
     requeue(tx, &row, reason)
+}
+
+/// Gives the claim back without counting an attempt, and lets the job wait by itself
+/// before it is claimed again: no engine could be opened for it.
+///
+/// # Errors
+/// What the database says.
+pub fn postpone(tx: &mut Tx<'_>, claimed: &Row, reason: &str) -> QueryResult<bool> {
+    let Some(row) = fenced(tx.conn, claimed)? else {
+        return Ok(false);
+    };
+    let job = speeches::table.find(row.id);
+    let times: i32 = job.select(speeches::postponed).first(tx.conn)?;
+    let changes = (
+        speeches::not_before.eq(Some(tx.now + wait_ms(times))),
+        speeches::postponed.eq(times + 1),
+    );
+    update(tx.conn, speeches::table, row.id, changes)?;
+    requeue(tx, &row, reason)
+}
+
+/// How long a job waits that was postponed so many times before.
+fn wait_ms(times: i32) -> Millis {
+    // Seven doublings are beyond the longest wait.
+    (FIRST_WAIT_MS << times.clamp(0, 7)).min(LONGEST_WAIT_MS)
 }
 
 /// At start: what an earlier boot had claimed is free again.

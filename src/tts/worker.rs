@@ -119,6 +119,8 @@ struct Order {
     request: speech::Request,
     /// Under which name the result may be used again.
     cache_key: Option<CacheKey>,
+    /// No engine could be opened for it before.
+    was_postponed: bool,
 }
 
 impl Order {
@@ -127,7 +129,12 @@ impl Order {
         self.row.attempt > 0
     }
 
-    fn new(Job { row, text }: Job, parts: &Parts) -> Self {
+    fn new(job: Job, parts: &Parts) -> Self {
+        let Job {
+            row,
+            text,
+            postponed,
+        } = job;
         let request = row.speech(text, &parts.settings.pronunciations);
         let cache_key = match parts.cache.is_on() {
             true => parts.voices.cache_key(&request),
@@ -137,6 +144,7 @@ impl Order {
             row,
             request,
             cache_key,
+            was_postponed: postponed > 0,
         }
     }
 }
@@ -348,6 +356,7 @@ impl TtsWorker {
         let mut unit = SpeakUnit {
             files: self.parts.files.clone(),
             progress: self.parts.progress.clone(),
+            voices: self.parts.voices.clone(),
             settings: self.parts.settings.clone(),
             workers: self.parts.workers.clone(),
             crashes: self.parts.crashes.clone(),
@@ -633,6 +642,7 @@ impl Handler<Claims> for TtsWorker {
                 jobs,
                 expired,
                 next_deadline_at,
+                next_not_before,
             }) => {
                 if jobs.len() == most {
                     self.claims.hint();
@@ -644,6 +654,9 @@ impl Handler<Claims> for TtsWorker {
                     .extend(wanted.map(|job| Order::new(job, parts)));
                 if let Some(at) = next_deadline_at {
                     self.deadlines.wake_at(at);
+                }
+                if let Some(at) = next_not_before {
+                    self.claims.wake_at(at);
                 }
                 if expired > 0 {
                     let _ = self.parts.dispatcher.try_send(DeliveryOwed);
@@ -823,6 +836,7 @@ impl Handler<GiveBack> for TtsWorker {
 struct SpeakUnit {
     files: Files,
     progress: ProgressBoard,
+    voices: Voices,
     settings: Settings,
     workers: Workers,
     crashes: Crashes,
@@ -841,6 +855,9 @@ impl SpeakUnit {
         order: Order,
         canceled: oneshot::Receiver<()>,
     ) -> (Synthesizer, Next, Option<Finish>) {
+        if order.was_postponed {
+            self.renew_child().await;
+        }
         let finish = self.speak(order, canceled).await;
         let next = match &finish.outcome {
             Outcome::GiveBack {
@@ -851,11 +868,22 @@ impl SpeakUnit {
         (self.synthesizer, next, Some(finish))
     }
 
+    /// Replaces the child: only a new one sees what was mended since the old one has
+    /// opened its engines.
+    async fn renew_child(&mut self) {
+        self.synthesizer.stop().await;
+        // Where none can be started, the attempt to speak tells it.
+        if let Ok(child) = self.synthesizer.ensure_started().await {
+            self.voices.offer(child.hello);
+        }
+    }
+
     async fn speak(&mut self, order: Order, canceled: oneshot::Receiver<()>) -> Finish {
         let Order {
             row,
             request,
             cache_key,
+            ..
         } = order;
         let characters = u32::try_from(row.characters).unwrap_or(0);
         let limits = self.settings.limits;

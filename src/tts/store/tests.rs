@@ -49,6 +49,11 @@ fn error_code(row: &Row) -> String {
     failure.code
 }
 
+fn not_before(tx: &mut Tx<'_>, id: Uuid) -> Option<Millis> {
+    let row = speeches::table.find(Id(id)).select(speeches::not_before);
+    row.first(tx.conn).unwrap()
+}
+
 fn url_of(which: usize) -> String {
     format!("http://127.0.0.1:9/{}", which % 2)
 }
@@ -78,6 +83,9 @@ enum Verb {
         claim: usize,
     },
     GiveBack {
+        claim: usize,
+    },
+    Postpone {
         claim: usize,
     },
     /// The service starts anew.
@@ -114,6 +122,7 @@ fn verb() -> impl Strategy<Value = Verb> {
         1 => (0_usize..8).prop_map(|claim| Verb::Fail { claim }),
         3 => (0_usize..8).prop_map(|claim| Verb::AttemptFailed { claim }),
         2 => (0_usize..8).prop_map(|claim| Verb::GiveBack { claim }),
+        2 => (0_usize..8).prop_map(|claim| Verb::Postpone { claim }),
         2 => Just(Verb::Recover),
         1 => (0_usize..4).prop_map(|which| Verb::Cancel { which }),
         2 => (0_usize..4, verdict).prop_map(|(which, check)| Verb::Settle { which, check }),
@@ -172,6 +181,7 @@ impl World {
                 prop_assert!(claimed.jobs.len() <= *most);
                 for Job { row, .. } in claimed.jobs {
                     prop_assert!(row.deadline_at > tx.now);
+                    prop_assert_eq!(not_before(tx, row.id.0), None);
                     self.claims.push(row);
                 }
             }
@@ -190,6 +200,9 @@ impl World {
             }
             Verb::GiveBack { claim } => {
                 self.fenced(tx, *claim, |tx, claimed| give_back(tx, claimed, "drained"))?;
+            }
+            Verb::Postpone { claim } => {
+                self.fenced(tx, *claim, |tx, claimed| postpone(tx, claimed, "no engine"))?;
             }
             Verb::Recover => {
                 self.owner = Uuid::now_v7();
@@ -390,6 +403,93 @@ async fn the_tenth_start_that_finds_a_job_still_claimed_ends_it() {
 }
 
 #[tokio::test]
+async fn a_postponed_job_waits_by_itself_and_longer_each_time() {
+    let test = TestDb::new(Service::Tts);
+    let ids = [Uuid::now_v7(), Uuid::now_v7()];
+    let seen = test.db.write(move |tx| {
+        for id in ids {
+            accept(tx, &new(id, None, CheckState::Off, 86_400))?;
+        }
+        let claimed = |tx: &mut Tx<'_>, most| -> QueryResult<_> {
+            let claimed = claim(tx, Uuid::now_v7(), most)?;
+            let rows: Vec<Row> = claimed.jobs.into_iter().map(|job| job.row).collect();
+            Ok((rows, claimed.next_not_before))
+        };
+        let (mut rows, _) = claimed(tx, 1)?;
+        postpone(tx, &rows[0], "no engine")?;
+        let (others, mut next) = claimed(tx, 2)?;
+        let others: Vec<Uuid> = others.iter().map(|row| row.id.0).collect();
+        let (mut waits, mut too_early) = (Vec::new(), 0);
+        for _ in 0..9 {
+            let at = next.unwrap();
+            waits.push((at - tx.now) / 1000);
+            tx.now = at - 1;
+            too_early += claimed(tx, 1)?.0.len();
+            tx.now = at;
+            (rows, _) = claimed(tx, 1)?;
+            postpone(tx, &rows[0], "no engine")?;
+            (_, next) = claimed(tx, 1)?;
+        }
+        Ok((others, waits, too_early, get(tx.conn, ids[0])?))
+    });
+    let (others, waits, too_early, row) = seen.await.unwrap();
+    assert_eq!(others, [ids[1]], "the other one is claimed at once");
+    assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
+    assert_eq!(too_early, 0);
+    let row = row.unwrap();
+    let attempts = (row.status.as_str(), row.attempt, row.lost_leases, row.claim);
+    assert_eq!(attempts, ("queued", 0, 0, 10));
+}
+
+#[tokio::test]
+async fn a_postponed_job_can_be_called_off_and_fails_at_its_deadline() {
+    let test = TestDb::new(Service::Tts);
+    let ids = [Uuid::now_v7(), Uuid::now_v7()];
+    let seen = test.db.write(move |tx| {
+        for id in ids {
+            accept(tx, &new(id, None, CheckState::Off, 4))?;
+        }
+        for job in claim(tx, Uuid::now_v7(), 2)?.jobs {
+            postpone(tx, &job.row, "no engine")?;
+        }
+        let canceled = cancel(tx, ids[0])?;
+        tx.now += 4000;
+        let expired = expire(tx)?;
+        tx.now += 1000;
+        let claimed = claim(tx, Uuid::now_v7(), 2)?;
+        Ok((canceled, expired, claimed, get(tx.conn, ids[1])?))
+    });
+    let (canceled, expired, claimed, row) = seen.await.unwrap();
+    assert!(matches!(canceled, Ended::Done(row) if row.status == "canceled"));
+    assert_eq!((expired.count, expired.next_deadline_at), (1, None));
+    assert_eq!(error_code(&row.unwrap()), "deadline_exceeded");
+    assert_eq!((claimed.jobs.len(), claimed.next_not_before), (0, None));
+    assert_eq!(test.db.load().jobs(), 0);
+}
+
+#[tokio::test]
+async fn a_hundred_waits_end_in_a_commit_and_the_next_look_is_due_at_once() {
+    let test = TestDb::new(Service::Tts);
+    let seen = test.db.write(move |tx| {
+        for _ in 0..101 {
+            accept(tx, &new(Uuid::now_v7(), None, CheckState::Off, 60))?;
+        }
+        for job in claim(tx, Uuid::now_v7(), 101)?.jobs {
+            postpone(tx, &job.row, "no engine")?;
+        }
+        tx.now += FIRST_WAIT_MS;
+        let mut claims = Vec::new();
+        for _ in 0..2 {
+            let claimed = claim(tx, Uuid::now_v7(), 101)?;
+            let next = claimed.next_not_before.map(|at| at - tx.now);
+            claims.push((claimed.jobs.len(), next));
+        }
+        Ok(claims)
+    });
+    assert_eq!(seen.await.unwrap(), [(100, Some(0)), (1, None)]);
+}
+
+#[tokio::test]
 async fn a_job_that_is_still_spoken_five_minutes_after_its_deadline_fails_and_is_fenced() {
     let test = TestDb::new(Service::Tts);
     let id = Uuid::now_v7();
@@ -479,10 +579,12 @@ async fn the_oldest_queued_job_and_what_has_expired_are_found_by_their_indexes()
             by_deadline,
             by_deadline,
             by_deadline,
+            "speeches_postponed",
+            "speeches_postponed",
             "speeches_queued",
             "id"
         ],
-        "expire looks three times, then the claim"
+        "expire looks three times and what waits is looked at twice, then the claim"
     );
     let found = plans(
         |tx| {

@@ -6,7 +6,10 @@ use std::time::Duration;
 use actix::Addr;
 use diesel::connection::SimpleConnection;
 use hoiam::claim_loop::Pulse;
+use diesel::{QueryDsl, RunQueryDsl};
 use hoiam::contract::Service;
+use hoiam::db::Id;
+use hoiam::db::schema::speeches as rows;
 use hoiam::files::{Cache, Files};
 use hoiam::progress::ProgressBoard;
 use hoiam::speech::engine;
@@ -44,7 +47,18 @@ pub fn settings() -> Settings {
 }
 
 pub fn start_with(world: &mut World, settings: Settings) -> (Addr<TtsWorker>, Heard) {
+    let voices = Voices::new([].into(), [].into());
+    start_offering(world, settings, voices)
+}
+
+/// A worker that tells `voices` what its children offer.
+fn start_offering(
+    world: &mut World,
+    settings: Settings,
+    voices: Voices,
+) -> (Addr<TtsWorker>, Heard) {
     let (probe, heard) = Probe::start();
+    let voices_dir = world.folder.path().to_owned();
     let files = Files::open(
         &world.folder.path().join("files"),
         Service::Tts,
@@ -56,7 +70,7 @@ pub fn start_with(world: &mut World, settings: Settings) -> (Addr<TtsWorker>, He
         db: world.db.clone(),
         cache: Cache::new(&files, 1_000_000),
         files,
-        voices: Voices::new([].into(), [].into()),
+        voices,
         progress: ProgressBoard::new(world.db.clone()),
         dispatcher: probe.recipient(),
         workers: Workers::default(),
@@ -66,11 +80,12 @@ pub fn start_with(world: &mut World, settings: Settings) -> (Addr<TtsWorker>, He
         children: ChildBoard::default(),
         jobs: Pulse::default(),
         deadlines: Pulse::default(),
-        make_synthesizer: Box::new(|| {
+        make_synthesizer: Box::new(move || {
             Synthesizer::new(Options {
                 program: PathBuf::from(env!("CARGO_BIN_EXE_hoiam")),
                 engines: engine::Setup {
                     test_voices: true,
+                    voices_dir: Some(voices_dir.clone()),
                     ..engine::Setup::default()
                 },
                 ..Options::default()
@@ -362,4 +377,62 @@ async fn what_was_claimed_ahead_of_a_text_that_takes_long_is_given_back_for_othe
     for id in behind {
         becomes(&world, id, "completed").await;
     }
+}
+
+/// Waits until the job has been postponed after this claim, and says for how long.
+async fn postponed(world: &World, id: Uuid, claim: i32) -> i64 {
+    eventually("it is postponed", || async {
+        let row = job_row(&world.db, id).await;
+        (row.status.as_str(), row.claim) == ("queued", claim)
+    })
+    .await;
+    let not_before = world.db.read(move |conn| {
+        let row = rows::table.find(Id(id)).select(rows::not_before);
+        row.first::<Option<i64>>(conn)
+    });
+    not_before.await.unwrap().unwrap() - world.now()
+}
+
+#[actix_rt::test]
+async fn a_job_that_no_engine_can_be_opened_for_waits_by_itself() {
+    let mut world = World::new(Service::Tts);
+    let broken = accept(&world, "test/unavailable", 3600).await;
+    let behind = accept(&world, "test/silence", 3600).await;
+    let (_worker, _) = start(&mut world);
+    // Time stands still: the worker does not rest.
+    becomes(&world, behind, "completed").await;
+    assert_eq!(postponed(&world, broken, 1).await, 5000);
+    world.settle().await;
+    world.advance_ms(4999);
+    world.settle().await;
+    assert_eq!(job_row(&world.db, broken).await.claim, 1);
+    world.advance_ms(1);
+    assert_eq!(postponed(&world, broken, 2).await, 10_000);
+    assert_eq!(job_row(&world.db, broken).await.attempt, 0);
+}
+
+#[actix_rt::test]
+async fn a_job_whose_engine_was_mended_is_spoken_by_a_new_child_at_the_end_of_its_wait() {
+    let mut world = World::new(Service::Tts);
+    let id = accept(&world, "test/unavailable", 3600).await;
+    let voices = Voices::new([].into(), [].into());
+    let (_worker, _) = start_offering(&mut world, settings(), voices.clone());
+    postponed(&world, id, 1).await;
+    std::fs::write(world.folder.path().join("test.repaired"), "").unwrap();
+    voices.withdraw("until a new child tells its voices");
+    world.advance_ms(5000);
+    becomes(&world, id, "completed").await;
+    assert_eq!(job_row(&world.db, id).await.claim, 2);
+    assert_eq!(voices.offered().problem, None);
+}
+
+#[actix_rt::test]
+async fn a_job_that_no_engine_can_be_opened_for_fails_at_its_deadline() {
+    let mut world = World::new(Service::Tts);
+    let id = accept(&world, "test/unavailable", 4).await;
+    let (_worker, _) = start(&mut world);
+    postponed(&world, id, 1).await;
+    world.advance_ms(4000);
+    becomes(&world, id, "failed").await;
+    assert_eq!(failure_of(&world, id).await, "deadline_exceeded");
 }
