@@ -22,7 +22,7 @@ use crate::contract::{Create, Fault, Faults, Warning};
 use crate::speech::loudness::DEFAULT_LUFS;
 use crate::speech::subtitles::Style;
 use crate::speech::{Format, SpeechError, Spoken, Word, source, subtitles};
-use crate::synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
+use crate::synthesizer::parent::{Events, Options, SpeakError, Synthesizer, TimeLimits};
 use crate::tts::salvage::{Limits, Salvage};
 use crate::tts::voices::Resolved;
 
@@ -325,7 +325,10 @@ async fn speak(
     let (voice, language) = (&resolved.voice, &resolved.language);
     let request = create.clone().into_speech(voice, language, configured);
     let limits = Limits::configured(&config.tts);
-    let limit = limits.of(create.characters());
+    let limit = TimeLimits {
+        whole: limits.of(create.characters()),
+        piece: limits.of_piece(),
+    };
     let mut interrupted = pin!(interrupted);
     let whole = &mut speaker.synthesizer;
     let spoken = whole.speak(&request, limit, sink, &mut interrupted).await;

@@ -127,6 +127,25 @@ impl Options {
     }
 }
 
+/// How long a request may take. From a duration: the whole, whatever its pieces take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeLimits {
+    /// All of it, from when a child is there.
+    pub whole: Duration,
+    /// From one piece of the result to the next: a child that hangs on a long text is
+    /// not waited for as long as the whole may take.
+    pub piece: Duration,
+}
+
+impl From<Duration> for TimeLimits {
+    fn from(whole: Duration) -> Self {
+        Self {
+            whole,
+            piece: whole,
+        }
+    }
+}
+
 /// Takes what a child makes while it makes it.
 pub trait Events {
     /// The next bytes of the file. The child is held back until the future is
@@ -215,7 +234,7 @@ pub enum SpeakError {
     },
     /// It took longer than it may, or more processor time.
     Overran {
-        /// The wall-clock limit that was given.
+        /// The wall-clock limit that was met, of those that were given.
         limit: Duration,
     },
     /// The caller asked to stop.
@@ -361,13 +380,13 @@ impl Synthesizer {
         self.monitor.speaking();
         let answer = child.answer_sentence(request, (sentence, plain), wall_limit);
         let ending = timeout(wall_limit, answer).await;
-        let ending = ending.unwrap_or(Err(Interruption::Overran));
+        let ending = ending.unwrap_or(Err(Interruption::Overran(wall_limit)));
         self.settle(child, ending, wall_limit).await
     }
 
     /// Has the request spoken.
     ///
-    /// `wall_limit` begins when a child is there. `cancel` ends the work when
+    /// `limits` begin when a child is there. `cancel` ends the work when
     /// it becomes ready; [`std::future::pending`] never does.
     ///
     /// # Errors
@@ -376,10 +395,11 @@ impl Synthesizer {
     pub async fn speak(
         &mut self,
         request: &Request,
-        wall_limit: Duration,
+        limits: impl Into<TimeLimits>,
         events: &mut impl Events,
         cancel: impl Future<Output = ()>,
     ) -> Result<Spoken, SpeakError> {
+        let limits = limits.into();
         let next = self.next.take();
         // What was sent ahead knows of no promise.
         let ahead = events.promised().is_empty().then_some(request);
@@ -392,12 +412,12 @@ impl Synthesizer {
         self.monitor.speaking();
         let ending = tokio::select! {
             biased;
-            answer = timeout(wall_limit, child.answer(request, next, wall_limit, events)) => {
-                answer.unwrap_or(Err(Interruption::Overran))
+            answer = timeout(limits.whole, child.answer(request, next, limits, events)) => {
+                answer.unwrap_or(Err(Interruption::Overran(limits.whole)))
             }
             () = &mut cancel => Err(Interruption::Canceled),
         };
-        self.settle(child, ending, wall_limit).await
+        self.settle(child, ending, limits.whole).await
     }
 
     /// Ends the child, if there is one, and waits until it is gone.
@@ -408,7 +428,7 @@ impl Synthesizer {
     }
 
     /// Keeps the child or ends it, after how it dealt with a request, and
-    /// tells the caller.
+    /// tells the caller. `limit` is that of the whole request.
     async fn settle<T>(
         &mut self,
         child: Child,
@@ -429,7 +449,7 @@ impl Synthesizer {
                 let detail = error.to_string();
                 Err(SpeakError::Engine(SpeechError::Output { detail }))
             }
-            Err(Interruption::Overran) => {
+            Err(Interruption::Overran(limit)) => {
                 child.process.end().await;
                 Err(SpeakError::Overran { limit })
             }
@@ -552,7 +572,8 @@ impl Drop for Seen {
 #[derive(Debug)]
 enum Interruption {
     Canceled,
-    Overran,
+    /// The limit that was met.
+    Overran(Duration),
     Output(io::Error),
     Broken(Broken),
 }
@@ -579,6 +600,46 @@ impl From<ProtocolError> for Broken {
 impl From<Broken> for Interruption {
     fn from(broken: Broken) -> Self {
         Self::Broken(broken)
+    }
+}
+
+/// By when the next piece of a result has to come.
+struct NextPiece {
+    limit: Duration,
+    since: Instant,
+    /// Sentences that are known to be done.
+    done: u32,
+}
+
+impl NextPiece {
+    fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            since: Instant::now(),
+            done: 0,
+        }
+    }
+
+    /// Waits for what may be one, as long as there is time for it.
+    async fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, Interruption> {
+        let left = self.limit.saturating_sub(self.since.elapsed());
+        let came = timeout(left, work).await;
+        came.map_err(|_| Interruption::Overran(self.limit))
+    }
+
+    /// Whether this is one. A child also says again how far it is, and that is none.
+    fn is_piece(&mut self, message: &FromChild) -> bool {
+        let FromChild::Progress(progress) = message else {
+            return true;
+        };
+        let before = self.done;
+        self.done = before.max(progress.done);
+        self.done > before
+    }
+
+    /// A piece was taken: the next one has all the time again.
+    fn begin(&mut self) {
+        self.since = Instant::now();
     }
 }
 
@@ -626,11 +687,11 @@ impl Child {
         &mut self,
         request: &Request,
         next: Option<Request>,
-        wall_limit: Duration,
+        limits: TimeLimits,
         events: &mut impl Events,
     ) -> Result<Result<Spoken, SpeechError>, Interruption> {
         self.request_id += 1;
-        let cpu_s = cpu_seconds(wall_limit);
+        let cpu_s = cpu_seconds(limits.whole);
         let speak = || Speak {
             promised: events.promised(),
             tell_sentences: events.wants_sentences(),
@@ -645,10 +706,14 @@ impl Child {
             let sent = self.send(self.request_id + 1, Speak::whole(next.clone(), cpu_s));
             self.ahead = sent.is_ok().then_some(next);
         }
-        self.input.flush().await.map_err(Broken::from)?;
+        let mut piece = NextPiece::new(limits.piece);
+        let sent = piece.wait(self.input.flush()).await?;
+        sent.map_err(Broken::from)?;
         let (mut words, mut samples) = (Vec::new(), BytesMut::new());
         loop {
-            match self.next_while_told(events).await? {
+            let message = piece.wait(self.next_while_told(events)).await??;
+            let is_piece = piece.is_piece(&message);
+            match message {
                 FromChild::Progress(Progress { done, total }) => events.progress(done, total),
                 FromChild::Audio(bytes) => {
                     let taken = events.audio(bytes).await;
@@ -671,6 +736,9 @@ impl Child {
                 FromChild::Samples(_) => return Err(unexpected("more than a sentence")),
                 FromChild::Made(_) => return Err(unexpected("a sentence and not the whole")),
                 FromChild::Hello(_) => return Err(unexpected("a second hello")),
+            }
+            if is_piece {
+                piece.begin();
             }
         }
     }
@@ -850,5 +918,38 @@ fn crashed(how: String, ended: Ended) -> SpeakError {
     SpeakError::Crashed {
         how,
         stderr_tail: ended.stderr_tail,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long after now the wait for the next piece ends.
+    async fn ends_after(piece: &NextPiece) -> Duration {
+        let began = Instant::now();
+        let ended = piece.wait(std::future::pending::<()>()).await;
+        assert!(matches!(ended, Err(Interruption::Overran(limit)) if limit == piece.limit));
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_begins_anew_with_each_piece_and_not_with_a_repeated_progress() {
+        let progress = |done| FromChild::Progress(Progress { done, total: 9 });
+        let audio = || FromChild::Audio(Bytes::from_static(b"sound"));
+        let seconds = Duration::from_secs;
+        for (message, left) in [
+            (progress(0), seconds(4)),
+            (progress(1), seconds(10)),
+            (audio(), seconds(10)),
+        ] {
+            let mut piece = NextPiece::new(seconds(10));
+            tokio::time::advance(seconds(6)).await;
+            if piece.is_piece(&message) {
+                piece.begin();
+            }
+            assert_eq!(ends_after(&piece).await, left, "{message:?}");
+            assert!(!piece.is_piece(&progress(0)));
+        }
     }
 }

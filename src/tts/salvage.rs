@@ -61,6 +61,14 @@ impl Limits {
         self.of(characters) + self.of_sentence().saturating_mul(HANGING)
     }
 
+    /// From one piece of a text that is spoken at once to the next, whatever its length:
+    /// a sentence that a helper has promised is waited for, and then spoken after all if
+    /// the helper's child has hung on it.
+    #[must_use]
+    pub fn of_piece(&self) -> Duration {
+        self.of_sentence().saturating_mul(2)
+    }
+
     /// For one sentence, which has at most 400 characters.
     #[must_use]
     pub fn of_sentence(&self) -> Duration {

@@ -32,7 +32,7 @@ use crate::progress::ProgressBoard;
 use crate::speech::{self, Place};
 use crate::supervision::{Drain, spawn_unit};
 use crate::synthesizer::crashes::{At, Crashes};
-use crate::synthesizer::parent::{Events, Made, News, SpeakError, Synthesizer};
+use crate::synthesizer::parent::{Events, Made, News, SpeakError, Synthesizer, TimeLimits};
 use crate::synthesizer::stats::Monitor;
 
 /// Outcomes that may be on their way to disk while the child speaks on.
@@ -913,8 +913,12 @@ impl SpeakUnit {
         let spoken = match self.singles.take() {
             None => {
                 let synthesizer = &mut self.synthesizer;
+                let limits = TimeLimits {
+                    whole: wall_limit,
+                    piece: limits.of_piece(),
+                };
                 let spoken = synthesizer
-                    .speak(&request, wall_limit, &mut gathered, canceled)
+                    .speak(&request, limits, &mut gathered, canceled)
                     .await;
                 if let Err(error) = &spoken
                     && error.has_cost_the_child()

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hoiam::speech::engine;
 use hoiam::speech::{Format, Output, Request, SpeechError, Spoken, Word};
-use hoiam::synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
+use hoiam::synthesizer::parent::{Events, News, Options, SpeakError, Synthesizer, TimeLimits};
 use hoiam::synthesizer::protocol::{
     self, FrameReader, FrameWriter, FromChild, FromParent, Hello, MAX_AUDIO_BYTES, SMALL_ARENAS,
     Setup, Speak,
@@ -294,6 +294,70 @@ async fn a_hang_overruns_and_the_next_request_is_spoken() {
     assert_eq!(failed.unwrap_err(), SpeakError::Overran { limit });
     assert!(is_gone(pid));
     assert_speaks(&mut synthesizer).await;
+}
+
+#[tokio::test]
+async fn a_hang_ends_with_the_time_for_one_piece_however_long_the_whole_may_take() {
+    let mut synthesizer = Synthesizer::new(real());
+    let piece = Duration::from_millis(100);
+    let limits = TimeLimits {
+        whole: AMPLE,
+        piece,
+    };
+    // The slow one says all the time how far it is, which is no piece.
+    for voice in ["hang", "slow-600000"] {
+        synthesizer.ensure_started().await.unwrap();
+        let pid = synthesizer.stats().pid.unwrap();
+        let failed = synthesizer
+            .speak(&request(voice), limits, &mut Heard::default(), pending())
+            .await;
+        assert_eq!(failed.unwrap_err(), SpeakError::Overran { limit: piece });
+        assert!(is_gone(pid));
+    }
+    assert_speaks(&mut synthesizer).await;
+}
+
+/// Needs so long to take each piece.
+struct Slow(Duration);
+
+impl Events for Slow {
+    async fn audio(&mut self, _: Bytes) -> io::Result<()> {
+        tokio::time::advance(self.0).await;
+        Ok(())
+    }
+
+    fn progress(&mut self, _: u32, _: u32) {}
+
+    /// Asked while the next piece is waited for: then a moment passes too.
+    async fn elsewhere(&mut self) -> News {
+        tokio::time::advance(Duration::from_millis(10)).await;
+        pending().await
+    }
+}
+
+#[tokio::test]
+async fn each_piece_has_time_of_its_own_and_taking_it_does_not_count() {
+    // Each is more than a pipe holds, so the next one has to be waited for.
+    let audio = (0..8).map(|n| (1, FromChild::Audio(vec![n; MAX_AUDIO_BYTES].into())));
+    let frames = [hello()].into_iter().chain(audio).chain([(1, spoken())]);
+    let frames = Frames::new("pieces", frames);
+    let mut synthesizer = Synthesizer::new(scripted("exec cat \"$1\" -", &frames.0));
+    synthesizer.ensure_started().await.unwrap();
+    // Time stands still: it goes on by itself only while nothing blocks.
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let held = tokio::task::spawn_blocking(move || ended.recv());
+    tokio::time::pause();
+    let limits = TimeLimits {
+        whole: AMPLE,
+        piece: Duration::from_secs(10),
+    };
+    let mut slow = Slow(Duration::from_secs(11));
+    synthesizer
+        .speak(&request("any"), limits, &mut slow, pending())
+        .await
+        .unwrap();
+    drop(end);
+    assert!(held.await.unwrap().is_err());
 }
 
 #[tokio::test]

@@ -355,11 +355,19 @@ pub fn job(
     callback_url: Option<&str>,
     timeout_s: u32,
 ) -> impl FnMut(&mut Tx<'_>) -> QueryResult<speeches::Accepted> + use<> {
+    accepting(id, create(voice, callback_url, timeout_s))
+}
+
+/// A job whose callback URL need not be checked.
+pub fn accepting(
+    id: Uuid,
+    create: Create,
+) -> impl FnMut(&mut Tx<'_>) -> QueryResult<speeches::Accepted> + use<> {
     let new = speeches::New {
         id,
         idempotency_key: None,
-        request: create(voice, callback_url, timeout_s).into(),
-        resolved_voice: voice.into(),
+        resolved_voice: create.voice.clone().unwrap_or_default(),
+        request: create.into(),
         language: "zxx".into(),
         check: CheckState::Off,
     };

@@ -7,7 +7,7 @@ use actix::Addr;
 use diesel::connection::SimpleConnection;
 use hoiam::claim_loop::Pulse;
 use diesel::{QueryDsl, RunQueryDsl};
-use hoiam::contract::Service;
+use hoiam::contract::{Create, Service};
 use hoiam::db::Id;
 use hoiam::db::schema::speeches as rows;
 use hoiam::files::{Cache, Files};
@@ -24,8 +24,8 @@ use hoiam::tts::{JobCanceled, JobQueued, LongTexts, TtsWorker, store as speeches
 use uuid::Uuid;
 
 use super::support::{
-    Heard, HeldWriter, Probe, START, World, error_code, eventually, job, job_is, job_row,
-    unchecked_job,
+    Heard, HeldWriter, Probe, START, World, accepting, create, error_code, eventually, job, job_is,
+    job_row, unchecked_job,
 };
 
 fn limits(base: Duration) -> Limits {
@@ -199,6 +199,32 @@ async fn an_overrun_costs_an_attempt_and_the_third_ends_the_job() {
     becomes(&world, id, "failed").await;
     assert_eq!(job_row(&world.db, id).await.attempt, 3);
     assert_eq!(failure_of(&world, id).await, "synthesis_timeout");
+}
+
+#[actix_rt::test]
+async fn a_long_text_that_hangs_is_given_up_after_the_time_of_two_sentences() {
+    let mut world = World::new(Service::Tts);
+    let id = Uuid::now_v7();
+    let create = Create {
+        text: "One two three. ".repeat(6000),
+        ..create("test/hang", None, 3600)
+    };
+    let accepted = world.db.write(accepting(id, create));
+    accepted.await.unwrap();
+    // The whole may take 9 s, two sentences of 400 characters 80 ms.
+    let short = Settings {
+        max_attempts: 1,
+        limits: Limits {
+            base: Duration::ZERO,
+            per_character: Duration::from_micros(100),
+        },
+        ..settings()
+    };
+    let (_worker, _) = start_with(&mut world, short);
+    becomes(&world, id, "failed").await;
+    let error = job_row(&world.db, id).await.error.unwrap();
+    assert!(error.contains("synthesis_timeout"), "{error}");
+    assert!(error.contains("after 0 s"), "{error}");
 }
 
 #[actix_rt::test]
