@@ -264,6 +264,41 @@ async fn a_speech_whose_time_is_over_when_the_tasks_is_leaves_it_to_time_out() {
 }
 
 #[tokio::test]
+async fn only_a_task_that_was_handed_over_before_the_question_is_lost_by_its_answer() {
+    let test = TestDb::new(Service::Backend);
+    let ids @ [earlier, at_once, later, never] = [(); 4].map(|()| Uuid::now_v7());
+    let statuses = test.db.write(move |tx| {
+        for id in ids {
+            submit(tx, &new(id, None, 60))?;
+        }
+        let asked_at = tx.now;
+        for (id, handed_over_at) in [
+            (earlier, asked_at - 1),
+            (at_once, asked_at),
+            (later, asked_at + 1),
+        ] {
+            tx.now = handed_over_at;
+            accepted(tx, id, &speech(id, SpeechStatus::Queued))?;
+        }
+        lost(tx, &ids, asked_at)?;
+        let mut status = |id| get(tx.conn, id).map(|row| row.map(|row| row.status()));
+        Ok([
+            status(earlier)?,
+            status(at_once)?,
+            status(later)?,
+            status(never)?,
+        ])
+    });
+    let expected = [
+        TaskStatus::Failed,
+        TaskStatus::InProgress,
+        TaskStatus::InProgress,
+        TaskStatus::Queued,
+    ];
+    assert_eq!(statuses.await.unwrap(), expected.map(Some));
+}
+
+#[tokio::test]
 async fn a_deadline_counts_from_its_very_millisecond_and_not_before() {
     let test = TestDb::new(Service::Backend);
     let id = Uuid::now_v7();

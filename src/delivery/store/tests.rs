@@ -56,39 +56,77 @@ async fn a_page_of_deliveries_is_read_in_the_order_of_an_index() {
     assert_eq!(found, ["deliveries_by_subject, sorted"]);
 }
 
+fn failed_attempt(tx: &Tx<'_>) -> DeliveryAttempt {
+    DeliveryAttempt {
+        number: 1,
+        at: rfc3339(tx.now),
+        phase: "answer".into(),
+        status: Some(500),
+        body: None,
+        duration_ms: 1,
+    }
+}
+
+/// Another attempt follows so many seconds later.
+fn again(seconds: u64) -> After {
+    After {
+        status: DeliveryStatus::Pending,
+        wait: Some(std::time::Duration::from_secs(seconds)),
+    }
+}
+
+fn owed(tx: &mut Tx<'_>) -> QueryResult<Row> {
+    let kind = DeliveryType::SpeechCompleted;
+    let id = owe(tx, Uuid::now_v7(), kind, "http://a/")?;
+    Ok(get(tx.conn, id)?.unwrap())
+}
+
 #[tokio::test]
-async fn an_attempt_is_recorded_by_the_primary_key_and_only_once() {
+async fn an_attempt_is_recorded_by_the_primary_key() {
     let test = TestDb::new(Service::Tts);
-    let (found, attempts) = test
+    let found = test.db.write(|tx| {
+        let (row, attempt) = (owed(tx)?, failed_attempt(tx));
+        Ok(found_by_tx(tx, |tx| record(tx, &row, &attempt, again(1))))
+    });
+    assert_eq!(found.await.unwrap(), ["id"]);
+}
+
+/// An actor that was restarted sends again what its earlier life has under way,
+/// and then both tell of it.
+#[tokio::test]
+async fn an_attempt_that_two_lives_of_the_dispatcher_tell_of_is_recorded_once() {
+    let test = TestDb::new(Service::Tts);
+    let (first, second, before, after) = test
         .db
         .write(|tx| {
-            let id = owe(
-                tx,
-                Uuid::now_v7(),
-                DeliveryType::SpeechCompleted,
-                "http://a/",
-            )?;
-            let row = get(tx.conn, id)?.unwrap();
-            let attempt = DeliveryAttempt {
-                number: 1,
-                at: rfc3339(tx.now),
-                phase: "answer".into(),
-                status: Some(500),
-                body: None,
-                duration_ms: 1,
+            let (row, attempt) = (owed(tx)?, failed_attempt(tx));
+            let kept = |tx: &mut Tx<'_>| -> QueryResult<_> {
+                let row = get(tx.conn, row.id.0)?.unwrap();
+                let attempts = attempts_of(tx.conn, std::slice::from_ref(&row))?;
+                Ok((format!("{row:?}"), attempts[&row.id.0].len()))
             };
-            let after = After {
-                status: DeliveryStatus::Pending,
-                wait: Some(std::time::Duration::from_secs(1)),
-            };
-            let found = found_by_tx(tx, |tx| record(tx, &row, &attempt, after));
-            // The attempt of an actor's earlier life, which saw the same row.
-            record(tx, &row, &attempt, after)?;
-            Ok((found, get(tx.conn, id)?.unwrap().attempts))
+            let first = record(tx, &row, &attempt, again(1))?;
+            let before = kept(tx)?;
+            tx.now += 5;
+            let mut second = Vec::new();
+            for after in [
+                again(60),
+                After {
+                    status: DeliveryStatus::Exhausted,
+                    wait: None,
+                },
+            ] {
+                second.push(record(tx, &row, &attempt, after)?);
+            }
+            Ok((first, second, before, kept(tx)?))
         })
         .await
         .unwrap();
-    assert_eq!((found, attempts), (vec!["id".to_owned()], 1));
+    // Whoever comes second hears when it is due, and changes nothing.
+    assert!(first.is_some());
+    assert_eq!(second, [first; 2]);
+    assert_eq!(before.1, 1);
+    assert_eq!(after, before);
 }
 
 #[test]
