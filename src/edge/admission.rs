@@ -75,3 +75,37 @@ impl Admission {
         troubles.into_iter().flatten().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::Service;
+    use crate::db::testing::TestDb;
+
+    fn code_of(admitted: Result<(), Problem>) -> Option<Code> {
+        admitted.err().map(|problem| problem.code)
+    }
+
+    #[test]
+    fn texts_are_let_in_up_to_the_bytes_and_to_the_number_of_jobs_and_no_further() {
+        let test = TestDb::new(Service::Tts);
+        let clock = test.db.clock().clone();
+        let files = Files::open(test.folder.path(), Service::Tts, clock).unwrap();
+        let bounds = Bounds {
+            max_jobs: 3,
+            max_bytes: 100,
+            min_free_bytes: 0,
+        };
+        let door = Admission::new(test.db.clone(), files, bounds);
+        test.db.load().add(1, 90);
+        // Bytes count, not letters.
+        assert_eq!(code_of(door.admit("ếếế0")), None);
+        assert_eq!(code_of(door.admit("ếếế01")), Some(Code::QueueFull));
+        test.db.load().add(1, 10);
+        assert_eq!(code_of(door.admit("a")), Some(Code::QueueFull));
+        test.db.load().add(0, -10);
+        assert_eq!(code_of(door.admit("a")), None);
+        test.db.load().add(1, 0);
+        assert_eq!(code_of(door.admit("a")), Some(Code::QueueFull));
+    }
+}

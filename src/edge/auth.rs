@@ -147,3 +147,62 @@ pub async fn gate(
     request.extensions_mut().insert(scope);
     next.call(request).await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use actix_web::test::TestRequest;
+    use url::Url;
+
+    use super::*;
+    use crate::clock::{Clock, ManualClock};
+    use crate::contract::signature::{Secret, sign_link};
+
+    const KEY: &str = "a-key-that-is-longer-than-any-block-of-a-hash-0123456789abcdef-and-more";
+
+    fn gate() -> (Gate, Secret, ManualClock) {
+        let (clock, hand) = Clock::manual(1_700_000_000_000);
+        let secret = Secret::generate().unwrap();
+        let url = Url::parse("http://127.0.0.1/").unwrap();
+        let links = Links::new(url, [secret.clone()].into(), 60, clock);
+        (Gate::new(&[KEY.to_owned()], None, links), secret, hand)
+    }
+
+    fn with_key(gate: &Gate, key: &str) -> bool {
+        let request = TestRequest::get().uri("/v1/tasks");
+        let request = request.insert_header((header::AUTHORIZATION, format!("Bearer {key}")));
+        gate.check(&request.to_srv_request()).is_ok()
+    }
+
+    #[test]
+    fn a_key_counts_to_its_last_byte() {
+        let (gate, ..) = gate();
+        assert!(with_key(&gate, KEY));
+        assert!(!with_key(&gate, &format!("{KEY}0")));
+        for at in 0..KEY.len() {
+            let cut = &KEY[..at];
+            assert!(!with_key(&gate, cut), "{cut}");
+            let other = format!("{cut}#{}", &KEY[at + 1..]);
+            assert!(!with_key(&gate, &other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_genuine_link_is_good_until_its_end_and_no_longer() {
+        let (gate, secret, hand) = gate();
+        let path = "/v1/tasks/x/audio.mp3";
+        let ends_s = 1_700_000_060;
+        let signature = sign_link(&[secret], path, ends_s);
+        let link = format!("{path}?expires={ends_s}&signature={signature}");
+        let is_let_in = || {
+            let request = TestRequest::get().uri(&link).to_srv_request();
+            gate.check(&request).is_ok()
+        };
+        assert!(is_let_in());
+        hand.advance(Duration::from_secs(59));
+        assert!(is_let_in());
+        hand.advance(Duration::from_secs(2));
+        assert!(!is_let_in());
+    }
+}

@@ -2,11 +2,15 @@
 //! of it is stored.
 
 use std::io::{Read, Write};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::support::Wall;
 use super::support::http::Client;
 use super::support::service::Service;
+
+const KEY: &str = "a-key-of-enough-length";
 
 fn nothing_is_stored(client: &Client) {
     for path in ["/v1/speech", "/v1/tasks"] {
@@ -218,8 +222,7 @@ fn unknown_ids_paths_and_methods_are_never_500() {
 
 #[test]
 fn keys_are_asked_for_and_signed_links_need_none() {
-    let key = "a-key-of-enough-length";
-    let service = Service::all().api_key(key).start();
+    let service = Service::all().api_key(KEY).start();
     let client = service.client();
     let nobody = Client::new(service.address(), None);
     let stranger = Client::new(service.address(), Some("another-key-of-some-length"));
@@ -242,6 +245,25 @@ fn keys_are_asked_for_and_signed_links_need_none() {
     nobody
         .get(&path.replace("expires=1", "expires=2"))
         .expect_problem(401, "unauthorized");
+}
+
+#[test]
+fn a_genuine_link_is_refused_once_its_time_is_over_and_the_file_is_still_there() {
+    let wall = Arc::new(Wall::new());
+    let service = Service::all().api_key(KEY).wall(&wall).start();
+    let client = service.client();
+    let nobody = Client::new(service.address(), None);
+    let body = json!({ "text": "linked", "voice": "test/silence" });
+    let id = client.post("/v1/speech", &body).expect(202).json()["id"].clone();
+    let speech = format!("/v1/speech/{}", id.as_str().unwrap());
+    let completed = client.wait_for_status(&speech, "completed");
+    let link = completed["audio"]["url"].as_str().unwrap();
+    let link = link.strip_prefix(&service.url()).unwrap();
+    wall.set_off_by_hours(47);
+    nobody.get(link).expect(200);
+    wall.set_off_by_hours(49);
+    nobody.get(link).expect_problem(401, "unauthorized");
+    client.get(&format!("{speech}/audio.mp3")).expect(200);
 }
 
 #[test]
@@ -271,4 +293,23 @@ fn a_full_queue_is_answered_and_not_swallowed() {
     let full = client.post("/v1/speech", &body);
     assert!(full.header("retry-after").is_some());
     full.expect_problem(429, "queue_full");
+}
+
+#[test]
+fn a_queue_is_full_when_the_texts_in_it_have_so_many_bytes() {
+    let service = Service::all().set("queue.max_bytes", 1_000_000).start();
+    let client = service.client();
+    let submit = |text: &str| {
+        let body = json!({ "text": text, "voice": "test/hang" });
+        client.post("/v1/speech", &body)
+    };
+    let fifth = "ế ".repeat(50_000);
+    assert_eq!(fifth.len(), 200_000);
+    for _ in 0..4 {
+        submit(&fifth).expect(202);
+    }
+    // One after another they are let in; it is what they are together that counts.
+    submit("This one waits too.").expect(202);
+    submit(&fifth).expect_problem(429, "queue_full");
+    submit("And so does this.").expect(202);
 }
