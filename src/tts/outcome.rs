@@ -175,8 +175,9 @@ impl Gathered {
         });
         let completed = complete(row, file.clone(), &recording, words, db, files).await;
         if let (Ok(true), Some(key), Some(about)) = (&completed, cache_key, about) {
-            let bytes = recording.audio.bytes;
-            cache.speeches.keep(&key, &file, bytes, about).await;
+            let Audio { bytes, sha256, .. } = recording.audio;
+            let audio = Stored { bytes, sha256 };
+            cache.speeches.keep(&key, &file, &audio, about).await;
         }
         completed
     }
