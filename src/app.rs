@@ -18,7 +18,7 @@ use crate::backend::api::BackendState;
 use crate::backend::tts_client::TtsClient;
 use crate::backend::watchdog::{self, TimeoutWatchdog};
 use crate::claim_loop::Pulse;
-use crate::clock::{Anchor, Clock};
+use crate::clock::{Anchor, Clock, Jump};
 use crate::config::{Config, SERVER_KEEP_ALIVE};
 use crate::contract::create::Rules;
 use crate::contract::signature::Secret;
@@ -208,6 +208,9 @@ fn open_databases(
         .filter_map(db::Opened::anchor);
     let anchor: Option<Anchor> = anchors.max_by_key(|anchor| anchor.now_ms);
     let clock = make_clock(anchor);
+    if let Some(jump) = clock.jump() {
+        log::error!("{jump}; {}", Jump::WAY_OUT);
+    }
     let start = |opened: Option<db::Opened>, service| {
         opened
             .map(|db| db.start(service, clock.clone()))
@@ -490,6 +493,14 @@ async fn start_tts(
     })
 }
 
+/// Deadlines, retries and links between the services are counted from now and stay
+/// right while a jump is held back, so work is taken on; but a person is to decide.
+fn jump_of(clock: &Clock) -> health::Check {
+    let clock = clock.clone();
+    let told = |jump| format!("{jump}; {}", Jump::WAY_OUT);
+    Arc::new(move || clock.jump().map(told).into_iter().collect())
+}
+
 fn worker_name(number: usize) -> String {
     format!("tts.worker.{number}")
 }
@@ -693,7 +704,11 @@ fn serve(
         .iter()
         .flat_map(|service| service.checks.clone())
         .collect();
-    let health = web::Data::new(Health::new(checks, common.stopping.clone()));
+    let health = web::Data::new(Health::new(
+        checks,
+        jump_of(&common.clock),
+        common.stopping.clone(),
+    ));
     let children = Arc::clone(children);
     let system = web::Data::new(system::System {
         role: config.role.as_str(),

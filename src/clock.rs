@@ -8,7 +8,10 @@
 //! it is for signatures, links and dates alone.
 //!
 //! So that time also goes on over a restart, each commit keeps an [`Anchor`],
-//! and the next start [resumes](Clock::resume) from it.
+//! and the next start [resumes](Clock::resume) from it. After a restart of the
+//! machine only the wall clock knows how long it was off, and a wall clock may
+//! be wrong by years. One that is more than a week ahead is not believed: a
+//! [`Jump`] is held back until a person accepts it or the clock comes back.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -25,6 +28,10 @@ pub type Millis = i64;
 /// [`Clock::now`] does not, so a long sleep looks at the clock now and then.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
+/// How far ahead the wall clock is believed after a restart of the machine. What is
+/// kept for the shortest time, results, is kept for as long by default.
+const BELIEVED_MS: Millis = 7 * 24 * 3_600_000;
+
 /// What a commit keeps of the clock, so that the next start can go on from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Anchor {
@@ -35,6 +42,40 @@ pub struct Anchor {
     /// `/proc/sys/kernel/random/boot_id`: another one after each start of the
     /// machine. Empty where it cannot be read; it then equals no other.
     pub boot_id: String,
+    /// Whether a [`Jump`] was held back, so that a restart of the process alone
+    /// does not forget it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_held: bool,
+}
+
+/// A wall clock that is so far ahead that time does not follow it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Jump {
+    /// [`Clock::now`], which goes on as if the machine had not been off.
+    pub now_ms: Millis,
+    /// What the wall clock says.
+    pub wall_ms: Millis,
+}
+
+impl Jump {
+    /// What a person can do.
+    pub const WAY_OUT: &str =
+        "if the machine's clock is right, run `hoiam clock accept`; if not, set it";
+}
+
+impl fmt::Display for Jump {
+    /// Both times, and what it means; [`Jump::WAY_OUT`] is to stand with it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |ms| DateTime::from_timestamp_millis(ms).unwrap_or_default();
+        write!(
+            f,
+            "the machine was restarted, and its clock ({}) is more than a week ahead of where the last commit left \
+             time ({}), so time goes on from there, and nothing is timed out, given up or removed for the days \
+             between",
+            shown(self.wall_ms).format("%Y-%m-%d %H:%M UTC"),
+            shown(self.now_ms).format("%Y-%m-%d %H:%M UTC"),
+        )
+    }
 }
 
 /// Tells the time. Clones are cheap and show the same time.
@@ -42,9 +83,71 @@ pub struct Anchor {
 pub struct Clock(Arc<Source>);
 
 enum Source {
-    /// It was `anchor.now_ms` when `CLOCK_BOOTTIME` was `anchor.boottime_ms`.
-    System(Anchor),
+    System(System),
     Manual(watch::Receiver<ManualTime>),
+}
+
+/// The machine's clocks.
+struct System {
+    boot_id: String,
+    /// Timers look at the clock again when this changes.
+    course: watch::Sender<Course>,
+}
+
+/// How time follows `CLOCK_BOOTTIME`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Course {
+    /// Now, when `CLOCK_BOOTTIME` was zero.
+    origin_ms: Millis,
+    /// Whether a jump of the wall clock is held back.
+    is_held: bool,
+}
+
+impl System {
+    /// Time as it goes on now. A jump that is held back ends with the first look at
+    /// the time after the wall clock has come back, so nobody has to wait for that.
+    fn course(&self) -> Course {
+        let course = *self.course.borrow();
+        match course.is_held && course.caught_up(false).is_some() {
+            true => self.catch_up(false),
+            false => course,
+        }
+    }
+
+    fn catch_up(&self, is_accepted: bool) -> Course {
+        let caught_up = self.course.send_if_modified(|course| {
+            let caught_up = course.caught_up(is_accepted);
+            *course = caught_up.unwrap_or(*course);
+            caught_up.is_some()
+        });
+        let course = *self.course.borrow();
+        if caught_up {
+            let how = match is_accepted {
+                true => "it was accepted",
+                false => "it is within a week of it again",
+            };
+            let now = DateTime::from_timestamp_millis(course.now()).unwrap_or_default();
+            log::warn!("time follows the machine's clock again, since {how}: {now}");
+        }
+        course
+    }
+}
+
+impl Course {
+    fn now(&self) -> Millis {
+        self.origin_ms.saturating_add(boottime_ms())
+    }
+
+    /// How time goes on if the wall clock is believed again; `None` if it was all
+    /// along, or is not.
+    fn caught_up(self, is_accepted: bool) -> Option<Self> {
+        let (now, wall) = (self.now(), system_wall().timestamp_millis());
+        let is_believed = is_accepted || !is_jump(now, wall);
+        (self.is_held && is_believed).then(|| Self {
+            origin_ms: self.origin_ms + (wall - now).max(0),
+            is_held: false,
+        })
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -59,15 +162,19 @@ impl Clock {
     /// While the machine has not been restarted, time goes on from the anchor
     /// by boot time, whatever has happened to the wall clock since. After a
     /// restart of the machine only the wall clock knows how long it was off,
-    /// but time never goes back before the anchor.
+    /// but time never goes back before the anchor, and a [`Jump`] ahead is held
+    /// back: time then goes on from the anchor.
     pub fn resume(anchor: Option<Anchor>) -> Self {
         let boottime_ms = boottime_ms();
         let boot_id = boot_id();
         let wall_ms = system_wall().timestamp_millis();
-        Self(Arc::new(Source::System(Anchor {
-            now_ms: first_instant(anchor.as_ref(), wall_ms, boottime_ms, &boot_id),
-            boottime_ms,
+        let (now_ms, is_held) = first_instant(anchor.as_ref(), wall_ms, boottime_ms, &boot_id);
+        Self(Arc::new(Source::System(System {
             boot_id,
+            course: watch::Sender::new(Course {
+                origin_ms: now_ms.saturating_sub(boottime_ms),
+                is_held,
+            }),
         })))
     }
 
@@ -87,7 +194,7 @@ impl Clock {
     /// never goes back.
     pub fn now(&self) -> Millis {
         match &*self.0 {
-            Source::System(start) => start.now_ms + (boottime_ms() - start.boottime_ms),
+            Source::System(system) => system.course().now(),
             Source::Manual(time) => time.borrow().now,
         }
     }
@@ -103,21 +210,44 @@ impl Clock {
         }
     }
 
+    /// The jump of the wall clock that is held back, if one is.
+    #[must_use]
+    pub fn jump(&self) -> Option<Jump> {
+        let Source::System(system) = &*self.0 else {
+            return None;
+        };
+        let course = system.course();
+        course.is_held.then(|| Jump {
+            now_ms: course.now(),
+            wall_ms: system_wall().timestamp_millis(),
+        })
+    }
+
+    /// Believes the wall clock, if a jump of it is held back: time goes on from
+    /// there, and timers that are due then wake.
+    pub fn accept_jump(&self) {
+        if let Source::System(system) = &*self.0 {
+            system.catch_up(true);
+        }
+    }
+
     /// What a commit at this moment should keep.
     pub fn anchor(&self) -> Anchor {
         match &*self.0 {
-            Source::System(start) => {
-                let boottime_ms = boottime_ms();
+            Source::System(system) => {
+                let (course, boottime_ms) = (system.course(), boottime_ms());
                 Anchor {
-                    now_ms: start.now_ms + (boottime_ms - start.boottime_ms),
+                    now_ms: course.origin_ms.saturating_add(boottime_ms),
                     boottime_ms,
-                    boot_id: start.boot_id.clone(),
+                    boot_id: system.boot_id.clone(),
+                    is_held: course.is_held,
                 }
             }
             Source::Manual(time) => Anchor {
                 now_ms: time.borrow().now,
                 boottime_ms: 0,
                 boot_id: String::new(),
+                is_held: false,
             },
         }
     }
@@ -128,17 +258,26 @@ impl Clock {
     pub fn sleep_until(&self, due: Millis) -> impl Future<Output = ()> + Send + 'static {
         let clock = self.clone();
         async move {
-            if let Source::Manual(time) = &*clock.0 {
-                let mut time = time.clone();
-                if time.wait_for(|time| time.now >= due).await.is_err() {
-                    std::future::pending::<()>().await;
+            let system = match &*clock.0 {
+                Source::System(system) => system,
+                Source::Manual(time) => {
+                    let mut time = time.clone();
+                    if time.wait_for(|time| time.now >= due).await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                    return;
                 }
-                return;
-            }
+            };
+            let mut course = system.course.subscribe();
             while let Ok(left) = u64::try_from(due.saturating_sub(clock.now()))
                 && left > 0
             {
-                tokio::time::sleep(Duration::from_millis(left).min(LONGEST_SLEEP)).await;
+                let nap = Duration::from_millis(left).min(LONGEST_SLEEP);
+                tokio::select! {
+                    () = tokio::time::sleep(nap) => {}
+                    // Time has caught up with the wall clock.
+                    Ok(()) = course.changed() => {}
+                }
             }
         }
     }
@@ -204,21 +343,35 @@ impl Drop for Alarm {
     }
 }
 
-/// The instant at which a clock starts, see [`Clock::resume`].
+/// The instant at which a clock starts, and whether a jump is held back, see
+/// [`Clock::resume`].
 fn first_instant(
     anchor: Option<&Anchor>,
     wall_ms: Millis,
     boottime_ms: i64,
     boot_id: &str,
-) -> Millis {
-    match anchor {
-        None => wall_ms,
-        Some(anchor) if !boot_id.is_empty() && anchor.boot_id == boot_id => {
+) -> (Millis, bool) {
+    let Some(anchor) = anchor else {
+        return (wall_ms, false);
+    };
+    let is_same_boot = !boot_id.is_empty() && anchor.boot_id == boot_id;
+    let now = match is_same_boot {
+        true => {
             let passed = boottime_ms.saturating_sub(anchor.boottime_ms).max(0);
             anchor.now_ms.saturating_add(passed)
         }
-        Some(anchor) => wall_ms.max(anchor.now_ms),
+        false => anchor.now_ms,
+    };
+    match is_same_boot && !anchor.is_held {
+        true => (now, false),
+        false if is_jump(now, wall_ms) => (now, true),
+        false => (wall_ms.max(now), false),
     }
+}
+
+/// Whether the wall clock is too far ahead of the time to be believed.
+fn is_jump(now: Millis, wall_ms: Millis) -> bool {
+    wall_ms.saturating_sub(now) > BELIEVED_MS
 }
 
 fn boot_id() -> String {
@@ -271,10 +424,12 @@ mod tests {
     }
 
     fn anchors() -> impl Strategy<Value = Anchor> {
-        (any::<u32>(), any::<u32>(), "[a-c]?").prop_map(|(now, boottime, boot_id)| Anchor {
+        let any = (any::<u32>(), any::<u32>(), "[a-c]?", any::<bool>());
+        any.prop_map(|(now, boottime, boot_id, is_held)| Anchor {
             now_ms: i64::from(now),
             boottime_ms: i64::from(boottime),
             boot_id,
+            is_held,
         })
     }
 
@@ -283,26 +438,63 @@ mod tests {
         fn time_never_goes_back_before_the_anchor(
             anchor in anchors(), wall in any::<i64>(), boottime in any::<u32>(), boot_id in "[a-c]?",
         ) {
-            let start = first_instant(Some(&anchor), wall, boottime.into(), &boot_id);
+            let (start, _) = first_instant(Some(&anchor), wall, boottime.into(), &boot_id);
             prop_assert!(start >= anchor.now_ms);
         }
 
         #[test]
-        fn on_the_same_boot_time_goes_on_by_boot_time_whatever_the_wall_clock_says(
-            anchor in anchors(), wall in any::<i64>(), passed in any::<u32>(),
+        fn time_never_goes_on_more_than_a_week_beyond_what_the_machine_has_run(
+            anchor in anchors(), wall in any::<i64>(), passed in any::<u32>(), boot_id in "[a-c]?",
         ) {
-            prop_assume!(!anchor.boot_id.is_empty());
             let boottime = anchor.boottime_ms + i64::from(passed);
-            let start = first_instant(Some(&anchor), wall, boottime, &anchor.boot_id);
-            prop_assert_eq!(start, anchor.now_ms + i64::from(passed));
+            let (start, _) = first_instant(Some(&anchor), wall, boottime, &boot_id);
+            prop_assert!(start <= anchor.now_ms + i64::from(passed) + BELIEVED_MS);
         }
 
         #[test]
-        fn after_a_restart_of_the_machine_the_later_instant_counts(
-            anchor in anchors(), wall in any::<i64>(), boottime in any::<u32>(),
+        fn on_the_same_boot_time_goes_on_by_boot_time_whatever_the_wall_clock_says(
+            mut anchor in anchors(), wall in any::<i64>(), passed in any::<u32>(),
         ) {
+            prop_assume!(!anchor.boot_id.is_empty());
+            anchor.is_held = false;
+            let boottime = anchor.boottime_ms + i64::from(passed);
+            let start = first_instant(Some(&anchor), wall, boottime, &anchor.boot_id);
+            prop_assert_eq!(start, (anchor.now_ms + i64::from(passed), false));
+        }
+
+        #[test]
+        fn after_a_restart_of_the_machine_the_later_instant_counts_up_to_a_week_ahead(
+            anchor in anchors(), ahead in i64::from(i32::MIN)..=BELIEVED_MS, boottime in any::<u32>(),
+        ) {
+            let wall = anchor.now_ms + ahead;
             let start = first_instant(Some(&anchor), wall, boottime.into(), "another boot");
-            prop_assert_eq!(start, wall.max(anchor.now_ms));
+            prop_assert_eq!(start, (wall.max(anchor.now_ms), false));
+        }
+
+        #[test]
+        fn after_a_restart_of_the_machine_a_jump_of_more_than_a_week_is_held_back(
+            anchor in anchors(), ahead in BELIEVED_MS + 1.., boottime in any::<u32>(),
+        ) {
+            let wall = anchor.now_ms.saturating_add(ahead);
+            let start = first_instant(Some(&anchor), wall, boottime.into(), "another boot");
+            prop_assert_eq!(start, (anchor.now_ms, true));
+        }
+
+        #[test]
+        fn a_jump_stays_held_back_on_the_same_boot_until_the_wall_clock_is_back(
+            mut anchor in anchors(), ahead in any::<i32>(), weeks in 0..3_i64, passed in any::<u32>(),
+        ) {
+            prop_assume!(!anchor.boot_id.is_empty());
+            anchor.is_held = true;
+            let now = anchor.now_ms + i64::from(passed);
+            let wall = now + weeks * BELIEVED_MS + i64::from(ahead);
+            let boottime = anchor.boottime_ms + i64::from(passed);
+            let start = first_instant(Some(&anchor), wall, boottime, &anchor.boot_id);
+            let expected = match wall - now > BELIEVED_MS {
+                true => (now, true),
+                false => (wall.max(now), false),
+            };
+            prop_assert_eq!(start, expected);
         }
     }
 
@@ -312,13 +504,14 @@ mod tests {
             now_ms: 1_000,
             boottime_ms: 10,
             boot_id: String::new(),
+            is_held: false,
         };
-        assert_eq!(first_instant(Some(&anchor), 5_000, 20, ""), 5_000);
+        assert_eq!(first_instant(Some(&anchor), 5_000, 20, ""), (5_000, false));
     }
 
     #[test]
     fn without_an_anchor_time_starts_at_the_wall_clock() {
-        assert_eq!(first_instant(None, 5_000, 20, "boot"), 5_000);
+        assert_eq!(first_instant(None, 5_000, 20, "boot"), (5_000, false));
         let clock = Clock::resume(None);
         assert!((clock.wall().timestamp_millis() - clock.now()).abs() < 60_000);
     }
@@ -333,6 +526,69 @@ mod tests {
         assert!((anchor.now_ms..anchor.now_ms + minute).contains(&resumed.now()));
         assert!(resumed.anchor().now_ms >= anchor.now_ms);
         assert_eq!(resumed.anchor().boot_id, anchor.boot_id);
+    }
+
+    const DAY: i64 = 86_400_000;
+
+    /// A clock whose machine was started anew, so many days after the last commit.
+    fn started_anew(days: i64) -> Clock {
+        Clock::resume(Some(Anchor {
+            now_ms: system_wall().timestamp_millis() - days * DAY,
+            boot_id: "another boot".into(),
+            ..Clock::resume(None).anchor()
+        }))
+    }
+
+    fn days_behind(clock: &Clock) -> i64 {
+        // A day is far more than this test takes, and than a clock that is set differs.
+        (clock.wall().timestamp_millis() - clock.now() + DAY / 2) / DAY
+    }
+
+    #[test]
+    fn a_jump_is_told_and_kept_until_it_is_accepted() {
+        let clock = started_anew(1000);
+        assert_eq!(days_behind(&clock), 1000);
+        let jump = clock.jump().unwrap();
+        assert_eq!((jump.wall_ms - jump.now_ms + DAY / 2) / DAY, 1000);
+        // So do the processes after it that run on the same boot.
+        let next = Clock::resume(Some(clock.anchor()));
+        assert_eq!(days_behind(&next), 1000);
+        assert!(next.jump().is_some());
+
+        next.accept_jump();
+        assert_eq!((days_behind(&next), next.jump()), (0, None));
+        let after = Clock::resume(Some(next.anchor()));
+        assert_eq!((days_behind(&after), after.jump()), (0, None));
+    }
+
+    #[test]
+    fn without_a_jump_there_is_nothing_to_accept() {
+        for clock in [started_anew(6), started_anew(0), started_anew(-1000)] {
+            assert_eq!(clock.jump(), None);
+            let before = clock.now();
+            clock.accept_jump();
+            assert!((before..before + DAY / 2).contains(&clock.now()));
+        }
+    }
+
+    #[test]
+    fn an_anchor_of_an_older_version_can_be_read() {
+        let kept = r#"{"now_ms":5,"boottime_ms":1,"boot_id":"b"}"#;
+        let anchor: Anchor = serde_json::from_str(kept).unwrap();
+        assert!(!anchor.is_held);
+        assert_eq!(serde_json::to_string(&anchor).unwrap(), kept);
+    }
+
+    #[tokio::test]
+    async fn a_timer_wakes_when_the_jump_that_it_waits_behind_is_accepted() {
+        let clock = started_anew(1000);
+        let mut in_a_week = pin!(clock.sleep_until(clock.now() + 7 * DAY));
+        let mut in_years = pin!(clock.sleep_until(clock.now() + 2000 * DAY));
+        assert!(polled(in_a_week.as_mut()).is_pending());
+        assert!(polled(in_years.as_mut()).is_pending());
+        clock.accept_jump();
+        assert!(polled(in_a_week.as_mut()).is_ready());
+        assert!(polled(in_years.as_mut()).is_pending());
     }
 
     #[test]

@@ -309,6 +309,13 @@ impl Pass {
             ..
         } = &self.parts;
         let subjects = *subjects;
+        // At least once a day, so that a machine that was off for a moment is not
+        // taken for one that was off for weeks.
+        db.keep_clock().await?;
+        if db.clock().jump().is_some() {
+            // How old a file is would be told by a clock that is not believed.
+            return Ok(0);
+        }
         let now = SystemTime::from(db.clock().wall());
         if let Some(cache) = cache {
             let kept = Duration::from_millis(u64::try_from(*files_ms).unwrap_or(0));

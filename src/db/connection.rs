@@ -90,19 +90,29 @@ pub fn open(path: &Path) -> Result<Opened, OpenError> {
         .run_pending_migrations(MIGRATIONS)
         .map_err(|error| failed(error.to_string()))?;
     outstanding(&mut writer).map_err(failed)?;
-    let anchor = meta::table
-        .find(CLOCK_KEY)
-        .select(meta::value)
-        .first::<String>(&mut writer)
-        .optional()
-        .map_err(|error| failed(error.to_string()))?
-        .and_then(|json| serde_json::from_str(&json).ok());
+    let anchor = anchor_in(&mut writer).map_err(|error| failed(error.to_string()))?;
     Ok(Opened {
         path: path.to_owned(),
         writer,
         anchor,
         lock,
     })
+}
+
+fn anchor_in(conn: &mut Conn) -> QueryResult<Option<Anchor>> {
+    let kept = meta::table.find(CLOCK_KEY).select(meta::value);
+    let kept = kept.first::<String>(conn).optional()?;
+    Ok(kept.and_then(|json| serde_json::from_str(&json).ok()))
+}
+
+/// What the last commit has kept of the clock, also of a database that is in use.
+/// `None` where that cannot be read.
+#[must_use]
+pub fn kept_anchor(path: &Path) -> Option<Anchor> {
+    if !path.exists() {
+        return None;
+    }
+    anchor_in(&mut connect(path, true).ok()?).ok()?
 }
 
 /// How a database file stands to this version.

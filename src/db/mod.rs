@@ -18,7 +18,7 @@ mod update;
 mod writer;
 
 pub use condition::Condition;
-pub use connection::{Conn, OpenError, Opened, Standing, inspect, open};
+pub use connection::{Conn, OpenError, Opened, Standing, inspect, kept_anchor, open};
 pub use id::Id;
 pub use outcome::{Accepted, Ended};
 pub use update::{update, update_if};

@@ -414,6 +414,15 @@ impl Db {
         &self.clock
     }
 
+    /// Keeps where the clock stands, as every commit does.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it could not be kept.
+    pub async fn keep_clock(&self) -> Result<(), StoreError> {
+        let clock = self.clock.clone();
+        self.write(move |tx| keep_anchor(tx.conn, &clock)).await
+    }
+
     /// The time of the newest commit that every read from now on sees. All
     /// later commits have this time or a later one.
     #[must_use]
@@ -652,7 +661,6 @@ impl Writer {
         self.reopen_if_broken()?;
         let service = self.service;
         let now = self.clock.now();
-        let anchor = serde_json::to_string(&self.clock.anchor()).unwrap_or_default();
         let last_event = self.last_event;
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             self.conn.immediate_transaction(|conn| {
@@ -677,7 +685,7 @@ impl Writer {
                 // A batch that changed nothing must not cost a sync.
                 let wrote = keep == Keep::Anchor || total_changes_of(conn)? != before;
                 if wrote {
-                    keep_anchor(conn, &anchor)?;
+                    keep_anchor(conn, &self.clock)?;
                 }
                 fault::commit(When::Before, &events);
                 Ok(Committed {
@@ -768,7 +776,8 @@ fn total_changes_of(conn: &mut Conn) -> QueryResult<i64> {
     diesel::select(total_changes()).get_result(conn)
 }
 
-fn keep_anchor(conn: &mut Conn, anchor: &str) -> QueryResult<()> {
+fn keep_anchor(conn: &mut Conn, clock: &Clock) -> QueryResult<()> {
+    let anchor = serde_json::to_string(&clock.anchor()).unwrap_or_default();
     diesel::replace_into(meta::table)
         .values((meta::key.eq(CLOCK_KEY), meta::value.eq(anchor)))
         .execute(conn)

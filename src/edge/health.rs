@@ -3,24 +3,29 @@
 use std::sync::Arc;
 
 use actix_web::{HttpResponse, web};
+use serde::Serialize;
 use tokio::sync::watch;
 
-/// Says why the service is not ready; an empty list is ready.
+/// Says why the service is not ready, or what else a person should know; an
+/// empty list is well.
 pub type Check = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
 /// Everything that readiness depends on.
 #[derive(Clone)]
 pub struct Health {
     checks: Arc<[Check]>,
+    warnings: Check,
     stopping: watch::Receiver<bool>,
 }
 
 impl Health {
     /// Ready while no check has a reason and nobody has asked for the end.
+    /// `warnings` are what a person should see to although work goes on.
     #[must_use]
-    pub fn new(checks: Vec<Check>, stopping: watch::Receiver<bool>) -> Self {
+    pub fn new(checks: Vec<Check>, warnings: Check, stopping: watch::Receiver<bool>) -> Self {
         Self {
             checks: checks.into(),
+            warnings,
             stopping,
         }
     }
@@ -43,13 +48,30 @@ pub async fn live() -> HttpResponse {
     HttpResponse::Ok().json(serde_json::json!({ "status": "live" }))
 }
 
-/// 200, or 503 with the reasons.
+#[derive(Serialize)]
+struct Answer {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+/// 200, or 503 with the reasons; either with warnings if there are any.
 pub async fn ready(health: web::Data<Health>) -> HttpResponse {
-    let reasons = health.reasons();
-    if reasons.is_empty() {
-        return HttpResponse::Ok().json(serde_json::json!({ "status": "ready" }));
-    }
-    HttpResponse::ServiceUnavailable()
-        .insert_header(("retry-after", "1"))
-        .json(serde_json::json!({ "status": "not_ready", "reasons": reasons }))
+    let (reasons, warnings) = (health.reasons(), (health.warnings)());
+    let mut answer = HttpResponse::Ok();
+    let status = match reasons.is_empty() {
+        true => "ready",
+        false => {
+            answer = HttpResponse::ServiceUnavailable();
+            answer.insert_header(("retry-after", "1"));
+            "not_ready"
+        }
+    };
+    answer.json(Answer {
+        status,
+        reasons,
+        warnings,
+    })
 }

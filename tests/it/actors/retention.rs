@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use actix::Addr;
 use bytes::Bytes;
 use diesel::prelude::*;
-use hoiam::clock::Clock;
+use hoiam::clock::{Anchor, Clock};
 use hoiam::contract::Service;
-use hoiam::db::schema::{deliveries, events, speeches as rows};
+use hoiam::db::schema::{deliveries, events, meta, speeches as rows};
 use hoiam::db::{Conn, Id};
 use hoiam::files::Files;
 use hoiam::retention::{Parts, Retention};
@@ -195,4 +195,25 @@ async fn old_files_that_no_row_names_are_swept_and_no_others() {
     })
     .await;
     assert!(named_file.exists() && of_open.exists() && foreign.exists());
+}
+
+/// Else a machine that was off for a moment would seem to have been off for weeks.
+#[actix_rt::test]
+async fn a_service_without_work_keeps_once_a_day_where_its_clock_stands() {
+    let mut world = World::new(Service::Tts);
+    let _retention = start(&mut world);
+    for _ in 0..3 {
+        let now = world.db.clock().now();
+        eventually("it is kept", || async {
+            let kept: Option<String> = read(&world, |conn| {
+                let kept = meta::table.find("clock").select(meta::value);
+                kept.first(conn).optional()
+            })
+            .await;
+            let kept = kept.and_then(|kept| serde_json::from_str::<Anchor>(&kept).ok());
+            kept.is_some_and(|kept| kept.now_ms == now)
+        })
+        .await;
+        world.advance_ms(86_400_000);
+    }
 }
