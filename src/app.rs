@@ -34,7 +34,7 @@ use crate::edge::due::Due;
 use crate::edge::health::{self, Health};
 use crate::edge::links::Links;
 use crate::edge::streams::Streams;
-use crate::edge::{metrics, problem, system};
+use crate::edge::{clock, metrics, problem, system};
 use crate::files::{Cache, Files};
 use crate::outbound::client::{Client, Timeouts};
 use crate::outbound::guard::Policy;
@@ -744,6 +744,7 @@ fn serve(
             .route("/metrics", web::get().to(metrics::metrics))
             .route("/problems/{code}", web::get().to(problem::explain))
             .route("/v1/system", web::get().to(system::system))
+            .route("/v1/clock/accept", web::post().to(clock::accept))
             .configure(move |config| routes.iter().for_each(|routes| routes(config)))
     })
     .workers(config.server.workers)

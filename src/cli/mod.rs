@@ -4,6 +4,7 @@
 //! usage, a faulty configuration, or nobody answers.
 
 pub mod check_callback;
+pub mod clock;
 pub mod config;
 pub mod deliveries;
 pub mod doctor;
@@ -224,6 +225,18 @@ pub enum Command {
         Exit code: 0 the URL is open, 1 it is not, 2 wrong usage or a faulty configuration.")]
     CheckCallback(check_callback::CheckCallbackArgs),
 
+    /// Have a running service believe a clock that is far ahead
+    #[command(after_long_help = "Examples:\n  \
+        hoiam clock accept                               the clock of this machine is right\n  \
+        hoiam clock accept --url https://voice.example.com --api-key \"$KEY\"\n\n\
+        When the machine was restarted and its clock is more than a week ahead of the last commit, a\n\
+        service does not believe it, says so in its log and in /health/ready, and goes on as if the\n\
+        machine had been off for no time: a wrong clock would time out and remove everything. It\n\
+        follows the clock again when it comes back, or by this command. Processes of different roles\n\
+        are told one by one. Exit code: 0 it follows the clock, 1 it refuses, 2 wrong usage or nobody\n\
+        answers at the URL.")]
+    Clock(clock::ClockArgs),
+
     /// Find out why something does not work
     #[command(after_long_help = "Examples:\n  \
         hoiam doctor\n  \
@@ -276,6 +289,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Spoken(args) => spoken::run(args, globals),
         Command::Listen(args) => listen::run(args, globals),
         Command::CheckCallback(args) => check_callback::run(args, globals),
+        Command::Clock(args) => clock::run(args, globals),
         Command::Doctor(args) => doctor::run(args, globals),
         Command::Config(args) => config::run(args, globals),
         Command::Synthesizer(args) => synthesizer::run(args, globals),

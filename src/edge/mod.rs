@@ -3,6 +3,7 @@
 
 pub mod admission;
 pub mod auth;
+pub mod clock;
 pub mod due;
 pub mod files;
 pub mod health;

@@ -108,7 +108,13 @@ pub async fn system(system: web::Data<System>) -> HttpResponse {
 
 /// What is here.
 pub async fn index(system: web::Data<System>) -> HttpResponse {
-    let mut routes = vec!["/health/live", "/health/ready", "/metrics", "/v1/system"];
+    let mut routes = vec![
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/v1/system",
+        "/v1/clock/accept",
+    ];
     for db in &system.dbs {
         routes.push(db.service().collection());
         match db.service() {

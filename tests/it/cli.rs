@@ -722,6 +722,7 @@ fn the_help_of_each_command_mentions_its_flags() {
             "--port --secret --secret-file --save --exit-after --status --drop --options",
         ),
         ("check-callback", "<URL> --data-dir"),
+        ("clock", "accept"),
         ("doctor", "--role --listen --data-dir"),
         ("config", "--reference --role"),
     ] {
