@@ -13,6 +13,7 @@ mod callbacks;
 mod cancel;
 mod chain;
 mod cli;
+mod clock;
 mod crashes;
 mod day;
 mod deadlines;

@@ -6,8 +6,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::Check;
-use crate::clock::Clock;
+use super::storage::databases;
+use crate::clock::{Clock, Jump};
 use crate::config::Config;
+use crate::db::kept_anchor;
 
 /// Enough for some hundred connections beside the databases and children.
 const AMPLE_FILES: u64 = 1024;
@@ -59,8 +61,20 @@ fn clock(config: &Config) -> Check {
             format!("it shows {shown}, and the data folder was written later than that"),
             way_out,
         ),
-        _ => Check::ok("clock", format!("it shows {shown}")),
+        _ => match jump(config) {
+            Some(jump) => Check::warning("clock", jump.to_string(), Jump::WAY_OUT),
+            None => Check::ok("clock", format!("it shows {shown}")),
+        },
     }
+}
+
+/// What a service holds back, or would if it were started.
+fn jump(config: &Config) -> Option<Jump> {
+    let anchors = databases(config)
+        .into_iter()
+        .filter_map(|path| kept_anchor(&path));
+    let anchor = anchors.max_by_key(|anchor| anchor.now_ms);
+    Clock::resume(anchor).jump()
 }
 
 /// When a file of the data folder was last written.

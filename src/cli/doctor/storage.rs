@@ -32,7 +32,7 @@ pub fn is_in_use(config: &Config) -> bool {
 }
 
 /// One for each service of the role.
-fn databases(config: &Config) -> Vec<PathBuf> {
+pub fn databases(config: &Config) -> Vec<PathBuf> {
     let services = [
         (Service::Tts, config.role.runs_tts()),
         (Service::Backend, config.role.runs_backend()),
