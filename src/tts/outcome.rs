@@ -22,7 +22,7 @@ pub(super) struct Finish {
 }
 
 pub(super) enum Outcome {
-    Spoken(Box<Gathered>),
+    Spoken(Box<Gathered>, Spool),
     /// It was made before, and kept under this name.
     Again(CacheKey),
     Failed(Failure),
@@ -36,7 +36,7 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    pub(super) fn may_queue_again(&self) -> bool {
+    fn may_queue_again(&self) -> bool {
         matches!(
             self,
             Self::AttemptFailed(_) | Self::Postpone(_) | Self::GiveBack { .. } | Self::Again(_)
@@ -44,11 +44,10 @@ impl Outcome {
     }
 }
 
-/// A whole result that is not stored yet.
+/// A whole result, but for its file.
 pub(super) struct Gathered {
     pub spoken: Spoken,
     pub warnings: Vec<Warning>,
-    pub spool: Spool,
     pub file: String,
     /// As asked for.
     pub output: Output,
@@ -82,12 +81,12 @@ impl Finish {
     /// panics too, the job stays claimed until the next start or its deadline.
     pub(super) async fn commit_as_unit<F>(self, commit: impl Fn(Self) -> F) -> bool
     where
-        F: Future<Output = ()> + 'static,
+        F: Future<Output = bool> + 'static,
     {
         let row = self.row.clone();
-        let may_queue_again = self.outcome.may_queue_again();
-        let Err(failure) = spawn_unit(commit(self)).await else {
-            return may_queue_again;
+        let failure = match spawn_unit(commit(self)).await {
+            Ok(may_queue_again) => return may_queue_again,
+            Err(failure) => failure,
         };
         let id = row.id.0;
         log::error!("the outcome of {id} could not be committed: {failure}");
@@ -97,11 +96,31 @@ impl Finish {
         true
     }
 
-    pub(super) async fn commit(self, db: &Db, files: &Files, cache: &Cache, max_attempts: i32) {
+    /// Whether the job may be queued again.
+    pub(super) async fn commit(
+        self,
+        db: &Db,
+        files: &Files,
+        cache: &Cache,
+        max_attempts: i32,
+    ) -> bool {
         let Self { row, outcome } = self;
         let id = row.id.0;
+        let mut may_queue_again = outcome.may_queue_again();
         let result = match outcome {
-            Outcome::Spoken(gathered) => gathered.commit(row, db, files, cache).await,
+            Outcome::Spoken(mut gathered, spool) => {
+                let head = std::mem::take(&mut gathered.spoken.head);
+                match spool.store(head).await {
+                    Ok(stored) => gathered.commit(row, stored, db, files, cache).await,
+                    Err(error) => {
+                        log::error!("the audio of {id} could not be kept: {error}");
+                        may_queue_again = true;
+                        let reason = "the file store failed";
+                        db.write_until_kept(move |tx| store::give_back(tx, &row, reason))
+                            .await
+                    }
+                }
+            }
             Outcome::Again(key) => again(row, &key, db, files, cache).await,
             Outcome::Failed(failure) => {
                 db.write_until_kept(move |tx| store::fail(tx, &row, &failure))
@@ -125,37 +144,28 @@ impl Finish {
         if let Err(error) = result {
             log::error!("the outcome of {id} could not be committed: {error}");
         }
+        may_queue_again
     }
 }
 
 impl Gathered {
-    /// Writes the file, then the commit that names it.
+    /// The commit that names the file.
     async fn commit(
         self,
         row: Row,
+        stored: Stored,
         db: &Db,
         files: &Files,
         cache: &Cache,
     ) -> Result<bool, StoreError> {
         let Self {
-            mut spoken,
+            spoken,
             warnings,
-            spool,
             file,
             output,
             cache_key,
         } = self;
         fault::point(format_args!("outcome.spoken"));
-        let head = std::mem::take(&mut spoken.head);
-        let stored = match spool.store(head).await {
-            Ok(stored) => stored,
-            Err(error) => {
-                log::error!("the audio of {} could not be kept: {error}", row.id.0);
-                return db
-                    .write_until_kept(move |tx| store::give_back(tx, &row, "the file store failed"))
-                    .await;
-            }
-        };
         let recording = Recording {
             audio: audio(&spoken, stored, &output),
             segments: spoken.segments,
@@ -353,7 +363,7 @@ mod tests {
                     left.set(left.get() - 1);
                     panic!("a rehearsal");
                 }
-                finish.commit(&db, &files, &cache, 3).await;
+                finish.commit(&db, &files, &cache, 3).await
             }
         };
         let row = row.clone();

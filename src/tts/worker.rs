@@ -943,14 +943,16 @@ impl SpeakUnit {
             }
         };
         let outcome = match (spoken, gathered.spool) {
-            (Ok((spoken, warnings)), Some(spool)) => Outcome::Spoken(Box::new(Gathered {
-                spoken,
-                warnings,
-                spool,
-                file,
-                output: request.output,
-                cache_key,
-            })),
+            (Ok((spoken, warnings)), Some(spool)) => {
+                let gathered = Gathered {
+                    spoken,
+                    warnings,
+                    file,
+                    output: request.output,
+                    cache_key,
+                };
+                Outcome::Spoken(Box::new(gathered), spool)
+            }
             (Ok(_), None) => Outcome::GiveBack {
                 reason: "the file store failed".into(),
                 wait: None,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use actix::Addr;
 use diesel::connection::SimpleConnection;
-use hoiam::claim_loop::Pulse;
 use diesel::{QueryDsl, RunQueryDsl};
+use hoiam::claim_loop::Pulse;
 use hoiam::contract::{Create, Service};
 use hoiam::db::Id;
 use hoiam::db::schema::speeches as rows;
