@@ -6,11 +6,31 @@ use uuid::Uuid;
 use super::hand_over::{Health, again};
 use super::store::{self, Fetched, Row};
 use super::task::Errand;
-use super::tts_client::{TtsClient, TtsError};
+use super::tts_client::{AUDIO_LIMIT, TtsClient, TtsError};
 use crate::contract::{Audio, Recording};
 use crate::db::{Db, StoreError};
 use crate::fault;
-use crate::files::{Files, Stored};
+use crate::files::{FileError, Files, Stored};
+
+/// Why a try has brought nothing.
+enum Missed {
+    /// The TTS service's answer, or none.
+    There(TtsError),
+    /// Our own disk.
+    Here(FileError),
+}
+
+impl From<TtsError> for Missed {
+    fn from(error: TtsError) -> Self {
+        Self::There(error)
+    }
+}
+
+impl From<FileError> for Missed {
+    fn from(error: FileError) -> Self {
+        Self::Here(error)
+    }
+}
 
 /// Tries a fetch once and commits what came of it.
 ///
@@ -31,21 +51,31 @@ pub async fn fetch(
             .await?;
         return Ok(Health::Answers);
     };
+    // Asked before the download begins, so that a full disk does not have it
+    // made again and again. What is larger than any download waits for none.
+    let Some(_room) = files.room_for(expected.bytes.min(AUDIO_LIMIT)) else {
+        wait_for_disk(db, id, "there is no room for them").await?;
+        return Ok(Health::Unknown);
+    };
     // A number of its own for each try: one that was cut off, or that runs on
     // after its actor was restarted, has another file.
     let key = files.key(id, Uuid::new_v4().simple(), expected.format.name());
     let words = match bring(tts, files, row, &expected, &key).await {
         Ok(words) => words,
-        Err(TtsError::Status {
+        Err(Missed::Here(error)) => {
+            wait_for_disk(db, id, error).await?;
+            return Ok(Health::Answers);
+        }
+        Err(Missed::There(TtsError::Status {
             status: 410,
             detail,
             ..
-        }) => {
+        })) => {
             db.write_until_kept(move |tx| store::fetch_refused(tx, id, &detail))
                 .await?;
             return Ok(Health::Answers);
         }
-        Err(error) => {
+        Err(Missed::There(error)) => {
             let answers = matches!(&error, TtsError::Status { status, .. } if *status < 500);
             let health = if answers {
                 Health::Answers
@@ -68,6 +98,22 @@ pub async fn fetch(
     Ok(Health::Answers)
 }
 
+/// What our own disk cannot take is no failure of the TTS service, and no
+/// attempt either.
+async fn wait_for_disk(
+    db: &Db,
+    id: Uuid,
+    reason: impl std::fmt::Display,
+) -> Result<(), StoreError> {
+    let begins = db
+        .write_until_kept(move |tx| store::fetch_postponed(tx, id))
+        .await?;
+    if begins {
+        log::warn!("the files of task {id} wait for our own disk: {reason}");
+    }
+    Ok(())
+}
+
 /// Words first, since they are small; then the audio, compared with what the
 /// result says of it.
 async fn bring(
@@ -76,19 +122,16 @@ async fn bring(
     row: &Row,
     expected: &Audio,
     key: &str,
-) -> Result<String, TtsError> {
+) -> Result<String, Missed> {
     fault::point(format_args!("send.fetch.before"));
     let words = tts.words(row.id.0).await?;
     let mut download = tts.audio(row.id.0, expected.format.name()).await?;
     let mut spool = files.spool(key);
     while let Some(bytes) = download.body.next().await {
-        spool
-            .append(bytes.map_err(TtsError::Outbound)?)
-            .await
-            .map_err(disk)?;
+        spool.append(bytes.map_err(TtsError::Outbound)?).await?;
     }
     fault::point(format_args!("send.fetch.after"));
-    let stored = spool.store(Vec::new()).await.map_err(disk)?;
+    let stored = spool.store(Vec::new()).await?;
     let whole = Stored {
         bytes: expected.bytes,
         sha256: expected.sha256.clone(),
@@ -99,11 +142,7 @@ async fn bring(
             "{} of {} bytes came, or not the right ones",
             stored.bytes, expected.bytes
         );
-        return Err(TtsError::Unreadable(detail));
+        return Err(TtsError::Unreadable(detail).into());
     }
     Ok(words)
-}
-
-fn disk(error: crate::files::FileError) -> TtsError {
-    TtsError::Unreadable(error.to_string())
 }

@@ -22,7 +22,7 @@ pub enum Health {
         /// What Retry-After said.
         pause: Duration,
     },
-    /// Nothing: it was not asked, or the try has panicked.
+    /// Nothing: it was not asked, or the trouble is our own.
     Unknown,
 }
 

@@ -12,7 +12,7 @@ use crate::config::FETCH_WINDOW_S;
 use crate::contract::create::Prepared;
 use crate::contract::{Create, DeliveryType, Failure, Recording, Speech, SpeechStatus, TaskStatus};
 use crate::db::list::{self, Filter};
-use crate::db::schema::tasks;
+use crate::db::schema::{events, tasks};
 use crate::db::{self, Condition, Conn, Id, NewEvent, Tx, update};
 use crate::delivery::store as deliveries;
 use crate::retention::store::Subjects;
@@ -21,6 +21,11 @@ use crate::retention::store::Subjects;
 pub const FETCH_WINDOW_MS: i64 = FETCH_WINDOW_S.cast_signed() * 1000;
 /// How long an abandon is tried again: one day.
 pub const ABANDON_WINDOW_MS: i64 = 86_400_000;
+/// How long a fetch waits for our own disk before it looks again.
+const DISK_PAUSE_MS: i64 = 10_000;
+/// What the history says of that wait: always the same, so that one wait is one
+/// event.
+const WAITS_FOR_DISK: &str = "it waits for our own disk";
 /// The pull comes this long before the deadline, or a tenth of the time-out.
 const PULL_BEFORE_MS: i64 = 10_000;
 
@@ -517,6 +522,54 @@ pub fn errand_failed(
         is_attempt: true,
         ..NewEvent::default()
     })
+}
+
+/// Our own disk cannot take the files. That is no attempt, and the window is
+/// for the TTS service's trouble: it is counted anew from when that one is asked
+/// again, however long the wait was and whether or not we were running. Returns
+/// whether the wait begins with this.
+///
+/// # Errors
+/// What the database says.
+pub fn fetch_postponed(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<bool> {
+    let row = get(tx.conn, id)?.filter(|row| row.errand() == Some(Errand::Fetch));
+    let Some(row) = row else {
+        return Ok(false);
+    };
+    let due_at = tx.now + DISK_PAUSE_MS;
+    update(
+        tx.conn,
+        tasks::table,
+        row.id,
+        (
+            tasks::errand_due_at.eq(Some(due_at)),
+            tasks::errand_until.eq(Some(due_at + FETCH_WINDOW_MS)),
+        ),
+    )?;
+    if newest_reason(tx.conn, row.id)?.as_deref() == Some(WAITS_FOR_DISK) {
+        return Ok(false);
+    }
+    tx.event(&NewEvent {
+        subject: id,
+        from: Some(Errand::Fetch.as_str()),
+        to: Some(Errand::Fetch.as_str()),
+        reason: Some(WAITS_FOR_DISK),
+        by: "Backend",
+        is_attempt: true,
+        ..NewEvent::default()
+    })?;
+    Ok(true)
+}
+
+/// The reason that the newest event of a task gives.
+fn newest_reason(conn: &mut Conn, id: Id) -> QueryResult<Option<String>> {
+    let reason: Option<Option<String>> = events::table
+        .filter(events::subject_id.eq(id))
+        .select(events::reason)
+        .order(events::id.desc())
+        .first(conn)
+        .optional()?;
+    Ok(reason.flatten())
 }
 
 /// The window of an errand is over, or a repeat cannot help.

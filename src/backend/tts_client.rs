@@ -17,7 +17,7 @@ use crate::speech::Word;
 const ANSWER_LIMIT: usize = 12 * 1024 * 1024;
 /// The largest audio file: 100,000 characters read at half speed into wav
 /// come to about a gigabyte.
-const AUDIO_LIMIT: u64 = 2 * 1024 * 1024 * 1024;
+pub(super) const AUDIO_LIMIT: u64 = 2 * 1024 * 1024 * 1024;
 /// The longest silence inside a download.
 const IDLE: Duration = Duration::from_secs(15);
 

@@ -12,6 +12,7 @@ mod spool;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -27,7 +28,7 @@ use crate::contract::Service;
 use crate::trouble::Trouble;
 
 pub use cache::{Cache, CacheKey, Shelf};
-pub use space::free_bytes;
+pub use space::{Room, free_bytes};
 use spool::Place;
 pub use spool::{Spool, Stored, hex};
 
@@ -77,6 +78,8 @@ pub struct Files {
     sync_folders: bool,
     service: Service,
     trouble: Trouble,
+    /// Bytes that files on their way are promised.
+    promised: Arc<AtomicU64>,
     clock: Clock,
 }
 
@@ -108,6 +111,7 @@ impl Files {
             sync_folders: !names_are_synced_with_files(folder),
             service,
             trouble: Trouble::none_at(format!("the {service} service's folder of files")),
+            promised: Arc::default(),
             clock,
         })
     }
@@ -122,6 +126,21 @@ impl Files {
     #[must_use]
     pub fn free_bytes(&self) -> Option<u64> {
         free_bytes(&self.folder).ok()
+    }
+
+    /// Promises room for a file of this size, for as long as the answer is
+    /// kept. `None` while nothing can be written, or while the disk has less free
+    /// than this and what is promised already. No bytes are kept back for what
+    /// else may come (`limits.min_free_bytes`): they are meant for what was
+    /// accepted, and that is what asks here.
+    #[must_use]
+    pub fn room_for(&self, bytes: u64) -> Option<Room> {
+        if self.trouble.is_met() {
+            return None;
+        }
+        let (room, promised) = Room::promise(&self.promised, bytes);
+        let has_room = self.free_bytes().is_none_or(|free| promised <= free);
+        has_room.then_some(room)
     }
 
     /// Keeps in mind what came of writing. The first failure starts a trial
@@ -265,7 +284,34 @@ fn is_ext4(line: &str, device: &str) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_ext4;
+    use super::{Files, is_ext4};
+    use crate::clock::Clock;
+    use crate::contract::Service;
+
+    #[actix_rt::test]
+    async fn room_is_promised_once_and_free_again_when_the_promise_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::open(folder.path(), Service::Backend, Clock::manual(0).0).unwrap();
+        assert!(files.room_for(u64::MAX).is_none());
+        // Others write on this disk too, so all of it is far from what is asked.
+        let most = files.free_bytes().unwrap() / 4 * 3;
+        let room = files.room_for(most);
+        assert!(room.is_some());
+        assert!(files.clone().room_for(most).is_none());
+        drop(room);
+        let room = files.room_for(most);
+        assert!(room.is_some());
+    }
+
+    #[actix_rt::test]
+    async fn there_is_no_room_where_nothing_can_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::open(folder.path(), Service::Backend, Clock::manual(0).0).unwrap();
+        files.trouble().begin("full");
+        assert!(files.room_for(1).is_none());
+        files.trouble().end();
+        assert!(files.room_for(1).is_some());
+    }
 
     #[test]
     fn only_the_devices_own_line_tells_its_file_system() {

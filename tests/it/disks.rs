@@ -223,6 +223,57 @@ fn what_was_accepted_has_room_to_end_while_nothing_new_is_accepted() {
     client.assert_nothing_is_lost(&service);
 }
 
+/// A service on a small disk that has one megabyte left, and what is between it
+/// and a TTS service on another disk.
+fn backend_with_a_megabyte(tts: &Service) -> (Service, Peer, Peer) {
+    let (to_tts, to_backend) = (Peer::proxy(), Peer::proxy());
+    to_tts.pass_on_to(tts.address());
+    let backend = Service::backend()
+        .set("limits.min_free_bytes", 0)
+        .set("backend.tts_url", to_tts.url(""))
+        .set("backend.callback_base_url", to_backend.url(""))
+        .start_on(Disk::small(24));
+    to_backend.pass_on_to(backend.address());
+    backend.disk().fill();
+    let ballast = backend.folder().join("ballast");
+    let ballast = std::fs::File::options().write(true).open(ballast);
+    let ballast = ballast.expect("the ballast");
+    let size = ballast.metadata().expect("its size").len();
+    ballast.set_len(size - 1_000_000).expect("a megabyte");
+    (backend, to_tts, to_backend)
+}
+
+#[test]
+fn a_result_larger_than_our_own_disk_waits_for_room_and_is_not_fetched_to_be_thrown_away() {
+    let tts = Service::tts().start();
+    let (backend, to_tts, _to_backend) = backend_with_a_megabyte(&tts);
+    let client = backend.client();
+    // A second of silence for each sentence: 2.6 MB.
+    let text = "Xin chào. ".repeat(60);
+    let large = submit(&client, json!({"text": text, "voice": "test/fragile"}));
+    let waits = |event: &&serde_json::Value| event["reason"] == "it waits for our own disk";
+    let waited = || client.events(&large).iter().filter(waits).count();
+    eventually("it waits", || (waited() > 0).then_some(()));
+    let log = eventually("the log says so", || {
+        let log = backend.log();
+        log.contains("wait for our own disk").then_some(log)
+    });
+    assert!(log.contains("no room"), "{log}");
+    let audio = format!("{}/audio.wav", large.replace("tasks", "speech"));
+    assert_eq!(to_tts.requests_to("GET", &audio).len(), 0);
+    // Nobody else has to wait for it.
+    let small = submit(&client, json!({}));
+    client.wait_for_status(&small, "completed");
+    client.wait_for_status(&large, "fetching");
+    backend.disk().empty();
+    let done = client.wait_for_status(&large, "completed");
+    let fetched = client.get(&format!("{large}/audio.wav")).expect(200);
+    assert_eq!(done["audio"]["bytes"], fetched.body().len());
+    assert!(fetched.body().len() > 2_000_000);
+    assert_eq!(to_tts.requests_to("GET", &audio).len(), 1);
+    assert_eq!(waited(), 1);
+}
+
 #[test]
 fn a_database_that_somebody_else_locks_refuses_and_goes_on() {
     let service = service().start();

@@ -54,6 +54,7 @@ enum Verb {
     Fetched,
     ErrandFailed(Errand),
     FetchRefused,
+    FetchPostponed,
     Abandoned,
     Refused,
     Lost,
@@ -73,6 +74,7 @@ fn verb() -> impl Strategy<Value = Verb> {
         3 => Just(Verb::Fetched),
         3 => prop::sample::select(Errand::ALL).prop_map(Verb::ErrandFailed),
         1 => Just(Verb::FetchRefused),
+        1 => Just(Verb::FetchPostponed),
         1 => Just(Verb::Abandoned),
         1 => Just(Verb::Refused),
         1 => Just(Verb::Lost),
@@ -103,6 +105,7 @@ fn apply(tx: &mut Tx<'_>, id: Uuid, verb: &Verb) -> QueryResult<()> {
         }
         Verb::ErrandFailed(errand) => errand_failed(tx, id, *errand, "no answer", None),
         Verb::FetchRefused => fetch_refused(tx, id, "gone"),
+        Verb::FetchPostponed => fetch_postponed(tx, id).map(drop),
         Verb::Abandoned => abandoned(tx, id, "404"),
         Verb::Refused => refused(tx, id, &Failure::permanent("unknown_voice", "no")),
         Verb::Lost => lost(tx, &[id], tx.now + 1),
@@ -235,6 +238,47 @@ async fn a_late_result_is_fetched_and_told_once_however_often_it_comes() {
         .await
         .unwrap();
     assert_eq!(kinds, ["task.timed_out", "task.late_result"]);
+}
+
+#[tokio::test]
+async fn a_fetch_that_waited_for_our_own_disk_for_hours_has_its_whole_window_and_one_event() {
+    let test = TestDb::new(Service::Backend);
+    let (polled, slept) = (Uuid::now_v7(), Uuid::now_v7());
+    let hours = 2 * FETCH_WINDOW_MS;
+    test.db
+        .write(move |tx| {
+            for id in [polled, slept] {
+                submit(tx, &new(id, None, 10))?;
+                result_known(tx, &speech(id, SpeechStatus::Completed), "callback")?;
+                errand_failed(tx, id, Errand::Fetch, "no answer", None)?;
+                assert!(fetch_postponed(tx, id)?);
+            }
+            // One is looked at each time it is due, the other not for hours.
+            let until = tx.now + hours;
+            while tx.now < until {
+                tx.now = get(tx.conn, polled)?.unwrap().errand_due_at.unwrap();
+                assert!(!fetch_postponed(tx, polled)?);
+            }
+            fetch_postponed(tx, slept)?;
+            for id in [polled, slept] {
+                let before = get(tx.conn, id)?.unwrap();
+                assert_eq!(before.errand_attempt, 1);
+                assert_eq!(before.errand_due_at, Some(tx.now + 10_000));
+                errand_failed(tx, id, Errand::Fetch, "no answer", None)?;
+                let after = get(tx.conn, id)?.unwrap();
+                assert_eq!(after.status(), TaskStatus::Fetching);
+                assert_eq!(after.errand_attempt, 2);
+                let waits: i64 = events::table
+                    .filter(events::subject_id.eq(Id(id)))
+                    .filter(events::reason.eq(WAITS_FOR_DISK))
+                    .count()
+                    .get_result(tx.conn)?;
+                assert_eq!(waits, 1);
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
 }
 
 /// A watchdog that is late may hear of the speech's own deadline first.

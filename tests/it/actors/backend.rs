@@ -6,10 +6,12 @@ use actix::Addr;
 use hoiam::backend::actor::Parts;
 use hoiam::backend::{Backend, TaskEnded, TaskSubmitted, store as tasks};
 use hoiam::claim_loop::Pulse;
-use hoiam::contract::{Catalog, Service};
-use hoiam::files::Files;
+use hoiam::contract::{Catalog, Service, Speech};
+use hoiam::db::Tx;
+use hoiam::files::{Files, hex};
 use hoiam::progress::ProgressBoard;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -18,15 +20,20 @@ use super::support::{
 };
 
 pub fn start(world: &mut World, server: &Server) -> (Addr<Backend>, Heard) {
+    let files = files(world);
+    start_with(world, server, files)
+}
+
+fn files(world: &World) -> Files {
+    let folder = world.folder.path().join("files");
+    Files::open(&folder, Service::Backend, world.db.clock().clone()).unwrap()
+}
+
+fn start_with(world: &mut World, server: &Server, files: Files) -> (Addr<Backend>, Heard) {
     let (probe, heard) = Probe::start();
     let parts = Parts {
         db: world.db.clone(),
-        files: Files::open(
-            &world.folder.path().join("files"),
-            Service::Backend,
-            world.db.clock().clone(),
-        )
-        .unwrap(),
+        files,
         tts: tts_client(server),
         dispatcher: probe.recipient(),
         progress: ProgressBoard::new(world.db.clone()),
@@ -226,6 +233,83 @@ async fn a_task_whose_time_is_over_is_left_to_the_watchdog() {
     assert_eq!(task_row(&world.db, id).await.status, "queued");
     // Each errand that has run tells the dispatcher: none has.
     assert_eq!(heard.count("DeliveryOwed"), 0);
+}
+
+/// The sound that [`speaks`] has made of everything.
+const SOUND: &str = "sound";
+
+/// A TTS service that has spoken all that it was ever given.
+fn speaks(seen: &Seen) -> Reply {
+    let path = seen.path.as_str();
+    match path.rsplit('/').next().unwrap() {
+        "words.json" => Reply::Json(200, json!({"words": []})),
+        "audio.wav" => Reply::Json(200, json!(SOUND)),
+        _ if seen.method == "PUT" => accepts(seen),
+        _ => Reply::Status(404),
+    }
+}
+
+fn spoken(id: Uuid) -> Speech {
+    let sound = json!(SOUND).to_string();
+    let speech = json!({"id": id, "status": "completed", "format": "wav", "audio": {
+        "format": "wav", "sample_rate_hz": 22050, "channels": 1, "duration_ms": 1,
+        "bytes": sound.len(), "sha256": hex(&Sha256::digest(&sound)),
+    }});
+    serde_json::from_value(speech).unwrap()
+}
+
+#[actix_rt::test]
+async fn what_our_own_disk_cannot_take_is_no_attempt_and_shuts_nobody_out() {
+    let mut world = World::new(Service::Backend);
+    let server = Server::start(speaks);
+    let id = submit(&world, 3600, 1).await[0];
+    let known = move |tx: &mut Tx<'_>| tasks::result_known(tx, &spoken(id), "test");
+    assert!(world.db.write(known).await.unwrap());
+    let files = files(&world);
+    // A file stands where its folder has to be.
+    let folder = files.key(id, "", "");
+    let folder = world.folder.path().join("files").join(&folder[..10]);
+    std::fs::remove_dir(&folder).unwrap();
+    std::fs::write(&folder, "").unwrap();
+    let (backend, _) = start_with(&mut world, &server, files.clone());
+    let due_at = async || task_row(&world.db, id).await.errand_due_at.unwrap();
+    let downloads = || {
+        let seen = server.seen();
+        let audio = seen.iter().filter(|seen| seen.path.ends_with("/audio.wav"));
+        audio.count()
+    };
+    // More often than failures in a row would shut the TTS service out.
+    for round in 1..=4 {
+        eventually("it was downloaded and could not be kept", || async {
+            downloads() == round && due_at().await > world.now()
+        })
+        .await;
+        assert_eq!(due_at().await, world.now() + 10_000);
+        // The trial that ends the trouble comes after a second.
+        world.settle().await;
+        world.advance_ms(1000);
+        eventually("files can be written", || async {
+            !files.trouble().is_met()
+        })
+        .await;
+        if round < 4 {
+            world.advance_to(due_at().await);
+        }
+    }
+    assert_eq!(task_row(&world.db, id).await.errand_attempt, 0);
+    let other = submit(&world, 3600, 1).await[0];
+    backend.do_send(TaskSubmitted);
+    eventually("another is handed over meanwhile", || async {
+        task_row(&world.db, other).await.status == "in_progress"
+    })
+    .await;
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    world.advance_ms(10_000);
+    eventually("it is kept", || async {
+        task_row(&world.db, id).await.status == "completed"
+    })
+    .await;
 }
 
 #[actix_rt::test]
