@@ -1,7 +1,6 @@
 //! Backend: claims due errands and runs each in a task of its own.
 
 use std::any::Any;
-use std::collections::HashSet;
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use uuid::Uuid;
 
 use super::fetch::fetch;
 use super::hand_over::{Health, abandon, hand_over};
-use super::progress::follow;
+use super::progress::{Followed, Left, Watchers, follow};
 use super::store::{self, Row};
 use super::task::Errand;
 use super::tts_client::TtsClient;
@@ -72,30 +71,26 @@ impl Handler<Watch> for Backend {
     type Result = ();
 
     fn handle(&mut self, Watch { id, watcher }: Watch, ctx: &mut Self::Context) {
-        if self.claims.is_closed() || !self.followed.insert(id) {
+        if self.claims.is_closed() {
             return;
         }
-        let (tts, board, backend) = (
-            self.parts.tts.clone(),
-            self.parts.progress.clone(),
-            ctx.address(),
-        );
-        actix_rt::spawn(async move {
-            let _ = spawn_unit(follow(tts, board, id, watcher)).await;
-            backend.do_send(Unfollowed(id));
-        });
+        if let Some(watchers) = self.followed.join(id, watcher) {
+            self.follow(id, watchers, ctx);
+        }
     }
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Unfollowed(Uuid);
+struct Unfollowed(Uuid, Left);
 
 impl Handler<Unfollowed> for Backend {
     type Result = ();
 
-    fn handle(&mut self, Unfollowed(id): Unfollowed, _: &mut Self::Context) {
-        self.followed.remove(&id);
+    fn handle(&mut self, Unfollowed(id, left): Unfollowed, ctx: &mut Self::Context) {
+        if let Some(watchers) = self.followed.leave(id, left) {
+            self.follow(id, watchers, ctx);
+        }
     }
 }
 
@@ -124,7 +119,7 @@ pub struct Backend {
     circuit: Circuit,
     voices_timer: Alarm,
     /// Tasks whose speech's events are being followed.
-    followed: HashSet<Uuid>,
+    followed: Followed,
 }
 
 impl Backend {
@@ -136,7 +131,7 @@ impl Backend {
             parts,
             circuit: Circuit::new(CIRCUIT),
             voices_timer: Alarm::default(),
-            followed: HashSet::new(),
+            followed: Followed::default(),
         }
     }
 
@@ -245,6 +240,18 @@ impl Backend {
                 self.claims.pause(STORE_PAUSE_MS);
             }
         }
+    }
+
+    fn follow(&self, id: Uuid, watchers: Watchers, ctx: &mut Context<Self>) {
+        let (tts, board, backend) = (
+            self.parts.tts.clone(),
+            self.parts.progress.clone(),
+            ctx.address(),
+        );
+        actix_rt::spawn(async move {
+            let left = spawn_unit(follow(tts, board, id, watchers)).await;
+            backend.do_send(Unfollowed(id, left.unwrap_or(Left::Over)));
+        });
     }
 
     fn fetch_voices(&self, ctx: &mut Context<Self>) {

@@ -2,7 +2,8 @@
 //! its progress on. Nothing of it is stored.
 
 use std::any::Any;
-use std::sync::{Arc, Weak};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures_util::StreamExt;
 use uuid::Uuid;
@@ -14,20 +15,74 @@ use crate::progress::ProgressBoard;
 /// Lives as long as somebody watches.
 pub type Watcher = Arc<dyn Any + Send + Sync>;
 
+/// The watchers of one task. Clones are the same list.
+#[derive(Clone, Default)]
+pub struct Watchers(Arc<Mutex<Vec<Weak<dyn Any + Send + Sync>>>>);
+
+impl Watchers {
+    fn add(&self, watcher: Weak<dyn Any + Send + Sync>) {
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        list.push(watcher);
+    }
+
+    /// Whether any is there still; the others are forgotten.
+    fn any(&self) -> bool {
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        list.retain(|watcher| watcher.strong_count() > 0);
+        !list.is_empty()
+    }
+}
+
+/// Why a follower has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Nobody watched any more.
+    Unwatched,
+    /// The speech has ended, or its stream cannot be had.
+    Over,
+}
+
+/// The tasks that are watched. Each has one follower, however many watch.
+#[derive(Default)]
+pub struct Followed(HashMap<Uuid, Watchers>);
+
+impl Followed {
+    /// One more watches. Its list is given back where nobody follows the task
+    /// yet: the caller is to [`follow`] it.
+    #[must_use]
+    pub fn join(&mut self, id: Uuid, watcher: Weak<dyn Any + Send + Sync>) -> Option<Watchers> {
+        let is_new = !self.0.contains_key(&id);
+        let watchers = self.0.entry(id).or_default();
+        // Keeps the list as short as those who are there.
+        watchers.any();
+        watchers.add(watcher);
+        is_new.then(|| watchers.clone())
+    }
+
+    /// The follower has ended. The list is given back where somebody came after
+    /// it had found nobody: the caller is to follow the task again.
+    #[must_use]
+    pub fn leave(&mut self, id: Uuid, left: Left) -> Option<Watchers> {
+        let came_late = |watchers: &&Watchers| left == Left::Unwatched && watchers.any();
+        let again = self.0.get(&id).filter(came_late).cloned();
+        if again.is_none() {
+            self.0.remove(&id);
+        }
+        again
+    }
+}
+
 /// Passes progress on until the speech has ended, the stream breaks, or
 /// nobody watches any more.
-pub async fn follow(
-    tts: TtsClient,
-    board: ProgressBoard,
-    id: Uuid,
-    watcher: Weak<dyn Any + Send + Sync>,
-) {
+pub async fn follow(tts: TtsClient, board: ProgressBoard, id: Uuid, watchers: Watchers) -> Left {
+    let mut left = Left::Over;
     if let Ok(mut download) = tts.events(id).await
         && download.status == 200
     {
         let mut lines = Vec::new();
         while let Some(Ok(bytes)) = download.body.next().await {
-            if watcher.upgrade().is_none() {
+            if !watchers.any() {
+                left = Left::Unwatched;
                 break;
             }
             lines.extend_from_slice(&bytes);
@@ -40,6 +95,7 @@ pub async fn follow(
         }
     }
     board.clear(id);
+    left
 }
 
 /// Takes the whole `data:` lines out of what has come.
@@ -65,4 +121,43 @@ fn pass_on(board: &ProgressBoard, id: Uuid, event: &Event) -> bool {
             .as_deref()
             .and_then(SpeechStatus::parse)
             .is_some_and(SpeechStatus::is_ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weak(watcher: &Watcher) -> Weak<dyn Any + Send + Sync> {
+        Arc::downgrade(watcher)
+    }
+
+    #[test]
+    fn a_task_is_followed_once_and_as_long_as_anybody_watches() {
+        let (mut followed, id) = (Followed::default(), Uuid::now_v7());
+        let [first, second]: [Watcher; 2] = [Arc::new(()), Arc::new(())];
+        let watchers = followed.join(id, weak(&first)).unwrap();
+        assert!(followed.join(id, weak(&second)).is_none());
+        drop(first);
+        assert!(watchers.any());
+        drop(second);
+        assert!(!watchers.any());
+        assert!(followed.leave(id, Left::Unwatched).is_none());
+        let next: Watcher = Arc::new(());
+        assert!(followed.join(id, weak(&next)).is_some());
+    }
+
+    #[test]
+    fn who_comes_when_the_follower_has_just_found_nobody_is_not_forgotten() {
+        let (mut followed, id) = (Followed::default(), Uuid::now_v7());
+        let first: Watcher = Arc::new(());
+        let watchers = followed.join(id, weak(&first)).unwrap();
+        drop(first);
+        assert!(!watchers.any());
+        let late: Watcher = Arc::new(());
+        assert!(followed.join(id, weak(&late)).is_none());
+        assert!(followed.leave(id, Left::Unwatched).unwrap().any());
+        // A speech that has ended has no more progress for anybody.
+        assert!(followed.leave(id, Left::Over).is_none());
+        assert!(followed.join(id, weak(&late)).is_some());
+    }
 }

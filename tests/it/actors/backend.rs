@@ -1,9 +1,12 @@
 //! Backend: its errands by the clock, and what it spares a TTS service.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
-use hoiam::backend::actor::Parts;
+use hoiam::backend::actor::{Parts, Watch};
+use hoiam::backend::progress::Watcher;
+use hoiam::backend::tts_client::TtsClient;
 use hoiam::backend::{Backend, TaskEnded, TaskSubmitted, store as tasks};
 use hoiam::claim_loop::Pulse;
 use hoiam::contract::{Catalog, Service, Speech};
@@ -12,16 +15,19 @@ use hoiam::files::{Files, hex};
 use hoiam::progress::ProgressBoard;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use tokio::sync::watch;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::support::{
-    Heard, Probe, Reply, START, Seen, Server, World, eventually, task, task_row, tts_client,
+    Heard, Probe, Reply, START, Seen, Server, World, client, eventually, task, task_row, tts_client,
 };
+use crate::support::PATIENCE;
 
 pub fn start(world: &mut World, server: &Server) -> (Addr<Backend>, Heard) {
     let files = files(world);
-    start_with(world, server, files)
+    start_with(world, tts_client(server), files)
 }
 
 fn files(world: &World) -> Files {
@@ -29,12 +35,12 @@ fn files(world: &World) -> Files {
     Files::open(&folder, Service::Backend, world.db.clock().clone()).unwrap()
 }
 
-fn start_with(world: &mut World, server: &Server, files: Files) -> (Addr<Backend>, Heard) {
+fn start_with(world: &mut World, tts: TtsClient, files: Files) -> (Addr<Backend>, Heard) {
     let (probe, heard) = Probe::start();
     let parts = Parts {
         db: world.db.clone(),
         files,
-        tts: tts_client(server),
+        tts,
         dispatcher: probe.recipient(),
         progress: ProgressBoard::new(world.db.clone()),
         voices: watch::Sender::new(Catalog::default()),
@@ -271,7 +277,7 @@ async fn what_our_own_disk_cannot_take_is_no_attempt_and_shuts_nobody_out() {
     let folder = world.folder.path().join("files").join(&folder[..10]);
     std::fs::remove_dir(&folder).unwrap();
     std::fs::write(&folder, "").unwrap();
-    let (backend, _) = start_with(&mut world, &server, files.clone());
+    let (backend, _) = start_with(&mut world, tts_client(&server), files.clone());
     let due_at = async || task_row(&world.db, id).await.errand_due_at.unwrap();
     let downloads = || {
         let seen = server.seen();
@@ -310,6 +316,91 @@ async fn what_our_own_disk_cannot_take_is_no_attempt_and_shuts_nobody_out() {
         task_row(&world.db, id).await.status == "completed"
     })
     .await;
+}
+
+/// A TTS service that has events only. Each stream of them is the test's to
+/// write to.
+fn streams() -> (String, mpsc::UnboundedReceiver<TcpStream>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let listener = TcpListener::from_std(listener).unwrap();
+    let (tell, told) = mpsc::unbounded_channel();
+    actix_rt::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let path = String::from_utf8(head).unwrap();
+            let answer = if path.contains("/events ") {
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+            } else {
+                "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            };
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            if path.contains("/events ") {
+                tell.send(stream).unwrap();
+            }
+        }
+    });
+    (base, told)
+}
+
+/// Tells the stream how far its speech is.
+async fn tell_progress(stream: &mut TcpStream, id: Uuid, sentences_done: u32) {
+    let event = json!({"type": "progress", "at": "2026-01-01T00:00:00Z", "speech_id": id,
+        "progress": {"sentences_done": sentences_done, "sentences_total": 9}});
+    let text = format!("event: progress\ndata: {event}\n\n");
+    let chunk = format!("{:x}\r\n{text}\r\n", text.len());
+    stream.write_all(chunk.as_bytes()).await.unwrap();
+}
+
+async fn in_time<T>(what: &str, wanted: impl Future<Output = T>) -> T {
+    let came = tokio::time::timeout(PATIENCE, wanted).await;
+    came.unwrap_or_else(|_| panic!("it never came: {what}"))
+}
+
+#[actix_rt::test]
+async fn a_task_is_followed_until_its_last_watcher_has_gone_whoever_came_first() {
+    let mut world = World::new(Service::Backend);
+    let (base, mut streams) = streams();
+    let tts = TtsClient::new(client(Duration::from_secs(60)), base.parse().unwrap(), None);
+    let files = files(&world);
+    let (backend, _) = start_with(&mut world, tts, files);
+    let id = Uuid::now_v7();
+    let mut live = world.db.subscribe();
+    let mut heard = async || {
+        let (_, event) = in_time("progress", live.recv()).await.unwrap();
+        event.progress.unwrap().sentences_done
+    };
+    let watch = async || {
+        let watcher: Watcher = Arc::new(());
+        let hint = Watch {
+            id,
+            watcher: Arc::downgrade(&watcher),
+        };
+        backend.send(hint).await.unwrap();
+        watcher
+    };
+    let first = watch().await;
+    let mut stream = in_time("a stream", streams.recv()).await.unwrap();
+    tell_progress(&mut stream, id, 1).await;
+    assert_eq!(heard().await, 1);
+    let second = watch().await;
+    drop(first);
+    tell_progress(&mut stream, id, 2).await;
+    assert_eq!(heard().await, 2);
+    drop(second);
+    tell_progress(&mut stream, id, 3).await;
+    // Nobody reads on: the stream is closed over there.
+    let mut byte = [0];
+    let read = in_time("the close", stream.read(&mut byte)).await;
+    assert_eq!(read.unwrap_or(0), 0);
+    let _third = watch().await;
+    let mut stream = in_time("a new stream", streams.recv()).await.unwrap();
+    tell_progress(&mut stream, id, 4).await;
+    assert_eq!(heard().await, 4);
 }
 
 #[actix_rt::test]
