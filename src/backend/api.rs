@@ -24,7 +24,7 @@ use crate::edge::files::{Kept, Wanted, serve};
 use crate::edge::problem::Answer;
 use crate::edge::query::Query;
 use crate::edge::request;
-use crate::edge::streams::{Streams, all_events, until_ended};
+use crate::edge::streams::{Streams, Wait, all_events};
 use crate::files::Files;
 use crate::outbound::guard::Policy;
 
@@ -153,8 +153,8 @@ async fn submit(
     new: New,
 ) -> Result<HttpResponse, Answer> {
     state.admission.admit(&new.request.source)?;
-    let wait = request::preferred_wait(request);
-    let live = wait.map(|_| state.db.subscribe());
+    let wait = Wait::preferred(request, &state.db);
+    let waits = wait.is_some();
     let hints = state.hints.clone();
     let hint = move |accepted: &Accepted| {
         if let Accepted::New(row) = accepted {
@@ -169,13 +169,11 @@ async fn submit(
     let accepted = request::commit(&state.db, move |tx| store::submit(tx, &new), hint).await?;
     let (row, is_new) = request::accepted(accepted)?;
     let id = row.id.0;
-    if let (Some(wait), Some(live)) = (wait, live)
-        && !row.status().is_ended()
-    {
+    if let Some(wait) = wait.filter(|_| !row.status().is_ended()) {
         let ended = |to: &str| TaskStatus::parse(to).is_some_and(TaskStatus::is_ended);
-        until_ended(live, id, wait, ended).await;
+        wait.until_ended(id, ended).await;
     }
-    let task = if is_new && wait.is_none() {
+    let task = if is_new && !waits {
         state.view.task(&row, None)
     } else {
         one(state, id).await?

@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
 use super::problem::Answer;
+use super::request::preferred_wait;
 use crate::contract::{Event, EventType};
 use crate::db::Db;
 use crate::db::history::{events_after, newest_event};
@@ -157,28 +158,59 @@ fn render(event: &Event) -> String {
     }
 }
 
-/// Waits until a subject has ended, at most `limit`.
-pub async fn until_ended(
+/// The wait for an end that a client prefers to an answer at once.
+pub struct Wait {
+    live: broadcast::Receiver<(Uuid, Event)>,
+    limit: Duration,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Wait {
+    /// What `Prefer: wait` of the request asks for. It hears everything from
+    /// now on, so it is made before the commit whose end it waits for.
+    #[must_use]
+    pub fn preferred(request: &HttpRequest, db: &Db) -> Option<Self> {
+        let limit = preferred_wait(request)?;
+        let streams = request.app_data::<web::Data<Streams>>()?;
+        Some(Self {
+            live: db.subscribe(),
+            limit,
+            stopping: streams.stopping.clone(),
+        })
+    }
+
+    /// Waits until the subject has ended, as long as was asked for, or until
+    /// the service stops: then what is known is the answer.
+    pub async fn until_ended(self, subject: Uuid, ended: impl Fn(&str) -> bool) {
+        let Self {
+            live,
+            limit,
+            mut stopping,
+        } = self;
+        tokio::select! {
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+            _ = tokio::time::timeout(limit, end_of(live, subject, ended)) => {}
+        }
+    }
+}
+
+async fn end_of(
     mut live: broadcast::Receiver<(Uuid, Event)>,
     subject: Uuid,
-    limit: Duration,
     ended: impl Fn(&str) -> bool,
 ) {
-    let waiting = async {
-        loop {
-            match live.recv().await {
-                Ok((id, event)) if id == subject && event.kind == EventType::State => {
-                    if event.to.as_deref().is_some_and(&ended) {
-                        return;
-                    }
+    loop {
+        match live.recv().await {
+            Ok((id, event)) if id == subject && event.kind == EventType::State => {
+                if event.to.as_deref().is_some_and(&ended) {
+                    return;
                 }
-                Ok(_) => {}
-                // The caller looks at the row itself after this.
-                Err(_) => return,
             }
+            Ok(_) => {}
+            // The caller looks at the row itself after this.
+            Err(_) => return,
         }
-    };
-    let _ = tokio::time::timeout(limit, waiting).await;
+    }
 }
 
 /// `GET /v1/events` of a service, for use as a route.

@@ -30,7 +30,7 @@ use crate::edge::files::{Kept, Wanted, serve};
 use crate::edge::problem::Answer;
 use crate::edge::query::Query;
 use crate::edge::request;
-use crate::edge::streams::{Streams, until_ended};
+use crate::edge::streams::{Streams, Wait};
 use crate::files::{Cache, Files};
 use crate::outbound::guard::Policy;
 use crate::speech;
@@ -124,8 +124,8 @@ async fn accept(
 ) -> Result<HttpResponse, Answer> {
     let body = request::json_body(request, payload, state.body_limit).await?;
     let new = read(state, &body, id, idempotency_key)?;
-    let wait = request::preferred_wait(request);
-    let live = wait.map(|_| state.db.subscribe());
+    let wait = Wait::preferred(request, &state.db);
+    let waits = wait.is_some();
     let (workers, dispatcher) = (state.workers.clone(), state.dispatcher.clone());
     let hint = move |accepted: &Accepted| {
         if let Accepted::New(row) = accepted {
@@ -140,13 +140,11 @@ async fn accept(
     let accepted = request::commit(&state.db, move |tx| store::accept(tx, &new), hint).await?;
     let (row, is_new) = request::accepted(accepted)?;
     let id = row.id.0;
-    if let (Some(wait), Some(live)) = (wait, live)
-        && !row.status().is_ended()
-    {
+    if let Some(wait) = wait.filter(|_| !row.status().is_ended()) {
         let ended = |to: &str| SpeechStatus::parse(to).is_some_and(SpeechStatus::is_ended);
-        until_ended(live, id, wait, ended).await;
+        wait.until_ended(id, ended).await;
     }
-    let speech = if is_new && wait.is_none() {
+    let speech = if is_new && !waits {
         state.view.speech(&row, None)
     } else {
         one(state, id).await?

@@ -222,6 +222,35 @@ fn a_stopping_service_ends_its_streams_and_is_not_ready_any_more() {
 }
 
 #[test]
+fn who_waits_for_an_end_is_answered_with_what_is_known_when_the_service_stops() {
+    // Neither wait is over before the service cuts off who is still there.
+    let mut service = Service::all()
+        .set("server.shutdown_grace_s", 40)
+        .set("tts.workers", 2)
+        .start();
+    let client = service.client();
+    let body = json!({"text": "Xin chào.", "voice": "test/hang"}).to_string();
+    let headers = [("content-type", "application/json"), ("prefer", "wait=60")];
+    std::thread::scope(|scope| {
+        let waiting = ["/v1/tasks", "/v1/speech"].map(|path| {
+            let (client, body) = (&client, &body);
+            scope.spawn(move || client.try_send("POST", path, &headers, body.as_bytes()))
+        });
+        client.wait_until("/v1/speech", "two that are spoken", |page| {
+            let speeches = page["items"].as_array().unwrap();
+            let spoken = speeches.iter().filter(|it| it["status"] == "synthesizing");
+            spoken.count() == 2
+        });
+        service.signal("-TERM");
+        for answer in waiting.map(|answer| answer.join().unwrap()) {
+            let known = answer.expect("an answer").expect(202).json();
+            let status = known["status"].as_str().unwrap();
+            assert!(["in_progress", "synthesizing"].contains(&status), "{known}");
+        }
+    });
+}
+
+#[test]
 fn a_second_signal_ends_the_process_at_once() {
     // Nobody waits for it to stop by itself.
     let mut service = Service::all().set("server.shutdown_grace_s", 600).start();
