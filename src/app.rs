@@ -13,7 +13,7 @@ use futures_util::future::LocalBoxFuture;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::backend::actor::{self as backend, Backend};
+use crate::backend::actor::{self as backend, Backend, TaskEnded};
 use crate::backend::api::BackendState;
 use crate::backend::tts_client::TtsClient;
 use crate::backend::watchdog::{self, TimeoutWatchdog};
@@ -453,7 +453,14 @@ async fn start_tts(
 
     tree.start(
         "tts.retention",
-        retention(config, &db, &files, Some(&cache), tts::store::RETAINED),
+        retention(
+            config,
+            &db,
+            &files,
+            Some(&cache),
+            tts::store::RETAINED,
+            Arc::new(|| ()),
+        ),
     );
 
     let admission = admission(config, &db, &files);
@@ -607,9 +614,19 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
         }),
     );
 
+    let erasures_owed = backend.clone();
     tree.start(
         "backend.retention",
-        retention(config, &db, &files, None, backend_service::store::RETAINED),
+        retention(
+            config,
+            &db,
+            &files,
+            None,
+            backend_service::store::RETAINED,
+            Arc::new(move || {
+                let _ = erasures_owed.try_send(TaskEnded);
+            }),
+        ),
     );
 
     let report_to = format!(
@@ -664,6 +681,7 @@ fn retention(
     files: &Files,
     cache: Option<&Cache>,
     subjects: Subjects,
+    forgot: Arc<dyn Fn() + Send + Sync>,
 ) -> Retention {
     let ms = |seconds: u64| i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
     Retention::new(retention::Parts {
@@ -673,6 +691,7 @@ fn retention(
         subjects,
         files_ms: ms(config.retention.files_s),
         rows_ms: ms(config.retention.rows_s),
+        forgot,
     })
 }
 

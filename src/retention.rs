@@ -7,6 +7,7 @@
 
 pub mod store;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use actix::prelude::*;
@@ -48,6 +49,8 @@ pub struct Parts {
     pub files_ms: Millis,
     /// `retention.rows_s`, likewise.
     pub rows_ms: Millis,
+    /// Called when rows are forgotten.
+    pub forgot: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// The actor. Its scan is a whole pass.
@@ -294,6 +297,7 @@ impl Pass {
                 return Ok(forgotten);
             }
             forgotten += db.write(move |tx| subjects.forget(tx, &ids)).await?;
+            (self.parts.forgot)();
         }
     }
 

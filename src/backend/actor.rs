@@ -8,17 +8,20 @@ use actix::prelude::*;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::due::{Owed, due};
+use super::erase::erase;
+use super::erasures;
 use super::fetch::fetch;
 use super::hand_over::{Health, abandon, hand_over};
 use super::progress::{Followed, Left, Watchers, follow};
-use super::store::{self, Row};
+use super::store;
 use super::task::Errand;
 use super::tts_client::TtsClient;
 use super::watchdog::TimeoutWatchdog;
 use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
 use crate::clock::{Alarm, Millis};
 use crate::contract::Catalog;
-use crate::db::{Db, StoreError};
+use crate::db::{Db, StoreError, Tx};
 use crate::delivery::{CallbackDispatcher, DeliveryOwed};
 use crate::fault;
 use crate::files::Files;
@@ -52,7 +55,7 @@ pub struct TaskSubmitted;
 #[rtype(result = "()")]
 pub struct ResultKnown;
 
-/// A task may owe an abandon.
+/// A task may owe an abandon, or its speech an erasure.
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct TaskEnded;
@@ -163,25 +166,17 @@ impl Backend {
         let (now, running) = (self.now(), self.claims.keys());
         let (db, backend) = (self.parts.db.clone(), ctx.address());
         actix_rt::spawn(async move {
-            let most = i64::try_from(room + running.len()).unwrap_or(i64::MAX);
-            let found = db
-                .read(move |conn| {
-                    let (mut rows, next_at) = store::due_errands(conn, now, most)?;
-                    rows.retain(|row| !running.contains(&row.id.0));
-                    Ok((rows, next_at))
-                })
-                .await;
+            let found = db.read(move |conn| due(conn, now, room, &running)).await;
             backend.do_send(ErrandsScanned { found, scan });
         });
     }
 
-    fn run(&mut self, row: Row, ctx: &mut Context<Self>) {
-        let Some(errand) = row.errand() else { return };
+    fn run(&mut self, owed: Owed, ctx: &mut Context<Self>) {
         if self.room() == 0 {
             // Each end of a unit is a hint.
             return;
         }
-        let id = row.id.0;
+        let (id, what) = (owed.id(), owed.as_str());
         let Some(claim) = self.claims.take(id) else {
             return;
         };
@@ -193,26 +188,27 @@ impl Backend {
         );
         let (backend, dispatcher) = (ctx.address(), self.parts.dispatcher.clone());
         actix_rt::spawn(async move {
+            let errand = owed.errand();
             let unit = {
                 let db = db.clone();
                 spawn_unit(async move {
-                    match errand {
-                        Errand::HandOver => hand_over(&db, &tts, &row).await,
-                        Errand::Fetch => fetch(&db, &tts, &files, &row).await,
-                        Errand::Abandon => abandon(&db, &tts, &row).await,
+                    match owed {
+                        Owed::Errand(Errand::HandOver, row) => hand_over(&db, &tts, &row).await,
+                        Owed::Errand(Errand::Fetch, row) => fetch(&db, &tts, &files, &row).await,
+                        Owed::Errand(Errand::Abandon, row) => abandon(&db, &tts, &row).await,
+                        Owed::Erasure(erasure) => erase(&db, &tts, &erasure).await,
                     }
                 })
             };
             let health = match unit.await {
                 Ok(health) => health,
                 Err(failure) => {
-                    log::error!("the {} of {id} failed: {failure}", errand.as_str());
+                    log::error!("the {what} of {id} failed: {failure}");
                     panicked(&db, id, errand, failure.to_string()).await
                 }
             };
             let health = health.map_err(|error| {
-                let errand = errand.as_str();
-                log::error!("the {errand} of {id} could not be recorded: {error}");
+                log::error!("the {what} of {id} could not be recorded: {error}");
             });
             // A refusal or a fetch may have ended the task. From here and not from
             // the actor, which may have restarted.
@@ -269,9 +265,17 @@ impl Backend {
 
 /// A try that panicked is a failed try: one task that makes us panic each time
 /// must not hold up the others.
-async fn panicked(db: &Db, id: Uuid, errand: Errand, reason: String) -> Result<Health, StoreError> {
-    db.write_until_kept(move |tx| store::errand_failed(tx, id, errand, &reason, None))
-        .await?;
+async fn panicked(
+    db: &Db,
+    id: Uuid,
+    errand: Option<Errand>,
+    reason: String,
+) -> Result<Health, StoreError> {
+    let verb = move |tx: &mut Tx<'_>| match errand {
+        Some(errand) => store::errand_failed(tx, id, errand, &reason, None),
+        None => erasures::failed(tx, id).map(drop),
+    };
+    db.write_until_kept(verb).await?;
     Ok(Health::Unknown)
 }
 
@@ -313,7 +317,7 @@ claims_on!(TaskSubmitted, ResultKnown, TaskEnded);
 #[derive(Message)]
 #[rtype(result = "()")]
 struct ErrandsScanned {
-    found: Result<(Vec<Row>, Option<Millis>), StoreError>,
+    found: Result<(Vec<Owed>, Option<Millis>), StoreError>,
     scan: Scan,
 }
 
@@ -325,9 +329,9 @@ impl Handler<ErrandsScanned> for Backend {
             return;
         }
         match found {
-            Ok((rows, next_at)) => {
-                for row in rows {
-                    self.run(row, ctx);
+            Ok((owed, next_at)) => {
+                for one in owed {
+                    self.run(one, ctx);
                 }
                 if let Some(at) = next_at {
                     self.claims.wake_at(at);

@@ -265,7 +265,11 @@ async fn retry(
 
 async fn erase(state: State, id: web::Path<String>) -> Result<HttpResponse, Answer> {
     let id = request::id(&id)?;
-    let ended = request::commit(&state.db, move |tx| store::erase(tx, id), |_| ()).await?;
+    let hints = state.hints.clone();
+    let hint = move |_: &Ended| {
+        let _ = hints.backend.try_send(TaskEnded);
+    };
+    let ended = request::commit(&state.db, move |tx| store::erase(tx, id), hint).await?;
     let refused = |_: &store::Row| Problem::new(Code::NotEnded, "Cancel it first.");
     let row = request::done(ended, refused, "such task")?;
     if let Some(file) = row.file

@@ -4,6 +4,9 @@
 pub mod actor;
 pub mod api;
 pub mod callback;
+pub mod due;
+pub mod erase;
+pub mod erasures;
 pub mod fetch;
 pub mod hand_over;
 pub mod progress;

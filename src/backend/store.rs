@@ -6,6 +6,7 @@
 use diesel::prelude::*;
 use uuid::Uuid;
 
+use super::erasures;
 use super::task::{self, Errand, Step};
 use crate::clock::Millis;
 use crate::config::FETCH_WINDOW_S;
@@ -254,6 +255,8 @@ pub fn due_errands(
                 .ne(Errand::HandOver.as_str())
                 .or(tasks::errand_until.gt(now)),
         )
+        // A new task waits until the old speech of its id is gone.
+        .filter(erasures::NONE_OWED)
         .order(tasks::errand_due_at)
         .limit(most)
         .load(conn)?;
@@ -276,6 +279,9 @@ pub fn oldest_due(
     now: Millis,
 ) -> QueryResult<Vec<(&'static str, Option<Millis>)>> {
     let (errands, _) = due_errands(conn, now, 1)?;
+    let errand = errands.first().and_then(|row| row.errand_due_at);
+    let (erasures, _) = erasures::due_erasures(conn, now, 1)?;
+    let erasure = erasures.first().map(|owed| owed.due_at);
     let deadline: Option<Millis> = tasks::table
         .select(tasks::deadline_at)
         .filter(Condition(OPEN))
@@ -284,7 +290,7 @@ pub fn oldest_due(
         .first(conn)
         .optional()?;
     Ok(vec![
-        ("errands", errands.first().and_then(|row| row.errand_due_at)),
+        ("errands", errand.into_iter().chain(erasure).min()),
         ("deadlines", deadline),
         ("deliveries", deliveries::oldest_due(conn, now)?),
     ])
@@ -295,7 +301,7 @@ pub fn oldest_due(
 /// # Errors
 /// What the database says.
 pub fn accepted(tx: &mut Tx<'_>, id: Uuid, speech: &Speech) -> QueryResult<()> {
-    let Some(row) = get(tx.conn, id)? else {
+    let Some(row) = current(tx.conn, id)? else {
         return Ok(());
     };
     count_hand_over(tx, &row)?;
@@ -361,7 +367,7 @@ fn owe(errand: Errand, now: Millis, until: Millis) -> ErrandColumns {
 /// # Errors
 /// What the database says.
 pub fn result_known(tx: &mut Tx<'_>, speech: &Speech, by: &'static str) -> QueryResult<bool> {
-    let Some(row) = get(tx.conn, speech.id)? else {
+    let Some(row) = current(tx.conn, speech.id)? else {
         return Ok(false);
     };
     match speech.status {
@@ -446,7 +452,7 @@ pub struct Fetched {
 /// # Errors
 /// What the database says.
 pub fn fetched(tx: &mut Tx<'_>, id: Uuid, fetched: &Fetched) -> QueryResult<bool> {
-    let Some(row) = get(tx.conn, id)? else {
+    let Some(row) = current(tx.conn, id)? else {
         return Ok(false);
     };
     let late = row.status() == TaskStatus::TimedOut && row.file.is_none();
@@ -490,7 +496,7 @@ pub fn errand_failed(
     reason: &str,
     not_before: Option<Millis>,
 ) -> QueryResult<()> {
-    let Some(row) = get(tx.conn, id)? else {
+    let Some(row) = current(tx.conn, id)? else {
         return Ok(());
     };
     if errand == Errand::HandOver {
@@ -532,7 +538,7 @@ pub fn errand_failed(
 /// # Errors
 /// What the database says.
 pub fn fetch_postponed(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<bool> {
-    let row = get(tx.conn, id)?.filter(|row| row.errand() == Some(Errand::Fetch));
+    let row = current(tx.conn, id)?.filter(|row| row.errand() == Some(Errand::Fetch));
     let Some(row) = row else {
         return Ok(false);
     };
@@ -601,7 +607,7 @@ fn drop_errand(tx: &mut Tx<'_>, row: &Row, errand: Errand, reason: &str) -> Quer
 /// # Errors
 /// What the database says.
 pub fn fetch_refused(tx: &mut Tx<'_>, id: Uuid, reason: &str) -> QueryResult<()> {
-    let Some(row) = get(tx.conn, id)? else {
+    let Some(row) = current(tx.conn, id)? else {
         return Ok(());
     };
     if row.errand() == Some(Errand::Fetch) {
@@ -615,7 +621,7 @@ pub fn fetch_refused(tx: &mut Tx<'_>, id: Uuid, reason: &str) -> QueryResult<()>
 /// # Errors
 /// What the database says.
 pub fn abandoned(tx: &mut Tx<'_>, id: Uuid, reason: &str) -> QueryResult<()> {
-    let Some(row) = get(tx.conn, id)? else {
+    let Some(row) = current(tx.conn, id)? else {
         return Ok(());
     };
     if row.errand() == Some(Errand::Abandon) {
@@ -629,7 +635,7 @@ pub fn abandoned(tx: &mut Tx<'_>, id: Uuid, reason: &str) -> QueryResult<()> {
 /// # Errors
 /// What the database says.
 pub fn refused(tx: &mut Tx<'_>, id: Uuid, failure: &Failure) -> QueryResult<()> {
-    let Some(row) = get(tx.conn, id)? else {
+    let Some(row) = current(tx.conn, id)? else {
         return Ok(());
     };
     count_hand_over(tx, &row)?;
@@ -647,7 +653,7 @@ pub fn lost(tx: &mut Tx<'_>, ids: &[Uuid], asked_at: Millis) -> QueryResult<()> 
          leads to another one. Retry the task.",
     );
     for id in ids {
-        let Some(row) = get(tx.conn, *id)? else {
+        let Some(row) = current(tx.conn, *id)? else {
             continue;
         };
         // A task that was handed over only after the question was asked
@@ -894,12 +900,16 @@ pub fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
     Ok(Ended::Done(Box::new(after)))
 }
 
-/// Forgets an ended task: row, events and deliveries. The caller deletes the
-/// file that the answer names.
+/// Forgets an ended task: row, events and deliveries; its speech is to be
+/// erased too. The caller deletes the file that the answer names.
 ///
 /// # Errors
 /// What the database says.
 pub fn erase(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
+    forget(tx, id, true)
+}
+
+fn forget(tx: &mut Tx<'_>, id: Uuid, asked: bool) -> QueryResult<Ended> {
     let Some(row) = get(tx.conn, id)? else {
         return Ok(Ended::Unknown);
     };
@@ -909,6 +919,8 @@ pub fn erase(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
     deliveries::erase_of(tx, id)?;
     tx.erase_events(id)?;
     diesel::delete(tasks::table.find(Id(id))).execute(tx.conn)?;
+    // Also where no hand-over is known of: one may have been on its way.
+    erasures::owe(tx, id, asked)?;
     Ok(Ended::Done(Box::new(row)))
 }
 
@@ -917,7 +929,7 @@ pub const RETAINED: Subjects = Subjects {
     table: "tasks",
     settled: "errand IS NULL AND NOT EXISTS (SELECT 1 FROM deliveries \
               WHERE subject_id = tasks.id AND deliveries.status = 'pending')",
-    erase: |tx, id| erase(tx, id).map(drop),
+    erase: |tx, id| forget(tx, id, false).map(drop),
 };
 
 /// Open tasks and their bytes, counted once at start.
@@ -946,6 +958,18 @@ pub fn open_load(conn: &mut Conn) -> QueryResult<(i64, i64)> {
 pub fn get(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Row>> {
     tasks::table
         .find(Id(id))
+        .select(Row::as_select())
+        .first(conn)
+        .optional()
+}
+
+/// The task that news from the TTS service is about. While the speech of an
+/// erased task may still be there, news of its id are of that one, and not of a
+/// new task with the same id.
+fn current(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Row>> {
+    tasks::table
+        .find(Id(id))
+        .filter(erasures::NONE_OWED)
         .select(Row::as_select())
         .first(conn)
         .optional()

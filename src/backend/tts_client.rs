@@ -152,6 +152,21 @@ impl TtsClient {
         Ok(answer.status)
     }
 
+    /// Has a speech erased; the answer's status says what came of it.
+    /// `with_cache`: its sound is not to be used again either. Without, what
+    /// others' speeches are made of stays.
+    ///
+    /// # Errors
+    /// [`TtsError::Outbound`].
+    pub async fn erase(&self, id: Uuid, with_cache: bool) -> Result<u16, TtsError> {
+        let query = if with_cache { "" } else { "?cache=keep" };
+        let path = format!("v1/speech/{id}{query}");
+        fault::point(format_args!("send.erase.before"));
+        let answer = self.send(Method::DELETE, &path, Vec::new(), true).await?;
+        fault::point(format_args!("send.erase.after"));
+        Ok(answer.status)
+    }
+
     /// The voices it offers.
     ///
     /// # Errors

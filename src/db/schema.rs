@@ -83,6 +83,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    erasures (id) {
+        id -> Binary,
+        asked -> Bool,
+        due_at -> BigInt,
+        until -> BigInt,
+        attempt -> Integer,
+    }
+}
+
+diesel::table! {
     deliveries (id) {
         id -> Binary,
         subject_id -> Binary,

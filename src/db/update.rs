@@ -56,7 +56,7 @@ macro_rules! named {
         }
     )*};
 }
-named!(speeches, tasks, deliveries);
+named!(speeches, tasks, deliveries, erasures);
 
 /// Sets columns of the row with this id; says how many rows there were.
 ///

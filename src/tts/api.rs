@@ -286,17 +286,24 @@ async fn cancel(state: State, id: web::Path<String>) -> Result<HttpResponse, Ans
     Ok(HttpResponse::Ok().json(one(&state, id).await?))
 }
 
-async fn erase(state: State, id: web::Path<String>) -> Result<HttpResponse, Answer> {
+async fn erase(
+    state: State,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Answer> {
     let id = request::id(&id)?;
     let text = state.db.read(move |conn| store::text(conn, id)).await?;
     let ended = request::commit(&state.db, move |tx| store::erase(tx, id), |_| ()).await?;
     let refused = |_: &store::Row| Problem::new(Code::NotEnded, "Cancel it first.");
     let row = request::done(ended, refused, "such speech")?;
-    // Who erases a speech wants its sound gone, and not only its name.
-    if let Some(key) = row.recording().and_then(|recording| recording.cache_key) {
+    // Who erases a speech wants its sound gone, and not only its name; unless
+    // he only clears up what is old, and others may still use that sound.
+    let keeps_cache = request.query_string() == "cache=keep";
+    let recording = row.recording().filter(|_| !keeps_cache);
+    if let Some(key) = recording.and_then(|recording| recording.cache_key) {
         state.cache.speeches.forget(&key).await;
     }
-    if let Some(text) = text {
+    if let Some(text) = text.filter(|_| !keeps_cache) {
         let spoken = row.speech(text, &state.pronunciations);
         let sentences = Sentences::of(&spoken, &state.voices, &state.cache);
         sentences.forget().await;

@@ -131,6 +131,13 @@ fn erasing_a_speech_takes_nothing_from_another_and_leaves_none_of_its_sound() {
     assert_eq!(second["cached"], true);
     assert_eq!(kept(&service).len(), 2);
 
+    // What is only cleared up leaves it to others.
+    let third = spoken(&client, &body);
+    let cleared_up = client.delete(&format!("{}?cache=keep", path(&third)));
+    assert_eq!(cleared_up.status, 204);
+    assert_eq!(client.get(&path(&third)).status, 404);
+    assert_eq!(kept(&service).len(), 2);
+
     client.delete(&path(&first)).expect(204);
     let audio = client
         .get(&format!("{}/audio.mp3", path(&second)))

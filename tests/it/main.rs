@@ -19,6 +19,7 @@ mod day;
 mod deadlines;
 mod dialogue;
 mod disks;
+mod erasures;
 mod hand_over;
 mod hostile_texts;
 mod isolation;

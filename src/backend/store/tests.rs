@@ -281,6 +281,81 @@ async fn a_fetch_that_waited_for_our_own_disk_for_hours_has_its_whole_window_and
         .unwrap();
 }
 
+/// What is said of a speech whose task is erased, by whatever way it comes.
+fn late_news(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<()> {
+    for status in SpeechStatus::ALL {
+        assert!(!result_known(tx, &speech(id, *status), "callback")?);
+    }
+    for errand in Errand::ALL {
+        apply(tx, id, &Verb::ErrandFailed(*errand))?;
+    }
+    let others = [
+        Verb::Accepted,
+        Verb::Fetched,
+        Verb::FetchRefused,
+        Verb::FetchPostponed,
+        Verb::Abandoned,
+        Verb::Refused,
+        Verb::Lost,
+    ];
+    others.iter().try_for_each(|verb| apply(tx, id, verb))
+}
+
+#[tokio::test]
+async fn a_new_task_of_an_erased_ones_id_is_left_alone_until_the_old_speech_is_gone() {
+    let test = TestDb::new(Service::Backend);
+    let id = Uuid::now_v7();
+    test.db
+        .write(move |tx| {
+            submit(tx, &new(id, None, 10))?;
+            accepted(tx, id, &speech(id, SpeechStatus::Queued))?;
+            cancel(tx, id)?;
+            assert!(matches!(erase(tx, id)?, Ended::Done(_)));
+            late_news(tx, id)?;
+            assert!(get(tx.conn, id)?.is_none());
+
+            let again = submit(tx, &new(id, None, 20))?;
+            assert!(matches!(again, Accepted::New(_)));
+            let before = format!("{:?}", get(tx.conn, id)?);
+            late_news(tx, id)?;
+            assert_eq!(format!("{:?}", get(tx.conn, id)?), before);
+            assert!(due_errands(tx.conn, tx.now, 10)?.0.is_empty());
+
+            erasures::done(tx, id)?;
+            assert_eq!(due_errands(tx.conn, tx.now, 10)?.0.len(), 1);
+            assert!(result_known(
+                tx,
+                &speech(id, SpeechStatus::Completed),
+                "callback"
+            )?);
+            let row = get(tx.conn, id)?.unwrap();
+            assert_eq!(row.status(), TaskStatus::Fetching);
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn an_erasure_is_owed_at_once_and_says_whether_a_client_asked_for_it() {
+    let test = TestDb::new(Service::Backend);
+    let (asked, old) = (Uuid::now_v7(), Uuid::now_v7());
+    let owed = test.db.write(move |tx| {
+        for id in [asked, old] {
+            submit(tx, &new(id, None, 10))?;
+            assert!(matches!(erase(tx, id)?, Ended::Refused(_)));
+            cancel(tx, id)?;
+        }
+        assert_eq!(erasures::due_erasures(tx.conn, tx.now, 10)?, (vec![], None));
+        erase(tx, asked)?;
+        (RETAINED.erase)(tx, old)?;
+        let (owed, _) = erasures::due_erasures(tx.conn, tx.now, 10)?;
+        Ok(owed.iter().map(|owed| (owed.id.0, owed.asked)).collect())
+    });
+    let owed: HashMap<Uuid, bool> = owed.await.unwrap();
+    assert_eq!(owed, HashMap::from([(asked, true), (old, false)]));
+}
+
 /// A watchdog that is late may hear of the speech's own deadline first.
 #[tokio::test]
 async fn a_speech_whose_time_is_over_when_the_tasks_is_leaves_it_to_time_out() {
@@ -393,8 +468,19 @@ async fn read_plans<T: Send + 'static>(
 
 #[tokio::test]
 async fn due_errands_are_found_by_their_index() {
-    let found = read_plans(|conn| due_errands(conn, 1, 10)).await;
-    assert_eq!(found, ["tasks_errands_due"; 2]);
+    let test = TestDb::new(Service::Backend);
+    let read = test
+        .db
+        .read(|conn| Ok(plan_lines(conn, |conn| due_errands(conn, 1, 10))));
+    let plan = read.await.unwrap();
+    let by_index = |line: &&String| line.starts_with("SEARCH tasks USING INDEX tasks_errands_due");
+    assert_eq!(plan.iter().filter(by_index).count(), 2, "{plan:?}");
+    // Whether an erasure is owed is one look by its id.
+    assert!(!plan.iter().any(|line| line.contains("SCAN")), "{plan:?}");
+    assert!(
+        plan.iter()
+            .any(|line| line.contains("erasures") && line.contains("id=?"))
+    );
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! stays.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use actix::Addr;
 use bytes::Bytes;
@@ -39,6 +40,7 @@ fn start(world: &mut World) -> Addr<Retention> {
         subjects: speeches::RETAINED,
         files_ms: FILES_MS,
         rows_ms: ROWS_MS,
+        forgot: Arc::new(|| ()),
     };
     world.tree.start("retention", Retention::new(parts))
 }
