@@ -1,8 +1,9 @@
 //! Sends one request and reads its answer, within bounds of time and size.
 //!
 //! A thin layer over `awc`, which knows HTTP/1.1 and keeps connections, and
-//! leaves to us: the guard between name resolution and connect, one time limit
-//! over everything, a bound on idle connections, and errors that can be stored.
+//! leaves to us: how a connection is opened (`connector`), which heads of
+//! answers it can read (`head_filter`), one time limit over everything, a
+//! bound on idle connections, and errors that can be stored.
 //!
 //! What `awc` 3.11 does, and what is done about it here:
 //!
@@ -15,10 +16,11 @@
 //! - A body that ends early looks complete to it. One with a `Content-Length` is
 //!   counted here; a chunked one that was cut short cannot be told from a whole
 //!   one, so whoever downloads compares the size or the hash it expects.
-//! - The pool's key is the host, not the policy. So there is one [`Client`] for
-//!   each policy, and a connection that one policy admitted never serves another.
+//! - The pool's key is host and port, not the policy. So there is one [`Client`]
+//!   for each policy, and a connection that one policy admitted never serves
+//!   another; and within it one `awc` client for each scheme.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::io;
@@ -26,21 +28,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_service::{IntoService as _, Service};
-use actix_tls::connect::tcp::TcpConnector;
-use actix_tls::connect::{ConnectError as TcpError, ConnectInfo, Connection, Resolver};
+use actix_tls::connect::Resolver;
 use awc::error::{ConnectError, PayloadError, SendRequestError};
 use awc::http::header::{self, HeaderMap};
 use awc::http::{StatusCode, Uri, Version};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{LocalBoxStream, StreamExt as _};
 use rustls::ClientConfig;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use url::{Position, Url};
 
+use super::connector::{Connect, PROGRESS, Progress};
 use super::error::{OutboundError, Phase};
-use super::guard::{Forbidden, Policy};
+use super::guard::Policy;
 
 pub use awc::http::Method;
 
@@ -184,15 +184,31 @@ pub struct Client {
 
 struct Inner {
     timeouts: Timeouts,
-    new_pool: Box<dyn Fn() -> awc::Client>,
+    new_clients: Box<dyn Fn() -> Clients>,
     /// Keeps no connection: all its requests say that it is their last.
-    single: awc::Client,
+    single: Clients,
     kept: RefCell<Option<Pool>>,
 }
 
-/// An `awc` client and the origins whose connections it keeps.
+/// One `awc` client for each scheme. Both take their connection for plain text.
+#[derive(Clone)]
+struct Clients {
+    plain: awc::Client,
+    encrypted: awc::Client,
+}
+
+impl Clients {
+    fn for_url(&self, url: &Url) -> &awc::Client {
+        match url.scheme() {
+            "https" => &self.encrypted,
+            _ => &self.plain,
+        }
+    }
+}
+
+/// `awc` clients and the origins whose connections they keep.
 struct Pool {
-    client: awc::Client,
+    clients: Clients,
     origins: HashMap<String, Reuse>,
 }
 
@@ -201,41 +217,6 @@ enum Reuse {
     Keep,
     /// Its answers do not say where they end.
     Never,
-}
-
-tokio::task_local! {
-    /// How far the request of this task has come; set by our connector, which
-    /// `awc` runs within the task that sends.
-    static PROGRESS: Rc<Progress>;
-}
-
-/// `None` as long as the connector has not been asked: while that is so, a kept
-/// connection is in use.
-#[derive(Default)]
-struct Progress(Cell<Option<Phase>>);
-
-impl Progress {
-    fn over_kept_connection(&self) -> bool {
-        self.0.get().is_none()
-    }
-
-    /// What ran out of time. Once there is a connection, the handshake cannot be
-    /// told from the exchange from here, and what may have been sent counts as sent.
-    fn timed_out(&self) -> OutboundError {
-        let phase = match self.0.get() {
-            Some(phase @ (Phase::Dns | Phase::Connect)) => phase,
-            _ => Phase::Answer,
-        };
-        OutboundError::TimedOut {
-            phase,
-            status: None,
-        }
-    }
-}
-
-fn enter(phase: Phase) {
-    // Outside of a request there is nobody to tell.
-    let _ = PROGRESS.try_with(|progress| progress.0.set(Some(phase)));
 }
 
 impl Client {
@@ -255,13 +236,18 @@ impl Client {
         tls: Arc<ClientConfig>,
         resolver: Resolver,
     ) -> Self {
-        let policy = Rc::new(policy);
-        let new_pool = move || new_pool(&policy, timeouts, &tls, &resolver);
+        let connect = Connect {
+            policy: Rc::new(policy),
+            resolver,
+            tls: None,
+            limit: timeouts.connect,
+        };
+        let new_clients = move || new_clients(&connect, &tls);
         Self {
             inner: Rc::new(Inner {
                 timeouts,
-                single: new_pool(),
-                new_pool: Box::new(new_pool),
+                single: new_clients(),
+                new_clients: Box::new(new_clients),
                 kept: RefCell::new(None),
             }),
         }
@@ -356,7 +342,7 @@ impl Client {
             return Err(OutboundError::Protocol {
                 phase: Phase::Answer,
                 status: None,
-                reason: "the answer is an interim one (1xx), which nobody asked for",
+                reason: "the answer changes to another protocol (101), which nobody asked for",
             });
         }
         Ok(opened)
@@ -365,7 +351,7 @@ impl Client {
     /// One exchange: over `kept`, or over a connection of its own.
     async fn exchange(
         &self,
-        kept: Option<&awc::Client>,
+        kept: Option<&Clients>,
         request: &Outgoing,
         deadline: Instant,
         progress: &Rc<Progress>,
@@ -373,6 +359,7 @@ impl Client {
         let uri = target(&request.url)?;
         let mut wire = kept
             .unwrap_or(&self.inner.single)
+            .for_url(&request.url)
             .request(request.method.clone(), uri)
             .insert_header((header::HOST, host_header(&request.url)))
             .insert_header((header::USER_AGENT, USER_AGENT));
@@ -392,7 +379,7 @@ impl Client {
         let exchange = PROGRESS.scope(Rc::clone(progress), sending);
         match timeout_at(deadline, exchange).await {
             Err(_) => Err(progress.timed_out()),
-            Ok(Err(error)) => Err(described(error, progress, &request.url)),
+            Ok(Err(error)) => Err(described(error, progress)),
             Ok(Ok(answer)) => Ok(Opened::new(answer, &request.method)),
         }
     }
@@ -400,12 +387,12 @@ impl Client {
 
 impl Inner {
     /// The pool to use for an origin, unless it gets a connection of its own.
-    fn pool_for(self: &Rc<Self>, origin: &str) -> Option<awc::Client> {
+    fn pool_for(self: &Rc<Self>, origin: &str) -> Option<Clients> {
         let mut kept = self.kept.borrow_mut();
         let pool = kept.get_or_insert_with(|| {
             self.empty_later();
             Pool {
-                client: (self.new_pool)(),
+                clients: (self.new_clients)(),
                 origins: HashMap::new(),
             }
         });
@@ -417,7 +404,7 @@ impl Inner {
             }
             None => Reuse::Never,
         };
-        (reuse == Reuse::Keep).then(|| pool.client.clone())
+        (reuse == Reuse::Keep).then(|| pool.clients.clone())
     }
 
     fn never_reuse(&self, origin: &str) {
@@ -441,66 +428,40 @@ impl Inner {
     }
 }
 
-fn new_pool(
-    policy: &Rc<Policy>,
-    timeouts: Timeouts,
-    tls: &Arc<ClientConfig>,
-    resolver: &Resolver,
-) -> awc::Client {
-    let connector = awc::Connector::new()
-        .connector(guarded(Rc::clone(policy), resolver.clone()))
-        .timeout(timeouts.connect)
-        .handshake_timeout(timeouts.connect)
-        // 0 is no limit. A limit would count slow hosts and quick ones together;
-        // whoever sends limits itself by origin.
-        .limit(0)
-        .conn_keep_alive(KEEP_ALIVE)
-        .conn_lifetime(POOL_LIFETIME)
-        .rustls_0_23(Arc::clone(tls));
-    awc::Client::builder()
-        .connector(connector)
-        .disable_redirects()
-        .disable_timeout()
-        .finish()
-}
-
-/// Resolve, guard, connect: the only way from here to another machine.
-fn guarded(
-    policy: Rc<Policy>,
-    resolver: Resolver,
-) -> impl Service<ConnectInfo<Uri>, Response = Connection<Uri, TcpStream>, Error = TcpError>
-+ Clone
-+ 'static {
-    let connect = move |wanted: ConnectInfo<Uri>| {
-        let policy = Rc::clone(&policy);
-        let resolver = resolver.service();
-        async move {
-            enter(Phase::Dns);
-            let resolved = resolver.call(wanted).await?;
-            let admitted = policy
-                .admit(resolved.hostname(), resolved.port(), resolved.addrs())
-                .map_err(|forbidden| TcpError::Resolver(Box::new(forbidden)))?;
-            enter(Phase::Connect);
-            let connection = TcpConnector::default()
-                .service()
-                .call(resolved.set_addrs(admitted))
-                .await?;
-            // Head and body are short: do not wait for more to send.
-            connection
-                .io_ref()
-                .set_nodelay(true)
-                .map_err(TcpError::Io)?;
-            let encrypted = connection.request().scheme_str() == Some("https");
-            enter(if encrypted { Phase::Tls } else { Phase::Send });
-            Ok(connection)
-        }
+fn new_clients(connect: &Connect, tls: &Arc<ClientConfig>) -> Clients {
+    let client = |tls| {
+        let connect = Connect {
+            tls,
+            ..connect.clone()
+        };
+        let connector = awc::Connector::new()
+            // Never met: the connector has limits of its own.
+            .timeout(connect.limit.saturating_mul(3))
+            // 0 is no limit. A limit would count slow hosts and quick ones together;
+            // whoever sends limits itself by origin.
+            .limit(0)
+            .conn_keep_alive(KEEP_ALIVE)
+            .conn_lifetime(POOL_LIFETIME)
+            .connector(connect.into_connector());
+        awc::Client::builder()
+            .connector(connector)
+            .disable_redirects()
+            .disable_timeout()
+            .finish()
     };
-    connect.into_service()
+    Clients {
+        plain: client(None),
+        encrypted: client(Some(Arc::clone(tls))),
+    }
 }
 
-/// The URL as `awc` takes it.
+/// The URL as `awc` takes it: it would choose encryption by the scheme, and the
+/// port too, so that one is always named.
 fn target(url: &Url) -> Result<Uri, OutboundError> {
-    url[..Position::AfterQuery]
+    let host = &url[Position::BeforeHost..Position::AfterHost];
+    let port = url.port_or_known_default().unwrap_or_default();
+    let path = &url[Position::BeforePath..Position::AfterQuery];
+    format!("http://{host}:{port}{path}")
         .parse()
         .map_err(|_| OutboundError::InvalidRequest("its URL is too long or not usable"))
 }
@@ -600,7 +561,7 @@ impl Opened {
 
 /// Translates `awc`'s error, which cannot be stored and speaks of the machine's
 /// own affairs, into ours.
-fn described(error: SendRequestError, progress: &Progress, url: &Url) -> OutboundError {
+fn described(error: SendRequestError, progress: &Progress) -> OutboundError {
     match error {
         SendRequestError::Url(_) | SendRequestError::Http(_) => {
             OutboundError::InvalidRequest("its URL or one of its headers is not usable")
@@ -608,7 +569,7 @@ fn described(error: SendRequestError, progress: &Progress, url: &Url) -> Outboun
         SendRequestError::Connect(ConnectError::Disconnected) => OutboundError::Closed {
             phase: Phase::Answer,
         },
-        SendRequestError::Connect(error) => not_connected(error, progress, url),
+        SendRequestError::Connect(error) => not_connected(error),
         SendRequestError::Send(_) => OutboundError::Closed { phase: Phase::Send },
         SendRequestError::Response(error) if error.source().is_some_and(is_hang_up) => {
             OutboundError::Closed {
@@ -636,62 +597,16 @@ fn is_hang_up(error: &(dyn std::error::Error + 'static)) -> bool {
     })
 }
 
-fn not_connected(error: ConnectError, progress: &Progress, url: &Url) -> OutboundError {
-    let host = || url.host_str().unwrap_or_default().to_owned();
-    let phase = progress.0.get().unwrap_or(Phase::Connect);
-    match error {
-        ConnectError::Resolver(error) => match error.downcast::<Forbidden>() {
-            Ok(forbidden) => OutboundError::Forbidden(*forbidden),
-            Err(_) => OutboundError::DnsFailed { host: host() },
-        },
-        ConnectError::NoRecords | ConnectError::Unresolved => {
-            OutboundError::DnsFailed { host: host() }
-        }
-        ConnectError::Timeout => OutboundError::TimedOut {
-            phase,
-            status: None,
-        },
-        ConnectError::Io(error) if phase == Phase::Tls => {
-            OutboundError::TlsFailed(tls_reason(&error))
-        }
-        ConnectError::Io(error) => OutboundError::ConnectFailed(connect_reason(&error)),
-        _ => OutboundError::ConnectFailed("the connection could not be opened"),
-    }
-}
-
-fn connect_reason(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "nothing listens at that address and port",
-        io::ErrorKind::HostUnreachable => "the host cannot be reached",
-        io::ErrorKind::NetworkUnreachable => "there is no way to that network",
-        io::ErrorKind::ConnectionReset => "the connection was reset while it was being opened",
-        io::ErrorKind::TimedOut => "the host does not answer",
-        _ => "the connection could not be opened",
-    }
-}
-
-fn tls_reason(error: &io::Error) -> &'static str {
-    use rustls::{CertificateError, Error};
-    let cause = error.get_ref().and_then(|inner| inner.downcast_ref());
-    match cause {
-        Some(Error::InvalidCertificate(problem)) => match problem {
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                "the certificate has expired"
-            }
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                "the certificate is not valid yet"
-            }
-            CertificateError::UnknownIssuer => "the certificate's issuer is not trusted here",
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                "the certificate is for another name"
-            }
-            CertificateError::Revoked => "the certificate has been revoked",
-            _ => "the certificate is not valid",
-        },
-        Some(Error::AlertReceived(_)) => "the other side refused the handshake",
-        Some(Error::InvalidMessage(_)) => "the other side does not speak TLS at this port",
-        _ => "the handshake failed",
-    }
+/// What the connector has said.
+fn not_connected(error: ConnectError) -> OutboundError {
+    let told = match error {
+        ConnectError::Resolver(error) => error.downcast::<OutboundError>().ok(),
+        _ => None,
+    };
+    told.map_or(
+        OutboundError::ConnectFailed("the connection could not be opened"),
+        |error| *error,
+    )
 }
 
 #[cfg(test)]

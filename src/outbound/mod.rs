@@ -1,14 +1,19 @@
 //! Every connection that hoiam opens.
 //!
-//! [`client`] sends a request and reads the answer within bounds; [`guard`]
-//! decides, between name resolution and connect, which addresses may be
-//! reached; [`circuit`] says when a destination that fails is tried again;
-//! [`tls`] holds the trusted roots. Nothing else of the crate opens a connection.
+//! [`client`] sends a request and reads the answer within bounds; `connector`
+//! opens a connection for it, and [`guard`] decides there, between name resolution
+//! and connect, which addresses may be reached; `stream` is that connection, and
+//! `head_filter` puts what it answers into the form that `awc` can read;
+//! [`circuit`] says when a destination that fails is tried again; [`tls`] holds
+//! the trusted roots. Nothing else of the crate opens a connection.
 
 pub mod circuit;
 pub mod client;
+mod connector;
 mod error;
 pub mod guard;
+mod head_filter;
+mod stream;
 pub mod tls;
 
 pub use circuit::{Allow, Circuit};

@@ -2,10 +2,13 @@ use super::super::guard::Reason;
 use super::*;
 use actix_tls::connect::Resolve;
 use futures_util::future::LocalBoxFuture;
+use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+mod answers;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// For things that must not happen.
@@ -830,6 +833,28 @@ async fn between_real_addresses() {
 
 /// A server with a certificate of its own; answers each connection once.
 fn encrypted_server(names: &[&str], until_year: i32) -> (SocketAddr, rustls::RootCertStore) {
+    encrypted_server_doing(names, until_year, |mut stream| {
+        answer_encrypted(&mut stream, OK);
+    })
+}
+
+type Encrypted = rustls::StreamOwned<rustls::ServerConnection, std::net::TcpStream>;
+
+/// Answers the first request of a connection. A client that refuses the
+/// certificate hangs up before.
+fn answer_encrypted(stream: &mut Encrypted, answer: &str) {
+    let mut some = [0; 4_096];
+    if std::io::Read::read(stream, &mut some).is_ok_and(|length| length > 0) {
+        assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+        std::io::Write::write_all(stream, answer.as_bytes()).unwrap();
+    }
+}
+
+fn encrypted_server_doing(
+    names: &[&str],
+    until_year: i32,
+    serve: impl Fn(Encrypted) + Send + 'static,
+) -> (SocketAddr, rustls::RootCertStore) {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut parameters = rcgen::CertificateParams::new(names).unwrap();
     parameters.not_after = rcgen::date_time_ymd(until_year, 1, 1);
@@ -852,13 +877,7 @@ fn encrypted_server(names: &[&str], until_year: i32) -> (SocketAddr, rustls::Roo
     std::thread::spawn(move || {
         while let Ok((socket, _)) = listener.accept() {
             let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
-            let mut stream = rustls::StreamOwned::new(connection, socket);
-            // A client that refuses the certificate hangs up here.
-            let mut some = [0; 4_096];
-            if std::io::Read::read(&mut stream, &mut some).is_ok_and(|length| length > 0) {
-                assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
-                std::io::Write::write_all(&mut stream, OK.as_bytes()).unwrap();
-            }
+            serve(rustls::StreamOwned::new(connection, socket));
         }
     });
     (address, roots)
