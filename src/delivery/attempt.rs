@@ -49,7 +49,8 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// A signed POST.
+    /// A signed POST. The status is the answer: whatever becomes of its body, a
+    /// receiver that has said 200 has the callback.
     ///
     /// # Errors
     /// What kept it from being answered.
@@ -72,7 +73,7 @@ impl Sender {
             ("webhook-request-origin", self.origin.clone()),
         ];
         self.client
-            .send(Outgoing {
+            .send_for_head(Outgoing {
                 method: Method::POST,
                 url,
                 headers,

@@ -226,7 +226,7 @@ impl Probe<'_> {
         };
         self.sender
             .client
-            .send(request)
+            .send_for_head(request)
             .await
             .map(|answer| answer.status)
     }

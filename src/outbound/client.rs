@@ -55,6 +55,9 @@ const POOL_LIFETIME: Duration = Duration::from_secs(60);
 /// How many origins a pool keeps connections to.
 const KEPT_ORIGINS: usize = 64;
 
+/// How long the body of an answer is waited for whose head has said all.
+const BODY_TO_SHOW: Duration = Duration::from_secs(2);
+
 /// Whoever asks for more time than this is not waited for.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -115,7 +118,7 @@ pub struct Answer {
     pub headers: Headers,
     /// At most [`Outgoing::answer_limit`] bytes of the body.
     pub body: Bytes,
-    /// Whether there was more, which has not been read.
+    /// Whether the body has not been read to its end.
     pub truncated: bool,
 }
 
@@ -261,26 +264,30 @@ impl Client {
     /// [`OutboundError`] when no whole answer came. An answer longer than the
     /// limit is no error: the rest is left unread and the connection is closed.
     pub async fn send(&self, request: Outgoing) -> Result<Answer, OutboundError> {
-        let limit = request.answer_limit;
-        let total = request.total_timeout.unwrap_or(self.inner.timeouts.total);
-        let deadline = Instant::now() + total;
-        let mut opened = self.open(&request, deadline).await?;
-        let mut body = BytesMut::new();
-        let mut truncated = false;
-        while let Some(chunk) = opened.next_before(deadline).await? {
-            let room = limit - body.len();
-            body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
-            if chunk.len() > room {
-                truncated = true;
-                break;
-            }
-        }
-        Ok(Answer {
-            status: opened.status,
-            headers: opened.headers,
-            body: body.freeze(),
-            truncated,
-        })
+        let deadline = self.deadline(&request);
+        let opened = self.open(&request, deadline).await?;
+        let (answer, ended) = opened.read(request.answer_limit, deadline).await;
+        ended.map(|()| answer)
+    }
+
+    /// As [`Client::send`], for whom the status and the headers are the answer. A
+    /// body that is short, late, broken or without end changes nothing: what comes
+    /// of it within the limit and 2 s is there to be shown.
+    ///
+    /// # Errors
+    ///
+    /// [`OutboundError`] when no head came.
+    pub async fn send_for_head(&self, request: Outgoing) -> Result<Answer, OutboundError> {
+        let deadline = self.deadline(&request);
+        let opened = self.open(&request, deadline).await?;
+        let until = deadline.min(Instant::now() + BODY_TO_SHOW);
+        let (mut answer, ended) = opened.read(request.answer_limit, until).await;
+        answer.truncated |= ended.is_err();
+        Ok(answer)
+    }
+
+    fn deadline(&self, request: &Outgoing) -> Instant {
+        Instant::now() + request.total_timeout.unwrap_or(self.inner.timeouts.total)
     }
 
     /// Gets a body of any length piece by piece; also a stream of server-sent
@@ -498,6 +505,32 @@ impl Opened {
             leaves_connection_clean: ends_clearly && !status.is_informational(),
             payload: answer,
         }
+    }
+
+    /// What comes of the body within these bounds, and whether it ended well.
+    async fn read(mut self, limit: usize, until: Instant) -> (Answer, Result<(), OutboundError>) {
+        let mut body = BytesMut::new();
+        let mut truncated = false;
+        let ended = loop {
+            let chunk = match self.next_before(until).await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            };
+            let room = limit - body.len();
+            body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+            if chunk.len() > room {
+                truncated = true;
+                break Ok(());
+            }
+        };
+        let answer = Answer {
+            status: self.status,
+            headers: self.headers,
+            body: body.freeze(),
+            truncated,
+        };
+        (answer, ended)
     }
 
     async fn next_before(&mut self, deadline: Instant) -> Result<Option<Bytes>, OutboundError> {

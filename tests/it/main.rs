@@ -26,6 +26,7 @@ mod isolation;
 mod listen;
 mod long_texts;
 mod neural;
+mod receivers;
 mod refusals;
 mod results;
 mod retention;

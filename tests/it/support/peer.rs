@@ -69,6 +69,10 @@ pub enum Reaction {
     Garbage,
     /// Answers 200 with a body that never ends.
     EndlessBody,
+    /// Sends these bytes, and closes.
+    Bytes(String),
+    /// Sends these bytes, and keeps the connection.
+    BytesThenSilence(String),
     /// Waits until the gate is open, then reacts.
     After(Gate, Box<Reaction>),
     /// Proxies only: passes request and answer on.
@@ -317,9 +321,11 @@ fn carry_out(
             stream.write_all(&body)
         }
         Reaction::HangUp => stream.shutdown(Shutdown::Both),
-        Reaction::Silence => {
-            // Until the caller gives up.
-            io::copy(stream, &mut io::sink()).map(drop)
+        Reaction::Silence => keep_silent(stream),
+        Reaction::Bytes(bytes) => stream.write_all(bytes.as_bytes()),
+        Reaction::BytesThenSilence(bytes) => {
+            stream.write_all(bytes.as_bytes())?;
+            keep_silent(stream)
         }
         Reaction::HalfAnswer => stream.write_all(b"HTTP/1.1 200 O"),
         Reaction::Garbage => stream.write_all(b"\x16\x03garbage\x00\xff\n\n\n"),
@@ -345,6 +351,11 @@ fn carry_out(
             stream.write_all(&held)
         }
     }
+}
+
+/// Until the caller gives up.
+fn keep_silent(stream: &mut TcpStream) -> io::Result<()> {
+    io::copy(stream, &mut io::sink()).map(drop)
 }
 
 fn answer(

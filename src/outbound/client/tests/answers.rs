@@ -195,3 +195,91 @@ async fn an_encrypted_connection_ends_with_a_goodbye() {
     assert_eq!(answer.status, 200);
     assert_eq!(told.await.unwrap(), Some(0));
 }
+
+/// Bodies that never come to a good end.
+const UNENDED: [&str; 5] = [
+    "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nok",
+    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n",
+    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\nnonsense",
+    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nok",
+    "HTTP/1.0 200 OK\r\n\r\nok",
+];
+
+#[actix_rt::test]
+async fn for_whom_the_head_is_the_answer_a_body_decides_nothing() {
+    let exchange = async |answer: &'static str, hangs: bool| {
+        let server = Server::start(move |mut peer| async move {
+            peer.request().await;
+            peer.say(answer).await;
+            if hangs {
+                peer.linger().await;
+            }
+        })
+        .await;
+        let got = client().send_for_head(post(server.url("/"))).await;
+        let got = got.unwrap_or_else(|error| panic!("{answer}: {error}"));
+        assert_eq!((got.status, &got.body[..]), (200, &b"ok"[..]), "{answer}");
+        assert!(got.truncated || !hangs, "{answer}");
+        until(|| server.seen.open.get() == 0).await;
+    };
+    let all = UNENDED.iter().flat_map(|answer| {
+        let exchange = &exchange;
+        [false, true].map(move |hangs| exchange(answer, hangs))
+    });
+    futures_util::future::join_all(all).await;
+}
+
+#[actix_rt::test]
+async fn a_body_without_end_is_left_when_enough_of_it_is_there() {
+    let server = Server::start(|mut peer| async move {
+        peer.request().await;
+        peer.say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+            .await;
+        while peer.stream.write_all(b"4\r\nmore\r\n").await.is_ok() {}
+    })
+    .await;
+    let answer = client().send_for_head(post(server.url("/"))).await.unwrap();
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.body, "more".repeat(250));
+    assert!(answer.truncated);
+    until(|| server.seen.open.get() == 0).await;
+}
+
+#[actix_rt::test]
+async fn a_whole_body_is_read_to_its_end_and_keeps_the_connection() {
+    let server = Server::answering(OK).await;
+    let client = client();
+    for _ in 0..3 {
+        let answer = client.send_for_head(post(server.url("/"))).await.unwrap();
+        assert_eq!((&answer.body[..], answer.truncated), (&b"ok"[..], false));
+    }
+    assert_eq!(server.accepted(), 1);
+}
+
+#[actix_rt::test]
+async fn who_needs_the_body_is_told_that_it_ended_early() {
+    let short = UNENDED[0];
+    let server = Server::start(move |mut peer| async move {
+        peer.request().await;
+        peer.say(short).await;
+    })
+    .await;
+    let client = client();
+    let error = client.send(post(server.url("/"))).await.unwrap_err();
+    assert_eq!((error.phase(), error.status()), (Phase::Body, Some(200)));
+    let download = client.download(fetch(server.url("/"))).await.unwrap();
+    assert_eq!(whole(download).await.unwrap_err().code(), "protocol_error");
+}
+
+#[actix_rt::test]
+async fn for_whom_the_head_is_the_answer_none_is_still_an_error() {
+    for text in ["", "HTTP/1.1 200 O", CONTINUE, "nonsense"] {
+        let server = Server::start(move |mut peer| async move {
+            peer.request().await;
+            peer.say(text).await;
+        })
+        .await;
+        let error = client().send_for_head(post(server.url("/"))).await;
+        assert_eq!(error.unwrap_err().code(), "protocol_error", "{text}");
+    }
+}
