@@ -214,7 +214,7 @@ impl TtsClient {
             status: download.status,
             code: None,
             detail: "the audio cannot be had".into(),
-            retry_after: download.headers.retry_after(),
+            retry_after: download.headers.retry_after(None),
         })
     }
 
@@ -304,6 +304,6 @@ fn read<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<T, TtsError> 
         status: answer.status,
         code,
         detail: detail.unwrap_or_else(|| "without saying why".into()),
-        retry_after: answer.headers.retry_after(),
+        retry_after: answer.headers.retry_after(None),
     })
 }

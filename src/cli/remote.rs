@@ -244,7 +244,7 @@ impl Service {
         }
         Ok(match status {
             200 => Outcome::Done(bytes),
-            _ => refused(status, &bytes, headers.retry_after()),
+            _ => refused(status, &bytes, headers.retry_after(None)),
         })
     }
 
@@ -259,7 +259,7 @@ impl Service {
                 } = self.client.send(request.clone()).await?;
                 Ok(match status {
                     200 | 202 => Outcome::Done(body),
-                    _ => refused(status, &body, headers.retry_after()),
+                    _ => refused(status, &body, headers.retry_after(None)),
                 })
             })
             .await?;

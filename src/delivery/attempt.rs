@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use url::Url;
@@ -127,7 +128,7 @@ impl Sender {
                     Some(answer.status),
                     (!kept.is_empty()).then_some(kept),
                 );
-                (attempt, outcome_of(&answer))
+                (attempt, outcome_of(&answer, self.clock.wall()))
             }
             Err(error @ OutboundError::Forbidden(_)) => {
                 (told(GUARD, None, Some(error.to_string())), Outcome::Aborted)
@@ -176,12 +177,12 @@ pub fn news_of(attempt: &DeliveryAttempt, outcome: Outcome) -> News {
     }
 }
 
-fn outcome_of(answer: &Answer) -> Outcome {
+fn outcome_of(answer: &Answer, wall: DateTime<Utc>) -> Outcome {
     match answer.status {
         200..=299 => Outcome::Delivered,
         410 => Outcome::Aborted,
         _ => Outcome::Failed {
-            retry_after: answer.headers.retry_after(),
+            retry_after: answer.headers.retry_after(Some(wall)),
         },
     }
 }

@@ -33,6 +33,7 @@ use awc::error::{ConnectError, PayloadError, SendRequestError};
 use awc::http::header::{self, HeaderMap};
 use awc::http::{StatusCode, Uri, Version};
 use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, NaiveDateTime, Utc};
 use futures_util::stream::{LocalBoxStream, StreamExt as _};
 use rustls::ClientConfig;
 use tokio::time::{Instant, timeout_at};
@@ -151,15 +152,18 @@ impl Headers {
 
     /// How long `Retry-After` asks us to wait, at most 24 hours (RFC 9110,
     /// section 10.2.3). A date is measured from the answer's own `Date`, so that
-    /// it does not matter how far apart our clocks are.
+    /// it does not matter how far apart our clocks are; where the answer has none,
+    /// from `wall`, our own. `None` for `wall` is for those who talk to a hoiam,
+    /// which says seconds.
     #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
+    pub fn retry_after(&self, wall: Option<DateTime<Utc>>) -> Option<Duration> {
         let value = self.get("retry-after")?.trim();
         let seconds = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
             value.parse().unwrap_or(u64::MAX)
         } else {
-            let wait = unix_seconds(value)? - unix_seconds(self.get("date")?)?;
-            u64::try_from(wait).unwrap_or(0)
+            let theirs = self.get("date").and_then(unix_seconds);
+            let now = theirs.or(wall.map(|wall| wall.timestamp()))?;
+            u64::try_from(unix_seconds(value)? - now).unwrap_or(0)
         };
         Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
     }
@@ -171,11 +175,18 @@ impl Headers {
     }
 }
 
-/// Reads an HTTP date in its preferred form, `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// Reads an HTTP date in any of its three forms (RFC 9110, section 5.6.7).
 fn unix_seconds(http_date: &str) -> Option<i64> {
-    chrono::NaiveDateTime::parse_from_str(http_date.trim(), "%a, %d %b %Y %H:%M:%S GMT")
-        .ok()
-        .map(|date| date.and_utc().timestamp())
+    const FORMS: [&str; 3] = [
+        "%a, %d %b %Y %H:%M:%S GMT",
+        "%A, %d-%b-%y %H:%M:%S GMT",
+        "%a %b %e %H:%M:%S %Y",
+    ];
+    FORMS.iter().find_map(|form| {
+        NaiveDateTime::parse_from_str(http_date.trim(), form)
+            .ok()
+            .map(|date| date.and_utc().timestamp())
+    })
 }
 
 /// Sends requests under one [`Policy`]. It belongs to the thread that made it

@@ -376,13 +376,48 @@ fn retry_after_is_read_as_seconds_or_as_a_date_and_capped() {
             vec![("retry-after", "Sat, 06 Nov 2094 08:49:00 GMT"), date],
             Some(86_400),
         ),
+        (
+            vec![("retry-after", "Sunday, 06-Nov-94 08:50:07 GMT"), date],
+            Some(30),
+        ),
+        (
+            vec![("retry-after", "Sun Nov  6 08:50:07 1994"), date],
+            Some(30),
+        ),
         (vec![("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT")], None),
     ] {
         assert_eq!(
-            headers(&pairs).retry_after(),
+            headers(&pairs).retry_after(None),
             expected.map(Duration::from_secs),
             "{pairs:?}"
         );
+    }
+}
+
+#[test]
+fn a_date_to_retry_after_counts_by_our_clock_where_the_answer_has_none() {
+    let headers = |date: Option<&str>| {
+        let mut map = HeaderMap::new();
+        let at = "Sun, 06 Nov 1994 08:50:07 GMT".parse().unwrap();
+        map.insert(header::RETRY_AFTER, at);
+        if let Some(date) = date {
+            map.insert(header::DATE, date.parse().unwrap());
+        }
+        Headers(map)
+    };
+    let wall = |text: &str| Some(text.parse().unwrap());
+    for (date, ours, expected) in [
+        (None, "1994-11-06T08:50:00Z", 7),
+        (None, "1994-11-06T09:00:00Z", 0),
+        (Some("yesterday"), "1994-11-06T08:50:00Z", 7),
+        (
+            Some("Sun, 06 Nov 1994 08:50:05 GMT"),
+            "1994-11-06T08:50:00Z",
+            2,
+        ),
+    ] {
+        let asked = headers(date).retry_after(wall(ours));
+        assert_eq!(asked, Some(Duration::from_secs(expected)), "{date:?}");
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
+use chrono::DateTime;
 use diesel::prelude::*;
 use hoiam::claim_loop::Pulse;
 use hoiam::contract::{DeliveryType, Service, parse_rfc3339};
@@ -18,6 +19,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::support::peer::nobody;
+use crate::support::{Peer, Reaction};
 
 use super::support::{HeldWriter, Reply, START, Server, World, eventually, sender};
 
@@ -176,6 +178,25 @@ async fn a_receivers_retry_after_is_waited_for() {
     world.advance_to(next_at);
     attempts_made(&world.db, id, 2).await;
     assert_eq!(row(&world.db, id).await.status, "delivered");
+}
+
+#[actix_rt::test]
+async fn a_date_to_retry_after_counts_by_our_wall_clock_where_the_answer_has_none() {
+    const WALL: i64 = 1_800_000_000_000;
+    let mut world = World::new(Service::Tts);
+    world.hand.set_wall(WALL);
+    let receiver = Peer::receiver();
+    let at = DateTime::from_timestamp_millis(WALL + 120_000).unwrap();
+    let at = at.format("%a, %d %b %Y %H:%M:%S GMT");
+    receiver.react(move |_| {
+        let retry_after = vec![("retry-after", at.to_string())];
+        Reaction::AnswerWith(503, retry_after)
+    });
+    let id = owe(&world.db, vec![receiver.url("/")]).await[0];
+    let _dispatcher = start(&mut world, &[0, 1, 1]);
+    attempts_made(&world.db, id, 1).await;
+    let next_at = row(&world.db, id).await.next_attempt_at.unwrap();
+    assert!((START + 120_000..=START + 132_000).contains(&next_at));
 }
 
 #[actix_rt::test]
