@@ -116,8 +116,8 @@ fn advice(finding: &Finding, config: &Config) -> String {
     match finding {
         Finding::Open => "A job with this callback_url is accepted and spoken.".to_owned(),
         Finding::NotFound { status } => format!(
-            "Every question was answered by {status}, so a job would fail with callback_not_found \
-             before it is spoken. Correct the path, or have the route answer POST with another \
+            "Two signed POSTs were answered by {status}, so a job would fail with \
+             callback_not_found before it is spoken. Correct the path, or have the route answer POST with another \
              status. callback_check: false in the request leaves the check out."
         ),
         Finding::Forbidden(error) => {

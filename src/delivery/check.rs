@@ -3,8 +3,10 @@
 //!
 //! First `OPTIONS` (CloudEvents HTTP 1.1 Web Hooks 4), never GET. Any status
 //! but 404 and 410 is open. Those two prove nothing yet, since many frameworks
-//! answer them to OPTIONS on a POST-only route: a signed POST
-//! `callback.check` follows, and once more five seconds later.
+//! answer them to OPTIONS on a POST-only route; nor does an OPTIONS that was sent
+//! and not answered, since proxies are set to drop what is not GET or POST. A
+//! signed POST `callback.check` decides then. It is sent once more, five seconds
+//! later, where it is answered by 404 or 410 itself.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,14 +54,14 @@ pub enum Verdict {
 pub enum Finding {
     /// Something answers there that may be a receiver.
     Open,
-    /// 404 or 410 to every question.
+    /// 404 or 410 to both POSTs.
     NotFound {
         /// The last status.
         status: u16,
     },
     /// The guard refuses every address of the host.
     Forbidden(OutboundError),
-    /// No answer at all.
+    /// No connection, or no answer to a POST.
     Unreachable(OutboundError),
 }
 
@@ -74,8 +76,8 @@ impl Finding {
                 failure: Failure::permanent(
                     "callback_not_found",
                     format!(
-                        "The callback_url answered {status} to OPTIONS and to two signed POSTs, so nothing was spoken \
-                         for it. Correct the URL, or send callback_check: false."
+                        "The callback_url answered {status} to two signed POSTs, so nothing was spoken for it. \
+                         Correct the URL, or send callback_check: false."
                     ),
                 ),
             }),
@@ -168,6 +170,7 @@ impl Probe<'_> {
                 Ok(status @ (404 | 410)) => return Finding::NotFound { status },
                 Ok(_) => return Finding::Open,
                 Err(error @ OutboundError::Forbidden(_)) => return Finding::Forbidden(error),
+                Err(error) if exchange == Exchange::Options && error.was_sent() => {}
                 Err(error) => return Finding::Unreachable(error),
             }
         }

@@ -77,3 +77,51 @@ fn a_receiver_that_accepts_in_an_odd_way_is_told_once() {
         assert_eq!(receiver.callbacks("speech.completed").len(), 1, "{way}");
     }
 }
+
+/// Proxies are set to let GET and POST pass alone.
+#[test]
+fn a_receiver_that_answers_no_options_is_checked_by_a_post() {
+    let service = Service::tts().set("callback.check_timeout_s", 1).start();
+    let client = service.client();
+    let receivers = [
+        ("closes", Reaction::HangUp),
+        ("hangs", Reaction::Silence),
+        ("says nonsense", Reaction::Garbage),
+        ("says half", Reaction::HalfAnswer),
+        (
+            "says wait and closes",
+            Reaction::Bytes("HTTP/1.1 100 Continue\r\n\r\n".to_owned()),
+        ),
+    ]
+    .map(|(what, to_options)| {
+        let receiver = Peer::receiver();
+        receiver.react(move |request| match request.method.as_str() {
+            "OPTIONS" => to_options.clone(),
+            _ => Reaction::Answer(200),
+        });
+        (what, speak_for(&client, &receiver), receiver)
+    });
+    for (what, speech, receiver) in receivers {
+        let speech = client.wait_until(&speech, what, |speech| {
+            speech["callback"]["status"] == "delivered"
+        });
+        assert_eq!(speech["callback"]["check"], "open", "{what}");
+        let checks = receiver.callbacks("callback.check");
+        assert!(!checks.is_empty(), "{what}");
+        assert_eq!(receiver.callbacks("speech.completed").len(), 1, "{what}");
+    }
+}
+
+#[test]
+fn a_post_that_is_answered_by_404_decides_where_options_is_not_answered() {
+    let service = Service::tts().start();
+    let (client, receiver) = (service.client(), Peer::receiver());
+    receiver.react(|request| match request.method.as_str() {
+        "OPTIONS" => Reaction::HangUp,
+        _ => Reaction::Answer(404),
+    });
+    let speech = speak_for(&client, &receiver);
+    let failed = client.wait_for_status(&speech, "failed");
+    assert_eq!(failed["error"]["code"], "callback_not_found");
+    assert_eq!(receiver.callbacks("callback.check").len(), 2);
+}
