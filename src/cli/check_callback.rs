@@ -125,10 +125,23 @@ fn advice(finding: &Finding, config: &Config) -> String {
         }
         Finding::Unreachable(error) => format!(
             "{error} A job would wait {} s for the receiver and then fail with \
-             callback_unreachable. Start the receiver, and look at the name, the port and the \
-             firewall.",
-            config.callback.hold_s
+             callback_unreachable. {}",
+            config.callback.hold_s,
+            way_to_reach(error)
         ),
+    }
+}
+
+fn way_to_reach(error: &OutboundError) -> &'static str {
+    if error.is_untrusted_issuer() {
+        "If the receiver's certificate comes from an authority of your own, name a PEM file with \
+         all authorities to be trusted in the environment of the service and of this command: \
+         SSL_CERT_FILE=/path/to/authorities.pem. It takes the place of the system's list."
+    } else if error.was_sent() {
+        "The receiver took the connection and gave no answer to a POST: look at its log, and at \
+         what stands in front of it."
+    } else {
+        "Start the receiver, and look at the name, the port and the firewall."
     }
 }
 

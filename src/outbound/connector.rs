@@ -19,7 +19,7 @@ use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::error::{OutboundError, Phase};
+use super::error::{OutboundError, Phase, UNTRUSTED_ISSUER};
 use super::guard::Policy;
 use super::stream::FilteredStream;
 
@@ -190,7 +190,7 @@ fn tls_reason(error: &io::Error) -> &'static str {
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                 "the certificate is not valid yet"
             }
-            CertificateError::UnknownIssuer => "the certificate's issuer is not trusted here",
+            CertificateError::UnknownIssuer => UNTRUSTED_ISSUER,
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "the certificate is for another name"
             }

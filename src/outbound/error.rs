@@ -36,6 +36,9 @@ impl Phase {
     }
 }
 
+/// The reason of [`OutboundError::TlsFailed`] where only a root is missing.
+pub(super) const UNTRUSTED_ISSUER: &str = "the certificate's issuer is not trusted here";
+
 /// Why a request came to nothing.
 ///
 /// The messages are made for the people at both ends: they hold no address that
@@ -123,6 +126,13 @@ impl OutboundError {
     #[must_use]
     pub fn was_sent(&self) -> bool {
         self.phase() >= Phase::Send
+    }
+
+    /// Whether the certificate comes from an authority that is not among the
+    /// trusted ones.
+    #[must_use]
+    pub fn is_untrusted_issuer(&self) -> bool {
+        *self == Self::TlsFailed(UNTRUSTED_ISSUER)
     }
 
     /// The answer's status, when it had come and only its body failed.

@@ -13,7 +13,7 @@ use subtp::vtt::WebVtt;
 
 use super::results::Decoded;
 use super::support::peer::nobody;
-use super::support::{Peer, Reaction, Service, eventually};
+use super::support::{Encrypted, Peer, Reaction, Service, eventually};
 
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 
@@ -536,6 +536,31 @@ fn a_callback_url_that_is_not_there_is_found_out_step_by_step() {
             .unwrap()
             .contains("callback_not_found")
     );
+}
+
+#[test]
+fn a_certificate_of_an_own_authority_is_hinted_at_and_trusted_by_ssl_cert_file() {
+    let receiver = Encrypted::start();
+    let check = |roots: Option<&Path>| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = command(folder.path(), &["check-callback", "--json", &receiver.url]);
+        command.args(["--set=callback.connect_timeout_s=60"]);
+        command.args(["--set=callback.total_timeout_s=60"]);
+        command.args(["--set=callback.check_timeout_s=60"]);
+        command
+            .env_remove("SSL_CERT_FILE")
+            .env_remove("SSL_CERT_DIR");
+        command.envs(roots.map(|roots| ("SSL_CERT_FILE", roots)));
+        let output = command.output().unwrap();
+        (output.status.code(), json(&output))
+    };
+    let (code, report) = check(None);
+    assert_eq!((code, &report["check"]), (Some(1), &"unreachable".into()));
+    let advice = report["advice"].as_str().unwrap();
+    assert!(advice.contains("SSL_CERT_FILE"), "{advice}");
+    let (code, report) = check(Some(receiver.roots.path()));
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["check"], "open");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 
 pub mod chain;
 pub mod disk;
+pub mod encrypted;
 pub mod http;
 pub mod peer;
 pub mod preload;
@@ -19,6 +20,7 @@ pub mod wall;
 use std::time::{Duration, Instant};
 
 pub use chain::Chain;
+pub use encrypted::Encrypted;
 pub use http::{Answer, Client};
 pub use peer::{Gate, Peer, Reaction, Request};
 pub use service::Service;
