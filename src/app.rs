@@ -33,6 +33,7 @@ use crate::edge::auth::{Gate, gate};
 use crate::edge::due::Due;
 use crate::edge::health::{self, Health};
 use crate::edge::links::Links;
+use crate::edge::methods::methods;
 use crate::edge::streams::Streams;
 use crate::edge::{clock, metrics, problem, system};
 use crate::files::{Cache, Files};
@@ -756,14 +757,9 @@ fn serve(
             .app_data(system.clone())
             .app_data(streams.clone())
             .wrap(from_fn(gate))
+            .wrap(from_fn(methods))
             .wrap(from_fn(problem::finish))
-            .route("/", web::get().to(system::index))
-            .route("/health/live", web::get().to(health::live))
-            .route("/health/ready", web::get().to(health::ready))
-            .route("/metrics", web::get().to(metrics::metrics))
-            .route("/problems/{code}", web::get().to(problem::explain))
-            .route("/v1/system", web::get().to(system::system))
-            .route("/v1/clock/accept", web::post().to(clock::accept))
+            .configure(common_routes)
             .configure(move |config| routes.iter().for_each(|routes| routes(config)))
     })
     .workers(config.server.workers)
@@ -773,6 +769,24 @@ fn serve(
     .listen(listener)
     .map_err(|error| failed("the listener")(&error))?;
     Ok(server.run())
+}
+
+/// What every role serves. Each path is a resource, so that a method it does
+/// not have is answered 405: `App::route` would make the path one that is not
+/// there.
+fn common_routes(config: &mut web::ServiceConfig) {
+    let routes = [
+        ("/", web::get().to(system::index)),
+        ("/health/live", web::get().to(health::live)),
+        ("/health/ready", web::get().to(health::ready)),
+        ("/metrics", web::get().to(metrics::metrics)),
+        ("/problems/{code}", web::get().to(problem::explain)),
+        ("/v1/system", web::get().to(system::system)),
+        ("/v1/clock/accept", web::post().to(clock::accept)),
+    ];
+    for (path, route) in routes {
+        config.service(web::resource(path).route(route));
+    }
 }
 
 fn stats_of(children: &ChildBoard) -> BTreeMap<String, Stats> {

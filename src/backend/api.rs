@@ -21,6 +21,7 @@ use crate::delivery::DeliveryOwed;
 use crate::delivery::api::{self as deliveries, DeliveryState};
 use crate::edge::admission::Admission;
 use crate::edge::files::{Kept, Wanted, serve};
+use crate::edge::methods::is_head;
 use crate::edge::problem::Answer;
 use crate::edge::query::Query;
 use crate::edge::request;
@@ -288,12 +289,15 @@ async fn events(
 ) -> Result<HttpResponse, Answer> {
     let id = one(&state, request::id(&id)?).await?.id;
     let hints = state.hints.clone();
+    let will_watch = !is_head(&request);
     let guard = move || {
         let watcher: Watcher = Arc::new(());
-        hints.backend.do_send(Watch {
-            id,
-            watcher: Arc::downgrade(&watcher),
-        });
+        if will_watch {
+            hints.backend.do_send(Watch {
+                id,
+                watcher: Arc::downgrade(&watcher),
+            });
+        }
         Box::new(watcher) as Box<dyn std::any::Any>
     };
     streams.answer(&request, &state.db, Some(id), guard).await

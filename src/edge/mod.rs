@@ -8,6 +8,7 @@ pub mod due;
 pub mod files;
 pub mod health;
 pub mod links;
+pub mod methods;
 pub mod metrics;
 pub mod problem;
 pub mod query;

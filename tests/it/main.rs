@@ -25,6 +25,7 @@ mod hostile_texts;
 mod isolation;
 mod listen;
 mod long_texts;
+mod methods;
 mod neural;
 mod receivers;
 mod refusals;
