@@ -111,7 +111,11 @@ pub async fn finish(
 fn answered(response: ServiceResponse, path: &str, id: &str) -> ServiceResponse {
     let (request, mut response) = response.into_parts();
     if let Some(problem) = problem_of(&mut response) {
+        let allow = response.headers_mut().remove(header::ALLOW).next();
         response = render(&problem, path, id);
+        if let Some(allow) = allow {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
     }
     ServiceResponse::new(request, with_request_id(response, id))
 }
@@ -141,7 +145,7 @@ fn foreign(response: &HttpResponse) -> Option<Problem> {
         404 => Problem::not_found("such path; GET / shows what is here"),
         405 => Problem::new(
             Code::MethodNotAllowed,
-            "This path does not have this method.",
+            "This path does not have this method; Allow has those that it has.",
         ),
         413 => Problem::new(
             Code::TooLarge,

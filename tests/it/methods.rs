@@ -152,3 +152,85 @@ fn a_connection_goes_on_after_an_answer_to_head() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.ends_with(r#"{"status":"live"}"#), "{answer}");
 }
+
+/// The methods that an answer allows, in alphabetical order.
+fn allowed(answer: &Answer, what: &str) -> Vec<String> {
+    let allow = answer.header("allow");
+    let allow = allow.unwrap_or_else(|| panic!("no Allow: {what}"));
+    let mut methods: Vec<String> = allow.split(", ").map(str::to_owned).collect();
+    methods.sort();
+    methods
+}
+
+#[test]
+fn a_405_and_an_answer_to_options_tell_the_methods_of_the_path() {
+    let service = Service::all().start();
+    let client = service.client();
+    let id = "01990000-0000-7000-8000-000000000000";
+    let read = vec!["GET", "HEAD", "OPTIONS"];
+    let act = vec!["OPTIONS", "POST"];
+    let list = vec!["GET", "HEAD", "OPTIONS", "POST"];
+    let one = vec!["DELETE", "GET", "HEAD", "OPTIONS", "PUT"];
+    let mut cases = vec![
+        ("/".to_owned(), &read),
+        ("/health/live".to_owned(), &read),
+        ("/health/ready".to_owned(), &read),
+        ("/metrics".to_owned(), &read),
+        ("/problems/expired".to_owned(), &read),
+        ("/v1/system".to_owned(), &read),
+        ("/v1/voices".to_owned(), &read),
+        ("/v1/events".to_owned(), &read),
+        ("/v1/callback-checks".to_owned(), &act),
+        ("/v1/speech/statuses".to_owned(), &act),
+        (format!("/v1/tasks/{id}/retry"), &act),
+    ];
+    for below in ["/v1/tasks", "/v1/speech"] {
+        cases.extend([
+            (below.to_owned(), &list),
+            (format!("{below}/{id}"), &one),
+            (format!("{below}/{id}/cancel"), &act),
+            (format!("{below}/{id}/events"), &read),
+            (format!("{below}/{id}/audio.mp3"), &read),
+            (format!("{below}/{id}/words.json"), &read),
+            (format!("{below}/deliveries"), &read),
+            (format!("{below}/deliveries/redeliver"), &act),
+            (format!("{below}/deliveries/{id}"), &read),
+            (format!("{below}/deliveries/{id}/redeliver"), &act),
+        ]);
+    }
+    for (path, methods) in cases {
+        let refused = client.send("PATCH", &path, &[], None);
+        assert_eq!(&allowed(&refused, &path), methods, "{path}");
+        refused.expect_problem(405, "method_not_allowed");
+        let told = client.send("OPTIONS", &path, &[], None).expect(204);
+        assert_eq!(&allowed(&told, &path), methods, "{path}");
+        assert!(told.header("x-request-id").is_some(), "{path}");
+    }
+    let head = head(&client, "/v1/callback-checks", &[]).expect(405);
+    assert_eq!(allowed(&head, "HEAD of what has no GET"), act);
+    client
+        .send("OPTIONS", "/nothing/here", &[], None)
+        .expect_problem(404, "not_found");
+}
+
+#[test]
+fn the_callbacks_of_the_backend_keep_their_own_answer_to_options() {
+    let service = Service::all().start();
+    let client = service.client();
+    let path = "/v1/callbacks";
+    let origin = [("webhook-request-origin", "voice.example.com")];
+    let handshake = client.send("OPTIONS", path, &origin, None).expect(200);
+    assert!(handshake.header("webhook-allowed-origin").is_some());
+    let refused = client.get(path);
+    assert_eq!(allowed(&refused, path), ["OPTIONS", "POST"]);
+    refused.expect_problem(405, "method_not_allowed");
+}
+
+#[test]
+fn the_methods_of_a_path_are_told_to_who_has_a_key() {
+    let service = Service::all().api_key("a-key-of-enough-length").start();
+    let nobody = Client::new(service.address(), None);
+    let ask = |client: &Client| client.send("OPTIONS", "/v1/tasks", &[], None);
+    ask(&nobody).expect_problem(401, "unauthorized");
+    ask(&service.client()).expect(204);
+}
