@@ -15,10 +15,12 @@ use crate::db::{Accepted, Db, Ended, Tx};
 use crate::outbound::guard::{Policy, check_url};
 use crate::supervision::spawn_unit;
 
-/// Reads a JSON body up to `limit` bytes.
+/// Reads a JSON body up to `limit` bytes, a byte order mark included, which is
+/// left out of what comes back.
 ///
 /// # Errors
-/// 415 for another content type, 413 above the limit, 400 when it breaks off.
+/// 415 for another content type, 413 above the limit, 400 when it breaks off
+/// or is not UTF-8 by its byte order mark.
 pub async fn json_body(
     request: &HttpRequest,
     mut payload: actix_web::web::Payload,
@@ -62,7 +64,25 @@ pub async fn json_body(
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
+    without_bom(body)
+}
+
+/// Editors and .NET begin UTF-8 with a byte order mark; RFC 8259 8.1 lets a
+/// reader pass over it. UTF-16 without one is told by its zero bytes: JSON
+/// begins with two ASCII characters, or is one.
+fn without_bom(mut body: Vec<u8>) -> Result<Vec<u8>, Problem> {
+    let encoding = match body.as_slice() {
+        [0xef, 0xbb, 0xbf, ..] => {
+            body.drain(..3);
+            return Ok(body);
+        }
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => "UTF-32",
+        [0xff, 0xfe, ..] | [b'{' | b'[', 0, ..] => "UTF-16 (little-endian)",
+        [0xfe, 0xff, ..] | [0, b'{' | b'[', ..] => "UTF-16 (big-endian)",
+        _ => return Ok(body),
+    };
+    let detail = format!("The body is in {encoding}; send JSON in UTF-8 (RFC 8259 8.1).");
+    Err(Problem::new(Code::Malformed, detail))
 }
 
 /// An id out of a path.

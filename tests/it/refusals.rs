@@ -184,6 +184,42 @@ fn what_is_no_json_object_of_the_right_type_and_size_is_refused() {
 }
 
 #[test]
+fn a_byte_order_mark_is_passed_over_and_utf_16_is_named() {
+    let service = Service::all().start();
+    let client = service.client();
+    let send = |path: &str, body: &[u8]| {
+        let headers = [("content-type", "application/json")];
+        client.send_bytes("POST", path, &headers, body)
+    };
+    let json = r#"{"text":"Chào.","voice":"test/silence"}"#;
+    let utf_16 = |to_bytes: fn(u16) -> [u8; 2], mark: &str| -> Vec<u8> {
+        let text = format!("{mark}{json}");
+        text.encode_utf16().flat_map(to_bytes).collect()
+    };
+    for path in ["/v1/speech", "/v1/tasks"] {
+        for mark in ["\u{feff}", ""] {
+            for (to_bytes, name) in [
+                (u16::to_le_bytes as fn(u16) -> [u8; 2], "little-endian"),
+                (u16::to_be_bytes, "big-endian"),
+            ] {
+                let problem = send(path, &utf_16(to_bytes, mark)).expect_problem(400, "malformed");
+                let detail = problem["detail"].as_str().unwrap();
+                assert!(detail.contains("UTF-16"), "{detail}");
+                assert!(detail.contains(name), "{detail}");
+                assert!(detail.contains("send JSON in UTF-8"), "{detail}");
+            }
+        }
+    }
+    nothing_is_stored(&client);
+    for path in ["/v1/speech", "/v1/tasks"] {
+        let marked = format!("\u{feff}{json}");
+        let created = send(path, marked.as_bytes()).expect(202).json();
+        assert_eq!(created["characters"], 5, "{path}");
+        send(path, format!("\u{feff}{marked}").as_bytes()).expect_problem(400, "malformed");
+    }
+}
+
+#[test]
 fn unknown_ids_paths_and_methods_are_never_500() {
     let service = Service::all().start();
     let client = service.client();
