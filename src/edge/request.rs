@@ -101,27 +101,48 @@ pub fn id(text: &str) -> Result<Uuid, Problem> {
 /// The `Idempotency-Key` with its scope, if there is one.
 ///
 /// # Errors
-/// 400 when it is not 1 to 128 of `[A-Za-z0-9._~-]`.
+/// 400 when it is neither 1 to 128 of `[A-Za-z0-9._~-]` nor as many
+/// characters in quotes.
 pub fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
     let Some(value) = request.headers().get("idempotency-key") else {
         return Ok(None);
     };
-    let key = value.to_str().unwrap_or_default();
-    let valid = (1..=128).contains(&key.len())
-        && key
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'~' | b'-'));
-    if !valid {
-        return Err(Problem::new(
+    let key = value.to_str().ok().and_then(read_key).ok_or_else(|| {
+        Problem::new(
             Code::Malformed,
-            "Idempotency-Key must be 1 to 128 of A-Z a-z 0-9 . _ ~ -",
-        ));
-    }
+            r#"Idempotency-Key must be 1 to 128 of A-Z a-z 0-9 . _ ~ - or, in double quotes, of any printable ASCII, with \" and \\ for " and \."#,
+        )
+    })?;
     let scope = request
         .extensions()
         .get::<Scope>()
         .map_or_else(|| "-".to_owned(), |scope| scope.0.clone());
     Ok(Some(format!("{scope}/{key}")))
+}
+
+/// A key as it is, or in quotes as
+/// draft-ietf-httpapi-idempotency-key-header writes it; both mean the same.
+fn read_key(text: &str) -> Option<String> {
+    let is_bare = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'~' | b'-');
+    let key = match text.strip_prefix('"') {
+        Some(quoted) => unquoted(quoted)?,
+        None => Some(text.to_owned()).filter(|text| text.bytes().all(is_bare))?,
+    };
+    (1..=128).contains(&key.len()).then_some(key)
+}
+
+/// What a string of RFC 8941 (3.3.3) says, from behind its first quote.
+fn unquoted(text: &str) -> Option<String> {
+    let mut said = String::new();
+    let mut left = text.chars();
+    loop {
+        match left.next()? {
+            '"' => return left.as_str().is_empty().then_some(said),
+            '\\' => said.push(left.next().filter(|c| matches!(c, '"' | '\\'))?),
+            c @ ' '..='~' => said.push(c),
+            _ => return None,
+        }
+    }
 }
 
 /// How long `Prefer: wait=20` (RFC 7240 4.3) may wait, at most a minute.
@@ -217,4 +238,37 @@ pub fn created(
     answer
         .insert_header((header::LOCATION, location))
         .json(resource)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_means_the_same_in_quotes_and_without() {
+        let long = "k".repeat(128);
+        for (given, key) in [
+            ("8e03978e-40d5", Some("8e03978e-40d5")),
+            (r#""8e03978e-40d5""#, Some("8e03978e-40d5")),
+            (r#""a b/c""#, Some("a b/c")),
+            (r#""a\"b\\c""#, Some(r#"a"b\c"#)),
+            (long.as_str(), Some(long.as_str())),
+            (&format!("\"{long}\""), Some(long.as_str())),
+            ("", None),
+            (r#""""#, None),
+            ("a b", None),
+            ("a/b", None),
+            (r#"""#, None),
+            (r#""open"#, None),
+            (r#"closed""#, None),
+            (r#""a"b"#, None),
+            (r#""a";p=1"#, None),
+            (r#""a\b""#, None),
+            (r#""a\"#, None),
+            ("\"a\tb\"", None),
+            (&format!("\"{long}k\""), None),
+        ] {
+            assert_eq!(read_key(given).as_deref(), key, "{given}");
+        }
+    }
 }

@@ -64,6 +64,29 @@ fn a_request_repeated_under_its_key_is_accepted_once() {
 }
 
 #[test]
+fn a_key_in_quotes_is_the_same_key() {
+    let service = Service::all().start();
+    let client = service.client();
+    for path in ["/v1/tasks", "/v1/speech"] {
+        let post = |key: &str| {
+            let body = request("Một.");
+            client.send("POST", path, &[("idempotency-key", key)], Some(&body))
+        };
+        let first = post("8e03978e-40d5").expect(202).json();
+        let quoted = post(r#""8e03978e-40d5""#).expect(200).json();
+        assert_eq!(quoted["id"], first["id"]);
+        let odd = post(r#""a \"b\" \\""#).expect(202).json();
+        let again = post(r#""a \"b\" \\""#).expect(200).json();
+        assert_eq!(again["id"], odd["id"]);
+        for malformed in [r#""open"#, r#""a\b""#, "a b", r#""""#] {
+            let problem = post(malformed).expect_problem(400, "malformed");
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.contains("in double quotes"), "{detail}");
+        }
+    }
+}
+
+#[test]
 fn a_request_repeated_under_its_own_id_is_accepted_once() {
     let service = Service::all().start();
     let client = service.client();
