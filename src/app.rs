@@ -30,6 +30,7 @@ use crate::delivery::check::CheckCache;
 use crate::delivery::dispatcher::{self, CallbackDispatcher, InDelivery, ShutReceivers};
 use crate::edge::admission::{Admission, Bounds};
 use crate::edge::auth::{Gate, gate};
+use crate::edge::cors::{Cors, preflight};
 use crate::edge::due::Due;
 use crate::edge::health::{self, Health};
 use crate::edge::links::Links;
@@ -720,6 +721,10 @@ fn serve(
         loopback_names(config),
         common.links.clone(),
     ));
+    let cors = web::Data::new(Cors::new(
+        config.server.cors_origins.clone(),
+        common.links.clone(),
+    ));
     let checks = services
         .iter()
         .flat_map(|service| service.checks.clone())
@@ -753,11 +758,13 @@ fn serve(
         let routes = routes.clone();
         App::new()
             .app_data(gate_data.clone())
+            .app_data(cors.clone())
             .app_data(health.clone())
             .app_data(system.clone())
             .app_data(streams.clone())
             .wrap(from_fn(gate))
             .wrap(from_fn(methods))
+            .wrap(from_fn(preflight))
             .wrap(from_fn(problem::finish))
             .configure(common_routes)
             .configure(move |config| routes.iter().for_each(|routes| routes(config)))

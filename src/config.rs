@@ -149,6 +149,8 @@ pub struct Server {
     pub api_keys: Vec<ApiKey>,
     /// Whether other machines may use the service without a key.
     pub allow_unauthenticated: bool,
+    /// Origins whose pages may use the service, as browsers write them.
+    pub cors_origins: Vec<String>,
     /// Threads that serve HTTP, at least 1.
     pub workers: usize,
     /// How long work under way may take to end at shutdown.

@@ -186,6 +186,7 @@ fn read_server(reader: &mut Reader, role: Role) -> Option<Server> {
     let public_url = reader.optional("server.public_url", values::base_url);
     let api_keys = reader.list("server.api_keys", values::api_key);
     let allow_unauthenticated = reader.one("server.allow_unauthenticated", values::truth);
+    let cors_origins = reader.list("server.cors_origins", values::origin);
     let workers = read_threads(reader, "server.workers");
     let shutdown_grace_s = reader.one("server.shutdown_grace_s", values::seconds(0..=3_600));
 
@@ -205,6 +206,7 @@ fn read_server(reader: &mut Reader, role: Role) -> Option<Server> {
         public_url: public_url?,
         api_keys: api_keys?,
         allow_unauthenticated: allow_unauthenticated?,
+        cors_origins: cors_origins?,
         workers: workers?,
         shutdown_grace_s: shutdown_grace_s?,
     })

@@ -112,6 +112,30 @@ fn lists_and_tables_are_written_with_commas_where_there_is_one_line() {
 }
 
 #[test]
+fn origins_of_pages_are_kept_as_browsers_write_them() {
+    let given = "https://App.example.com/,http://localhost:5173,https://a.example:443";
+    let config = from_flags(&[("server.cors_origins", given)]).unwrap();
+    let expected = [
+        "https://app.example.com",
+        "http://localhost:5173",
+        "https://a.example",
+    ];
+    assert_eq!(config.server.cors_origins, expected);
+    for wrong in [
+        "*",
+        "null",
+        "app.example.com",
+        "https://a.example/page",
+        "https://user@a.example",
+        "https://a.example/?x",
+        "file:///tmp/page.html",
+    ] {
+        let told = only_fault(from_flags(&[("server.cors_origins", wrong)]));
+        assert!(told.contains("the origin of a page"), "{told}");
+    }
+}
+
+#[test]
 fn what_is_said_for_a_term_is_words_or_phonemes_between_slashes() {
     let config = from_flags(&[
         ("tts.pronunciations", "GPT=gi pi ti, vi:SQL=/ˈsiːkwəl/"),

@@ -187,6 +187,23 @@ pub fn api_key(text: &str) -> Parsed<ApiKey> {
     })
 }
 
+/// The origin of a web page, as browsers write it: no default port, no slash.
+pub fn origin(text: &str) -> Parsed<String> {
+    let url = Url::parse(text).ok().filter(|url| {
+        ["http", "https"].contains(&url.scheme())
+            && url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none()
+    });
+    url.map(|url| url.origin().ascii_serialization())
+        .ok_or_else(|| {
+            "the origin of a page, such as https://app.example.com or http://localhost:5173"
+                .to_owned()
+        })
+}
+
 /// `whsec_` and the base64 of 24 to 64 bytes (Standard Webhooks).
 pub fn callback_secret(text: &str) -> Parsed<Secret> {
     Secret::parse(text)

@@ -11,7 +11,7 @@ use actix_web::{Error, HttpMessage, web};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::links::Links;
+use super::links::{Links, Signed};
 use super::problem::Answer;
 use crate::contract::{Code, Problem};
 
@@ -59,11 +59,7 @@ impl Gate {
             .map(|(_, key)| key.trim());
         match bearer {
             Some(key) => self.scope_of(key),
-            None if self.has_signed_link(request) => Ok(Scope("link".into())),
-            None => Err(Problem::new(
-                Code::Unauthorized,
-                "Send `Authorization: Bearer <one of server.api_keys>`.",
-            )),
+            None => self.scope_of_link(request),
         }
     }
 
@@ -116,16 +112,13 @@ impl Gate {
         Err(Problem::new(Code::WrongHost, detail))
     }
 
-    fn has_signed_link(&self, request: &ServiceRequest) -> bool {
-        #[derive(serde::Deserialize)]
-        struct Signed {
-            expires: i64,
-            signature: String,
-        }
-        web::Query::<Signed>::from_query(request.query_string()).is_ok_and(|signed| {
-            self.links
-                .allows(request.path(), signed.expires, &signed.signature)
-        })
+    fn scope_of_link(&self, request: &ServiceRequest) -> Result<Scope, Problem> {
+        let detail = match self.links.signed(request.path(), request.query_string()) {
+            Signed::Yes => return Ok(Scope("link".into())),
+            Signed::Ended => "This link has ended; GET of its task or speech makes a new one.",
+            Signed::No => "Send `Authorization: Bearer <one of server.api_keys>`.",
+        };
+        Err(Problem::new(Code::Unauthorized, detail))
     }
 }
 

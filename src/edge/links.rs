@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use actix_web::web::Query;
 use url::Url;
 use uuid::Uuid;
 
 use crate::clock::{Clock, Millis};
-use crate::contract::signature::{Secret, sign_link, verify_link};
+use crate::contract::signature::{Secret, SignatureError, sign_link, verify_link};
 use crate::contract::{Audio, Recording, Service, Subtitles, Warning, rfc3339};
 use crate::speech::SegmentTimes;
 
@@ -18,6 +19,17 @@ pub struct Links {
     secrets: Arc<[Secret]>,
     ttl_s: i64,
     clock: Clock,
+}
+
+/// What a request says of its link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signed {
+    /// It has none, or one that was not made here.
+    No,
+    /// One that was made here and has ended.
+    Ended,
+    /// One that holds.
+    Yes,
 }
 
 /// The links of one result.
@@ -92,16 +104,22 @@ impl Links {
         }
     }
 
-    /// Whether a request for `path` carries a valid link signature.
+    /// Whether the query of a request for `path` is a link's.
     #[must_use]
-    pub fn allows(&self, path: &str, expires_s: i64, signature: &str) -> bool {
-        verify_link(
-            &self.secrets,
-            path,
-            expires_s,
-            signature,
-            self.clock.wall().timestamp(),
-        )
-        .is_ok()
+    pub fn signed(&self, path: &str, query: &str) -> Signed {
+        #[derive(serde::Deserialize)]
+        struct Parameters {
+            expires: i64,
+            signature: String,
+        }
+        let Ok(Query(given)) = Query::<Parameters>::from_query(query) else {
+            return Signed::No;
+        };
+        let now_s = self.clock.wall().timestamp();
+        match verify_link(&self.secrets, path, given.expires, &given.signature, now_s) {
+            Ok(()) => Signed::Yes,
+            Err(SignatureError::Stale) => Signed::Ended,
+            Err(_) => Signed::No,
+        }
     }
 }

@@ -1,9 +1,10 @@
-//! What both HTTP edges share: keys, limits, request ids, problem answers,
+//! What both HTTP edges share: keys, origins, limits, request ids, problem answers,
 //! health, files, event streams.
 
 pub mod admission;
 pub mod auth;
 pub mod clock;
+pub mod cors;
 pub mod due;
 pub mod files;
 pub mod health;

@@ -9,10 +9,12 @@ use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
+use actix_web::web::Data;
 use actix_web::{Error, HttpResponse, ResponseError};
 use futures_util::FutureExt;
 use serde::Serialize;
 
+use super::cors::Cors;
 use crate::contract::{Code, Fault, Problem};
 
 /// Where the codes are explained: by the service itself.
@@ -83,19 +85,25 @@ fn request_id(request: &ServiceRequest) -> String {
     }
 }
 
-/// The outermost middleware.
+/// The outermost middleware: what every answer has is put on here.
 ///
 /// # Errors
 /// Only errors that carry their answer already.
 pub async fn finish(
+    cors: Data<Cors>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse, Error> {
     let id = request_id(&request);
+    let readers = cors.readers(&request);
     // The request itself must not be held on to: the router needs it alone.
     let (method, path) = (request.method().clone(), request.path().to_owned());
     let problem = match AssertUnwindSafe(next.call(request)).catch_unwind().await {
-        Ok(Ok(response)) => return Ok(answered(response.map_into_boxed_body(), &path, &id)),
+        Ok(Ok(response)) => {
+            let mut response = answered(response.map_into_boxed_body(), &path, &id);
+            readers.note(response.response_mut());
+            return Ok(response);
+        }
         Ok(Err(error)) => problem_of(&mut error.error_response()),
         Err(_) => {
             log::error!("a handler panicked: {method} {path}");
@@ -104,7 +112,8 @@ pub async fn finish(
     };
     let problem =
         problem.unwrap_or_else(|| Problem::new(Code::Internal, "Something failed; it is logged."));
-    let answer = with_request_id(render(&problem, &path, &id), &id);
+    let mut answer = with_request_id(render(&problem, &path, &id), &id);
+    readers.note(&mut answer);
     Err(InternalError::from_response(problem.to_string(), answer).into())
 }
 

@@ -14,6 +14,7 @@ mod cancel;
 mod chain;
 mod cli;
 mod clock;
+mod cors;
 mod crashes;
 mod day;
 mod deadlines;
