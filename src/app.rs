@@ -298,6 +298,7 @@ fn sender(common: &Common) -> Sender {
             .unwrap_or("localhost")
             .to_owned(),
         clock: common.clock.clone(),
+        headers: common.config.callback.default_headers.clone(),
     }
 }
 

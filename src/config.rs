@@ -31,6 +31,7 @@ pub use secret_file::{SecretFileError, ensure_secret, secret_path};
 pub use settings::{DEFAULTS, ENVIRONMENT_PREFIX, Source, Value};
 pub use values::{base_url, in_words};
 
+use crate::contract::CallbackHeaders;
 use crate::contract::signature::Secret;
 use crate::speech::Said;
 use read::{Reader, read_config};
@@ -237,6 +238,8 @@ pub struct Callback {
     pub check_timeout_s: u64,
     /// How long a job waits for a callback URL that cannot be reached.
     pub hold_s: u64,
+    /// Sent to every callback URL.
+    pub default_headers: CallbackHeaders,
 }
 
 impl Callback {
@@ -413,14 +416,21 @@ impl Config {
 }
 
 /// The keys that must never be shown, and what is shown instead.
-const SECRET_KEYS: [(&str, &str); 3] = [
+const SECRET_KEYS: [(&str, &str); 4] = [
     ("server.api_keys", "(hidden)"),
     ("backend.tts_api_key", "(hidden)"),
     ("callback.secrets", "whsec_…(hidden)"),
+    ("callback.default_headers", "(hidden)"),
 ];
 
 fn is_secret(key: &str) -> bool {
-    SECRET_KEYS.iter().any(|(secret, _)| *secret == key)
+    let is_entry = |map: &str| {
+        key.strip_prefix(map)
+            .is_some_and(|name| name.starts_with('.'))
+    };
+    SECRET_KEYS
+        .iter()
+        .any(|(secret, _)| *secret == key || is_entry(secret))
 }
 
 /// The settings as they may be kept for listings.
@@ -428,6 +438,9 @@ fn without_secrets(settings: &Settings) -> Settings {
     let mut settings = settings.clone();
     for (key, mask) in SECRET_KEYS {
         settings.mask(key, mask);
+        for (name, _) in settings.entries(key) {
+            settings.mask(&format!("{key}.{name}"), mask);
+        }
     }
     settings
 }

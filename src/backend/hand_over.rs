@@ -7,7 +7,7 @@ use super::store::{self, Row};
 use super::task::Errand;
 use super::tts_client::{TtsClient, TtsError};
 use crate::clock::Millis;
-use crate::contract::{Create, Failure, Speech};
+use crate::contract::{CallbackHeaders, Create, Failure, Speech};
 use crate::db::{Db, StoreError};
 
 /// What an errand has shown about the TTS service.
@@ -67,6 +67,8 @@ async fn request(db: &Db, row: &Row, now: Millis) -> Result<Option<Create>, Stor
     let create = row.request().map(|create| create.with_source(text));
     Ok(create.map(|create| Create {
         callback_url: Some(row.report_to.clone()),
+        // They are for the client's receiver, and the report is for us.
+        callback_headers: CallbackHeaders::default(),
         callback_check: None,
         // None at all would be refused, and it is the watchdog that ends the task.
         timeout_s: remaining_s.max(1),

@@ -281,6 +281,7 @@ impl TtsClient {
             method,
             url: self.url(path)?,
             headers,
+            more_headers: Vec::new(),
             body: Bytes::from(body),
             total_timeout: None,
             answer_limit: ANSWER_LIMIT,

@@ -129,7 +129,10 @@ impl View {
 impl Subject for View {
     fn told_by(&self, conn: &mut Conn, delivery: &deliveries::Row) -> QueryResult<Option<Told>> {
         let row = store::get(conn, delivery.subject_id.0)?;
-        let task = row.map(|row| self.task(&row, Some(delivery)));
-        Ok(task.and_then(|task| Told::of(&task, task.error.as_ref())))
+        Ok(row.and_then(|row| {
+            let task = self.task(&row, Some(delivery));
+            let headers = row.request().unwrap_or_default().callback_headers;
+            Told::of(&task, task.error.as_ref(), headers)
+        }))
     }
 }

@@ -1,5 +1,6 @@
 //! `hoiam check-callback`: would a service accept this callback URL?
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use super::{EXIT_FAILED, Globals, ServiceArgs};
 use crate::app::{callback_policy, outgoing_timeouts};
 use crate::clock::Clock;
 use crate::config::{Config, secret_path};
-use crate::contract::CheckState;
+use crate::contract::callback_headers::{header_name, header_value};
 use crate::contract::signature::Secret;
+use crate::contract::{CallbackHeaders, CheckState};
 use crate::delivery::attempt::Sender;
 use crate::delivery::check::{Finding, Report, Step, probe};
 use crate::outbound::{Client, OutboundError, check_url, tls};
@@ -24,6 +26,10 @@ pub struct CheckCallbackArgs {
     /// The URL to check
     #[arg(value_parser = url)]
     pub url: Url,
+
+    /// A header that the receiver wants, such as `Authorization: Bearer …`; may be repeated
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    pub headers: Vec<(String, String)>,
 
     /// What the service is started with.
     #[command(flatten)]
@@ -36,13 +42,23 @@ fn url(text: &str) -> Result<Url, String> {
     })
 }
 
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .split_once(':')
+        .ok_or("write it as 'Authorization: Bearer …'")?;
+    let must_be = |what| move |allowed| format!("the {what} must be {allowed}");
+    let name = header_name(name.trim()).map_err(must_be("name"))?;
+    let value = header_value(value.trim()).map_err(must_be("value"))?;
+    Ok((name, value))
+}
+
 /// Checks. Exit code 0 when the URL is open, 1 when it is not.
 pub fn run(args: CheckCallbackArgs, globals: Globals) -> ExitCode {
     let config = match globals.load_or_explain(&args.service) {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let checked = actix_web::rt::System::new().block_on(check(&args.url, &config));
+    let checked = actix_web::rt::System::new().block_on(check(&args, &config));
     let told = checked.and_then(|answer| {
         super::print(&if globals.json {
             super::pretty(&answer)?
@@ -68,7 +84,9 @@ struct Answer {
     advice: String,
 }
 
-async fn check(url: &Url, config: &Config) -> Result<Answer, String> {
+async fn check(args: &CheckCallbackArgs, config: &Config) -> Result<Answer, String> {
+    let url = &args.url;
+    let headers: BTreeMap<String, String> = args.headers.iter().cloned().collect();
     let policy = callback_policy(config);
     let report = match check_url(&policy, url) {
         Err(forbidden) => Report {
@@ -87,6 +105,7 @@ async fn check(url: &Url, config: &Config) -> Result<Answer, String> {
                     .unwrap_or("localhost")
                     .to_owned(),
                 clock: Clock::resume(None),
+                headers: CallbackHeaders::from(headers).over(&config.callback.default_headers),
             };
             let timeout = Duration::from_secs(config.callback.check_timeout_s);
             probe(&sender, url, timeout, &Semaphore::new(1), || {}).await

@@ -219,7 +219,8 @@ pub enum Command {
 
     /// Check whether a callback URL would be accepted, step by step
     #[command(after_long_help = "Examples:\n  \
-        hoiam check-callback https://example.com/hooks/voice\n\n\
+        hoiam check-callback https://example.com/hooks/voice\n  \
+        hoiam check-callback https://example.com/voice --header 'Authorization: Bearer …'\n\n\
         Does what the service does before it starts the work: the policy, an OPTIONS request, and\n\
         where that is answered by 404 or 410, signed POSTs. Says what each came to and what to do.\n\
         Exit code: 0 the URL is open, 1 it is not, 2 wrong usage or a faulty configuration.")]

@@ -330,6 +330,7 @@ fn request(method: Method, url: Url, body: String) -> Outgoing {
         method,
         url,
         headers: Vec::new(),
+        more_headers: Vec::new(),
         body: Bytes::from(body),
         total_timeout: None,
         answer_limit: MAX_ANSWER_BYTES,

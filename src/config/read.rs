@@ -14,6 +14,7 @@ use super::{
     is_secret, rules, values, without_secrets,
 };
 
+use crate::contract::callback_headers::{header_name, header_value};
 use crate::speech::pronunciations::{self, Said};
 
 const DEFAULT_PORT: u16 = 4640;
@@ -334,6 +335,7 @@ fn read_callback(reader: &mut Reader) -> Option<Callback> {
     let total_timeout_s = reader.one("callback.total_timeout_s", values::seconds(1..=600));
     let check_timeout_s = reader.one("callback.check_timeout_s", values::seconds(1..=600));
     let hold_s = reader.one("callback.hold_s", values::seconds(0..=3 * 86_400));
+    let default_headers = reader.map("callback.default_headers", header_name, header_value);
     Some(Callback {
         secrets: secrets?,
         allow_cidrs: allow_cidrs?,
@@ -342,6 +344,7 @@ fn read_callback(reader: &mut Reader) -> Option<Callback> {
         total_timeout_s: total_timeout_s?,
         check_timeout_s: check_timeout_s?,
         hold_s: hold_s?,
+        default_headers: default_headers?.into(),
     })
 }
 

@@ -21,7 +21,12 @@ pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 pub const ENVIRONMENT_PREFIX: &str = "HOIAM__";
 
 /// The tables whose keys people choose themselves.
-const MAPS: [&str; 3] = ["tts.aliases", "tts.default_voices", "tts.pronunciations"];
+const MAPS: [&str; 4] = [
+    "tts.aliases",
+    "tts.default_voices",
+    "tts.pronunciations",
+    "callback.default_headers",
+];
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]

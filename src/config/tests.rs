@@ -282,15 +282,29 @@ fn secrets_and_api_keys_are_checked_and_never_repeated() {
 }
 
 #[test]
+fn default_headers_are_checked_as_those_of_requests_and_never_repeated() {
+    let config = from_flags(&[("callback.default_headers.X-Key", "a, b")]).unwrap();
+    let sent = [("x-key".to_owned(), "a, b".to_owned())];
+    assert_eq!(config.callback.default_headers.to_vec(), sent);
+    for (name, value) in [("host", "of-mine"), ("x-key", "of-mine\r\nx: y")] {
+        let key = format!("callback.default_headers.{name}");
+        let told = only_fault(from_flags(&[(&key, value)]));
+        assert!(told.starts_with(&key), "{told}");
+        assert!(!told.contains("of-mine"), "{told}");
+    }
+}
+
+#[test]
 fn listings_hide_every_secret() {
     let config = from_flags(&[
+        ("callback.default_headers.authorization", "Bearer of-mine"),
         ("callback.secrets", SECRET),
         ("server.api_keys", KEY),
         ("backend.tts_api_key", "another-key-of-16"),
     ])
     .unwrap();
     let shown = serde_json::to_string(&config.rows()).unwrap() + &format!("{config:?}");
-    for hidden in [SECRET, KEY, "another-key-of-16"] {
+    for hidden in [SECRET, KEY, "another-key-of-16", "of-mine"] {
         assert!(!shown.contains(hidden), "{hidden} is shown");
     }
     let secrets = config

@@ -8,6 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
+use super::callback_headers::CallbackHeaders;
 use super::problem::{Code, Faults, Problem};
 use crate::speech::{self, Format, Pronunciation, Said, loudness, pronunciations, source};
 
@@ -84,6 +85,10 @@ pub struct Create {
     /// Where to report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback_url: Option<String>,
+    /// What is sent to that URL with each callback and check. Not shown, and not
+    /// part of a hand-over, whose callbacks go elsewhere.
+    #[serde(default, skip_serializing_if = "CallbackHeaders::is_empty")]
+    pub callback_headers: CallbackHeaders,
     /// Whether the URL is checked before the heavy work; null is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback_check: Option<bool>,
@@ -138,6 +143,7 @@ impl Default for Create {
             title: None,
             pronunciations: Vec::new(),
             callback_url: None,
+            callback_headers: CallbackHeaders::default(),
             callback_check: None,
             reference: None,
             metadata: None,
@@ -190,6 +196,7 @@ impl Create {
             speed: fields.speed().unwrap_or(1.0),
             title: fields.string("title", MAX_TITLE_CHARACTERS),
             pronunciations: fields.pronunciations(),
+            callback_headers: fields.callback_headers(),
             callback_url: fields.string("callback_url", 2048),
             callback_check: if rules.takes_callback_check {
                 fields.boolean("callback_check")
@@ -358,6 +365,7 @@ const FIELDS: &[&str] = &[
     "title",
     "pronunciations",
     "callback_url",
+    "callback_headers",
     "callback_check",
     "reference",
     "metadata",

@@ -4,6 +4,7 @@
 //! ([`create::Create::parse`]); messages between the services tolerantly, so
 //! that they can be upgraded one after the other.
 
+pub mod callback_headers;
 pub mod create;
 pub mod event;
 pub mod problem;
@@ -11,6 +12,7 @@ pub mod resource;
 pub mod signature;
 pub mod voices;
 
+pub use callback_headers::CallbackHeaders;
 pub use create::Create;
 pub use event::{Event, EventType};
 pub use problem::{Code, Fault, Faults, Problem};

@@ -232,3 +232,41 @@ pub(super) fn connect(path: &Path, read_only: bool) -> Result<Conn, Box<dyn std:
     }
     Ok(conn)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(QueryableByName)]
+    struct Target {
+        #[diesel(sql_type = diesel::sql_types::Nullable<diesel::sql_types::Text>)]
+        callback_target: Option<String>,
+    }
+
+    #[test]
+    fn a_job_that_an_older_version_left_unchecked_is_checked_by_its_url() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut conn = connect(&folder.path().join("test.db"), false).unwrap();
+        conn.run_pending_migrations(MIGRATIONS).unwrap();
+        let added_by = "20261130000004";
+        while conn.revert_last_migration(MIGRATIONS).unwrap().to_string() != added_by {}
+        for (id, status) in [(1, "checking"), (2, "completed")] {
+            let job = format!(
+                "INSERT INTO speeches (id, status, fingerprint, request, resolved_voice, language, characters, \
+                 text_bytes, callback_url, callback_check, created_at, deadline_at, text) \
+                 VALUES (x'0{id}', '{status}', x'00', '{{}}', 'v', 'vi', 1, 1, 'http://a/', 'pending', 1, 2, 't')"
+            );
+            conn.batch_execute(&job).unwrap();
+        }
+        conn.run_pending_migrations(MIGRATIONS).unwrap();
+        let targets: Vec<Target> =
+            diesel::sql_query("SELECT callback_target FROM speeches ORDER BY id")
+                .load(&mut conn)
+                .unwrap();
+        let targets: Vec<Option<&str>> = targets
+            .iter()
+            .map(|target| target.callback_target.as_deref())
+            .collect();
+        assert_eq!(targets, [Some("http://a/"), None]);
+    }
+}

@@ -26,6 +26,7 @@ diesel::table! {
         text_bytes -> BigInt,
         callback_url -> Nullable<Text>,
         callback_origin -> Nullable<Text>,
+        callback_target -> Nullable<Text>,
         callback_check -> Text,
         created_at -> BigInt,
         deadline_at -> BigInt,

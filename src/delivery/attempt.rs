@@ -13,7 +13,7 @@ use super::receivers::News;
 use super::store::Row;
 use crate::clock::{Clock, Millis};
 use crate::contract::signature::{Secret, sign};
-use crate::contract::{DeliveryAttempt, rfc3339};
+use crate::contract::{CallbackHeaders, DeliveryAttempt, rfc3339};
 use crate::fault;
 use crate::outbound::OutboundError;
 use crate::outbound::client::{Answer, Client, Method, Outgoing};
@@ -47,9 +47,21 @@ pub struct Sender {
     pub origin: String,
     /// For the time of each signature.
     pub clock: Clock,
+    /// Sent beside our own: `callback.default_headers`, and what the receiver
+    /// wants.
+    pub headers: CallbackHeaders,
 }
 
 impl Sender {
+    /// One that sends a receiver's own headers too.
+    #[must_use]
+    pub fn with(&self, own: &CallbackHeaders) -> Self {
+        Self {
+            headers: own.over(&self.headers),
+            ..self.clone()
+        }
+    }
+
     /// A signed POST. The status is the answer: whatever becomes of its body, a
     /// receiver that has said 200 has the callback.
     ///
@@ -78,6 +90,7 @@ impl Sender {
                 method: Method::POST,
                 url,
                 headers,
+                more_headers: self.headers.to_vec(),
                 body: Bytes::from(body),
                 total_timeout,
                 answer_limit: KEPT_OF_ANSWER,

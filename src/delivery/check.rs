@@ -20,7 +20,7 @@ use url::Url;
 
 use super::attempt::Sender;
 use crate::clock::{Clock, Millis};
-use crate::contract::{CheckState, DeliveryType, Failure, rfc3339};
+use crate::contract::{CallbackHeaders, CheckState, DeliveryType, Failure, rfc3339};
 use crate::db::{Conn, Tx};
 use crate::fault;
 use crate::outbound::OutboundError;
@@ -222,6 +222,7 @@ impl Probe<'_> {
             method: Method::OPTIONS,
             url: self.url.clone(),
             headers: vec![("webhook-request-origin", self.sender.origin.clone())],
+            more_headers: self.sender.headers.to_vec(),
             body: Bytes::new(),
             total_timeout: Some(self.timeout),
             answer_limit: 0,
@@ -319,8 +320,11 @@ impl CheckCache {
     }
 }
 
-fn without_query(url: &str) -> String {
-    url.split(['?', '#']).next().unwrap_or(url).to_owned()
+/// What is open with one receiver's headers is not so with another's.
+fn without_query(target: &str) -> String {
+    let (url, digest) = target.split_once('#').unwrap_or((target, ""));
+    let url = url.split('?').next().unwrap_or(url);
+    format!("{url}#{digest}")
 }
 
 /// Which unchecked URLs are wanted.
@@ -338,11 +342,17 @@ pub struct Wanted<'a> {
 /// Where jobs wait for their checks. Implemented by the TTS service; the
 /// Backend has none.
 pub trait CheckQueue: Send + Sync {
-    /// URLs that jobs wait for.
+    /// URLs that jobs wait for, each with what [`CallbackHeaders::target`] adds.
     ///
     /// # Errors
     /// What the database says.
     fn unchecked(&self, conn: &mut Conn, wanted: &Wanted<'_>) -> QueryResult<Vec<String>>;
+
+    /// What the jobs that wait for this one send to it.
+    ///
+    /// # Errors
+    /// What the database says.
+    fn headers(&self, conn: &mut Conn, target: &str) -> QueryResult<CallbackHeaders>;
 
     /// Applies a verdict to the jobs that wait for `url`; `true` means that
     /// there may be more.

@@ -22,7 +22,7 @@ use super::receivers::{MAX_PER_ORIGIN, News, Receivers, Shown};
 use super::store::{self, Row, origin_of};
 use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
 use crate::clock::Millis;
-use crate::contract::Failure;
+use crate::contract::{CallbackHeaders, Failure};
 use crate::db::{Conn, Db, StoreError, Tx};
 use crate::fault;
 use crate::supervision::{Drain, UnitFailure, contained, spawn_unit};
@@ -77,15 +77,22 @@ pub struct Told {
     pub json: Box<RawValue>,
     /// The code of its failure.
     pub error_code: Option<String>,
+    /// What its receiver wants beside.
+    pub headers: CallbackHeaders,
 }
 
 impl Told {
     /// Of a resource. `None` is never the answer for what this crate answers
     /// GET with: that is JSON.
-    pub fn of(resource: &impl Serialize, failure: Option<&Failure>) -> Option<Self> {
+    pub fn of(
+        resource: &impl Serialize,
+        failure: Option<&Failure>,
+        headers: CallbackHeaders,
+    ) -> Option<Self> {
         Some(Self {
             json: to_raw_value(resource).ok()?,
             error_code: failure.map(|failure| failure.code.clone()),
+            headers,
         })
     }
 }
@@ -714,11 +721,19 @@ impl Attempt {
     /// What it says of the receiver, and when it is due again, if it is.
     async fn run(self) -> (News, Result<Option<Millis>, StoreError>) {
         let DueDelivery { row, told } = self.delivery;
+        let target = match &told {
+            Ok(Some(told)) => told.headers.target(&row.url),
+            _ => row.url.clone(),
+        };
         let (error_code, sent) = match told {
             Ok(told) => {
                 let error_code = told.as_ref().and_then(|told| told.error_code.clone());
                 let (sender, row) = (self.sender.clone(), row.clone());
                 let send = async move {
+                    let sender = match &told {
+                        Some(told) => sender.with(&told.headers),
+                        None => sender,
+                    };
                     let data = told.as_ref().map_or(RawValue::NULL, |told| &told.json);
                     sender.attempt(&row, data).await
                 };
@@ -736,7 +751,7 @@ impl Attempt {
         if outcome == Outcome::Delivered
             && let Some(cache) = &self.cache
         {
-            cache.note(&row.url, &Finding::Open);
+            cache.note(&target, &Finding::Open);
         }
         // The receiver has answered 404 three times already: this was the
         // one try it gets to hear of it.
@@ -1028,12 +1043,21 @@ struct Check {
 }
 
 impl Check {
+    /// What the jobs that wait for this check send.
+    async fn headers(&self) -> Option<CallbackHeaders> {
+        let (queue, target) = (Arc::clone(&self.queue), self.url.clone());
+        let read = self.db.read(move |conn| queue.headers(conn, &target)).await;
+        read.inspect_err(|error| log::error!("headers of a check could not be read: {error}"))
+            .ok()
+    }
+
     async fn run(self, waits: impl FnOnce()) -> Option<Finding> {
         let url = Url::parse(&self.url).ok()?;
         let finding = match self.cache.known(&self.url) {
             Some(finding) => finding,
             None => {
-                probe(&self.sender, &url, self.timeout, &self.slots, waits)
+                let sender = self.sender.with(&self.headers().await?);
+                probe(&sender, &url, self.timeout, &self.slots, waits)
                     .await
                     .finding
             }
@@ -1085,6 +1109,8 @@ impl Handler<Drain> for CallbackDispatcher {
 pub struct CheckNow {
     /// Where to.
     pub url: Url,
+    /// What is sent with each exchange.
+    pub headers: CallbackHeaders,
     /// For each exchange.
     pub timeout: Duration,
 }
@@ -1094,10 +1120,14 @@ impl Handler<CheckNow> for CallbackDispatcher {
 
     fn handle(
         &mut self,
-        CheckNow { url, timeout }: CheckNow,
+        CheckNow {
+            url,
+            headers,
+            timeout,
+        }: CheckNow,
         _: &mut Self::Context,
     ) -> Self::Result {
-        let sender = self.parts.sender.clone();
+        let sender = self.parts.sender.with(&headers);
         let cache = self
             .parts
             .checks
@@ -1106,7 +1136,7 @@ impl Handler<CheckNow> for CallbackDispatcher {
         Box::pin(async move {
             let report = probe(&sender, &url, timeout, &Semaphore::new(1), || {}).await;
             if let Some(cache) = cache {
-                cache.note(url.as_str(), &report.finding);
+                cache.note(&headers.target(url.as_str()), &report.finding);
             }
             report
         })

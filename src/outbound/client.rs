@@ -82,6 +82,8 @@ pub struct Outgoing {
     pub url: Url,
     /// Headers beside `host`, `user-agent`, `content-length`.
     pub headers: Vec<(&'static str, String)>,
+    /// Headers whose names others have chosen; none of the above.
+    pub more_headers: Vec<(String, String)>,
     /// The body, sent as it is.
     pub body: Bytes,
     /// Instead of [`Timeouts::total`].
@@ -313,6 +315,7 @@ impl Client {
             method: Method::GET,
             url: fetch.url,
             headers: fetch.headers,
+            more_headers: Vec::new(),
             body: Bytes::new(),
             total_timeout: fetch.total_timeout,
             answer_limit: 0,
@@ -383,6 +386,9 @@ impl Client {
             .insert_header((header::USER_AGENT, USER_AGENT));
         for (name, value) in &request.headers {
             wire = wire.insert_header((*name, value.as_str()));
+        }
+        for (name, value) in &request.more_headers {
+            wire = wire.insert_header((name.as_str(), value.as_str()));
         }
         if kept.is_none() {
             wire = wire.force_close();

@@ -17,7 +17,7 @@ use super::voices::Voices;
 use super::workers::Workers;
 use crate::contract::create::{Prepared, Rules};
 use crate::contract::{
-    CheckState, Code, Create, Faults, Page, Problem, Service, Speech, SpeechStatus,
+    CallbackHeaders, CheckState, Code, Create, Faults, Page, Problem, Service, Speech, SpeechStatus,
 };
 use crate::db::Db;
 use crate::db::list::{self, Cursor};
@@ -179,10 +179,12 @@ fn read(
     state.admission.admit(&prepared.source)?;
     let create = &prepared.create;
     let check = match &create.callback_url {
-        Some(url) if create.callback_check != Some(false) => match state.checks.known(url) {
-            Some(Finding::Open) => CheckState::Open,
-            _ => CheckState::Pending,
-        },
+        Some(url) if create.callback_check != Some(false) => {
+            match state.checks.known(&create.callback_headers.target(url)) {
+                Some(Finding::Open) => CheckState::Open,
+                _ => CheckState::Pending,
+            }
+        }
         _ => CheckState::Off,
     };
     prepared.resolve_segments(resolved.segments);
@@ -386,16 +388,25 @@ async fn callback_checks(
     #[serde(deny_unknown_fields)]
     struct Body {
         url: String,
+        callback_headers: Option<serde_json::Value>,
     }
     let body = request::json_body(&request, payload, state.body_limit).await?;
-    let Body { url } = serde_json::from_slice(&body).map_err(|error| {
+    let Body {
+        url,
+        callback_headers,
+    } = serde_json::from_slice(&body).map_err(|error| {
         Problem::new(
             Code::Malformed,
-            format!("The body must be {{\"url\":\"…\"}}: {error}."),
+            format!(
+                "The body must be {{\"url\":\"…\"}}, with callback_headers if you like: {error}."
+            ),
         )
     })?;
     let mut faults = Faults::default();
     request::check_callback_url(&state.policy, Some(&url), &mut faults);
+    let headers = callback_headers.map_or_else(CallbackHeaders::default, |given| {
+        CallbackHeaders::read(given, "/callback_headers", &mut faults)
+    });
     faults.into_result()?;
     let parsed =
         Url::parse(&url).map_err(|error| Problem::new(Code::Malformed, error.to_string()))?;
@@ -403,6 +414,7 @@ async fn callback_checks(
         .dispatcher
         .send(CheckNow {
             url: parsed,
+            headers,
             timeout: state.check_timeout,
         })
         .await

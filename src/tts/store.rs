@@ -10,7 +10,9 @@ use uuid::Uuid;
 use super::job::{self, Step};
 use crate::clock::Millis;
 use crate::contract::create::Prepared;
-use crate::contract::{CheckState, Create, DeliveryType, Failure, Recording, SpeechStatus};
+use crate::contract::{
+    CallbackHeaders, CheckState, Create, DeliveryType, Failure, Recording, SpeechStatus,
+};
 use crate::db::list::{self, Filter};
 use crate::db::schema::speeches;
 use crate::db::{self, Condition, Conn, Id, NewEvent, Tx, update, update_if};
@@ -113,6 +115,12 @@ pub type Accepted = db::Accepted<Row>;
 /// What the database says.
 pub fn accept(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
     let row = first_row(new, tx.now);
+    let create = &new.request.create;
+    let checked = row
+        .callback_url
+        .as_deref()
+        .filter(|_| row.status() == SpeechStatus::Checking);
+    let target = checked.map(|url| create.callback_headers.target(url));
     let inserted = diesel::insert_into(speeches::table)
         .values((
             (
@@ -129,6 +137,7 @@ pub fn accept(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
             speeches::text_bytes.eq(row.text_bytes),
             speeches::callback_url.eq(&row.callback_url),
             speeches::callback_origin.eq(row.callback_url.as_deref().map(deliveries::origin_of)),
+            speeches::callback_target.eq(target),
             speeches::callback_check.eq(&row.callback_check),
             speeches::created_at.eq(row.created_at),
             speeches::deadline_at.eq(row.deadline_at),
@@ -776,7 +785,7 @@ pub const RETAINED: Subjects = Subjects {
     erase: |tx, id| erase(tx, id).map(drop),
 };
 
-/// Callback URLs that jobs wait for.
+/// Callback URLs that jobs wait for, as their `callback_target`.
 ///
 /// # Errors
 /// What the database says.
@@ -813,11 +822,11 @@ fn unchecked_at(
     let mut left = (wanted.allowance)(origin).min(wanted.most - urls.len());
     while left > 0 {
         let next: Option<Option<String>> = speeches::table
-            .select(speeches::callback_url)
+            .select(speeches::callback_target)
             .filter(Condition("status = 'checking'"))
             .filter(speeches::callback_origin.eq(origin))
-            .filter(speeches::callback_url.gt(&last))
-            .order(speeches::callback_url)
+            .filter(speeches::callback_target.gt(&last))
+            .order(speeches::callback_target)
             .first(conn)
             .optional()?;
         let Some(url) = next.flatten() else { break };
@@ -841,6 +850,22 @@ fn next_checking(conn: &mut Conn, after: &str) -> QueryResult<Option<String>> {
     Ok(found.flatten())
 }
 
+/// What the jobs that wait for this `callback_target` send to it.
+///
+/// # Errors
+/// What the database says.
+pub fn headers_of_check(conn: &mut Conn, target: &str) -> QueryResult<CallbackHeaders> {
+    let row: Option<Row> = speeches::table
+        .select(Row::as_select())
+        .filter(Condition("status = 'checking'"))
+        .filter(speeches::callback_origin.eq(deliveries::origin_of(target)))
+        .filter(speeches::callback_target.eq(target))
+        .first(conn)
+        .optional()?;
+    let create = row.and_then(|row| row.request());
+    Ok(create.unwrap_or_default().callback_headers)
+}
+
 /// Applies a verdict to the jobs that wait for `url`, at most 200 a commit;
 /// `true` means that there may be more.
 ///
@@ -852,7 +877,7 @@ pub fn settle_check(tx: &mut Tx<'_>, url: &str, verdict: &Verdict) -> QueryResul
         .select(Row::as_select())
         .filter(Condition("status = 'checking'"))
         .filter(speeches::callback_origin.eq(deliveries::origin_of(url)))
-        .filter(speeches::callback_url.eq(url))
+        .filter(speeches::callback_target.eq(url))
         .order(speeches::created_at)
         .limit(200)
         .load(tx.conn)?;

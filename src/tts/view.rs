@@ -122,7 +122,10 @@ impl View {
 impl Subject for View {
     fn told_by(&self, conn: &mut Conn, delivery: &deliveries::Row) -> QueryResult<Option<Told>> {
         let row = store::get(conn, delivery.subject_id.0)?;
-        let speech = row.map(|row| self.speech(&row, Some(delivery)));
-        Ok(speech.and_then(|speech| Told::of(&speech, speech.error.as_ref())))
+        Ok(row.and_then(|row| {
+            let speech = self.speech(&row, Some(delivery));
+            let headers = row.request().unwrap_or_default().callback_headers;
+            Told::of(&speech, speech.error.as_ref(), headers)
+        }))
     }
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::store;
 use super::worker::{DeadlineAdded, HelpWanted, JobCanceled, JobQueued, TtsWorker};
 use crate::clock::Millis;
+use crate::contract::CallbackHeaders;
 use crate::db::{Conn, Tx};
 use crate::delivery::check::{CheckQueue, Verdict, Wanted};
 
@@ -59,6 +60,10 @@ impl Workers {
 impl CheckQueue for Workers {
     fn unchecked(&self, conn: &mut Conn, wanted: &Wanted<'_>) -> QueryResult<Vec<String>> {
         store::unchecked_urls(conn, wanted)
+    }
+
+    fn headers(&self, conn: &mut Conn, target: &str) -> QueryResult<CallbackHeaders> {
+        store::headers_of_check(conn, target)
     }
 
     fn settle(&self, tx: &mut Tx<'_>, url: &str, verdict: &Verdict) -> QueryResult<bool> {

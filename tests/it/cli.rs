@@ -486,6 +486,31 @@ fn a_callback_url_that_answers_is_open() {
 }
 
 #[test]
+fn a_receiver_behind_a_gateway_is_checked_with_its_header() {
+    let receiver = Peer::receiver();
+    receiver.react(|request| match request.header("x-api-key") {
+        Some("a: b") => Reaction::Answer(204),
+        _ => Reaction::Answer(404),
+    });
+    let more = ["--header", "X-Api-Key: a: b"];
+    let (code, report) = check_callback(&receiver.url("/hook"), &more);
+    assert_eq!(
+        (code, &report["check"]),
+        (Some(0), &"open".into()),
+        "{report}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    for wrong in ["no colon", "Host: a", "x: ", ": v"] {
+        let args = ["check-callback", "http://127.0.0.1/", "--header", wrong];
+        assert_eq!(
+            hoiam(folder.path(), &args).status.code(),
+            Some(2),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
 fn a_route_that_takes_only_posts_is_open_too() {
     let receiver = Peer::receiver();
     receiver.react(|request| {

@@ -9,6 +9,7 @@
 
 mod actors;
 mod cache;
+mod callback_headers;
 mod callbacks;
 mod cancel;
 mod chain;

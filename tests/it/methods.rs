@@ -135,10 +135,17 @@ fn a_connection_goes_on_after_an_answer_to_head() {
     let service = Service::all().start();
     let mut stream = TcpStream::connect(service.address()).unwrap();
     let host = service.address();
-    for path in ["/metrics", "/v1/tasks", "/nothing/here"] {
+    for (path, status) in [
+        ("/metrics", "200 OK"),
+        ("/v1/tasks", "200 OK"),
+        ("/v1/tasks/unknown", "404 Not Found"),
+        ("/nothing/here", "404 Not Found"),
+    ] {
         write!(stream, "HEAD {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").unwrap();
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        assert_eq!(line, format!("HTTP/1.1 {status}\r\n"), "{path}");
         while line != "\r\n" {
             line.clear();
             reader.read_line(&mut line).unwrap();

@@ -119,6 +119,7 @@ async fn ask_health(address: SocketAddr, client: &Client) -> Option<Health> {
         method: Method::GET,
         url: Url::parse(&format!("http://{address}/health/ready")).ok()?,
         headers: Vec::new(),
+        more_headers: Vec::new(),
         body: Bytes::new(),
         total_timeout: Some(HEALTH_LIMIT),
         answer_limit: HEALTH_BYTES,

@@ -7,6 +7,7 @@ use super::{
     ALL_BITRATES, MAX_METADATA_BYTES, MAX_PAUSE_MS, MAX_SEGMENTS, MAX_TIMEOUT_S, Segment, nearest,
     segment_place,
 };
+use crate::contract::CallbackHeaders;
 use crate::contract::problem::Faults;
 use crate::speech::pronunciations::{MAX_CHARACTERS, MAX_TERMS};
 use crate::speech::{Format, Pronunciation, Said, ipa, loudness, source, text};
@@ -363,6 +364,19 @@ impl Fields<'_> {
             );
         }
         Some(value)
+    }
+
+    pub(super) fn callback_headers(&mut self) -> CallbackHeaders {
+        const NAME: &str = "callback_headers";
+        let Some(given) = self.take(NAME) else {
+            return CallbackHeaders::default();
+        };
+        if self.object.get("callback_url").is_none_or(Value::is_null) {
+            let detail = "`callback_headers` are sent to `callback_url`, which is missing.";
+            self.fault(NAME, "no_callback_url", detail);
+        }
+        let place = format!("{}/{NAME}", self.place);
+        CallbackHeaders::read(given, &place, self.faults)
     }
 
     pub(super) fn timeout(&mut self, default: u32) -> u32 {

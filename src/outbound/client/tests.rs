@@ -181,6 +181,7 @@ fn post(url: Url) -> Outgoing {
         method: Method::POST,
         url,
         headers: vec![("content-type", "application/json".to_owned())],
+        more_headers: Vec::new(),
         body: Bytes::from_static(b"{}"),
         total_timeout: None,
         answer_limit: 1_000,

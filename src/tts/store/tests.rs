@@ -642,6 +642,15 @@ async fn the_jobs_that_wait_for_a_url_are_found_by_its_index() {
 }
 
 #[tokio::test]
+async fn the_headers_of_a_check_are_found_by_its_index() {
+    let found = plans(accept_one(CheckState::Pending), |tx| {
+        headers_of_check(tx.conn, &url_of(0))
+    })
+    .await;
+    assert_eq!(found, ["speeches_checking"]);
+}
+
+#[tokio::test]
 async fn jobs_that_were_held_too_long_are_found_by_their_origin() {
     let found = plans(
         |tx| {

@@ -7,7 +7,7 @@ use actix::Addr;
 use chrono::DateTime;
 use diesel::prelude::*;
 use hoiam::claim_loop::Pulse;
-use hoiam::contract::{DeliveryType, Service, parse_rfc3339};
+use hoiam::contract::{CallbackHeaders, DeliveryType, Service, parse_rfc3339};
 use hoiam::db::schema::deliveries as table;
 use hoiam::db::{Conn, Db};
 use hoiam::delivery::dispatcher::{InDelivery, Parts, ShutReceivers, Subject, Told};
@@ -28,7 +28,8 @@ pub struct Things;
 
 impl Subject for Things {
     fn told_by(&self, _: &mut Conn, delivery: &Row) -> QueryResult<Option<Told>> {
-        Ok(Told::of(&json!({ "id": delivery.subject_id.0 }), None))
+        let thing = json!({ "id": delivery.subject_id.0 });
+        Ok(Told::of(&thing, None, CallbackHeaders::default()))
     }
 }
 

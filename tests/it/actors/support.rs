@@ -13,7 +13,7 @@ use hoiam::backend::tts_client::TtsClient;
 use hoiam::backend::{ResultKnown, TaskEnded};
 use hoiam::clock::{Clock, ManualClock};
 use hoiam::contract::signature::Secret;
-use hoiam::contract::{CheckState, Create, Service};
+use hoiam::contract::{CallbackHeaders, CheckState, Create, Service};
 use hoiam::db::{Db, Tx, open};
 use hoiam::delivery::DeliveryOwed;
 use hoiam::delivery::attempt::Sender;
@@ -315,6 +315,7 @@ pub fn sender(clock: &Clock) -> Sender {
         secrets: vec![Secret::generate().unwrap()].into(),
         origin: "localhost".into(),
         clock: clock.clone(),
+        headers: CallbackHeaders::default(),
     }
 }
 
