@@ -44,6 +44,8 @@ const MAX_AHEAD: usize = 32;
 const HELD_MS: Millis = 250;
 /// How long a worker waits after the store or a unit has failed it.
 const PAUSE_MS: Millis = 1000;
+/// A child is replaced for the sake of postponed jobs no more often than this.
+const RENEW_EVERY_MS: Millis = 5000;
 
 /// A job may be there to claim.
 #[derive(Message, Clone, Copy)]
@@ -106,6 +108,8 @@ pub struct TtsWorker {
     /// How long a text takes to be spoken, of late.
     pace: Duration,
     begun_at: Millis,
+    /// When the child was last replaced for the sake of a postponed job.
+    renewed_at: Millis,
     /// Outcomes on their way to disk.
     finishing: usize,
     held: Alarm,
@@ -221,6 +225,7 @@ impl TtsWorker {
             claimed: VecDeque::new(),
             canceled_early: HashSet::new(),
             begun_at: 0,
+            renewed_at: 0,
             finishing: 0,
             held: Alarm::default(),
         }
@@ -353,7 +358,13 @@ impl TtsWorker {
             row: order.row.clone(),
             cancel: Some(cancel),
         });
+        // Many may be due at once, and all would have the same child replaced.
+        let renews_child = order.was_postponed && self.begun_at >= self.renewed_at + RENEW_EVERY_MS;
+        if renews_child {
+            self.renewed_at = self.begun_at;
+        }
         let mut unit = SpeakUnit {
+            renews_child,
             files: self.parts.files.clone(),
             progress: self.parts.progress.clone(),
             voices: self.parts.voices.clone(),
@@ -834,6 +845,8 @@ impl Handler<GiveBack> for TtsWorker {
 
 /// Has one job spoken.
 struct SpeakUnit {
+    /// Whether to replace the child first, for a job that was postponed.
+    renews_child: bool,
     files: Files,
     progress: ProgressBoard,
     voices: Voices,
@@ -855,7 +868,7 @@ impl SpeakUnit {
         order: Order,
         canceled: oneshot::Receiver<()>,
     ) -> (Synthesizer, Next, Option<Finish>) {
-        if order.was_postponed {
+        if self.renews_child {
             self.renew_child().await;
         }
         let finish = self.speak(order, canceled).await;
