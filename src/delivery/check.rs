@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use super::attempt::Sender;
+use super::held::Scope;
 use crate::clock::{Clock, Millis};
 use crate::contract::{CallbackHeaders, CheckState, DeliveryType, Failure, rfc3339};
 use crate::db::{Conn, Tx};
@@ -337,6 +338,18 @@ pub struct Wanted<'a> {
     pub running: &'a HashSet<String>,
     /// At most so many of an origin.
     pub allowance: &'a dyn Fn(&str) -> usize,
+    /// Beside these, of which the first of each origin is wanted, if a job waits
+    /// for it.
+    pub again: &'a [String],
+}
+
+/// What of that which is held was held too long.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ExpiredHolds {
+    /// When the next job will have been held too long.
+    pub next_at: Option<Millis>,
+    /// For these no job waits any more.
+    pub unwanted: Vec<Scope>,
 }
 
 /// Where jobs wait for their checks. Implemented by the TTS service; the
@@ -361,18 +374,17 @@ pub trait CheckQueue: Send + Sync {
     /// What the database says.
     fn settle(&self, tx: &mut Tx<'_>, url: &str, verdict: &Verdict) -> QueryResult<bool>;
 
-    /// Fails the jobs that have waited for `hold_ms` for one of these origins,
-    /// each of which could not be reached since the instant beside it, and says
-    /// when the next one will have.
+    /// Fails the jobs that have waited for `hold_ms` for what is held, each since
+    /// the instant beside it.
     ///
     /// # Errors
     /// What the database says.
     fn expire_held(
         &self,
         tx: &mut Tx<'_>,
-        held: &[(String, Millis)],
+        held: &[(Scope, Millis)],
         hold_ms: Millis,
-    ) -> QueryResult<Option<Millis>>;
+    ) -> QueryResult<ExpiredHolds>;
 
     /// Tells the workers that jobs may have become free.
     fn opened(&self);

@@ -16,8 +16,9 @@ use url::Url;
 use uuid::Uuid;
 
 use super::attempt::{Sender, news_of, not_made};
-use super::check::{CheckCache, CheckQueue, Finding, Report, Wanted, probe};
+use super::check::{CheckCache, CheckQueue, ExpiredHolds, Finding, Report, Wanted, probe};
 use super::delivery::{Outcome, after};
+use super::held::Held;
 use super::receivers::{MAX_PER_ORIGIN, News, Receivers, Shown};
 use super::store::{self, Row, origin_of};
 use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
@@ -39,10 +40,6 @@ const MAX_CHECKS: usize = 64;
 const MAX_CHECKS_PER_ORIGIN: usize = 8;
 /// URLs of one receiver that may wait for their second look meanwhile.
 const MAX_WAITING_PER_ORIGIN: usize = 256;
-/// Waits between the probes of an origin that cannot be reached.
-const PROBE_AFTER_MS: [Millis; 5] = [1000, 2000, 5000, 10_000, 30_000];
-/// An origin that nobody has asked for so long is forgotten.
-const FORGET_HELD_MS: Millis = 600_000;
 /// While attempts are under way, one look follows another no sooner than this,
 /// so that it finds several rows and not one.
 const GATHER: Duration = Duration::from_millis(3);
@@ -187,20 +184,11 @@ struct Checks {
     /// Of `urls`, those that wait for their second look.
     waiting: HashSet<String>,
     slots: HashMap<String, Rc<Semaphore>>,
-    held: HashMap<String, Held>,
+    held: Held,
     /// After this origin the next look goes on, so that each has its turn.
     last_origin: String,
     /// Its scan fails the jobs that were held too long.
     hold: ClaimLoop,
-}
-
-/// An origin that cannot be reached.
-#[derive(Clone, Copy)]
-struct Held {
-    /// When its first probe failed.
-    since: Millis,
-    failures: usize,
-    next_probe_at: Millis,
 }
 
 impl Checks {
@@ -211,7 +199,7 @@ impl Checks {
             urls: ClaimLoop::new(clock.clone(), shown),
             waiting: HashSet::new(),
             slots: HashMap::new(),
-            held: HashMap::new(),
+            held: Held::default(),
             last_origin: String::new(),
             hold: ClaimLoop::new(clock.clone(), Pulse::default()),
         }
@@ -231,34 +219,9 @@ impl Checks {
         MAX_CHECKS.saturating_sub(asking)
     }
 
-    /// A probe of this origin has failed. What fails while the next probe is
-    /// still to come was on its way before, and changes nothing.
-    fn hold(&mut self, origin: String, now: Millis) {
-        let held = self.held.entry(origin).or_insert(Held {
-            since: now,
-            failures: 0,
-            next_probe_at: now,
-        });
-        if held.next_probe_at <= now {
-            let wait = PROBE_AFTER_MS[held.failures.min(PROBE_AFTER_MS.len() - 1)];
-            held.failures += 1;
-            held.next_probe_at = now + wait;
-        }
-    }
-
-    /// Forgets the origins for which no job waits any more: nobody has asked them
-    /// for long, and nobody does now.
-    fn forget(&mut self, now: Millis) {
-        let asked: HashSet<String> = self.urls.keys().iter().map(|url| origin_of(url)).collect();
-        self.held.retain(|origin, held| {
-            held.next_probe_at > now - FORGET_HELD_MS || asked.contains(origin)
-        });
-    }
-
-    /// The next probe of any origin is an instant of the loop.
+    /// The next probe of what is held is an instant of the loop.
     fn wake_for_probes(&mut self, now: Millis) {
-        let probes = self.held.values().map(|held| held.next_probe_at);
-        if let Some(at) = probes.filter(|at| *at > now).min() {
+        if let Some(at) = self.held.next_probe_at(now) {
             self.urls.wake_at(at);
         }
     }
@@ -798,12 +761,15 @@ impl CallbackDispatcher {
         let held = self.checks.held.clone();
         let mut asking: HashMap<String, usize> = HashMap::new();
         let mut waiting: HashMap<String, usize> = HashMap::new();
-        let running = self.checks.urls.keys();
+        let mut running = self.checks.urls.keys();
         for url in &running {
             let waits = self.checks.waiting.contains(url);
             let counts = if waits { &mut waiting } else { &mut asking };
             *counts.entry(origin_of(url)).or_default() += 1;
         }
+        // What is held by itself is asked when it is its turn.
+        let again = held.due_urls(&running, now);
+        running.extend(held.urls().cloned());
         let after = self.checks.last_origin.clone();
         let (db, queue) = (self.parts.db.clone(), Arc::clone(&parts.queue));
         let dispatcher = ctx.address();
@@ -811,11 +777,12 @@ impl CallbackDispatcher {
             let of = |counts: &HashMap<String, usize>, origin: &str| {
                 counts.get(origin).copied().unwrap_or_default()
             };
-            let allowance = move |origin: &str| match held.get(origin) {
-                Some(held) if held.next_probe_at > now => 0,
-                Some(_) => 1_usize.saturating_sub(of(&asking, origin)),
-                None if of(&waiting, origin) >= MAX_WAITING_PER_ORIGIN => 0,
-                None => MAX_CHECKS_PER_ORIGIN.saturating_sub(of(&asking, origin)),
+            let allowance = move |origin: &str| {
+                if of(&waiting, origin) >= MAX_WAITING_PER_ORIGIN {
+                    return 0;
+                }
+                let most = held.allowance(origin, MAX_CHECKS_PER_ORIGIN, now);
+                most.saturating_sub(of(&asking, origin))
             };
             let found = db
                 .read(move |conn| {
@@ -824,6 +791,7 @@ impl CallbackDispatcher {
                         most,
                         running: &running,
                         allowance: &allowance,
+                        again: &again,
                     };
                     queue.unchecked(conn, &wanted)
                 })
@@ -872,10 +840,7 @@ impl CallbackDispatcher {
         let Some(parts) = &self.parts.checks else {
             return;
         };
-        let held = self.checks.held.iter();
-        let held: Vec<(String, Millis)> = held
-            .map(|(origin, held)| (origin.clone(), held.since))
-            .collect();
+        let held = self.checks.held.all();
         let Some(scan) = self.checks.hold.begin_scan(!held.is_empty()) else {
             return;
         };
@@ -886,10 +851,10 @@ impl CallbackDispatcher {
         );
         let dispatcher = ctx.address();
         actix_rt::spawn(async move {
-            let next_at = db
+            let expired = db
                 .write(move |tx| queue.expire_held(tx, &held, hold_ms))
                 .await;
-            dispatcher.do_send(HeldScanned { next_at, scan });
+            dispatcher.do_send(HeldScanned { expired, scan });
         });
     }
 }
@@ -964,17 +929,15 @@ impl Handler<Checked> for CallbackDispatcher {
     fn handle(&mut self, Checked { claim, finding }: Checked, ctx: &mut Self::Context) {
         let url = claim.key().clone();
         if self.checks.urls.end(claim) {
-            let (now, origin) = (self.now(), origin_of(&url));
+            let now = self.now();
             self.checks.waiting.remove(&url);
             self.checks
                 .slots
                 .retain(|_, slots| Rc::strong_count(slots) > 1);
-            if matches!(finding, Some(Finding::Unreachable(_)) | None) {
-                self.checks.hold(origin, now);
-                self.checks.forget(now);
+            if self.checks.held.note(&url, finding.as_ref(), now) {
+                let running = self.checks.urls.keys();
+                self.checks.held.forget(&running, now);
                 self.checks.hold.hint();
-            } else {
-                self.checks.held.remove(&origin);
             }
             self.checks.wake_for_probes(now);
             // There is room at this origin, which may have left others waiting.
@@ -991,8 +954,7 @@ impl Handler<Checked> for CallbackDispatcher {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct HeldScanned {
-    /// When the next job will have been held too long.
-    next_at: Result<Option<Millis>, StoreError>,
+    expired: Result<ExpiredHolds, StoreError>,
     scan: Scan,
 }
 
@@ -1001,9 +963,18 @@ impl Handler<HeldScanned> for CallbackDispatcher {
 
     fn handle(&mut self, scanned: HeldScanned, ctx: &mut Self::Context) {
         if self.checks.hold.end_scan(scanned.scan).is_some() {
-            match scanned.next_at {
-                Ok(Some(at)) => self.checks.hold.wake_at(at),
-                Ok(None) => {}
+            match scanned.expired {
+                Ok(expired) => {
+                    if !expired.unwanted.is_empty() {
+                        // Very many of them may have kept others of their origin out.
+                        self.checks.held.drop_all(&expired.unwanted);
+                        self.checks.urls.hint();
+                        self.scan_checks(ctx);
+                    }
+                    if let Some(at) = expired.next_at {
+                        self.checks.hold.wake_at(at);
+                    }
+                }
                 Err(error) => {
                     log::error!("held jobs could not be looked at: {error}");
                     self.checks.hold.pause(STORE_PAUSE_MS);

@@ -11,6 +11,7 @@ pub mod check;
 )]
 pub mod delivery;
 pub mod dispatcher;
+pub mod held;
 pub mod receivers;
 pub mod store;
 

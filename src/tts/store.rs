@@ -4,7 +4,8 @@
 //! worker is fenced by (id, claim, owner).
 
 use diesel::prelude::*;
-use std::collections::BTreeMap;
+use diesel::sqlite::Sqlite;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::job::{self, Step};
@@ -16,7 +17,8 @@ use crate::contract::{
 use crate::db::list::{self, Filter};
 use crate::db::schema::speeches;
 use crate::db::{self, Condition, Conn, Id, NewEvent, Tx, update, update_if};
-use crate::delivery::check::{Verdict, Wanted};
+use crate::delivery::check::{ExpiredHolds, Verdict, Wanted};
+use crate::delivery::held::Scope;
 use crate::delivery::store as deliveries;
 use crate::retention::store::Subjects;
 use crate::speech;
@@ -809,7 +811,24 @@ pub fn unchecked_urls(conn: &mut Conn, wanted: &Wanted<'_>) -> QueryResult<Vec<S
             _ => break,
         }
     }
+    add_waiting(conn, wanted, &mut urls)?;
     Ok(urls)
+}
+
+/// Adds those of `wanted.again`, one of an origin, that a job waits for.
+fn add_waiting(conn: &mut Conn, wanted: &Wanted<'_>, urls: &mut Vec<String>) -> QueryResult<()> {
+    let mut origins = BTreeSet::new();
+    for url in wanted.again {
+        if urls.len() == wanted.most {
+            break;
+        }
+        let origin = deliveries::origin_of(url);
+        if !origins.contains(&origin) && first_waiting(conn, &origin, Some(url))?.is_some() {
+            origins.insert(origin);
+            urls.push(url.clone());
+        }
+    }
+    Ok(())
 }
 
 fn unchecked_at(
@@ -927,50 +946,71 @@ fn open(tx: &mut Tx<'_>, row: &Row) -> QueryResult<()> {
 }
 
 /// Fails the jobs whose callback URL could not be checked for `hold_ms`, at most
-/// 200 of an origin a commit, and says when the next job will have been held so
-/// long. A job is held since it came, or since the first probe of its origin
-/// failed, whichever was later: nothing fails that was never asked.
+/// 200 of an origin or a URL a commit. A job is held since it came, or since the
+/// first probe failed of what it is held with, whichever was later: nothing fails
+/// that was never asked.
 ///
 /// # Errors
 /// What the database says.
 pub fn expire_held(
     tx: &mut Tx<'_>,
-    held: &[(String, Millis)],
+    held: &[(Scope, Millis)],
     hold_ms: i64,
-) -> QueryResult<Option<Millis>> {
-    let mut next_at = None;
-    for (origin, since) in held {
+) -> QueryResult<ExpiredHolds> {
+    let mut expired = ExpiredHolds::default();
+    for (scope, since) in held {
         let at = if since + hold_ms > tx.now {
             Some(since + hold_ms)
         } else {
-            expire_held_at(tx, origin, hold_ms)?
+            expire_held_in(tx, scope, hold_ms)?
         };
-        next_at = at.into_iter().chain(next_at).min();
+        match at {
+            Some(at) => expired.next_at = Some(expired.next_at.map_or(at, |next| next.min(at))),
+            None => expired.unwanted.push(scope.clone()),
+        }
     }
-    Ok(next_at)
+    Ok(expired)
 }
 
-fn expire_held_at(tx: &mut Tx<'_>, origin: &str, hold_ms: i64) -> QueryResult<Option<Millis>> {
+fn expire_held_in(tx: &mut Tx<'_>, scope: &Scope, hold_ms: i64) -> QueryResult<Option<Millis>> {
     let failure = Failure::transient(
         "callback_unreachable",
         "The callback_url could not be reached for as long as the job was held, so nothing was spoken for it.",
     );
-    let held: Vec<Row> = speeches::table
+    let (origin, url) = match scope {
+        Scope::Origin(origin) => (origin.clone(), None),
+        Scope::Url(url) => (deliveries::origin_of(url), Some(url.as_str())),
+    };
+    let held = waiting(&origin, url)
         .select(Row::as_select())
-        .filter(Condition("status = 'checking'"))
-        .filter(speeches::callback_origin.eq(origin))
         .filter(speeches::created_at.le(tx.now - hold_ms))
-        .limit(200)
-        .load(tx.conn)?;
+        .limit(200);
+    let held: Vec<Row> = held.load(tx.conn)?;
     for row in &held {
         close(tx, row, CheckState::Unreachable, &failure)?;
     }
-    let next: Option<Millis> = speeches::table
-        .select(diesel::dsl::min(speeches::created_at))
+    let next = first_waiting(tx.conn, &origin, url)?;
+    Ok(next.map(|created_at| created_at + hold_ms))
+}
+
+/// The jobs that wait for the check of this URL, or of any URL of this origin.
+fn waiting<'a>(origin: &'a str, url: Option<&'a str>) -> speeches::BoxedQuery<'a, Sqlite> {
+    let of_origin = speeches::table
         .filter(Condition("status = 'checking'"))
         .filter(speeches::callback_origin.eq(origin))
-        .first(tx.conn)?;
-    Ok(next.map(|created_at| created_at + hold_ms))
+        .into_boxed();
+    match url {
+        Some(url) => of_origin.filter(speeches::callback_url.eq(url)),
+        None => of_origin,
+    }
+}
+
+/// When the oldest job came that waits for the check of this URL, or of any URL of
+/// this origin.
+fn first_waiting(conn: &mut Conn, origin: &str, url: Option<&str>) -> QueryResult<Option<Millis>> {
+    waiting(origin, url)
+        .select(diesel::dsl::min(speeches::created_at))
+        .first(conn)
 }
 
 /// One speech.

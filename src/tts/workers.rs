@@ -11,7 +11,8 @@ use super::worker::{DeadlineAdded, HelpWanted, JobCanceled, JobQueued, TtsWorker
 use crate::clock::Millis;
 use crate::contract::CallbackHeaders;
 use crate::db::{Conn, Tx};
-use crate::delivery::check::{CheckQueue, Verdict, Wanted};
+use crate::delivery::check::{CheckQueue, ExpiredHolds, Verdict, Wanted};
+use crate::delivery::held::Scope;
 
 /// Filled once, when the workers have been started: the dispatcher, which
 /// tells them of opened jobs, is started before them.
@@ -73,9 +74,9 @@ impl CheckQueue for Workers {
     fn expire_held(
         &self,
         tx: &mut Tx<'_>,
-        held: &[(String, Millis)],
+        held: &[(Scope, Millis)],
         hold_ms: Millis,
-    ) -> QueryResult<Option<Millis>> {
+    ) -> QueryResult<ExpiredHolds> {
         store::expire_held(tx, held, hold_ms)
     }
 

@@ -40,8 +40,8 @@ fn finished() -> Finished {
 }
 
 /// All that is held is held since then.
-fn held_since(at: Millis) -> [(String, Millis); 1] {
-    [(deliveries::origin_of(&url_of(0)), at)]
+fn held_since(at: Millis) -> [(Scope, Millis); 1] {
+    [(Scope::Origin(deliveries::origin_of(&url_of(0))), at)]
 }
 
 fn error_code(row: &Row) -> String {
@@ -621,6 +621,7 @@ async fn unchecked_urls_are_found_by_one_seek_each() {
                 most: 64,
                 running: &HashSet::new(),
                 allowance: &|_| 8,
+                again: &[],
             };
             Ok(found_by(conn, |conn| unchecked_urls(conn, &wanted)))
         })
@@ -673,13 +674,15 @@ async fn a_job_is_held_since_the_first_probe_of_its_origin_failed() {
         accept(tx, &new(id, Some(&url_of(0)), CheckState::Pending, 86_400))?;
         let accepted_at = tx.now;
         tx.now += 2 * HOLD_MS;
-        assert_eq!(expire_held(tx, &[], HOLD_MS)?, None);
+        assert_eq!(expire_held(tx, &[], HOLD_MS)?, ExpiredHolds::default());
         let failed_at = tx.now;
         let until = expire_held(tx, &held_since(failed_at), HOLD_MS)?;
-        assert_eq!(until, Some(failed_at + HOLD_MS));
+        assert_eq!(until.next_at, Some(failed_at + HOLD_MS));
         let early = get(tx.conn, id)?.map(|row| row.status());
         tx.now += HOLD_MS;
-        assert_eq!(expire_held(tx, &held_since(failed_at), HOLD_MS)?, None);
+        let over = expire_held(tx, &held_since(failed_at), HOLD_MS)?;
+        assert_eq!(over.next_at, None);
+        assert_eq!(over.unwanted.len(), 1);
         let late = get(tx.conn, id)?.map(|row| row.status());
         assert!(accepted_at < failed_at);
         Ok((early, late))
@@ -687,6 +690,65 @@ async fn a_job_is_held_since_the_first_probe_of_its_origin_failed() {
     let (early, late) = test.db.write(held).await.unwrap();
     assert_eq!(early, Some(SpeechStatus::Checking));
     assert_eq!(late, Some(SpeechStatus::Failed));
+}
+
+#[tokio::test]
+async fn a_url_that_is_held_alone_expires_alone() {
+    let test = TestDb::new(Service::Tts);
+    let ids = [Uuid::now_v7(), Uuid::now_v7()];
+    let verb = move |tx: &mut Tx<'_>| {
+        for (which, id) in ids.into_iter().enumerate() {
+            let url = url_of(which);
+            accept(tx, &new(id, Some(&url), CheckState::Pending, 86_400))?;
+        }
+        let held = [(Scope::Url(url_of(0)), tx.now)];
+        tx.now += HOLD_MS;
+        let expired = expire_held(tx, &held, HOLD_MS)?;
+        let statuses = ids.map(|id| get(tx.conn, id).unwrap().unwrap().status());
+        Ok((expired, statuses))
+    };
+    let (expired, statuses) = test.db.write(verb).await.unwrap();
+    assert_eq!(statuses, [SpeechStatus::Failed, SpeechStatus::Checking]);
+    let unwanted = vec![Scope::Url(url_of(0))];
+    assert_eq!(
+        expired,
+        ExpiredHolds {
+            next_at: None,
+            unwanted
+        }
+    );
+}
+
+#[tokio::test]
+async fn of_the_urls_to_be_asked_again_the_first_of_each_origin_that_a_job_waits_for_is_wanted() {
+    let test = TestDb::new(Service::Tts);
+    let urls: Vec<String> = (0..6).map(|n| format!("http://h{}/{n}", n / 3)).collect();
+    let accepted = urls.clone();
+    let accepted = test.db.write(move |tx| {
+        // For the first nobody waits.
+        for url in &accepted[1..] {
+            accept(tx, &new(Uuid::now_v7(), Some(url), CheckState::Pending, 60))?;
+        }
+        Ok(())
+    });
+    accepted.await.unwrap();
+    let again = urls.clone();
+    let found = |most| {
+        let again = again.clone();
+        let read = test.db.read(move |conn| {
+            let wanted = Wanted {
+                after: "",
+                most,
+                running: &again.iter().cloned().collect(),
+                allowance: &|_| 8,
+                again: &again,
+            };
+            unchecked_urls(conn, &wanted)
+        });
+        async { read.await.unwrap() }
+    };
+    assert_eq!(found(64).await, [urls[1].clone(), urls[3].clone()]);
+    assert_eq!(found(1).await, [urls[1].clone()]);
 }
 
 #[tokio::test]
@@ -709,6 +771,7 @@ async fn every_origin_has_its_turn_where_more_urls_wait_than_may_be_checked() {
                 most,
                 running: &running,
                 allowance: &|origin| if origin == "http://h2" { 0 } else { 2 },
+                again: &[],
             };
             unchecked_urls(conn, &wanted)
         });

@@ -15,6 +15,8 @@ use hoiam::tts::Workers;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
 
+use crate::support::{Peer, Reaction};
+
 use super::dispatcher::Things;
 use super::support::{
     Reply, START, Server, World, error_code, eventually, job_is, job_row, sender, unchecked_job,
@@ -73,6 +75,20 @@ async fn all_slots_are_free(world: &World, dispatcher: &Addr<CallbackDispatcher>
 
 async fn all_are(world: &World, jobs: &[Uuid], status: &str) {
     eventually("the jobs have gone on", || async {
+        for id in jobs {
+            if !job_is(&world.db, *id, status).await {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+}
+
+/// The same, while time goes on.
+async fn all_are_in_time(world: &World, jobs: &[Uuid], status: &str, step_ms: i64) {
+    eventually("the jobs have gone on", || async {
+        world.advance_ms(step_ms);
         for id in jobs {
             if !job_is(&world.db, *id, status).await {
                 return false;
@@ -161,8 +177,15 @@ impl Closing {
 
 async fn closes() -> Closing {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    serve(listener, false)
+}
+
+fn serve(listener: tokio::net::TcpListener, is_back: bool) -> Closing {
     let base = format!("http://{}", listener.local_addr().unwrap());
-    let (connections, is_back) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+    let (connections, is_back) = (
+        Arc::<AtomicUsize>::default(),
+        Arc::new(AtomicBool::new(is_back)),
+    );
     let (counted, answers) = (Arc::clone(&connections), Arc::clone(&is_back));
     actix_rt::spawn(async move {
         while let Ok((connection, _)) = listener.accept().await {
@@ -197,15 +220,17 @@ async fn answer_405(mut connection: tokio::net::TcpStream) {
 async fn an_origin_that_cannot_be_reached_is_probed_by_the_schedule_until_the_hold_is_over() {
     let mut world = World::new(Service::Tts);
     let origin = closes().await;
-    let jobs = accept(&world, (0..12).map(|n| format!("{}/{n}", origin.base))).await;
+    // No encrypted connection comes about, so that nothing can be asked.
+    let base = origin.base.replace("http:", "https:");
+    let jobs = accept(&world, (0..12).map(|n| format!("{base}/{n}"))).await;
     let _dispatcher = start(&mut world, PATIENT);
-    let probes = || origin.probes();
+    let probes = || origin.connections.load(Ordering::SeqCst);
     eventually("the first eight are tried", || async { probes() == 8 }).await;
     for (number, wait_ms) in [(9, 1000), (10, 2000), (11, 5000), (12, 10_000)] {
         world.settle().await;
-        let has_begun = || origin.connections.load(Ordering::SeqCst) > 2 * (number - 1);
-        let waited = world.advance_until(100, 60_000, has_begun).await;
-        eventually("it is over", || async { probes() == number }).await;
+        let waited = world
+            .advance_until(100, 60_000, || probes() == number)
+            .await;
         assert!(
             (wait_ms..wait_ms + 1000).contains(&waited),
             "{waited} ms before probe {number}"
@@ -233,19 +258,59 @@ async fn an_origin_that_cannot_be_reached_is_probed_by_the_schedule_until_the_ho
 #[actix_rt::test]
 async fn an_origin_that_comes_back_lets_all_its_jobs_go_on() {
     let mut world = World::new(Service::Tts);
+    // Its port is taken, and nobody listens there yet.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let base = format!("http://{}", socket.local_addr().unwrap());
+    let jobs = accept(&world, (0..12).map(|n| format!("{base}/{n}"))).await;
+    let _dispatcher = start(&mut world, PATIENT);
+    world.settle().await;
+    for id in &jobs {
+        assert!(job_is(&world.db, *id, "checking").await);
+    }
+    let _origin = serve(socket.listen(64).unwrap(), true);
+    all_are_in_time(&world, &jobs, "queued", 100).await;
+}
+
+#[actix_rt::test]
+async fn urls_that_give_no_answer_are_asked_again_and_go_on_once_they_do() {
+    let mut world = World::new(Service::Tts);
     let origin = closes().await;
     let jobs = accept(&world, (0..12).map(|n| format!("{}/{n}", origin.base))).await;
     let _dispatcher = start(&mut world, PATIENT);
-    let probes = || origin.probes();
-    eventually("it is tried", || async { probes() == 8 }).await;
+    eventually("each is tried", || async { origin.probes() == 12 }).await;
     world.settle().await;
     for id in &jobs {
         assert!(job_is(&world.db, *id, "checking").await);
     }
     origin.is_back.store(true, Ordering::SeqCst);
-    let answered = || origin.connections.load(Ordering::SeqCst) > 16;
-    world.advance_until(100, 60_000, answered).await;
-    all_are(&world, &jobs, "queued").await;
+    all_are_in_time(&world, &jobs, "queued", 100).await;
+}
+
+#[actix_rt::test]
+async fn urls_that_give_no_answer_do_not_hold_up_others_of_their_origin() {
+    let mut world = World::new(Service::Tts);
+    let receiver = Peer::receiver();
+    receiver.react(|request| match request.path.starts_with("/silent") {
+        true => Reaction::HangUp,
+        false => Reaction::Answer(204),
+    });
+    let silent = (0..30).map(|n| receiver.url(&format!("/silent/{n}")));
+    let silent = accept(&world, silent).await;
+    let open = accept(&world, [receiver.url("/then")]).await;
+    let dispatcher = start(&mut world, PATIENT);
+    all_are(&world, &open, "queued").await;
+    // Nor those that come while the others are held.
+    let later = accept(&world, [receiver.url("/later")]).await;
+    dispatcher.do_send(CheckOwed);
+    all_are(&world, &later, "queued").await;
+    for id in &silent {
+        assert!(job_is(&world.db, *id, "checking").await);
+    }
+    all_are_in_time(&world, &silent, "failed", 60_000).await;
+    let error = job_row(&world.db, silent[0]).await.error;
+    let code = error_code(error.as_deref());
+    assert_eq!(code.as_deref(), Some("callback_unreachable"));
 }
 
 #[actix_rt::test]

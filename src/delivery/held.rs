@@ -1,0 +1,189 @@
+//! Who is held: URLs whose check got no answer, and origins that could not even
+//! be connected to.
+//!
+//! Pure. Where no connection came about, that holds for every URL of the origin,
+//! and one of them is asked for all. Where something was sent and not answered,
+//! other URLs of that origin may well answer, so that URL is held alone.
+
+use std::collections::{HashMap, HashSet};
+
+use super::check::Finding;
+use super::store::origin_of;
+use crate::clock::Millis;
+
+/// Waits between the probes of what is held.
+const PROBE_AFTER_MS: [Millis; 5] = [1000, 2000, 5000, 10_000, 30_000];
+/// An origin that nobody has asked for so long is forgotten.
+const FORGET_MS: Millis = 600_000;
+/// While so many URLs of an origin are held, no other URL of it is asked.
+const MAX_URLS_PER_ORIGIN: usize = 256;
+
+/// What is held together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// All URLs of this origin.
+    Origin(String),
+    /// This URL alone.
+    Url(String),
+}
+
+/// What is held, and when it is asked again.
+#[derive(Debug, Clone, Default)]
+pub struct Held {
+    origins: HashMap<String, Hold>,
+    /// By origin, then by URL.
+    urls: HashMap<String, HashMap<String, Hold>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Hold {
+    /// When its first probe failed.
+    since: Millis,
+    failures: usize,
+    next_probe_at: Millis,
+}
+
+impl Hold {
+    fn new(now: Millis) -> Self {
+        Self {
+            since: now,
+            failures: 0,
+            next_probe_at: now,
+        }
+    }
+
+    /// What fails while the next probe is still to come was on its way before,
+    /// and changes nothing.
+    fn fail(&mut self, now: Millis) {
+        if self.next_probe_at <= now {
+            let wait = PROBE_AFTER_MS[self.failures.min(PROBE_AFTER_MS.len() - 1)];
+            self.failures += 1;
+            self.next_probe_at = now + wait;
+        }
+    }
+}
+
+impl Held {
+    /// Nothing is held.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// A check of this URL has ended; `None` where it has panicked. Says whether
+    /// it is held now.
+    pub fn note(&mut self, url: &str, finding: Option<&Finding>, now: Millis) -> bool {
+        let origin = origin_of(url);
+        match finding {
+            Some(Finding::Unreachable(error)) if !error.was_sent() => {
+                let hold = self.origins.entry(origin);
+                hold.or_insert_with(|| Hold::new(now)).fail(now);
+                true
+            }
+            Some(Finding::Unreachable(_)) => {
+                self.origins.remove(&origin);
+                self.hold_url(origin, url, now);
+                true
+            }
+            None => {
+                self.hold_url(origin, url, now);
+                true
+            }
+            Some(_) => {
+                self.origins.remove(&origin);
+                self.drop_url(&origin, url);
+                false
+            }
+        }
+    }
+
+    fn hold_url(&mut self, origin: String, url: &str, now: Millis) {
+        let urls = self.urls.entry(origin).or_default();
+        let hold = urls.entry(url.to_owned());
+        hold.or_insert_with(|| Hold::new(now)).fail(now);
+    }
+
+    /// For these no job waits any more.
+    pub fn drop_all(&mut self, scopes: &[Scope]) {
+        for scope in scopes {
+            match scope {
+                Scope::Origin(origin) => drop(self.origins.remove(origin)),
+                Scope::Url(url) => self.drop_url(&origin_of(url), url),
+            }
+        }
+    }
+
+    fn drop_url(&mut self, origin: &str, url: &str) {
+        if let Some(urls) = self.urls.get_mut(origin) {
+            urls.remove(url);
+            if urls.is_empty() {
+                self.urls.remove(origin);
+            }
+        }
+    }
+
+    /// Forgets the origins for which no job waits any more: nobody has asked them
+    /// for long, and nobody does now.
+    pub fn forget(&mut self, running: &HashSet<String>, now: Millis) {
+        let asked: HashSet<String> = running.iter().map(|url| origin_of(url)).collect();
+        self.origins
+            .retain(|origin, hold| hold.next_probe_at > now - FORGET_MS || asked.contains(origin));
+    }
+
+    /// All of it, with the instants since when.
+    #[must_use]
+    pub fn all(&self) -> Vec<(Scope, Millis)> {
+        let origins = self.origins.iter();
+        let origins = origins.map(|(origin, hold)| (Scope::Origin(origin.clone()), hold.since));
+        let urls = self.urls.values().flatten();
+        let urls = urls.map(|(url, hold)| (Scope::Url(url.clone()), hold.since));
+        origins.chain(urls).collect()
+    }
+
+    /// When the next probe that is still to come is due.
+    #[must_use]
+    pub fn next_probe_at(&self, now: Millis) -> Option<Millis> {
+        let holds = self.origins.values();
+        let holds = holds.chain(self.urls.values().flat_map(HashMap::values));
+        let probes = holds.map(|hold| hold.next_probe_at);
+        probes.filter(|at| *at > now).min()
+    }
+
+    /// Of how many URLs of this origin that are not held themselves there may be
+    /// a check under way; `most` where nothing is held.
+    #[must_use]
+    pub fn allowance(&self, origin: &str, most: usize, now: Millis) -> usize {
+        let held_urls = self.urls.get(origin).map_or(0, HashMap::len);
+        match self.origins.get(origin) {
+            Some(hold) if hold.next_probe_at > now => 0,
+            Some(_) => 1,
+            None if held_urls >= MAX_URLS_PER_ORIGIN => 0,
+            None => most,
+        }
+    }
+
+    /// The URLs that are held by themselves.
+    pub fn urls(&self) -> impl Iterator<Item = &String> {
+        self.urls.values().flat_map(HashMap::keys)
+    }
+
+    /// Those of them whose turn it is, the one that has waited longest first. One
+    /// of an origin is asked at a time, so that URLs that keep silent do not take
+    /// the slots of those that answer.
+    #[must_use]
+    pub fn due_urls(&self, running: &HashSet<String>, now: Millis) -> Vec<String> {
+        let mut due: Vec<(Millis, &String)> = Vec::new();
+        for (origin, urls) in &self.urls {
+            let is_asked = urls.keys().any(|url| running.contains(url));
+            let hold = self.origins.get(origin);
+            if !is_asked && hold.is_none_or(|hold| hold.next_probe_at <= now) {
+                let urls = urls.iter().filter(|(_, hold)| hold.next_probe_at <= now);
+                due.extend(urls.map(|(url, hold)| (hold.next_probe_at, url)));
+            }
+        }
+        due.sort_unstable();
+        due.into_iter().map(|(_, url)| url.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

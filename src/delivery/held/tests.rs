@@ -1,0 +1,119 @@
+use super::*;
+use crate::outbound::{OutboundError, Phase};
+
+const A: &str = "http://a/1";
+const ORIGIN: &str = "http://a";
+
+fn not_connected() -> Finding {
+    Finding::Unreachable(OutboundError::ConnectFailed("nobody is there"))
+}
+
+fn not_answered() -> Finding {
+    let phase = Phase::Answer;
+    Finding::Unreachable(OutboundError::Closed { phase })
+}
+
+fn running(urls: &[&str]) -> HashSet<String> {
+    urls.iter().map(|url| (*url).to_owned()).collect()
+}
+
+#[test]
+fn who_cannot_be_connected_to_is_held_with_all_its_urls_and_asked_by_one() {
+    let mut held = Held::default();
+    assert_eq!(held.allowance(ORIGIN, 8, 0), 8);
+    assert!(held.note(A, Some(&not_connected()), 0));
+    assert_eq!(held.all(), [(Scope::Origin(ORIGIN.to_owned()), 0)]);
+    assert_eq!(held.next_probe_at(0), Some(1000));
+    assert_eq!(held.allowance(ORIGIN, 8, 999), 0);
+    assert_eq!(held.allowance(ORIGIN, 8, 1000), 1);
+    assert_eq!(held.allowance("http://b", 8, 999), 8);
+    assert!(!held.note(A, Some(&Finding::Open), 1000));
+    assert_eq!(held.allowance(ORIGIN, 8, 1000), 8);
+    assert_eq!(held.all(), []);
+}
+
+#[test]
+fn who_does_not_answer_is_held_alone() {
+    let mut held = Held::default();
+    assert!(held.note(A, Some(&not_answered()), 0));
+    assert_eq!(held.all(), [(Scope::Url(A.to_owned()), 0)]);
+    assert_eq!(held.allowance(ORIGIN, 8, 0), 8);
+    assert!(!held.note("http://a/2", Some(&Finding::Open), 10));
+    assert_eq!(
+        held.urls().collect::<Vec<_>>(),
+        [A],
+        "that says nothing of it"
+    );
+    assert!(!held.note(A, Some(&Finding::NotFound { status: 404 }), 20));
+    assert_eq!(held.urls().count(), 0);
+    assert!(held.note(A, None, 30), "as is a check that has panicked");
+    assert_eq!(held.all(), [(Scope::Url(A.to_owned()), 30)]);
+}
+
+#[test]
+fn who_is_connected_to_is_not_held_as_an_origin_any_more() {
+    let mut held = Held::default();
+    held.note(A, Some(&not_connected()), 0);
+    held.note("http://a/2", Some(&not_answered()), 1000);
+    assert_eq!(held.all(), [(Scope::Url("http://a/2".to_owned()), 1000)]);
+}
+
+#[test]
+fn the_probes_come_by_the_schedule_whichever_is_held() {
+    for finding in [not_connected(), not_answered()] {
+        let mut held = Held::default();
+        let mut now = 0;
+        for wait in [1000, 2000, 5000, 10_000, 30_000, 30_000] {
+            held.note(A, Some(&finding), now);
+            // This was on its way before.
+            held.note(A, Some(&finding), now + 1);
+            assert_eq!(held.next_probe_at(now), Some(now + wait));
+            now += wait;
+        }
+        assert_eq!(held.all()[0].1, 0, "held since the first");
+    }
+}
+
+#[test]
+fn silent_urls_are_asked_again_when_due_and_never_two_of_an_origin() {
+    let mut held = Held::default();
+    for (url, at) in [("http://a/1", 20), ("http://a/2", 10), ("http://b/3", 0)] {
+        held.note(url, Some(&not_answered()), at);
+    }
+    let due = |held: &Held, urls: &[&str], now| held.due_urls(&running(urls), now);
+    assert!(due(&held, &[], 999).is_empty());
+    assert_eq!(due(&held, &[], 1000), ["http://b/3"]);
+    assert_eq!(
+        due(&held, &[], 1020),
+        ["http://b/3", "http://a/2", "http://a/1"]
+    );
+    assert_eq!(due(&held, &["http://a/1"], 1020), ["http://b/3"]);
+    assert_eq!(due(&held, &["http://a/7"], 1020).len(), 3);
+    // While nobody can be connected to, it is no use.
+    held.note("http://a/4", Some(&not_connected()), 1020);
+    assert_eq!(due(&held, &[], 1030), ["http://b/3"]);
+    assert_eq!(due(&held, &[], 2020).len(), 3);
+}
+
+#[test]
+fn where_very_many_urls_are_silent_no_other_is_asked() {
+    let mut held = Held::default();
+    for n in 0..MAX_URLS_PER_ORIGIN {
+        assert_eq!(held.allowance(ORIGIN, 8, 0), 8);
+        held.note(&format!("http://a/{n}"), Some(&not_answered()), 0);
+    }
+    assert_eq!(held.allowance(ORIGIN, 8, 0), 0);
+    assert_eq!(held.allowance("http://b", 8, 0), 8);
+    held.drop_all(&[Scope::Url("http://a/7".to_owned())]);
+    assert_eq!(held.allowance(ORIGIN, 8, 0), 8);
+}
+
+#[test]
+fn an_origin_is_forgotten_when_nobody_asks_it_any_more() {
+    let mut held = Held::default();
+    held.note(A, Some(&not_connected()), 0);
+    held.forget(&running(&[A]), 2 * FORGET_MS);
+    assert_eq!(held.all().len(), 1);
+    held.forget(&running(&[]), 2 * FORGET_MS);
+    assert_eq!(held.all(), []);
+}
