@@ -66,13 +66,14 @@ impl HeadFilter {
     ///
     /// [`HeadTooLarge`]; there is nothing more to be had from this answer then.
     pub fn feed(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<(), HeadTooLarge> {
-        for (position, byte) in bytes.iter().enumerate() {
-            if self.is_past_head {
-                out.put_slice(&bytes[position..]);
-                break;
-            }
-            self.take(*byte, out)?;
+        let mut rest = bytes;
+        while !self.is_past_head && !rest.is_empty() {
+            let line_end = rest.iter().position(|byte| *byte == b'\n');
+            let (piece, after) = rest.split_at(line_end.map_or(rest.len(), |at| at + 1));
+            self.take(piece, out)?;
+            rest = after;
         }
+        out.put_slice(rest);
         Ok(())
     }
 
@@ -82,19 +83,20 @@ impl HeadFilter {
         self.pass(out);
     }
 
-    /// Takes a byte of a head.
-    fn take(&mut self, byte: u8, out: &mut BytesMut) -> Result<(), HeadTooLarge> {
-        // Empty lines before an answer mean nothing.
-        if self.head.is_empty() && matches!(byte, b'\r' | b'\n') {
-            return Ok(());
+    /// Takes a line of a head or a part of one.
+    fn take(&mut self, piece: &[u8], out: &mut BytesMut) -> Result<(), HeadTooLarge> {
+        let mut piece = piece;
+        if self.head.is_empty() {
+            // Empty lines before an answer mean nothing.
+            let is_line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+            piece = &piece[piece.iter().take_while(|byte| is_line_end(byte)).count()..];
         }
-        if self.head.len() == MAX_HEAD {
-            return Err(HeadTooLarge);
-        }
-        self.head.push(byte);
+        self.head.extend_from_slice(piece);
         if !is_like_http_1(&self.head) {
             self.pass(out);
-        } else if byte == b'\n' {
+        } else if self.head.len() > MAX_HEAD {
+            return Err(HeadTooLarge);
+        } else if piece.ends_with(b"\n") {
             let line = &self.head[self.line_from..];
             if matches!(line, b"\n" | b"\r\n") {
                 self.end_of_head(out);
@@ -125,9 +127,8 @@ impl HeadFilter {
 
 /// Whether this is the beginning of an answer in HTTP/1, or may become it.
 fn is_like_http_1(head: &[u8]) -> bool {
-    head.iter()
-        .zip(HTTP_1)
-        .all(|(byte, expected)| byte == expected)
+    let length = head.len().min(HTTP_1.len());
+    head[..length] == HTTP_1[..length]
 }
 
 /// Whether another answer follows this head (RFC 9110, section 15.2). 101 is
