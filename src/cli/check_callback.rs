@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use tokio::sync::Semaphore;
 use url::Url;
 
 use super::{EXIT_FAILED, Globals, ServiceArgs};
@@ -17,7 +16,7 @@ use crate::contract::callback_headers::{header_name, header_value};
 use crate::contract::signature::Secret;
 use crate::contract::{CallbackHeaders, CheckState};
 use crate::delivery::attempt::Sender;
-use crate::delivery::check::{Finding, Report, Step, probe};
+use crate::delivery::check::{Finding, Report, Step, probe_alone};
 use crate::outbound::{Client, OutboundError, check_url, tls};
 
 /// The flags of `hoiam check-callback`.
@@ -108,7 +107,7 @@ async fn check(args: &CheckCallbackArgs, config: &Config) -> Result<Answer, Stri
                 headers: CallbackHeaders::from(headers).over(&config.callback.default_headers),
             };
             let timeout = Duration::from_secs(config.callback.check_timeout_s);
-            probe(&sender, url, timeout, &Semaphore::new(1), || {}).await
+            probe_alone(&sender, url, timeout).await
         }
     };
     Ok(Answer {

@@ -125,13 +125,12 @@ pub struct Report {
 }
 
 /// Asks a URL whether it is a receiver. `slots` bounds the exchanges under
-/// way with its origin; the wait between two looks holds none, and `waits` is
-/// called when it begins.
+/// way; the wait between two looks holds none, and `waits` is called when it begins.
 pub async fn probe(
     sender: &Sender,
     url: &Url,
     timeout: Duration,
-    slots: &Semaphore,
+    slots: Slots<'_>,
     waits: impl FnOnce(),
 ) -> Report {
     let mut probe = Probe {
@@ -148,11 +147,31 @@ pub async fn probe(
     }
 }
 
+/// The same for somebody who asks for this one check, and waits for it.
+pub async fn probe_alone(sender: &Sender, url: &Url, timeout: Duration) -> Report {
+    let (one, other) = (Semaphore::new(1), Semaphore::new(1));
+    let slots = Slots {
+        of_origin: &one,
+        of_second_looks: &other,
+    };
+    probe(sender, url, timeout, slots, || {}).await
+}
+
+/// What bounds the exchanges under way.
+#[derive(Clone, Copy)]
+pub struct Slots<'a> {
+    /// Those with one origin.
+    pub of_origin: &'a Semaphore,
+    /// Second looks at all origins: who waits for his makes room for others, and so
+    /// any number of them may come to an end at the same time.
+    pub of_second_looks: &'a Semaphore,
+}
+
 struct Probe<'a> {
     sender: &'a Sender,
     url: &'a Url,
     timeout: Duration,
-    slots: &'a Semaphore,
+    slots: Slots<'a>,
     steps: Vec<Step>,
 }
 
@@ -191,8 +210,12 @@ impl Probe<'_> {
     }
 
     async fn exchange(&mut self, exchange: Exchange) -> Result<u16, OutboundError> {
-        // The semaphore is never closed.
-        let _slot = self.slots.acquire().await;
+        // The semaphores are never closed.
+        let _slot = self.slots.of_origin.acquire().await;
+        let _second = match exchange {
+            Exchange::Options | Exchange::FirstPost => None,
+            Exchange::SecondPost => self.slots.of_second_looks.acquire().await.ok(),
+        };
         let clock = &self.sender.clock;
         let began = clock.now();
         fault::point(format_args!("send.check.before"));
@@ -361,11 +384,11 @@ pub trait CheckQueue: Send + Sync {
     /// What the database says.
     fn unchecked(&self, conn: &mut Conn, wanted: &Wanted<'_>) -> QueryResult<Vec<String>>;
 
-    /// What the jobs that wait for this one send to it.
+    /// What the jobs that wait for this one send to it; `None` if none does.
     ///
     /// # Errors
     /// What the database says.
-    fn headers(&self, conn: &mut Conn, target: &str) -> QueryResult<CallbackHeaders>;
+    fn headers(&self, conn: &mut Conn, target: &str) -> QueryResult<Option<CallbackHeaders>>;
 
     /// Applies a verdict to the jobs that wait for `url`; `true` means that
     /// there may be more.

@@ -16,7 +16,9 @@ use url::Url;
 use uuid::Uuid;
 
 use super::attempt::{Sender, news_of, not_made};
-use super::check::{CheckCache, CheckQueue, ExpiredHolds, Finding, Report, Wanted, probe};
+use super::check::{
+    CheckCache, CheckQueue, ExpiredHolds, Finding, Report, Slots, Wanted, probe, probe_alone,
+};
 use super::delivery::{Outcome, after};
 use super::held::Held;
 use super::receivers::{MAX_PER_ORIGIN, News, Receivers, Shown};
@@ -184,6 +186,7 @@ struct Checks {
     /// Of `urls`, those that wait for their second look.
     waiting: HashSet<String>,
     slots: HashMap<String, Rc<Semaphore>>,
+    second_looks: Rc<Semaphore>,
     held: Held,
     /// After this origin the next look goes on, so that each has its turn.
     last_origin: String,
@@ -199,6 +202,7 @@ impl Checks {
             urls: ClaimLoop::new(clock.clone(), shown),
             waiting: HashSet::new(),
             slots: HashMap::new(),
+            second_looks: Rc::new(Semaphore::new(MAX_CHECKS)),
             held: Held::default(),
             last_origin: String::new(),
             hold: ClaimLoop::new(clock.clone(), Pulse::default()),
@@ -219,9 +223,10 @@ impl Checks {
         MAX_CHECKS.saturating_sub(asking)
     }
 
-    /// The next probe of what is held is an instant of the loop.
-    fn wake_for_probes(&mut self, now: Millis) {
-        if let Some(at) = self.held.next_probe_at(now) {
+    /// The next probe of what is held is an instant of the loop: the first after this
+    /// one.
+    fn wake_for_probes(&mut self, after: Millis) {
+        if let Some(at) = self.held.next_probe_at(after) {
             self.urls.wake_at(at);
         }
     }
@@ -819,6 +824,7 @@ impl CallbackDispatcher {
             cache: parts.cache.clone(),
             timeout: parts.timeout,
             slots: Rc::clone(slots),
+            second_looks: Rc::clone(&self.checks.second_looks),
             url: url.clone(),
         };
         let dispatcher = ctx.address();
@@ -827,11 +833,11 @@ impl CallbackDispatcher {
             move || dispatcher.do_send(CheckWaits { url })
         };
         actix_rt::spawn(async move {
-            let finding = spawn_unit(unit.run(waits)).await.unwrap_or_else(|failure| {
+            let ending = spawn_unit(unit.run(waits)).await.unwrap_or_else(|failure| {
                 log::error!("a callback check failed: {failure}");
-                None
+                Ending::Failed
             });
-            dispatcher.do_send(Checked { claim, finding });
+            dispatcher.do_send(Checked { claim, ending });
         });
     }
 
@@ -872,9 +878,9 @@ impl Handler<ChecksScanned> for CallbackDispatcher {
     type Result = ();
 
     fn handle(&mut self, scanned: ChecksScanned, ctx: &mut Self::Context) {
-        if self.checks.urls.end_scan(scanned.scan).is_none() {
+        let Some(began_at) = self.checks.urls.end_scan(scanned.scan) else {
             return;
-        }
+        };
         match scanned.found {
             Ok(urls) => {
                 if let Some(last) = urls.last() {
@@ -892,7 +898,8 @@ impl Handler<ChecksScanned> for CallbackDispatcher {
                 self.checks.urls.pause(STORE_PAUSE_MS);
             }
         }
-        self.checks.wake_for_probes(self.now());
+        // Whose turn has come since then was not looked at.
+        self.checks.wake_for_probes(began_at);
         self.scan_checks(ctx);
     }
 }
@@ -920,13 +927,13 @@ impl Handler<CheckWaits> for CallbackDispatcher {
 #[rtype(result = "()")]
 struct Checked {
     claim: Claim<String>,
-    finding: Option<Finding>,
+    ending: Ending,
 }
 
 impl Handler<Checked> for CallbackDispatcher {
     type Result = ();
 
-    fn handle(&mut self, Checked { claim, finding }: Checked, ctx: &mut Self::Context) {
+    fn handle(&mut self, Checked { claim, ending }: Checked, ctx: &mut Self::Context) {
         let url = claim.key().clone();
         if self.checks.urls.end(claim) {
             let now = self.now();
@@ -934,7 +941,12 @@ impl Handler<Checked> for CallbackDispatcher {
             self.checks
                 .slots
                 .retain(|_, slots| Rc::strong_count(slots) > 1);
-            if self.checks.held.note(&url, finding.as_ref(), now) {
+            let is_held = match &ending {
+                Ending::Found(finding) => self.checks.held.note(&url, Some(finding), now),
+                Ending::Failed => self.checks.held.note(&url, None, now),
+                Ending::Moot => false,
+            };
+            if is_held {
                 let running = self.checks.urls.keys();
                 self.checks.held.forget(&running, now);
                 self.checks.hold.hint();
@@ -1010,32 +1022,57 @@ struct Check {
     cache: CheckCache,
     timeout: Duration,
     slots: Rc<Semaphore>,
+    second_looks: Rc<Semaphore>,
     url: String,
 }
 
+/// How a check has ended.
+enum Ending {
+    /// What it has found is kept.
+    Found(Finding),
+    /// It has panicked, or what it found could not be kept.
+    Failed,
+    /// No job waits for it any more, so nothing was asked.
+    Moot,
+}
+
 impl Check {
-    /// What the jobs that wait for this check send.
-    async fn headers(&self) -> Option<CallbackHeaders> {
+    /// What the jobs that wait for this check send; `None` if none does any more.
+    async fn headers(&self) -> Result<Option<CallbackHeaders>, StoreError> {
         let (queue, target) = (Arc::clone(&self.queue), self.url.clone());
-        let read = self.db.read(move |conn| queue.headers(conn, &target)).await;
-        read.inspect_err(|error| log::error!("headers of a check could not be read: {error}"))
-            .ok()
+        self.db.read(move |conn| queue.headers(conn, &target)).await
     }
 
-    async fn run(self, waits: impl FnOnce()) -> Option<Finding> {
-        let url = Url::parse(&self.url).ok()?;
+    async fn run(self, waits: impl FnOnce()) -> Ending {
+        let Ok(url) = Url::parse(&self.url) else {
+            return Ending::Failed;
+        };
         let finding = match self.cache.known(&self.url) {
             Some(finding) => finding,
             None => {
-                let sender = self.sender.with(&self.headers().await?);
-                probe(&sender, &url, self.timeout, &self.slots, waits)
+                let headers = match self.headers().await {
+                    Ok(Some(headers)) => headers,
+                    // Without them it would ask something else, whose answer is not
+                    // that of jobs still to come.
+                    Ok(None) => return Ending::Moot,
+                    Err(error) => {
+                        log::error!("headers of a check could not be read: {error}");
+                        return Ending::Failed;
+                    }
+                };
+                let sender = self.sender.with(&headers);
+                let slots = Slots {
+                    of_origin: &self.slots,
+                    of_second_looks: &self.second_looks,
+                };
+                probe(&sender, &url, self.timeout, slots, waits)
                     .await
                     .finding
             }
         };
         self.cache.note(&self.url, &finding);
         let Some(verdict) = finding.verdict() else {
-            return Some(finding);
+            return Ending::Found(finding);
         };
         loop {
             let (queue, url, verdict) =
@@ -1047,10 +1084,10 @@ impl Check {
             self.queue.opened();
             match more {
                 Ok(true) => {}
-                Ok(false) => return Some(finding),
+                Ok(false) => return Ending::Found(finding),
                 Err(error) => {
                     log::error!("the check of a callback URL could not be recorded: {error}");
-                    return None;
+                    return Ending::Failed;
                 }
             }
         }
@@ -1105,7 +1142,7 @@ impl Handler<CheckNow> for CallbackDispatcher {
             .as_ref()
             .map(|checks| checks.cache.clone());
         Box::pin(async move {
-            let report = probe(&sender, &url, timeout, &Semaphore::new(1), || {}).await;
+            let report = probe_alone(&sender, &url, timeout).await;
             if let Some(cache) = cache {
                 cache.note(&headers.target(url.as_str()), &report.finding);
             }

@@ -139,13 +139,13 @@ impl Held {
         origins.chain(urls).collect()
     }
 
-    /// When the next probe that is still to come is due.
+    /// When the first probe after this instant is due.
     #[must_use]
-    pub fn next_probe_at(&self, now: Millis) -> Option<Millis> {
+    pub fn next_probe_at(&self, after: Millis) -> Option<Millis> {
         let holds = self.origins.values();
         let holds = holds.chain(self.urls.values().flat_map(HashMap::values));
         let probes = holds.map(|hold| hold.next_probe_at);
-        probes.filter(|at| *at > now).min()
+        probes.filter(|at| *at > after).min()
     }
 
     /// Of how many URLs of this origin that are not held themselves there may be

@@ -869,11 +869,11 @@ fn next_checking(conn: &mut Conn, after: &str) -> QueryResult<Option<String>> {
     Ok(found.flatten())
 }
 
-/// What the jobs that wait for this `callback_target` send to it.
+/// What the jobs that wait for this `callback_target` send to it; `None` if none does.
 ///
 /// # Errors
 /// What the database says.
-pub fn headers_of_check(conn: &mut Conn, target: &str) -> QueryResult<CallbackHeaders> {
+pub fn headers_of_check(conn: &mut Conn, target: &str) -> QueryResult<Option<CallbackHeaders>> {
     let row: Option<Row> = speeches::table
         .select(Row::as_select())
         .filter(Condition("status = 'checking'"))
@@ -881,8 +881,7 @@ pub fn headers_of_check(conn: &mut Conn, target: &str) -> QueryResult<CallbackHe
         .filter(speeches::callback_target.eq(target))
         .first(conn)
         .optional()?;
-    let create = row.and_then(|row| row.request());
-    Ok(create.unwrap_or_default().callback_headers)
+    Ok(row.map(|row| row.request().unwrap_or_default().callback_headers))
 }
 
 /// Applies a verdict to the jobs that wait for `url`, at most 200 a commit;

@@ -63,7 +63,7 @@ impl CheckQueue for Workers {
         store::unchecked_urls(conn, wanted)
     }
 
-    fn headers(&self, conn: &mut Conn, target: &str) -> QueryResult<CallbackHeaders> {
+    fn headers(&self, conn: &mut Conn, target: &str) -> QueryResult<Option<CallbackHeaders>> {
         store::headers_of_check(conn, target)
     }
 

@@ -392,3 +392,41 @@ async fn at_most_64_probes_run_at_once_over_all_origins() {
     servers.iter().for_each(Server::release);
     all_are(&world, &jobs, "queued").await;
 }
+
+/// Who waits for his second look makes room for others, but all second looks may come
+/// at the same time.
+#[actix_rt::test]
+async fn at_most_64_second_looks_are_under_way_at_once() {
+    let mut world = World::new(Service::Tts);
+    let servers: Vec<Server> = (0..12)
+        .map(|_| {
+            let posted = std::sync::Mutex::new(std::collections::HashSet::new());
+            Server::start(move |seen| match seen.method.as_str() {
+                "POST" if !posted.lock().unwrap().insert(seen.path.clone()) => Reply::Hang,
+                _ => Reply::Status(404),
+            })
+        })
+        .collect();
+    let urls = servers.iter().flat_map(|server| {
+        let url = |n| server.url(&format!("/{n}"));
+        (0..8).map(url).collect::<Vec<_>>()
+    });
+    let jobs = accept(&world, urls).await;
+    let _dispatcher = start(&mut world, PATIENT);
+    let first_looks = || {
+        servers
+            .iter()
+            .map(|server| server.count("POST"))
+            .sum::<usize>()
+    };
+    eventually("all had their first look", || async { first_looks() == 96 }).await;
+    let under_way = || servers.iter().map(Server::hanging).sum::<usize>();
+    world
+        .advance_until(500, 600_000, || under_way() == 64)
+        .await;
+    world.advance_ms(60_000);
+    world.settle().await;
+    assert_eq!(under_way(), 64);
+    servers.iter().for_each(Server::release);
+    all_are(&world, &jobs, "queued").await;
+}
