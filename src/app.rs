@@ -720,6 +720,7 @@ fn serve(
     let gate_data = web::Data::new(Gate::new(
         &keys,
         loopback_names(config),
+        config.server.cors_origins.clone(),
         common.links.clone(),
     ));
     let cors = web::Data::new(Cors::new(

@@ -12,6 +12,8 @@ pub enum Code {
     Unauthorized,
     /// The Host header names another host than this loopback listener.
     WrongHost,
+    /// A page of this origin may change nothing on this loopback listener.
+    WrongOrigin,
     /// Nothing is under this id or path.
     NotFound,
     /// The path exists, the method does not.
@@ -48,6 +50,7 @@ impl Code {
         Self::Malformed,
         Self::Unauthorized,
         Self::WrongHost,
+        Self::WrongOrigin,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::AlreadyEnded,
@@ -71,6 +74,7 @@ impl Code {
             Self::Malformed => "malformed",
             Self::Unauthorized => "unauthorized",
             Self::WrongHost => "wrong_host",
+            Self::WrongOrigin => "wrong_origin",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::AlreadyEnded => "already_ended",
@@ -94,7 +98,7 @@ impl Code {
         match self {
             Self::Malformed => 400,
             Self::Unauthorized => 401,
-            Self::WrongHost => 403,
+            Self::WrongHost | Self::WrongOrigin => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::AlreadyEnded | Self::NotEnded | Self::NotReady => 409,
@@ -115,6 +119,7 @@ impl Code {
             Self::Malformed => "The request cannot be read",
             Self::Unauthorized => "An API key is needed",
             Self::WrongHost => "This listener does not serve that host",
+            Self::WrongOrigin => "A page of that origin may not change anything here",
             Self::NotFound => "Nothing is here",
             Self::MethodNotAllowed => "The method is not allowed here",
             Self::AlreadyEnded => "It has already ended otherwise",

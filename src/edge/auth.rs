@@ -21,6 +21,8 @@ pub struct Gate {
     keys: Arc<[[u8; 32]]>,
     /// Names that an unauthenticated loopback listener answers to.
     hosts: Option<Arc<[String]>>,
+    /// Origins whose pages may change something where no key is configured.
+    pages: Arc<[String]>,
     links: Links,
 }
 
@@ -32,9 +34,17 @@ impl Gate {
     /// `hosts` is given only where no key is configured and the listener is
     /// on loopback: a page in a browser could otherwise reach it under a
     /// name of its own (DNS rebinding).
+    /// Then pages may change something only if they are the listener's own or of
+    /// one of the origins `pages`.
     #[must_use]
-    pub fn new(keys: &[String], hosts: Option<Vec<String>>, links: Links) -> Self {
+    pub fn new(
+        keys: &[String],
+        hosts: Option<Vec<String>>,
+        pages: Vec<String>,
+        links: Links,
+    ) -> Self {
         Self {
+            pages: pages.into(),
             keys: keys.iter().map(|key| hash(key)).collect(),
             hosts: hosts.map(Into::into),
             links,
@@ -44,6 +54,7 @@ impl Gate {
     fn check(&self, request: &ServiceRequest) -> Result<Scope, Problem> {
         let path = request.path();
         self.check_host(request)?;
+        self.check_origin(request)?;
         let open = matches!(path, "/" | "/v1/callbacks")
             || path.starts_with("/health/")
             || path.starts_with("/problems/");
@@ -112,6 +123,30 @@ impl Gate {
         Err(Problem::new(Code::WrongHost, detail))
     }
 
+    /// Without keys whoever reaches the listener may do all, and so could any page in
+    /// a browser on this machine: what changes something needs no answer that the
+    /// page could read. A browser names the page in `Origin`.
+    fn check_origin(&self, request: &ServiceRequest) -> Result<(), Problem> {
+        if self.hosts.is_none() || request.method().is_safe() {
+            return Ok(());
+        }
+        let header = |name| {
+            let value = request.headers().get(name);
+            value.map(|value| value.to_str().unwrap_or_default())
+        };
+        let Some(origin) = header(header::ORIGIN) else {
+            return Ok(());
+        };
+        let authority = origin.split_once("://").map(|(_, authority)| authority);
+        let is_own = authority.is_some() && authority == header(header::HOST);
+        if is_own || self.pages.iter().any(|page| page == origin) {
+            return Ok(());
+        }
+        let detail = "Without API keys only pages of server.cors_origins may change anything. Add this page's origin \
+                      there, or set server.api_keys.";
+        Err(Problem::new(Code::WrongOrigin, detail))
+    }
+
     fn scope_of_link(&self, request: &ServiceRequest) -> Result<Scope, Problem> {
         let detail = match self.links.signed(request.path(), request.query_string()) {
             Signed::Yes => return Ok(Scope("link".into())),
@@ -159,7 +194,11 @@ mod tests {
         let secret = Secret::generate().unwrap();
         let url = Url::parse("http://127.0.0.1/").unwrap();
         let links = Links::new(url, [secret.clone()].into(), 60, clock);
-        (Gate::new(&[KEY.to_owned()], None, links), secret, hand)
+        (
+            Gate::new(&[KEY.to_owned()], None, Vec::new(), links),
+            secret,
+            hand,
+        )
     }
 
     fn with_key(gate: &Gate, key: &str) -> bool {

@@ -349,3 +349,27 @@ fn a_queue_is_full_when_the_texts_in_it_have_so_many_bytes() {
     submit(&fifth).expect_problem(429, "queue_full");
     submit("And so does this.").expect(202);
 }
+
+/// A browser sends such a request without asking first, and a page needs no answer to
+/// have changed something.
+#[test]
+fn without_keys_a_page_of_another_origin_changes_nothing() {
+    let service = Service::all()
+        .set("server.cors_origins", "https://mine.example")
+        .start();
+    let client = service.client();
+    let accept = |origin: &str| {
+        let path = "/v1/clock/accept";
+        client.send_bytes("POST", path, &[("origin", origin)], b"")
+    };
+    for foreign in ["https://evil.example", "http://localhost:1", "null"] {
+        accept(foreign).expect_problem(403, "wrong_origin");
+    }
+    for known in [&service.url(), "https://mine.example"] {
+        accept(known).expect(200);
+    }
+    let reads = [("origin", "https://evil.example")];
+    client
+        .send_bytes("GET", "/health/live", &reads, b"")
+        .expect(200);
+}
