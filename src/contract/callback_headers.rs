@@ -12,7 +12,9 @@ use super::problem::Faults;
 /// Headers of one request at most.
 const MAX_HEADERS: usize = 8;
 /// The longest value, in bytes.
-const MAX_VALUE_BYTES: usize = 1024;
+pub const MAX_VALUE_BYTES: usize = 1024;
+/// What is shorter is no secret, and stands in any text by chance.
+const SHORTEST_SECRET: usize = 4;
 
 /// Headers that HTTP, the signature or this service owns. What begins with one
 /// of `REFUSED_PREFIXES` is refused too.
@@ -105,6 +107,17 @@ impl CallbackHeaders {
     #[must_use]
     pub fn to_vec(&self) -> Vec<(String, String)> {
         self.0.clone().into_iter().collect()
+    }
+
+    /// A receiver's text without what it was sent: a whole value, or the part of one
+    /// behind its scheme, as in `Bearer …`.
+    #[must_use]
+    pub fn hide_in(&self, text: String) -> String {
+        let whole = self.0.values().map(String::as_str);
+        let behind = whole.clone().filter_map(|value| value.split_once(' '));
+        let secrets = whole.chain(behind.map(|(_, secret)| secret.trim()));
+        let secrets = secrets.filter(|secret| secret.len() >= SHORTEST_SECRET);
+        secrets.fold(text, |text, secret| text.replace(secret, "(hidden)"))
     }
 
     /// Where a check asks: `url`, and behind a `#`, which is never sent, a digest

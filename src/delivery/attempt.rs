@@ -12,6 +12,7 @@ use super::delivery::Outcome;
 use super::receivers::News;
 use super::store::Row;
 use crate::clock::{Clock, Millis};
+use crate::contract::callback_headers::MAX_VALUE_BYTES;
 use crate::contract::signature::{Secret, sign};
 use crate::contract::{CallbackHeaders, DeliveryAttempt, rfc3339};
 use crate::fault;
@@ -20,6 +21,10 @@ use crate::outbound::client::{Answer, Client, Method, Outgoing};
 
 /// How much of an answer is kept in the attempt log.
 const KEPT_OF_ANSWER: usize = 512;
+
+/// How much of it is read, so that a secret which begins within what is kept is seen
+/// whole.
+const READ_OF_ANSWER: usize = KEPT_OF_ANSWER + MAX_VALUE_BYTES;
 
 /// The phase of an attempt that was not made: its address must not be called.
 const GUARD: &str = "guard";
@@ -93,11 +98,20 @@ impl Sender {
                 more_headers: self.headers.to_vec(),
                 body: Bytes::from(body),
                 total_timeout,
-                answer_limit: KEPT_OF_ANSWER,
+                answer_limit: READ_OF_ANSWER,
                 // The receiver tells repeats apart by their webhook-id.
                 retry_on_stale: true,
             })
             .await
+    }
+
+    /// What is kept of an answer. Receivers echo what they were sent, and the headers
+    /// that are a receiver's own are its secrets.
+    fn kept_of(&self, body: &[u8]) -> String {
+        let text = String::from_utf8_lossy(body).replace('\0', "");
+        let hidden = self.headers.hide_in(text);
+        let end = hidden.floor_char_boundary(KEPT_OF_ANSWER);
+        hidden[..end].to_owned()
     }
 
     /// Tries a delivery once. `data` is the JSON of what it tells of.
@@ -135,7 +149,7 @@ impl Sender {
         };
         match answer {
             Ok(answer) => {
-                let kept = String::from_utf8_lossy(&answer.body).replace('\0', "");
+                let kept = self.kept_of(&answer.body);
                 let attempt = told(
                     "answer",
                     Some(answer.status),

@@ -68,9 +68,27 @@ fn nobody_but_the_receiver_sees_them() {
     let service = Service::all().start();
     let client = service.client();
     let receiver = Peer::receiver();
+    // As debug pages do.
+    receiver.react(|request| {
+        let said = only(request, "authorization");
+        let token = said.trim_start_matches("Bearer ");
+        let page = format!(
+            "You are {said}, that is {token}. {}{token}",
+            " ".repeat(420)
+        );
+        Reaction::Body(page.into_bytes().into())
+    });
     let path = speak(&client, &receiver, json!({ "authorization": TOKEN }));
-    wait_until_told(&client, &path);
+    let told = wait_until_told(&client, &path);
+    let delivery = told["callback"]["delivery_id"].as_str().unwrap();
+    let delivery = format!("/v1/speech/deliveries/{delivery}");
+    let kept = client.get(&delivery).expect(200).json()["attempts"][0]["body"].to_string();
+    assert!(
+        kept.contains("You are (hidden), that is (hidden)."),
+        "{kept}"
+    );
     for path in [
+        delivery,
         path.clone(),
         format!("{path}/events"),
         "/v1/speech".to_owned(),
