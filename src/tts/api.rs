@@ -298,6 +298,12 @@ async fn erase(
     let ended = request::commit(&state.db, move |tx| store::erase(tx, id), |_| ()).await?;
     let refused = |_: &store::Row| Problem::new(Code::NotEnded, "Cancel it first.");
     let row = request::done(ended, refused, "such speech")?;
+    // Before the cache, which may be about to link to it.
+    if let Some(file) = &row.file
+        && let Err(error) = state.files.remove(file).await
+    {
+        log::warn!("the file of an erased speech stays behind: {error}");
+    }
     // Who erases a speech wants its sound gone, and not only its name; unless
     // he only clears up what is old, and others may still use that sound.
     let keeps_cache = request.query_string() == "cache=keep";
@@ -309,11 +315,6 @@ async fn erase(
         let spoken = row.speech(text, &state.pronunciations);
         let sentences = Sentences::of(&spoken, &state.voices, &state.cache);
         sentences.forget().await;
-    }
-    if let Some(file) = row.file
-        && let Err(error) = state.files.remove(&file).await
-    {
-        log::warn!("the file of an erased speech stays behind: {error}");
     }
     Ok(HttpResponse::NoContent().finish())
 }

@@ -5,7 +5,7 @@
 //! who keep a result under one key meet. The first one wins. Nothing here is synced or
 //! missed: an entry that a crash has torn is none.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -71,8 +71,15 @@ struct Index {
     by_use: BTreeMap<u64, CacheKey>,
     bytes: u64,
     uses: u64,
-    /// What is being kept at this moment, and still wanted.
-    being_put: HashSet<CacheKey>,
+    /// What is being kept at this moment, and still wanted, each with its number.
+    being_put: HashMap<CacheKey, Put>,
+    puts: u64,
+}
+
+/// One that is being kept.
+struct Put {
+    number: u64,
+    sha256: String,
 }
 
 struct Entry {
@@ -84,8 +91,34 @@ struct Entry {
 impl Index {
     /// Whether whoever asks may keep something under this key: not where another has,
     /// or is about to.
-    fn begin(&mut self, key: &str) -> bool {
-        !self.entries.contains_key(key) && self.being_put.insert(key.to_owned())
+    fn begin(&mut self, name: &Name) -> Option<u64> {
+        let key = &name.key;
+        if self.entries.contains_key(key) || self.being_put.contains_key(key) {
+            return None;
+        }
+        self.puts += 1;
+        let (number, sha256) = (self.puts, name.sha256.clone());
+        self.being_put.insert(key.clone(), Put { number, sha256 });
+        Some(number)
+    }
+
+    /// Whether what was begun under this number is still wanted: nobody has
+    /// forgotten its key since.
+    fn end(&mut self, key: &str, number: u64) -> bool {
+        let put = self.being_put.get(key);
+        let is_wanted = put.is_some_and(|put| put.number == number);
+        if is_wanted {
+            self.being_put.remove(key);
+        }
+        is_wanted
+    }
+
+    /// Whether files of this name are, or are about to be, an entry's.
+    fn has(&self, name: &Name) -> bool {
+        let put = self.being_put.get(&name.key);
+        let entry = self.entries.get(&name.key);
+        put.is_some_and(|put| put.sha256 == name.sha256)
+            || entry.is_some_and(|entry| entry.sha256 == name.sha256)
     }
 
     fn put(&mut self, name: Name, bytes: u64) {
@@ -190,7 +223,7 @@ impl Shelf {
             let is_used = Name::of(&file).is_some_and(|(name, _)| {
                 let index = self.index();
                 let is_entry = index.name(&name.key).as_ref() == Some(&name);
-                is_entry || index.being_put.contains(&name.key)
+                is_entry || index.being_put.contains_key(&name.key)
             });
             if !is_used {
                 let _ = fs::remove_file(file);
@@ -320,16 +353,23 @@ impl Shelf {
         make_audio: impl FnOnce(&Path) -> io::Result<()>,
     ) -> io::Result<()> {
         let bytes = audio_bytes.saturating_add(about.len() as u64);
-        if bytes > self.max_bytes || !self.index().begin(&name.key) {
+        if bytes > self.max_bytes {
             return Ok(());
         }
+        let Some(number) = self.index().begin(&name) else {
+            return Ok(());
+        };
         let made = self.make_files(&name, about, make_audio);
         let gone = {
             let mut index = self.index();
-            let is_wanted = index.being_put.remove(&name.key);
+            let is_wanted = index.end(&name.key, number);
             if made.is_ok() && is_wanted {
                 index.put(name, bytes);
                 index.beyond(self.max_bytes)
+            } else if index.has(&name) {
+                // Who was forgotten meanwhile has made the files of another, who came
+                // after that, with the same sound.
+                Vec::new()
             } else {
                 vec![name]
             }
@@ -647,6 +687,26 @@ mod tests {
         }
         put(&shelf, "second", [&nothing, &nothing]);
         assert_eq!(taken(&shelf).await, pair("second"));
+    }
+
+    /// Somebody forgets it and somebody else keeps it anew, in the midst of it.
+    #[actix_rt::test]
+    async fn what_is_kept_anew_after_it_was_forgotten_is_kept_by_the_second_alone() {
+        for sound in ["second", "first"] {
+            let (shelf, _folder) = shelf();
+            let forget_and_keep = || {
+                let (shelf, sound) = (shelf.clone(), sound.to_owned());
+                let done = std::thread::spawn(move || {
+                    actix_rt::System::new().block_on(shelf.forget(KEY));
+                    put(&shelf, &sound, [&nothing, &nothing]);
+                });
+                done.join().unwrap();
+            };
+            put(&shelf, "first", [&nothing, &forget_and_keep]);
+            assert_eq!(taken(&shelf).await, pair(sound));
+            assert_eq!(files_of(&shelf).len(), 2);
+            assert!(shelf.index().being_put.is_empty());
+        }
     }
 
     /// Found out when it is used, or by the next process.
