@@ -30,7 +30,7 @@ use crate::fault;
 use crate::files::{Cache, CacheKey, Files, Spool};
 use crate::progress::ProgressBoard;
 use crate::speech::{self, Place};
-use crate::supervision::{Drain, spawn_unit};
+use crate::supervision::{Drain, contained, spawn_unit};
 use crate::synthesizer::crashes::{At, Crashes};
 use crate::synthesizer::parent::{Events, Made, News, SpeakError, Synthesizer, TimeLimits};
 use crate::synthesizer::stats::Monitor;
@@ -322,6 +322,19 @@ impl TtsWorker {
         }
     }
 
+    /// Takes what was claimed. A job that makes us panic is a failed attempt, and not
+    /// the end of this actor with all that it holds.
+    fn take(&mut self, job: Job, ctx: &mut Context<Self>) {
+        let row = job.row.clone();
+        match contained(|| Order::new(job, &self.parts)) {
+            Ok(order) => self.claimed.push_back(order),
+            Err(failure) => {
+                log::error!("speech {} cannot be read: {failure}", row.id.0);
+                self.finish(Finish::panicked(row), ctx);
+            }
+        }
+    }
+
     /// Ends the jobs that need not be spoken, since the same was spoken before.
     fn use_again(&mut self, ctx: &mut Context<Self>) {
         let cache = &self.parts.cache.speeches;
@@ -459,6 +472,7 @@ impl TtsWorker {
         self.finishing += 1;
         let (db, workers) = (self.parts.db.clone(), self.parts.workers.clone());
         let (worker, unit) = (ctx.address(), self.claims.begin_unit());
+        let deadline_at = rows.iter().map(|row| row.deadline_at).min();
         actix_rt::spawn(async move {
             let given_back = db.write_until_kept(move |tx| {
                 rows.iter()
@@ -468,6 +482,9 @@ impl TtsWorker {
                 log::error!("jobs could not be given back: {error}");
             }
             workers.queued();
+            if let Some(at) = deadline_at {
+                workers.deadline_added(at);
+            }
             worker.do_send(FinishedOne {
                 unit,
                 queued_again: true,
@@ -660,9 +677,9 @@ impl Handler<Claims> for TtsWorker {
                 }
                 let jobs = jobs.into_iter();
                 let wanted = jobs.filter(|job| !canceled.contains(&job.row.id.0));
-                let parts = &self.parts;
-                self.claimed
-                    .extend(wanted.map(|job| Order::new(job, parts)));
+                for job in wanted {
+                    self.take(job, ctx);
+                }
                 if let Some(at) = next_deadline_at {
                     self.deadlines.wake_at(at);
                 }
@@ -774,7 +791,7 @@ impl TtsWorker {
         let workers = self.parts.workers.clone();
         let max_attempts = self.parts.settings.max_attempts;
         actix_rt::spawn(async move {
-            let id = finish.row.id.0;
+            let (id, deadline_at) = (finish.row.id.0, finish.row.deadline_at);
             let commit = |finish: Finish| {
                 let (db, files, cache) = (db.clone(), files.clone(), cache.clone());
                 async move { finish.commit(&db, &files, &cache, max_attempts).await }
@@ -784,6 +801,8 @@ impl TtsWorker {
             let _ = dispatcher.try_send(DeliveryOwed);
             if queued_again {
                 workers.queued();
+                // Who waits again may be beyond his deadline.
+                workers.deadline_added(deadline_at);
             }
             worker.do_send(FinishedOne { unit, queued_again });
         });
