@@ -235,12 +235,24 @@ pub(super) fn connect(path: &Path, read_only: bool) -> Result<Conn, Box<dyn std:
 
 #[cfg(test)]
 mod tests {
+    use diesel::migration::MigrationSource;
+
     use super::*;
 
     #[derive(QueryableByName)]
     struct Target {
         #[diesel(sql_type = diesel::sql_types::Nullable<diesel::sql_types::Text>)]
         callback_target: Option<String>,
+    }
+
+    /// Of two with one version only one is ever run.
+    #[test]
+    fn no_two_migrations_have_the_same_version() {
+        let source: &dyn MigrationSource<diesel::sqlite::Sqlite> = &MIGRATIONS;
+        let all = source.migrations().unwrap();
+        let versions = all.iter().map(|one| one.name().version().to_string());
+        let versions: std::collections::BTreeSet<String> = versions.collect();
+        assert_eq!(versions.len(), all.len());
     }
 
     #[test]

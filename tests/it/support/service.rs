@@ -348,25 +348,18 @@ fn keep_log(child: &mut Child, log: &Arc<Mutex<String>>) -> JoinHandle<()> {
 impl Drop for Service {
     /// Whatever a test was about: what it leaves behind must not lie there.
     fn drop(&mut self) {
+        let fails = std::thread::panicking();
         let runs = self.process.is_some() && !self.has_ended();
-        if runs && !std::thread::panicking() {
-            let client = self.client();
-            if catch_unwind(|| rest::nothing_lies(&client)).is_err() {
-                eprintln!(
-                    "--- the log of {}:\n{}",
-                    self.setup.role.as_str(),
-                    self.log()
-                );
-                panic!("a service did not come to rest");
-            }
-        }
+        let client = self.client();
+        let rests = fails || !runs || catch_unwind(|| rest::nothing_lies(&client)).is_ok();
         if let Some(process) = &mut self.process {
             let _ = process.child.kill();
             let _ = process.child.wait();
         }
-        if std::thread::panicking() {
+        if fails || !rests {
             let role = self.setup.role.as_str();
             eprintln!("--- the log of {role} ({}):\n{}", self.address, self.log());
         }
+        assert!(rests, "a service did not come to rest");
     }
 }
