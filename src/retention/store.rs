@@ -188,43 +188,22 @@ impl Subjects {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::{CheckState, Create, DeliveryType, Service};
+    use crate::contract::{CheckState, Service};
     use crate::db::testing::{TestDb, plan_lines};
     use crate::delivery::store as deliveries;
     use crate::tts::store as speeches;
+    use crate::tts::store::tests::{finished, new};
 
     /// A speech with a file that has ended and was told of; its id and that of its
     /// delivery.
     fn told(tx: &mut Tx<'_>) -> QueryResult<(Uuid, Uuid)> {
         let id = Uuid::now_v7();
         let url = "http://127.0.0.1:9/";
-        let new = speeches::New {
-            id,
-            idempotency_key: None,
-            request: Create {
-                text: "Xin chào.".into(),
-                callback_url: Some(url.into()),
-                timeout_s: 60,
-                ..Create::default()
-            }
-            .into(),
-            resolved_voice: "test/silence".into(),
-            language: "zxx".into(),
-            check: CheckState::Off,
-        };
-        speeches::accept(tx, &new)?;
+        speeches::accept(tx, &new(id, Some(url), CheckState::Off, 60))?;
         let job = speeches::claim(tx, Uuid::now_v7(), 1)?.jobs.remove(0);
-        let finished = speeches::Finished {
-            file: "a".into(),
-            audio: "{}".into(),
-            words: "[]".into(),
-        };
-        speeches::complete(tx, &job.row, &finished)?;
-        let owed = deliveries::newest(tx.conn, Id(id))?.map(|row| row.id.0);
-        let delivery = match owed {
-            Some(delivery) => delivery,
-            None => deliveries::owe(tx, id, DeliveryType::SpeechCompleted, url)?,
-        };
+        speeches::complete(tx, &job.row, &finished())?;
+        let owed = deliveries::newest(tx.conn, Id(id))?;
+        let delivery = owed.ok_or(diesel::result::Error::NotFound)?.id.0;
         let aborted = "UPDATE deliveries SET status = 'aborted', next_attempt_at = NULL";
         sql_query(aborted).execute(tx.conn)?;
         Ok((id, delivery))

@@ -315,23 +315,12 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::contract::{CheckState, Create, Service};
+    use crate::contract::{CheckState, Service};
     use crate::db::testing::TestDb;
+    use crate::tts::store::tests::new;
 
     async fn claimed(test: &TestDb) -> Row {
-        let new = store::New {
-            id: Uuid::now_v7(),
-            idempotency_key: None,
-            request: Create {
-                text: "One.".into(),
-                timeout_s: 60,
-                ..Create::default()
-            }
-            .into(),
-            resolved_voice: "test/silence".into(),
-            language: "zxx".into(),
-            check: CheckState::Off,
-        };
+        let new = new(Uuid::now_v7(), None, CheckState::Off, 60);
         let claimed = test.db.write(move |tx| {
             store::accept(tx, &new)?;
             store::claim(tx, Uuid::now_v7(), 1)

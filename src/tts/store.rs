@@ -1066,4 +1066,4 @@ pub fn text(conn: &mut Conn, id: Uuid) -> QueryResult<Option<String>> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 
 use diesel::connection::SimpleConnection;
-use diesel::prelude::*;
 use hoiam::clock::Clock;
 use serde_json::{Value, json};
 
@@ -77,15 +76,6 @@ impl Client {
         let listed = listed["items"].as_array().expect("items").len();
         assert_eq!(listed, self.accepted.len(), "what was refused is not there");
     }
-}
-
-/// A connection to the Backend's database, which waits while the service has it.
-fn connect(service: &Service) -> SqliteConnection {
-    let path = service.folder().join("backend.db");
-    let mut other = SqliteConnection::establish(&path.to_string_lossy()).expect("a connection");
-    let patience = "PRAGMA busy_timeout = 60000";
-    other.batch_execute(patience).expect(patience);
-    other
 }
 
 /// Ready, or the reasons why not.
@@ -278,7 +268,7 @@ fn a_result_larger_than_our_own_disk_waits_for_room_and_is_not_fetched_to_be_thr
 fn a_database_that_somebody_else_locks_refuses_and_goes_on() {
     let service = service().start();
     let lock = |service: &Service| {
-        let mut other = connect(service);
+        let mut other = service.backend_database();
         other.batch_execute("BEGIN IMMEDIATE").expect("the lock");
         other
     };
@@ -317,7 +307,7 @@ fn a_callback_is_not_acknowledged_before_it_is_kept() {
         all.extend(headers.iter().map(|(name, value)| (*name, value.as_str())));
         client.send_bytes("POST", "/v1/callbacks", &all, body.as_bytes())
     };
-    let mut other = connect(&service);
+    let mut other = service.backend_database();
     other.batch_execute("BEGIN IMMEDIATE").expect("the lock");
     report().expect_problem(503, "unavailable");
     drop(other);
@@ -348,7 +338,7 @@ fn a_damaged_database_is_written_no_more_and_the_service_says_so() {
 /// broken disk does.
 fn damage(service: &Service) {
     let path = service.folder().join("backend.db");
-    let mut other = connect(service);
+    let mut other = service.backend_database();
     other
         .batch_execute("PRAGMA wal_checkpoint(TRUNCATE)")
         .expect("a checkpoint");

@@ -1,7 +1,6 @@
 //! Who erases a task has its speech erased too, whatever happens in between.
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
@@ -9,29 +8,8 @@ use diesel::sql_types::BigInt;
 use serde_json::json;
 
 use crate::support::chain::submit;
+use crate::support::disk::files_in;
 use crate::support::{Chain, Client, Reaction, Service, eventually};
-
-fn files_in(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.append(&mut files_in(&path));
-        } else {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
-}
-
-fn connect(backend: &Service) -> SqliteConnection {
-    let path = backend.folder().join("backend.db");
-    let mut conn = SqliteConnection::establish(&path.to_string_lossy()).unwrap();
-    let patience = "PRAGMA busy_timeout = 60000";
-    conn.batch_execute(patience).unwrap();
-    conn
-}
 
 #[derive(QueryableByName)]
 struct Count {
@@ -42,7 +20,7 @@ struct Count {
 /// Waits until the Backend owes no erasure.
 #[track_caller]
 fn wait_until_none_is_owed(backend: &Service) {
-    let mut conn = connect(backend);
+    let mut conn = backend.backend_database();
     eventually("every erasure is done", || {
         let question = "SELECT count(*) AS count FROM erasures";
         let count: Count = diesel::sql_query(question).get_result(&mut conn).unwrap();
@@ -178,7 +156,7 @@ fn an_old_task_takes_its_speech_with_it_and_leaves_what_others_use() {
     // As old as retention wants a task; its speech stays young.
     let month = 31 * 86_400_000_i64;
     let sql = format!("UPDATE tasks SET ended_at = ended_at - {month}");
-    connect(&service).batch_execute(&sql).unwrap();
+    service.backend_database().batch_execute(&sql).unwrap();
     service.start();
     eventually("the task is forgotten", || {
         (client.get(&task).status == 404).then_some(())

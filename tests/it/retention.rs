@@ -1,13 +1,12 @@
 //! What is old goes: results first, then all that is known of a task.
 
-use std::path::{Path, PathBuf};
-
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use hoiam::clock::Clock;
 use serde_json::Value;
 
 use super::support::chain::submit;
+use super::support::disk::files_in;
 use super::support::eventually;
 use super::support::service::Service;
 
@@ -22,19 +21,6 @@ fn age(service: &Service, days: i64) {
         let sql = format!("UPDATE {table} SET ended_at = ended_at - {ms}");
         conn.batch_execute(&sql).unwrap();
     }
-}
-
-fn files_in(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.append(&mut files_in(&path));
-        } else {
-            found.push(path);
-        }
-    }
-    found
 }
 
 fn completed(service: &Service) -> String {

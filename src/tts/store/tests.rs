@@ -14,7 +14,8 @@ use crate::db::testing::{TestDb, block_on, found_by, found_by_tx};
 const MAX_ATTEMPTS: i32 = 3;
 const HOLD_MS: i64 = 2000;
 
-fn new(id: Uuid, callback_url: Option<&str>, check: CheckState, timeout_s: u32) -> New {
+/// A speech as the edge would have it.
+pub(crate) fn new(id: Uuid, callback_url: Option<&str>, check: CheckState, timeout_s: u32) -> New {
     New {
         id,
         idempotency_key: None,
@@ -31,7 +32,8 @@ fn new(id: Uuid, callback_url: Option<&str>, check: CheckState, timeout_s: u32) 
     }
 }
 
-fn finished() -> Finished {
+/// What it came to.
+pub(crate) fn finished() -> Finished {
     Finished {
         file: "a".into(),
         audio: "{}".into(),

@@ -35,6 +35,16 @@ fn empty() -> Server {
     Server::start(|_| Reply::Json(200, json!({ "items": [] })))
 }
 
+/// What a TTS service says that has spoken this.
+fn completed(id: Uuid) -> Reply {
+    let speech = json!({
+        "id": id, "status": "completed", "format": "wav",
+        "audio": {"format": "wav", "sample_rate_hz": 22050, "channels": 1, "duration_ms": 1,
+                  "bytes": 1, "sha256": "00"},
+    });
+    Reply::Json(200, json!({ "items": [speech] }))
+}
+
 /// Accepts a task and tells the watchdog, as the edge does.
 async fn add(world: &World, watchdog: &Addr<TimeoutWatchdog>, id: Uuid, timeout_s: u32) -> i64 {
     let accepted = world.db.write(task(id, timeout_s)).await.unwrap();
@@ -173,12 +183,7 @@ async fn a_store_that_fails_delays_a_deadline_by_a_second_and_no_more() {
 async fn a_result_that_is_known_over_there_is_found_shortly_before_the_deadline() {
     let mut world = World::new(Service::Backend);
     let id = Uuid::now_v7();
-    let speech = json!({
-        "id": id, "status": "completed", "format": "wav",
-        "audio": {"format": "wav", "sample_rate_hz": 22050, "channels": 1, "duration_ms": 1,
-                  "bytes": 1, "sha256": "00"},
-    });
-    let server = Server::start(move |_| Reply::Json(200, json!({ "items": [speech] })));
+    let server = Server::start(move |_| completed(id));
     let (watchdog, heard) = start(&mut world, &server);
     // What a start asks about is read before there is anything.
     world.settle().await;
@@ -242,16 +247,6 @@ async fn a_tts_service_that_does_not_answer_holds_up_no_deadline() {
     server.release();
 }
 
-/// What a TTS service says that has spoken this.
-fn completed(id: Uuid) -> Reply {
-    let speech = json!({
-        "id": id, "status": "completed", "format": "wav",
-        "audio": {"format": "wav", "sample_rate_hz": 22050, "channels": 1, "duration_ms": 1,
-                  "bytes": 1, "sha256": "00"},
-    });
-    Reply::Json(200, json!({ "items": [speech] }))
-}
-
 #[actix_rt::test]
 async fn what_a_start_asks_about_is_asked_about_again_until_there_is_an_answer() {
     let mut world = World::new(Service::Backend);
@@ -289,7 +284,7 @@ async fn a_pull_that_is_not_answered_is_made_again_before_the_deadline() {
     eventually("it is asked", || async { server.count("POST") == 1 }).await;
     server.answers(move |_| completed(id));
     let asked = || server.count("POST");
-    world.advance_until(100, 9000, || asked() == 2).await;
+    world.advance_until(10, 9000, || asked() == 2).await;
     eventually("its result is known", || async {
         task_row(&world.db, id).await.status == "fetching"
     })

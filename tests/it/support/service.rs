@@ -8,6 +8,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, SqliteConnection};
+
 use super::disk::Disk;
 use super::http::Client;
 use super::signed::SECRET;
@@ -252,6 +255,15 @@ impl Service {
     /// The data folder.
     pub fn folder(&self) -> &Path {
         self.disk.folder()
+    }
+
+    /// A connection to the Backend's database, which waits while the service has it.
+    pub fn backend_database(&self) -> SqliteConnection {
+        let path = self.folder().join("backend.db");
+        let mut other = SqliteConnection::establish(&path.to_string_lossy()).expect("a connection");
+        let patience = "PRAGMA busy_timeout = 60000";
+        other.batch_execute(patience).expect(patience);
+        other
     }
 
     /// What the data folder is on.
