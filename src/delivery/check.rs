@@ -8,21 +8,18 @@
 //! signed POST `callback.check` decides then. It is sent once more, five seconds
 //! later, where it is answered by 404 or 410 itself.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use diesel::prelude::QueryResult;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use url::Url;
 
 use super::attempt::Sender;
-use super::held::Scope;
 use crate::clock::{Clock, Millis};
-use crate::contract::{CallbackHeaders, CheckState, DeliveryType, Failure, rfc3339};
-use crate::db::{Conn, Tx};
+use crate::contract::{CheckState, DeliveryType, Failure, rfc3339};
 use crate::fault;
 use crate::outbound::OutboundError;
 use crate::outbound::client::{Method, Outgoing};
@@ -349,68 +346,6 @@ fn without_query(target: &str) -> String {
     let (url, digest) = target.split_once('#').unwrap_or((target, ""));
     let url = url.split('?').next().unwrap_or(url);
     format!("{url}#{digest}")
-}
-
-/// Which unchecked URLs are wanted.
-pub struct Wanted<'a> {
-    /// Origins that follow this one come first, so that each has its turn.
-    pub after: &'a str,
-    /// URLs at most.
-    pub most: usize,
-    /// These are not.
-    pub running: &'a HashSet<String>,
-    /// At most so many of an origin.
-    pub allowance: &'a dyn Fn(&str) -> usize,
-    /// Beside these, of which the first of each origin is wanted, if a job waits
-    /// for it.
-    pub again: &'a [String],
-}
-
-/// What of that which is held was held too long.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct ExpiredHolds {
-    /// When the next job will have been held too long.
-    pub next_at: Option<Millis>,
-    /// For these no job waits any more.
-    pub unwanted: Vec<Scope>,
-}
-
-/// Where jobs wait for their checks. Implemented by the TTS service; the
-/// Backend has none.
-pub trait CheckQueue: Send + Sync {
-    /// URLs that jobs wait for, each with what [`CallbackHeaders::target`] adds.
-    ///
-    /// # Errors
-    /// What the database says.
-    fn unchecked(&self, conn: &mut Conn, wanted: &Wanted<'_>) -> QueryResult<Vec<String>>;
-
-    /// What the jobs that wait for this one send to it; `None` if none does.
-    ///
-    /// # Errors
-    /// What the database says.
-    fn headers(&self, conn: &mut Conn, target: &str) -> QueryResult<Option<CallbackHeaders>>;
-
-    /// Applies a verdict to the jobs that wait for `url`; `true` means that
-    /// there may be more.
-    ///
-    /// # Errors
-    /// What the database says.
-    fn settle(&self, tx: &mut Tx<'_>, url: &str, verdict: &Verdict) -> QueryResult<bool>;
-
-    /// Fails the jobs that have waited for `hold_ms` for what is held, each since
-    /// the instant beside it.
-    ///
-    /// # Errors
-    /// What the database says.
-    fn expire_held(
-        &self,
-        tx: &mut Tx<'_>,
-        held: &[(Scope, Millis)],
-        hold_ms: Millis,
-    ) -> QueryResult<ExpiredHolds>;
-
-    /// Tells the workers that jobs may have become free.
-    fn opened(&self);
 }
 
 #[cfg(test)]

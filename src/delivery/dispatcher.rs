@@ -16,9 +16,8 @@ use url::Url;
 use uuid::Uuid;
 
 use super::attempt::{Sender, news_of, not_made};
-use super::check::{
-    CheckCache, CheckQueue, ExpiredHolds, Finding, Report, Slots, Wanted, probe, probe_alone,
-};
+use super::check::{CheckCache, Finding, Report, Slots, probe, probe_alone};
+use super::check_queue::{CheckQueue, ExpiredHolds, Wanted};
 use super::delivery::{Outcome, after};
 use super::held::Held;
 use super::receivers::{MAX_PER_ORIGIN, News, Receivers, Shown};

@@ -5,6 +5,7 @@
 pub mod api;
 pub mod attempt;
 pub mod check;
+pub mod check_queue;
 #[expect(
     clippy::module_inception,
     reason = "the state machine has the name of what it is about"

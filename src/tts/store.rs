@@ -17,7 +17,8 @@ use crate::contract::{
 use crate::db::list::{self, Filter};
 use crate::db::schema::speeches;
 use crate::db::{self, Condition, Conn, Id, NewEvent, Tx, update, update_if};
-use crate::delivery::check::{ExpiredHolds, Verdict, Wanted};
+use crate::delivery::check::Verdict;
+use crate::delivery::check_queue::{ExpiredHolds, Wanted};
 use crate::delivery::held::Scope;
 use crate::delivery::store as deliveries;
 use crate::retention::store::Subjects;

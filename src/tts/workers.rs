@@ -11,7 +11,8 @@ use super::worker::{DeadlineAdded, HelpWanted, JobCanceled, JobQueued, TtsWorker
 use crate::clock::Millis;
 use crate::contract::CallbackHeaders;
 use crate::db::{Conn, Tx};
-use crate::delivery::check::{CheckQueue, ExpiredHolds, Verdict, Wanted};
+use crate::delivery::check::Verdict;
+use crate::delivery::check_queue::{CheckQueue, ExpiredHolds, Wanted};
 use crate::delivery::held::Scope;
 
 /// Filled once, when the workers have been started: the dispatcher, which
