@@ -338,9 +338,9 @@ async fn start_tts(
 ) -> Result<Started, StartError> {
     let config = &common.config;
     let store = failed("the TTS service's database");
-    let owner = Uuid::now_v7();
+    let boot = Uuid::now_v7();
     let freed = db
-        .write(move |tx| tts::store::recover(tx, owner))
+        .write(move |tx| tts::store::recover(tx, boot))
         .await
         .map_err(|error| store(&error))?;
     if freed > 0 {
@@ -413,7 +413,7 @@ async fn start_tts(
         max_attempts: i32::try_from(config.tts.max_attempts).unwrap_or(i32::MAX),
         limits: Limits::configured(&config.tts),
         pronunciations: Arc::new(config.tts.pronunciations.clone()),
-        owner,
+        boot,
         workers: config.tts.workers,
         ahead: Duration::from_millis(50),
     };

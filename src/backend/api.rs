@@ -125,6 +125,7 @@ async fn accept(
         request,
         New {
             id,
+            client: request::client(request),
             idempotency_key,
             request: create.into(),
             report_to: state.report_to.clone(),
@@ -256,6 +257,7 @@ async fn retry(
         .ok_or_else(|| Problem::new(Code::Internal, "The request cannot be read."))?;
     let new = New {
         id: Uuid::now_v7(),
+        client: row.client.clone(),
         idempotency_key: None,
         request: create.with_source(text).into(),
         report_to: state.report_to.clone(),

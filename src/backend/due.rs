@@ -102,6 +102,7 @@ mod tests {
         };
         New {
             id,
+            client: String::new(),
             idempotency_key: None,
             request: create.into(),
             report_to: "http://127.0.0.1/v1/callbacks".into(),

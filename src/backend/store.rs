@@ -62,6 +62,7 @@ pub struct Row {
     pub retried_as: Option<Id>,
     pub file: Option<String>,
     pub audio: Option<String>,
+    pub client: String,
 }
 
 impl Row {
@@ -106,6 +107,8 @@ impl Row {
 pub struct New {
     /// Chosen by the caller or by us.
     pub id: Uuid,
+    /// Whose it is: the name of an API key.
+    pub client: String,
     /// Scope and key of an `Idempotency-Key`.
     pub idempotency_key: Option<String>,
     /// What was asked for.
@@ -147,6 +150,7 @@ pub fn submit(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
             tasks::errand_due_at.eq(row.errand_due_at),
             tasks::errand_until.eq(row.errand_until),
             tasks::retry_of.eq(row.retry_of),
+            tasks::client.eq(&row.client),
             tasks::text.eq(&new.request.source),
         ))
         .on_conflict_do_nothing()
@@ -217,6 +221,7 @@ fn first_row(new: &New, now: Millis) -> Row {
         retried_as: None,
         file: None,
         audio: None,
+        client: new.client.clone(),
     }
 }
 
@@ -706,7 +711,7 @@ fn ended(
 
 fn tell(tx: &mut Tx<'_>, row: &Row, kind: DeliveryType) -> QueryResult<()> {
     if let Some(url) = &row.callback_url {
-        deliveries::owe(tx, row.id.0, kind, url)?;
+        deliveries::owe(tx, row.id.0, &row.client, kind, url)?;
     }
     Ok(())
 }

@@ -7,6 +7,8 @@ use crate::clock::Millis;
 /// Which rows a list shows.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter {
+    /// Whose they are; `None` is everybody's.
+    pub client: Option<String>,
     /// Any of these; empty is all.
     pub statuses: Vec<String>,
     /// The caller's own id.
@@ -77,6 +79,9 @@ macro_rules! filtered {
             .order(($table::created_at.desc(), $table::id.desc()))
             .limit(filter.limit + 1)
             .into_boxed();
+        if let Some(client) = filter.client.clone() {
+            query = query.filter($table::client.eq(client));
+        }
         if !filter.statuses.is_empty() {
             query = query.filter($table::status.eq_any(filter.statuses.clone()));
         }

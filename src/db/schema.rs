@@ -34,7 +34,7 @@ diesel::table! {
         ended_at -> Nullable<BigInt>,
         attempt -> Integer,
         claim -> Integer,
-        owner -> Nullable<Binary>,
+        leased_by -> Nullable<Binary>,
         lost_leases -> Integer,
         error_code -> Nullable<Text>,
         error -> Nullable<Text>,
@@ -44,6 +44,7 @@ diesel::table! {
         words -> Nullable<Text>,
         not_before -> Nullable<BigInt>,
         postponed -> Integer,
+        client -> Text,
     }
 }
 
@@ -80,6 +81,7 @@ diesel::table! {
         audio -> Nullable<Text>,
         text -> Text,
         words -> Nullable<Text>,
+        client -> Text,
     }
 }
 
@@ -108,6 +110,7 @@ diesel::table! {
         next_attempt_at -> Nullable<BigInt>,
         created_at -> BigInt,
         ended_at -> Nullable<BigInt>,
+        client -> Text,
     }
 }
 

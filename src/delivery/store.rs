@@ -43,6 +43,8 @@ pub struct Row {
     pub created_at: Millis,
     /// When it ended, of its newest round.
     pub ended_at: Option<Millis>,
+    /// Whose subject it is.
+    pub client: String,
 }
 
 impl Row {
@@ -74,8 +76,14 @@ pub fn origin_of(url: &str) -> String {
 ///
 /// # Errors
 /// What the database says.
-pub fn owe(tx: &mut Tx<'_>, subject: Uuid, kind: DeliveryType, url: &str) -> QueryResult<Uuid> {
-    insert(tx, subject, kind, url, DeliveryStatus::Pending)
+pub fn owe(
+    tx: &mut Tx<'_>,
+    subject: Uuid,
+    client: &str,
+    kind: DeliveryType,
+    url: &str,
+) -> QueryResult<Uuid> {
+    insert(tx, subject, client, kind, url, DeliveryStatus::Pending)
 }
 
 /// Notes a delivery that must not be made: its URL is refused by the guard.
@@ -85,15 +93,17 @@ pub fn owe(tx: &mut Tx<'_>, subject: Uuid, kind: DeliveryType, url: &str) -> Que
 pub fn owe_aborted(
     tx: &mut Tx<'_>,
     subject: Uuid,
+    client: &str,
     kind: DeliveryType,
     url: &str,
 ) -> QueryResult<Uuid> {
-    insert(tx, subject, kind, url, DeliveryStatus::Aborted)
+    insert(tx, subject, client, kind, url, DeliveryStatus::Aborted)
 }
 
 fn insert(
     tx: &mut Tx<'_>,
     subject: Uuid,
+    client: &str,
     kind: DeliveryType,
     url: &str,
     status: DeliveryStatus,
@@ -114,6 +124,7 @@ fn insert(
             next_attempt_at: pending.then_some(tx.now),
             created_at: tx.now,
             ended_at: (!pending).then_some(tx.now),
+            client: client.to_owned(),
         })
         .execute(tx.conn)?;
     Ok(id)
@@ -327,6 +338,8 @@ pub fn newest(conn: &mut Conn, subject: Id) -> QueryResult<Option<Row>> {
 /// Which deliveries a list or a bulk redelivery means.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter {
+    /// Whose they are; `None` is everybody's.
+    pub client: Option<String>,
     /// Any of these; empty is all.
     pub statuses: Vec<String>,
     /// The speech or the task.
@@ -355,6 +368,9 @@ pub fn list(conn: &mut Conn, filter: &Filter) -> QueryResult<Vec<Row>> {
         .order(deliveries::id.desc())
         .limit(filter.limit + 1)
         .into_boxed();
+    if let Some(client) = filter.client.clone() {
+        query = query.filter(deliveries::client.eq(client));
+    }
     if !filter.statuses.is_empty() {
         query = query.filter(deliveries::status.eq_any(filter.statuses.clone()));
     }

@@ -30,6 +30,10 @@ pub struct Gate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope(pub String);
 
+/// Whose requests these are: the name of the API key, empty without keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Client(pub String);
+
 impl Gate {
     /// `hosts` is given only where no key is configured and the listener is
     /// on loopback: a page in a browser could otherwise reach it under a

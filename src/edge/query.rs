@@ -134,6 +134,7 @@ impl Query {
     /// `invalid_request` with every fault.
     pub fn filter(mut self, statuses: &[&str]) -> Result<Filter, Problem> {
         let filter = Filter {
+            client: None,
             statuses: self.statuses(statuses),
             reference: self.take("reference"),
             error_code: self.take("error_code"),
@@ -166,6 +167,7 @@ impl Query {
             );
         }
         let filter = deliveries::Filter {
+            client: None,
             statuses: self.statuses(&STATUSES),
             subject: subject_id,
             created_after: self.instant("created_after"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use url::Url;
 use uuid::Uuid;
 
-use super::auth::Scope;
+use super::auth::{Client, Scope};
 use crate::contract::{Code, Faults, Problem, Service};
 use crate::db::{Accepted, Db, Ended, Tx};
 use crate::outbound::guard::{Policy, check_url};
@@ -118,6 +118,14 @@ pub fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem>
         .get::<Scope>()
         .map_or_else(|| "-".to_owned(), |scope| scope.0.clone());
     Ok(Some(format!("{scope}/{key}")))
+}
+
+/// Whose request it is: the name of its API key, empty without keys.
+#[must_use]
+pub fn client(request: &HttpRequest) -> String {
+    let extensions = request.extensions();
+    let client = extensions.get::<Client>().cloned();
+    client.unwrap_or_default().0
 }
 
 /// A key as it is, or in quotes as

@@ -123,7 +123,10 @@ async fn accept(
     idempotency_key: Option<String>,
 ) -> Result<HttpResponse, Answer> {
     let body = request::json_body(request, payload, state.body_limit).await?;
-    let new = read(state, &body, id, idempotency_key)?;
+    let new = New {
+        client: request::client(request),
+        ..read(state, &body, id, idempotency_key)?
+    };
     let wait = Wait::preferred(request, &state.db);
     let waits = wait.is_some();
     let (workers, dispatcher) = (state.workers.clone(), state.dispatcher.clone());
@@ -190,6 +193,7 @@ fn read(
     prepared.resolve_segments(resolved.segments);
     Ok(New {
         id,
+        client: String::new(),
         idempotency_key,
         request: prepared,
         resolved_voice: resolved.voice,

@@ -375,6 +375,6 @@ mod tests {
         commit(&test, &row, 2).await;
         let after = now(&test, &row).await;
         assert_eq!((after.status.as_str(), after.attempt), ("synthesizing", 0));
-        assert_eq!((after.claim, after.owner), (row.claim, row.owner));
+        assert_eq!((after.claim, after.leased_by), (row.claim, row.leased_by));
     }
 }

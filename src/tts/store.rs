@@ -1,7 +1,7 @@
 //! The TTS service's verbs: one verb is one transaction.
 //!
 //! Every change of a status asks [`job::next`] first, and every write of a
-//! worker is fenced by (id, claim, owner).
+//! worker is fenced by (id, claim, leased_by).
 
 use diesel::prelude::*;
 use diesel::sqlite::Sqlite;
@@ -49,11 +49,12 @@ pub struct Row {
     pub ended_at: Option<Millis>,
     pub attempt: i32,
     pub claim: i32,
-    pub owner: Option<Id>,
+    pub leased_by: Option<Id>,
     pub lost_leases: i32,
     pub error: Option<String>,
     pub file: Option<String>,
     pub audio: Option<String>,
+    pub client: String,
 }
 
 impl Row {
@@ -97,6 +98,8 @@ impl Row {
 pub struct New {
     /// Chosen by the caller or by us.
     pub id: Uuid,
+    /// Whose it is: the name of an API key.
+    pub client: String,
     /// Scope and key of an `Idempotency-Key`.
     pub idempotency_key: Option<String>,
     /// What was asked for.
@@ -144,6 +147,7 @@ pub fn accept(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
             speeches::callback_check.eq(&row.callback_check),
             speeches::created_at.eq(row.created_at),
             speeches::deadline_at.eq(row.deadline_at),
+            speeches::client.eq(&row.client),
             speeches::text.eq(&new.request.source),
         ))
         .on_conflict_do_nothing()
@@ -199,11 +203,12 @@ fn first_row(new: &New, now: Millis) -> Row {
         ended_at: None,
         attempt: 0,
         claim: 0,
-        owner: None,
+        leased_by: None,
         lost_leases: 0,
         error: None,
         file: None,
         audio: None,
+        client: new.client.clone(),
     }
 }
 
@@ -262,7 +267,7 @@ pub struct Claimed {
 ///
 /// # Errors
 /// What the database says.
-pub fn claim(tx: &mut Tx<'_>, owner: Uuid, most: usize) -> QueryResult<Claimed> {
+pub fn claim(tx: &mut Tx<'_>, boot: Uuid, most: usize) -> QueryResult<Claimed> {
     let Expired {
         count: expired,
         next_deadline_at,
@@ -276,7 +281,7 @@ pub fn claim(tx: &mut Tx<'_>, owner: Uuid, most: usize) -> QueryResult<Claimed> 
         .load(tx.conn)?;
     let jobs = oldest
         .into_iter()
-        .filter_map(|job| claim_one(tx, job, owner).transpose())
+        .filter_map(|job| claim_one(tx, job, boot).transpose())
         .collect::<QueryResult<_>>()?;
     Ok(Claimed {
         jobs,
@@ -310,7 +315,7 @@ fn end_waits(tx: &mut Tx<'_>) -> QueryResult<Option<Millis>> {
     Ok(next.flatten())
 }
 
-fn claim_one(tx: &mut Tx<'_>, job: Job, owner: Uuid) -> QueryResult<Option<Job>> {
+fn claim_one(tx: &mut Tx<'_>, job: Job, boot: Uuid) -> QueryResult<Option<Job>> {
     let Job {
         row,
         text,
@@ -323,14 +328,14 @@ fn claim_one(tx: &mut Tx<'_>, job: Job, owner: Uuid) -> QueryResult<Option<Job>>
     let row = Row {
         status: status.as_str().to_owned(),
         claim: row.claim + 1,
-        owner: Some(Id(owner)),
+        leased_by: Some(Id(boot)),
         started_at: row.started_at.or(Some(tx.now)),
         ..row
     };
     let changes = (
         speeches::status.eq(&row.status),
         speeches::claim.eq(row.claim),
-        speeches::owner.eq(row.owner),
+        speeches::leased_by.eq(row.leased_by),
         speeches::started_at.eq(row.started_at),
     );
     update(tx.conn, speeches::table, row.id, changes)?;
@@ -470,7 +475,7 @@ fn fenced(conn: &mut Conn, claimed: &Row) -> QueryResult<Option<Row>> {
     speeches::table
         .find(claimed.id)
         .filter(speeches::claim.eq(claimed.claim))
-        .filter(speeches::owner.eq(claimed.owner))
+        .filter(speeches::leased_by.eq(claimed.leased_by))
         .select(Row::as_select())
         .first(conn)
         .optional()
@@ -498,10 +503,10 @@ pub fn complete(tx: &mut Tx<'_>, claimed: &Row, finished: &Finished) -> QueryRes
     };
     let is_held = speeches::claim
         .eq(claimed.claim)
-        .and(speeches::owner.eq(claimed.owner));
+        .and(speeches::leased_by.eq(claimed.leased_by));
     let changes = (
         speeches::status.eq(status.as_str()),
-        speeches::owner.eq(None::<Id>),
+        speeches::leased_by.eq(None::<Id>),
         speeches::ended_at.eq(Some(tx.now)),
         speeches::file.eq(Some(&finished.file)),
         speeches::audio.eq(Some(&finished.audio)),
@@ -600,11 +605,11 @@ fn wait_ms(times: i32) -> Millis {
 ///
 /// # Errors
 /// What the database says.
-pub fn recover(tx: &mut Tx<'_>, owner: Uuid) -> QueryResult<usize> {
+pub fn recover(tx: &mut Tx<'_>, boot: Uuid) -> QueryResult<usize> {
     let lost: Vec<Row> = speeches::table
         .select(Row::as_select())
         .filter(Condition(SPOKEN))
-        .filter(speeches::owner.ne(Some(Id(owner))))
+        .filter(speeches::leased_by.ne(Some(Id(boot))))
         .load(tx.conn)?;
     for row in &lost {
         update(
@@ -667,7 +672,7 @@ fn requeue(tx: &mut Tx<'_>, row: &Row, reason: &str) -> QueryResult<bool> {
         row.id,
         (
             speeches::status.eq(status.as_str()),
-            speeches::owner.eq(None::<Id>),
+            speeches::leased_by.eq(None::<Id>),
         ),
     )?;
     state_event(tx, row, status, reason, "TTSWorker")?;
@@ -689,7 +694,7 @@ fn end_failed(
         row.id,
         (
             speeches::status.eq(status.as_str()),
-            speeches::owner.eq(None::<Id>),
+            speeches::leased_by.eq(None::<Id>),
             speeches::ended_at.eq(Some(tx.now)),
             speeches::error_code.eq(Some(&failure.code)),
             speeches::error.eq(serde_json::to_string(failure).ok()),
@@ -718,9 +723,9 @@ fn ended(
     tx.load(-1, -row.text_bytes);
     if let Some(url) = &row.callback_url {
         if row.callback_check == CheckState::Forbidden.as_str() {
-            deliveries::owe_aborted(tx, row.id.0, kind, url)?;
+            deliveries::owe_aborted(tx, row.id.0, &row.client, kind, url)?;
         } else {
-            deliveries::owe(tx, row.id.0, kind, url)?;
+            deliveries::owe(tx, row.id.0, &row.client, kind, url)?;
         }
     }
     state_event(tx, row, status, reason, by)
@@ -746,7 +751,7 @@ pub fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
     let after: Row = diesel::update(speeches::table.find(row.id))
         .set((
             speeches::status.eq(status.as_str()),
-            speeches::owner.eq(None::<Id>),
+            speeches::leased_by.eq(None::<Id>),
             speeches::ended_at.eq(Some(tx.now)),
         ))
         .returning(Row::as_returning())

@@ -77,7 +77,7 @@ pub struct Settings {
     /// `tts.pronunciations`.
     pub pronunciations: std::sync::Arc<BTreeMap<String, speech::Said>>,
     /// This boot.
-    pub owner: Uuid,
+    pub boot: Uuid,
     /// How many workers share the queue.
     pub workers: usize,
     /// As much speaking as this is claimed ahead.
@@ -291,13 +291,13 @@ impl TtsWorker {
             return;
         };
         let most = ahead.saturating_sub(self.claimed.len()).max(1);
-        let (db, owner, worker) = (
+        let (db, boot, worker) = (
             self.parts.db.clone(),
-            self.parts.settings.owner,
+            self.parts.settings.boot,
             ctx.address(),
         );
         actix_rt::spawn(async move {
-            let claimed = db.write(move |tx| store::claim(tx, owner, most)).await;
+            let claimed = db.write(move |tx| store::claim(tx, boot, most)).await;
             worker.do_send(Claims {
                 claimed,
                 most,

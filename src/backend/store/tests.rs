@@ -23,6 +23,7 @@ fn create(callback_url: Option<&str>, timeout_s: u32) -> Create {
 fn new(id: Uuid, callback_url: Option<&str>, timeout_s: u32) -> New {
     New {
         id,
+        client: String::new(),
         idempotency_key: None,
         request: create(callback_url, timeout_s).into(),
         report_to: "http://127.0.0.1/v1/callbacks".into(),

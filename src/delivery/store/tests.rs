@@ -77,7 +77,7 @@ fn again(seconds: u64) -> After {
 
 fn owed(tx: &mut Tx<'_>) -> QueryResult<Row> {
     let kind = DeliveryType::SpeechCompleted;
-    let id = owe(tx, Uuid::now_v7(), kind, "http://a/")?;
+    let id = owe(tx, Uuid::now_v7(), "", kind, "http://a/")?;
     Ok(get(tx.conn, id)?.unwrap())
 }
 

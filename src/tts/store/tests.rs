@@ -18,6 +18,7 @@ const HOLD_MS: i64 = 2000;
 pub(crate) fn new(id: Uuid, callback_url: Option<&str>, check: CheckState, timeout_s: u32) -> New {
     New {
         id,
+        client: String::new(),
         idempotency_key: None,
         request: Create {
             text: "Xin chào.".into(),
@@ -138,7 +139,7 @@ fn verb() -> impl Strategy<Value = Verb> {
 /// What the verbs are driven with.
 struct World {
     ids: Vec<Uuid>,
-    owner: Uuid,
+    boot: Uuid,
     claims: Vec<Row>,
 }
 
@@ -157,7 +158,7 @@ impl World {
         let row = get(tx.conn, claimed.id.0).unwrap().unwrap();
         let holds = row.status() == SpeechStatus::Synthesizing
             && row.claim == claimed.claim
-            && row.owner == claimed.owner;
+            && row.leased_by == claimed.leased_by;
         prop_assert_eq!(verb(tx, claimed).unwrap(), holds);
         Ok(())
     }
@@ -179,7 +180,7 @@ impl World {
                 accept(tx, &new(self.ids[*which], url, check, *timeout_s)).unwrap();
             }
             Verb::Claim { most } => {
-                let claimed = claim(tx, self.owner, *most).unwrap();
+                let claimed = claim(tx, self.boot, *most).unwrap();
                 prop_assert!(claimed.jobs.len() <= *most);
                 for Job { row, .. } in claimed.jobs {
                     prop_assert!(row.deadline_at > tx.now);
@@ -207,8 +208,8 @@ impl World {
                 self.fenced(tx, *claim, |tx, claimed| postpone(tx, claimed, "no engine"))?;
             }
             Verb::Recover => {
-                self.owner = Uuid::now_v7();
-                recover(tx, self.owner).unwrap();
+                self.boot = Uuid::now_v7();
+                recover(tx, self.boot).unwrap();
             }
             Verb::Cancel { which } => drop(cancel(tx, self.ids[*which]).unwrap()),
             Verb::Settle { which, check } => {
@@ -246,7 +247,7 @@ fn check_row(tx: &mut Tx<'_>, row: &Row) -> Result<(), TestCaseError> {
     let status = row.status();
     prop_assert_eq!(row.ended_at.is_some(), status.is_ended(), "{:?}", row);
     prop_assert_eq!(
-        row.owner.is_some(),
+        row.leased_by.is_some(),
         status == SpeechStatus::Synthesizing,
         "{:?}",
         row
@@ -297,7 +298,7 @@ fn check_history(tx: &mut Tx<'_>, row: &Row) -> Result<(), TestCaseError> {
 fn drive(tx: &mut Tx<'_>, verbs: &[Verb]) -> Result<(), TestCaseError> {
     let mut world = World {
         ids: (0..4).map(|_| Uuid::now_v7()).collect(),
-        owner: Uuid::now_v7(),
+        boot: Uuid::now_v7(),
         claims: Vec::new(),
     };
     let mut before: HashMap<Uuid, (SpeechStatus, i32)> = HashMap::new();
@@ -358,7 +359,7 @@ fn no_sequence_of_verbs_leaves_the_state_machine() {
 async fn the_load_is_the_number_of_open_rows_after_each_commit() {
     let test = TestDb::new(Service::Tts);
     let ids: Vec<Uuid> = (0..3).map(|_| Uuid::now_v7()).collect();
-    let (first, second, owner) = (ids[0], ids[1], Uuid::now_v7());
+    let (first, second, boot) = (ids[0], ids[1], Uuid::now_v7());
     let check = async |jobs: i64| {
         let open = test.db.read(open_load).await.unwrap();
         assert_eq!((test.db.load().jobs(), test.db.load().bytes()), open);
@@ -370,7 +371,7 @@ async fn the_load_is_the_number_of_open_rows_after_each_commit() {
     });
     accepted.await.unwrap();
     check(3).await;
-    let claimed = test.db.write(move |tx| claim(tx, owner, 1));
+    let claimed = test.db.write(move |tx| claim(tx, boot, 1));
     let claimed = claimed.await.unwrap().jobs.remove(0).row;
     assert_eq!(claimed.id.0, first);
     check(3).await;
@@ -516,7 +517,7 @@ async fn a_job_that_is_still_spoken_five_minutes_after_its_deadline_fails_and_is
         [(0, Some(0)), (0, grace_ends), (0, grace_ends), (1, None)]
     );
     let row = row.unwrap();
-    assert_eq!((row.status.as_str(), row.owner), ("failed", None));
+    assert_eq!((row.status.as_str(), row.leased_by), ("failed", None));
     assert_eq!(error_code(&row), "deadline_exceeded");
     assert!(!completed);
 }
@@ -572,8 +573,8 @@ fn accept_one(check: CheckState) -> impl FnMut(&mut Tx<'_>) + Send + 'static {
 
 #[tokio::test]
 async fn the_oldest_queued_job_and_what_has_expired_are_found_by_their_indexes() {
-    let owner = Uuid::now_v7();
-    let found = plans(accept_one(CheckState::Off), move |tx| claim(tx, owner, 1)).await;
+    let boot = Uuid::now_v7();
+    let found = plans(accept_one(CheckState::Off), move |tx| claim(tx, boot, 1)).await;
     let by_deadline = "speeches_open_by_deadline";
     assert_eq!(
         found,
@@ -789,8 +790,8 @@ async fn every_origin_has_its_turn_where_more_urls_wait_than_may_be_checked() {
 
 #[tokio::test]
 async fn what_a_start_looks_for_is_found_among_the_open_jobs_only() {
-    let owner = Uuid::now_v7();
-    let found = plans(accept_one(CheckState::Off), move |tx| recover(tx, owner)).await;
+    let boot = Uuid::now_v7();
+    let found = plans(accept_one(CheckState::Off), move |tx| recover(tx, boot)).await;
     assert_eq!(found, ["speeches_leased"]);
     let found = plans(accept_one(CheckState::Off), |tx| open_load(tx.conn)).await;
     assert!(!found.contains(&"all of speeches".to_owned()), "{found:?}");

@@ -69,7 +69,7 @@ async fn read_all(db: &Db) -> Vec<Row> {
 pub async fn owe(db: &Db, urls: Vec<String>) -> Vec<Uuid> {
     db.write(move |tx| {
         urls.iter()
-            .map(|url| deliveries::owe(tx, Uuid::now_v7(), DeliveryType::TaskCompleted, url))
+            .map(|url| deliveries::owe(tx, Uuid::now_v7(), "", DeliveryType::TaskCompleted, url))
             .collect()
     })
     .await

@@ -335,6 +335,7 @@ pub fn create(voice: &str, callback_url: Option<&str>, timeout_s: u32) -> Create
 pub fn task(id: Uuid, timeout_s: u32) -> impl FnMut(&mut Tx<'_>) -> QueryResult<tasks::Accepted> {
     let new = tasks::New {
         id,
+        client: String::new(),
         idempotency_key: None,
         request: create("test/silence", Some("http://127.0.0.1:9/"), timeout_s).into(),
         report_to: "http://127.0.0.1:9/v1/callbacks".into(),
@@ -366,6 +367,7 @@ pub fn accepting(
 ) -> impl FnMut(&mut Tx<'_>) -> QueryResult<speeches::Accepted> + use<> {
     let new = speeches::New {
         id,
+        client: String::new(),
         idempotency_key: None,
         resolved_voice: create.voice.clone().unwrap_or_default(),
         request: create.into(),
@@ -383,6 +385,7 @@ pub fn unchecked_job(
 ) -> impl FnMut(&mut Tx<'_>) -> QueryResult<speeches::Accepted> + use<> {
     let new = speeches::New {
         id,
+        client: String::new(),
         idempotency_key: None,
         request: create("test/silence", Some(callback_url), timeout_s).into(),
         resolved_voice: "test/silence".into(),

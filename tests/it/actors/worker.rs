@@ -40,7 +40,7 @@ pub fn settings() -> Settings {
         pronunciations: std::sync::Arc::default(),
         max_attempts: 3,
         limits: limits(Duration::from_secs(60)),
-        owner: Uuid::now_v7(),
+        boot: Uuid::now_v7(),
         workers: 1,
         ahead: Duration::from_millis(50),
     }
