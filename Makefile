@@ -6,7 +6,7 @@ onnxruntime := 1.32.0
 
 program := $(or $(CARGO_TARGET_DIR),target)/release/hoiam
 
-.PHONY: help demo samples test torture check-long run bench lint format clippy doc deny libraries voice onnxruntime
+.PHONY: help demo samples test torture check-long mutants run bench lint format clippy doc deny libraries voice onnxruntime
 # Two targets may want to install packages, which only one can at a time.
 .NOTPARALLEL:
 
@@ -34,6 +34,10 @@ torture: libraries voice ## at length: kills, bad receivers, engine faults, a si
 check-long: torture ## the same, and property tests with many new cases
 	seed=$$(date +%s); echo "PROPTEST_RNG_SEED=$$seed"; \
 		PROPTEST_RNG_SEED=$$seed PROPTEST_CASES=$${PROPTEST_CASES:-3000} cargo test --locked --lib
+
+mutants: libraries ## do the tests notice small faults? takes hours; MUTANTS='--shard 0/50' for some
+	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants
+	cargo mutants --sharding round-robin $(MUTANTS)
 
 run: libraries ## run the service on 127.0.0.1:4640 with its data in ./data; Ctrl-C ends it
 	cargo build --release --locked
