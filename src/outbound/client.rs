@@ -42,6 +42,7 @@ use url::{Position, Url};
 use super::connector::{Connect, PROGRESS, Progress};
 use super::error::{OutboundError, Phase};
 use super::guard::Policy;
+use super::names::Names;
 
 pub use awc::http::Method;
 
@@ -236,11 +237,11 @@ enum Reuse {
 }
 
 impl Client {
-    /// A client that resolves names as the system does. `tls` comes from
-    /// [`super::tls`], once for the process.
+    /// A client that resolves names as the system does, on threads that all clients
+    /// share. `tls` comes from [`super::tls`], once for the process.
     #[must_use]
     pub fn new(policy: Policy, timeouts: Timeouts, tls: Arc<ClientConfig>) -> Self {
-        Self::with_resolver(policy, timeouts, tls, Resolver::default())
+        Self::with_resolver(policy, timeouts, tls, Resolver::custom(Names::of_system()))
     }
 
     /// As [`Client::new`], with another resolver. Literal addresses never reach a

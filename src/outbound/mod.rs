@@ -1,10 +1,10 @@
 //! Every connection that hoiam opens.
 //!
 //! [`client`] sends a request and reads the answer within bounds; `connector`
-//! opens a connection for it, and [`guard`] decides there, between name resolution
-//! and connect, which addresses may be reached; `stream` is that connection, and
-//! `head_filter` puts what it answers into the form that `awc` can read;
-//! [`circuit`] says when a destination that fails is tried again; [`tls`] holds
+//! opens a connection for it, `names` looks up the host, and [`guard`] decides there,
+//! between name resolution and connect, which addresses may be reached; `stream` is
+//! that connection, and `head_filter` puts what it answers into the form that `awc` can
+//! read; [`circuit`] says when a destination that fails is tried again; [`tls`] holds
 //! the trusted roots. Nothing else of the crate opens a connection.
 
 pub mod circuit;
@@ -13,6 +13,7 @@ mod connector;
 mod error;
 pub mod guard;
 mod head_filter;
+mod names;
 mod stream;
 pub mod tls;
 

@@ -28,6 +28,7 @@ mod isolation;
 mod listen;
 mod long_texts;
 mod methods;
+mod names;
 mod neural;
 mod receivers;
 mod refusals;

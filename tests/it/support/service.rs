@@ -13,6 +13,7 @@ use diesel::{Connection as _, SqliteConnection};
 
 use super::disk::Disk;
 use super::http::Client;
+use super::preload::library;
 use super::signed::SECRET;
 use super::wall::Wall;
 use super::{eventually, look_until, rest};
@@ -43,6 +44,7 @@ pub struct Setup {
     api_key: Option<String>,
     fault: Option<String>,
     wall: Option<Arc<Wall>>,
+    names_hang: bool,
 }
 
 impl Setup {
@@ -53,6 +55,7 @@ impl Setup {
             api_key: None,
             fault: None,
             wall: None,
+            names_hang: false,
         };
         // Few threads and children, since many services run side by side. On a
         // machine that has no time for them nothing is to run out of it, unless
@@ -95,6 +98,12 @@ impl Setup {
     /// Its processes see this wall clock.
     pub fn wall(mut self, wall: &Arc<Wall>) -> Self {
         self.wall = Some(Arc::clone(wall));
+        self
+    }
+
+    /// Whoever looks up a name under `.hangs.test` waits for ever.
+    pub fn names_hang(mut self) -> Self {
+        self.names_hang = true;
         self
     }
 
@@ -201,6 +210,9 @@ impl Service {
         }
         if let Some(wall) = &self.setup.wall {
             wall.show(&mut command);
+        }
+        if self.setup.names_hang {
+            command.env("LD_PRELOAD", library("hanging_names"));
         }
         let mut child = command
             .args(["serve", "--role", self.setup.role.as_str()])
