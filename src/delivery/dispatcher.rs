@@ -20,7 +20,8 @@ use super::check::{CheckCache, Finding, Report, Slots, probe, probe_alone};
 use super::check_queue::{CheckQueue, ExpiredHolds, Wanted};
 use super::delivery::{Outcome, after};
 use super::held::Held;
-use super::receivers::{MAX_PER_ORIGIN, News, Receivers, Shown};
+use super::receivers::{News, Receivers, Shown};
+use super::shares::{self, Kind, Shares};
 use super::store::{self, Row, origin_of};
 use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
 use crate::clock::Millis;
@@ -29,11 +30,6 @@ use crate::db::{Conn, Db, StoreError, Tx};
 use crate::fault;
 use crate::supervision::{Drain, UnitFailure, contained, spawn_unit};
 
-/// Attempts under way at most, over all receivers.
-const MAX_UNITS: usize = 128;
-/// Of these, kept for first attempts, so that a storm of retries cannot
-/// starve new work.
-const KEPT_FOR_FIRST: usize = 32;
 /// Checks under way at most, over all receivers, but for those that wait for
 /// their second look.
 const MAX_CHECKS: usize = 64;
@@ -48,6 +44,9 @@ const GATHER: Duration = Duration::from_millis(3);
 const GIVEN_UP_A_COMMIT: i64 = 200;
 /// How long the dispatcher waits after the store has failed it.
 const STORE_PAUSE_MS: Millis = 1000;
+/// A look reads so many rows of each kind at first, and more only where these left
+/// slots free: most that are due together are due to few receivers.
+const FIRST_READ: usize = 128;
 
 /// A delivery may be due.
 #[derive(Message, Clone, Copy)]
@@ -165,7 +164,6 @@ pub struct CheckParts {
 pub struct CallbackDispatcher {
     parts: Parts,
     claims: ClaimLoop,
-    first_tries: HashSet<Uuid>,
     receivers: Receivers,
     /// What was due before this instant has been seen, but for what
     /// `receivers` were passed over with.
@@ -237,7 +235,6 @@ impl CallbackDispatcher {
     pub fn new(parts: Parts) -> Self {
         Self {
             claims: ClaimLoop::new(parts.db.clock().clone(), parts.deliveries.clone()),
-            first_tries: HashSet::new(),
             receivers: Receivers::new(&parts.schedule),
             checks: Checks::new(&parts),
             parts,
@@ -256,12 +253,10 @@ impl CallbackDispatcher {
     /// time or later, so what a look has seen need not be looked at again.
     fn scan(&mut self, ctx: &mut Context<Self>) {
         fault::point(format_args!("actor.dispatcher"));
-        let free = MAX_UNITS.saturating_sub(self.claims.running());
-        let Some(scan) = self.claims.begin_scan(free > 0) else {
+        let has_room = self.receivers.shares().free() > 0;
+        let Some(scan) = self.claims.begin_scan(has_room) else {
             return;
         };
-        let retries_running = self.claims.running() - self.first_tries.len();
-        let free_for_retries = (MAX_UNITS - KEPT_FOR_FIRST).saturating_sub(retries_running);
         let now = self.now();
         let again = self.look_again_at.take_if(|at| *at <= now);
         let again = again.map(|_| Millis::MIN);
@@ -270,9 +265,8 @@ impl CallbackDispatcher {
             self.has_left = true;
         }
         let room = Room {
-            free,
-            free_for_retries,
-            at_origin: self.receivers.room(now),
+            shares: self.receivers.shares().clone(),
+            probes: self.receivers.probes(now),
             running: self.claims.keys(),
         };
         let (db, subject) = (self.parts.db.clone(), Arc::clone(&self.parts.subject));
@@ -298,9 +292,6 @@ impl CallbackDispatcher {
 
     fn try_once(&mut self, delivery: DueDelivery, claim: Claim, ctx: &mut Context<Self>) {
         let id = delivery.row.id.0;
-        if delivery.row.attempt == 0 {
-            self.first_tries.insert(id);
-        }
         self.parts.in_delivery.ids().insert(id);
         let unit = Attempt {
             db: self.parts.db.clone(),
@@ -313,7 +304,8 @@ impl CallbackDispatcher {
                 .map(|checks| checks.cache.clone()),
             delivery,
         };
-        let (dispatcher, origin) = (ctx.address(), unit.delivery.row.origin.clone());
+        let row = &unit.delivery.row;
+        let (dispatcher, origin, kind) = (ctx.address(), row.origin.clone(), kind_of(row));
         actix_rt::spawn(async move {
             let (news, recorded) = spawn_unit(unit.run()).await.unwrap_or_else(|failure| {
                 log::error!("an attempt failed: {failure}");
@@ -322,6 +314,7 @@ impl CallbackDispatcher {
             dispatcher.do_send(AttemptFinished {
                 claim,
                 origin,
+                kind,
                 news,
                 recorded,
             });
@@ -370,12 +363,18 @@ impl CallbackDispatcher {
     }
 }
 
-/// How many deliveries of which kind a claim may take.
+fn kind_of(row: &Row) -> Kind {
+    match row.attempt {
+        0 => Kind::FirstTry,
+        _ => Kind::Retry,
+    }
+}
+
+/// What a claim may take.
 struct Room {
-    free: usize,
-    free_for_retries: usize,
-    /// At the receivers that matter now; any other has its whole share.
-    at_origin: HashMap<String, usize>,
+    shares: Shares,
+    /// How many at each receiver that does not answer.
+    probes: HashMap<String, usize>,
     running: HashSet<Uuid>,
 }
 
@@ -395,26 +394,28 @@ impl Room {
         if self.running.contains(&row.id.0) {
             return Fate::Running;
         }
-        let entry = self.at_origin.entry(row.origin.clone());
-        let at_origin = entry.or_insert(MAX_PER_ORIGIN);
-        let is_retry = row.attempt > 0;
-        if *at_origin == 0 {
+        let mut probes = self.probes.get_mut(&row.origin);
+        if probes.as_deref() == Some(&0) || !self.shares.has_share(&row.origin) {
             return Fate::ReceiverIsFull;
         }
-        if self.free == 0 || (is_retry && self.free_for_retries == 0) {
+        if !self.shares.has_slot(kind_of(row)) {
             return Fate::NoSlot;
         }
-        *at_origin -= 1;
+        if let Some(probes) = &mut probes {
+            **probes -= 1;
+        }
         self.running.insert(row.id.0);
-        self.free -= 1;
-        self.free_for_retries -= usize::from(is_retry);
+        self.shares.begin(&row.origin, kind_of(row));
         Fate::Taken
     }
 
     /// The receivers that can take no more.
     fn full_origins(&self) -> Vec<String> {
-        let full = self.at_origin.iter().filter(|(_, room)| **room == 0);
-        full.map(|(origin, _)| origin.clone()).collect()
+        let shut = self.probes.iter().filter(|(_, most)| **most == 0);
+        let shut = shut.map(|(origin, _)| origin);
+        let full = self.shares.full();
+        let full = full.filter(|origin| self.probes.get(*origin) != Some(&0));
+        shut.chain(full).cloned().collect()
     }
 }
 
@@ -461,9 +462,8 @@ fn read_due(
         // Their rows are not even looked at.
         look.passes_over(origin, from);
     }
+    let mut most = FIRST_READ;
     loop {
-        // Rows that are being tried still look due, so that many more are read.
-        let most = room.free + room.running.len();
         let limit = i64::try_from(most).unwrap_or(i64::MAX);
         let due = store::due(conn, (from, now), limit, &blocked)?;
         look.next_at = due.next_at;
@@ -493,19 +493,24 @@ fn read_due(
                 }
             }
         }
-        let full = room.full_origins();
-        if room.free == 0 || full.len() == blocked.len() {
-            if let Some(unread_from) = unread_from {
-                look.leaves(unread_from);
-            }
+        let Some(unread_from) = unread_from else {
             return Ok(look);
+        };
+        let full = room.full_origins();
+        // Rows that are being tried still look due, and those that were taken are: so
+        // many say that there is no slot for more.
+        let enough = shares::MOST + room.running.len();
+        if room.shares.free() == 0 || (full.len() == blocked.len() && most >= enough) {
+            look.leaves(unread_from);
+            return Ok(look);
+        }
+        if full.len() == blocked.len() {
+            most *= 2;
         }
         // Behind the rows of a receiver that has its share now there may be
         // some of others.
-        if let Some(unread_from) = unread_from {
-            for origin in full.iter().filter(|origin| !blocked.contains(origin)) {
-                look.passes_over(origin, unread_from);
-            }
+        for origin in full.iter().filter(|origin| !blocked.contains(origin)) {
+            look.passes_over(origin, unread_from);
         }
         blocked = full;
     }
@@ -533,7 +538,6 @@ impl Supervised for CallbackDispatcher {
         // Attempts of the time before end by themselves; what they record is
         // fenced by the row's count of attempts.
         self.claims.restart();
-        self.first_tries.clear();
         self.receivers = Receivers::new(&self.parts.schedule);
         self.parts.shut.shown().clear();
         self.look_from = Millis::MIN;
@@ -601,7 +605,7 @@ impl CallbackDispatcher {
             let Some(claim) = self.claims.take(row.id.0) else {
                 continue;
             };
-            if self.receivers.begin(&row.origin, now) {
+            if self.receivers.begin(&row.origin, kind_of(row), now) {
                 self.try_once(delivery, claim, ctx);
             } else {
                 // It has stopped to answer since the look began.
@@ -621,6 +625,7 @@ impl CallbackDispatcher {
 struct AttemptFinished {
     claim: Claim,
     origin: String,
+    kind: Kind,
     news: News,
     /// When it is due again, if it is; the error: that is not in the store.
     recorded: Result<Option<Millis>, StoreError>,
@@ -633,6 +638,7 @@ impl Handler<AttemptFinished> for CallbackDispatcher {
         let AttemptFinished {
             claim,
             origin,
+            kind,
             news,
             recorded,
         } = finished;
@@ -644,10 +650,9 @@ impl Handler<AttemptFinished> for CallbackDispatcher {
         if !self.claims.end(claim) {
             return self.scan(ctx);
         }
-        self.first_tries.remove(&id);
         self.parts.in_delivery.ids().remove(&id);
         let now = self.now();
-        if self.receivers.end(&origin, news, now) {
+        if self.receivers.end(&origin, kind, news, now) {
             self.give_up(origin.clone());
         }
         self.show_shut(news != News::Answers);

@@ -14,6 +14,7 @@ pub mod delivery;
 pub mod dispatcher;
 pub mod held;
 pub mod receivers;
+pub mod shares;
 pub mod store;
 
 pub use dispatcher::{CallbackDispatcher, CheckOwed, DeliveryOwed};

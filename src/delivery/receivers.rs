@@ -1,5 +1,5 @@
-//! What a dispatcher knows of each receiver: how many attempts are under way,
-//! whether it answers at all, and from when on its due rows were passed over.
+//! What a dispatcher knows of each receiver: whether it has had its share of the
+//! slots, whether it answers at all, and from when on its due rows were passed over.
 //!
 //! Pure: no clock, no I/O. A receiver is an origin: scheme, host and port. One
 //! that is idle and has caused no trouble has no entry.
@@ -7,11 +7,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::shares::{Kind, Shares};
 use crate::clock::Millis;
 use crate::outbound::circuit::{Allow, Circuit, Limits, State};
 
-/// Attempts under way at most to one receiver.
-pub const MAX_PER_ORIGIN: usize = 32;
 /// From so many on, those that nobody has called for a while are forgotten.
 const MANY: usize = 1024;
 /// How long such a while is.
@@ -49,12 +48,12 @@ pub struct Shown {
 #[derive(Debug)]
 pub struct Receivers {
     limits: Limits,
+    shares: Shares,
     by_origin: HashMap<String, Receiver>,
 }
 
 #[derive(Debug)]
 struct Receiver {
-    running: usize,
     circuit: Circuit,
     passed_over_from: Option<Millis>,
     last_at: Millis,
@@ -63,25 +62,18 @@ struct Receiver {
 impl Receiver {
     fn new(limits: Limits, now: Millis) -> Self {
         Self {
-            running: 0,
             circuit: Circuit::new(limits),
             passed_over_from: None,
             last_at: now,
         }
     }
 
-    /// How many attempts may begin now.
-    fn room(&self, now: Millis) -> usize {
-        let free = MAX_PER_ORIGIN.saturating_sub(self.running);
+    /// When it may be called next; `None`: now.
+    fn shut_until(&self, now: Millis) -> Option<Millis> {
         match self.circuit.clone().allow(now) {
-            Allow::Yes => free,
-            Allow::Probe => free.min(1),
-            Allow::NotBefore(_) => 0,
+            Allow::NotBefore(at) => Some(at),
+            Allow::Yes | Allow::Probe => None,
         }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.running == 0 && self.passed_over_from.is_none()
     }
 }
 
@@ -98,34 +90,49 @@ impl Receivers {
                 longest_wait_ms: longest_ms.clamp(of.first_wait_ms, of.longest_wait_ms),
                 ..of
             },
+            shares: Shares::default(),
             by_origin: HashMap::new(),
         }
     }
 
-    /// How many attempts may begin at each receiver that has an entry; at any
-    /// other, [`MAX_PER_ORIGIN`].
+    /// What is under way to them.
     #[must_use]
-    pub fn room(&self, now: Millis) -> HashMap<String, usize> {
-        let room = |(origin, one): (&String, &Receiver)| (origin.clone(), one.room(now));
-        self.by_origin.iter().map(room).collect()
+    pub fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    /// How many attempts may begin at each receiver that does not answer: one, or
+    /// none before it is tried again.
+    #[must_use]
+    pub fn probes(&self, now: Millis) -> HashMap<String, usize> {
+        let probes = |(origin, one): (&String, &Receiver)| {
+            let most = match one.circuit.clone().allow(now) {
+                Allow::Yes => return None,
+                Allow::Probe => 1,
+                Allow::NotBefore(_) => 0,
+            };
+            Some((origin.clone(), most))
+        };
+        self.by_origin.iter().filter_map(probes).collect()
     }
 
     /// An attempt wants to begin; `false`: not now.
-    pub fn begin(&mut self, origin: &str, now: Millis) -> bool {
-        let one = self.entry(origin, now);
-        if one.running >= MAX_PER_ORIGIN || matches!(one.circuit.allow(now), Allow::NotBefore(_)) {
+    pub fn begin(&mut self, origin: &str, kind: Kind, now: Millis) -> bool {
+        let has_share = self.shares.has_share(origin);
+        let circuit = &mut self.entry(origin, now).circuit;
+        if !has_share || matches!(circuit.allow(now), Allow::NotBefore(_)) {
             return false;
         }
-        one.running += 1;
+        self.shares.begin(origin, kind);
         true
     }
 
     /// An attempt has ended. Whether this has left the circuit open.
-    pub fn end(&mut self, origin: &str, news: News, now: Millis) -> bool {
+    pub fn end(&mut self, origin: &str, kind: Kind, news: News, now: Millis) -> bool {
+        self.shares.end(origin, kind);
         let Some(one) = self.by_origin.get_mut(origin) else {
             return false;
         };
-        one.running = one.running.saturating_sub(1);
         one.last_at = now;
         match news {
             News::Answers => one.circuit.success(),
@@ -135,11 +142,16 @@ impl Receivers {
             News::None => one.circuit.unused(),
         }
         let open = one.circuit.state() == State::Open;
-        if one.is_idle() && one.circuit.is_untroubled() {
+        let is_untroubled = one.circuit.is_untroubled();
+        let shares = &self.shares;
+        let is_idle =
+            |origin: &str, one: &Receiver| shares.of(origin) == 0 && one.passed_over_from.is_none();
+        if is_untroubled && is_idle(origin, one) {
             self.by_origin.remove(origin);
         } else if self.by_origin.len() > MANY {
-            self.by_origin
-                .retain(|_, one| !one.is_idle() || one.last_at + FORGOTTEN_AFTER_MS > now);
+            self.by_origin.retain(|origin, one| {
+                !is_idle(origin, one) || one.last_at + FORGOTTEN_AFTER_MS > now
+            });
         }
         open
     }
@@ -153,31 +165,32 @@ impl Receivers {
     /// Whether a receiver whose rows were passed over has room again.
     #[must_use]
     pub fn can_catch_up(&self, now: Millis) -> bool {
-        let mut all = self.by_origin.values();
-        all.any(|one| one.passed_over_from.is_some() && one.room(now) > 0)
+        let mut passed = self.passed_over();
+        passed.any(|(origin, one)| self.shares.has_share(origin) && one.shut_until(now).is_none())
     }
 
     /// From when on the receivers that have room again are to be looked at.
     pub fn catch_up(&mut self, now: Millis) -> Option<Millis> {
-        let with_room = self.by_origin.values_mut().filter(|one| one.room(now) > 0);
+        let shares = &self.shares;
+        let with_room = self
+            .by_origin
+            .iter_mut()
+            .filter(|(origin, one)| shares.has_share(origin) && one.shut_until(now).is_none());
         with_room
-            .filter_map(|one| one.passed_over_from.take())
+            .filter_map(|(_, one)| one.passed_over_from.take())
             .min()
     }
 
     /// When the next receiver whose rows were passed over may be called again.
     #[must_use]
     pub fn next_at(&self, now: Millis) -> Option<Millis> {
-        let passed = self
-            .by_origin
-            .values()
-            .filter(|one| one.passed_over_from.is_some());
-        passed
-            .filter_map(|one| match one.circuit.clone().allow(now) {
-                Allow::NotBefore(at) => Some(at),
-                Allow::Yes | Allow::Probe => None,
-            })
-            .min()
+        let passed = self.passed_over();
+        passed.filter_map(|(_, one)| one.shut_until(now)).min()
+    }
+
+    fn passed_over(&self) -> impl Iterator<Item = (&String, &Receiver)> {
+        let all = self.by_origin.iter();
+        all.filter(|(_, one)| one.passed_over_from.is_some())
     }
 
     /// Those that do not answer.
@@ -191,7 +204,7 @@ impl Receivers {
             .map(|(origin, one)| Shown {
                 origin: origin.clone(),
                 circuit: one.circuit.state().as_str(),
-                running: one.running,
+                running: self.shares.of(origin),
             })
             .collect();
         shown.sort_by(|one, other| one.origin.cmp(&other.origin));
@@ -206,16 +219,18 @@ impl Receivers {
 
 #[cfg(test)]
 mod tests {
+    use super::super::shares::MOST_OF_ONE;
     use super::*;
 
     const A: &str = "http://a";
+    const TRY: Kind = Kind::FirstTry;
     const FAILS: News = News::Fails { asked_ms: 0 };
 
     fn after_failures(count: usize) -> Receivers {
         let mut receivers = Receivers::new(&[Duration::from_secs(3600)]);
         for _ in 0..count {
-            assert!(receivers.begin(A, 0));
-            receivers.end(A, FAILS, 0);
+            assert!(receivers.begin(A, TRY, 0));
+            receivers.end(A, TRY, FAILS, 0);
         }
         receivers
     }
@@ -223,57 +238,77 @@ mod tests {
     #[test]
     fn a_receiver_takes_its_share_and_is_forgotten_once_it_is_idle() {
         let mut receivers = Receivers::new(&[Duration::from_secs(3600)]);
-        for _ in 0..MAX_PER_ORIGIN {
-            assert!(receivers.begin(A, 0));
+        for _ in 0..MOST_OF_ONE {
+            assert!(receivers.begin(A, TRY, 0));
         }
-        assert!(!receivers.begin(A, 0));
-        assert_eq!(receivers.room(0)[A], 0);
-        for _ in 0..MAX_PER_ORIGIN {
-            receivers.end(A, News::Answers, 0);
+        assert!(!receivers.begin(A, TRY, 0));
+        for _ in 0..MOST_OF_ONE {
+            receivers.end(A, TRY, News::Answers, 0);
         }
-        assert!(receivers.room(0).is_empty());
+        assert!(receivers.by_origin.is_empty());
+        assert_eq!(receivers.shares.of(A), 0);
+    }
+
+    #[test]
+    fn rows_for_which_others_left_no_room_are_caught_up_with_once_these_end() {
+        let mut receivers = Receivers::new(&[Duration::from_secs(3600)]);
+        let others: Vec<String> = (0..400).map(|number| format!("http://{number}")).collect();
+        for other in &others {
+            assert!(receivers.begin(other, TRY, 0));
+        }
+        assert!(receivers.begin(A, TRY, 0) && !receivers.begin(A, TRY, 0));
+        receivers.pass_over(A, 70, 100);
+        assert_eq!(
+            (receivers.can_catch_up(100), receivers.catch_up(100)),
+            (false, None)
+        );
+        for other in &others[100..] {
+            receivers.end(other, TRY, News::Answers, 100);
+        }
+        assert!(receivers.can_catch_up(100));
+        assert_eq!(receivers.catch_up(100), Some(70));
     }
 
     #[test]
     fn one_that_does_not_answer_is_shut_and_tried_with_one_attempt() {
         let mut receivers = after_failures(5);
         assert_eq!(
-            (receivers.room(999)[A], receivers.begin(A, 999)),
+            (receivers.probes(999)[A], receivers.begin(A, TRY, 999)),
             (0, false)
         );
         assert_eq!(receivers.shut()[0].circuit, "open");
-        assert_eq!(receivers.room(1000)[A], 1);
-        assert!(receivers.begin(A, 1000));
+        assert_eq!(receivers.probes(1000)[A], 1);
+        assert!(receivers.begin(A, TRY, 1000));
         assert_eq!(
-            (receivers.room(1000)[A], receivers.begin(A, 1000)),
+            (receivers.probes(1000)[A], receivers.begin(A, TRY, 1000)),
             (0, false)
         );
-        receivers.end(A, News::Answers, 1001);
-        assert!(receivers.room(1001).is_empty() && receivers.shut().is_empty());
+        receivers.end(A, TRY, News::Answers, 1001);
+        assert!(receivers.probes(1001).is_empty() && receivers.shut().is_empty());
     }
 
     #[test]
     fn it_is_tried_again_no_later_than_the_schedule_would() {
         let mut receivers = Receivers::new(&[Duration::ZERO, Duration::from_secs(3)]);
         for _ in 0..5 {
-            receivers.begin(A, 0);
-            receivers.end(A, FAILS, 0);
+            receivers.begin(A, TRY, 0);
+            receivers.end(A, TRY, FAILS, 0);
         }
         let mut now = 0;
         for wait_ms in [1000, 2000, 3000, 3000] {
-            assert_eq!(receivers.room(now + wait_ms - 1)[A], 0);
+            assert_eq!(receivers.probes(now + wait_ms - 1)[A], 0);
             now += wait_ms;
-            assert!(receivers.begin(A, now));
-            receivers.end(A, FAILS, now);
+            assert!(receivers.begin(A, TRY, now));
+            receivers.end(A, TRY, FAILS, now);
         }
     }
 
     #[test]
     fn what_was_never_called_leaves_the_probe_to_the_next() {
         let mut receivers = after_failures(5);
-        assert!(receivers.begin(A, 1000));
-        receivers.end(A, News::None, 1000);
-        assert!(receivers.begin(A, 1000));
+        assert!(receivers.begin(A, TRY, 1000));
+        receivers.end(A, TRY, News::None, 1000);
+        assert!(receivers.begin(A, TRY, 1000));
     }
 
     #[test]
@@ -295,21 +330,22 @@ mod tests {
     #[test]
     fn a_retry_after_keeps_it_shut_for_as_long_as_asked_within_bounds() {
         let mut receivers = after_failures(4);
-        receivers.begin(A, 0);
-        assert!(receivers.end(A, News::Fails { asked_ms: 90_000 }, 0));
+        receivers.begin(A, TRY, 0);
+        assert!(receivers.end(A, TRY, News::Fails { asked_ms: 90_000 }, 0));
         assert_eq!(
-            (receivers.room(89_999)[A], receivers.room(90_000)[A]),
+            (receivers.probes(89_999)[A], receivers.probes(90_000)[A]),
             (0, 1)
         );
-        receivers.begin(A, 90_000);
+        receivers.begin(A, TRY, 90_000);
         receivers.end(
             A,
+            TRY,
             News::Fails {
                 asked_ms: Millis::MAX / 2,
             },
             90_000,
         );
-        assert_eq!(receivers.room(90_000 + LONGEST_ASKED_MS)[A], 1);
+        assert_eq!(receivers.probes(90_000 + LONGEST_ASKED_MS)[A], 1);
     }
 
     #[test]
@@ -317,8 +353,8 @@ mod tests {
         let mut receivers = Receivers::new(&[Duration::from_secs(3600)]);
         for number in 0..3000_i64 {
             let (origin, now) = (format!("http://{number}"), number * 1000);
-            receivers.begin(&origin, now);
-            receivers.end(&origin, FAILS, now);
+            receivers.begin(&origin, TRY, now);
+            receivers.end(&origin, TRY, FAILS, now);
         }
         assert!(receivers.by_origin.len() <= MANY + 1);
     }

@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use hoiam::claim_loop::Pulse;
 use hoiam::contract::{CallbackHeaders, DeliveryType, Service, parse_rfc3339};
 use hoiam::db::schema::deliveries as table;
-use hoiam::db::{Conn, Db};
+use hoiam::db::{Conn, Db, Id};
 use hoiam::delivery::dispatcher::{InDelivery, Parts, ShutReceivers, Subject, Told};
 use hoiam::delivery::store::{self as deliveries, Row};
 use hoiam::delivery::{CallbackDispatcher, DeliveryOwed};
@@ -214,25 +214,25 @@ async fn a_receiver_that_is_gone_is_left_alone() {
     );
 }
 
-#[actix_rt::test]
-async fn a_storm_of_retries_leaves_slots_for_first_attempts() {
-    let mut world = World::new(Service::Tts);
-    let slow: Vec<Server> = (0..4).map(|_| Server::start(|_| Reply::Hang)).collect();
-    let urls = slow
-        .iter()
-        .flat_map(|server| vec![server.url("/"); 40])
-        .collect();
-    owe(&world.db, urls).await;
-    let retries = world.db.write(|tx| {
+async fn make_retries(db: &Db) {
+    let retries = db.write(|tx| {
         diesel::update(table::table)
             .set(table::attempt.eq(1))
             .execute(tx.conn)
     });
-    assert_eq!(retries.await.unwrap(), 160);
+    retries.await.unwrap();
+}
+
+#[actix_rt::test]
+async fn a_storm_of_retries_leaves_slots_for_first_attempts() {
+    let mut world = World::new(Service::Tts);
+    let slow = Server::start(|_| Reply::Hang);
+    let urls = (0..600).map(|nth| slow.url_as(nth, "/")).collect();
+    owe(&world.db, urls).await;
+    make_retries(&world.db).await;
     let dispatcher = start(&mut world, &[0, 1, 1]);
-    let under_way = || slow.iter().map(Server::hanging).sum::<usize>();
     eventually("the retries fill their slots", || async {
-        under_way() == 96
+        slow.hanging() == 480
     })
     .await;
     let fast = Server::start(|_| Reply::Status(204));
@@ -240,8 +240,51 @@ async fn a_storm_of_retries_leaves_slots_for_first_attempts() {
     dispatcher.do_send(DeliveryOwed);
     attempts_made(&world.db, new, 1).await;
     assert_eq!(row(&world.db, new).await.status, "delivered");
-    assert_eq!(under_way(), 96);
-    slow.iter().for_each(Server::release);
+    assert_eq!(slow.hanging(), 480);
+    slow.release();
+}
+
+/// However slow others are and however much they are owed, and be it a first try or
+/// a retry.
+#[actix_rt::test]
+async fn who_answers_at_once_is_told_at_once_beside_127_who_are_slow() {
+    let mut world = World::new(Service::Tts);
+    let slow = Server::start(|_| Reply::Hang);
+    // Some are owed far more than they get, and others come later.
+    let urls = |owed: usize, of: std::ops::Range<usize>| {
+        let url = |nth: usize| slow.url_as(nth, "/");
+        of.flat_map(|nth| vec![url(nth); owed]).collect::<Vec<_>>()
+    };
+    owe(&world.db, urls(300, 0..4)).await;
+    owe(&world.db, urls(40, 4..12)).await;
+    make_retries(&world.db).await;
+    let dispatcher = start(&mut world, &[0, 1, 1]);
+    eventually("the first have much", || async { slow.hanging() > 320 }).await;
+    owe(&world.db, urls(5, 12..127)).await;
+    dispatcher.do_send(DeliveryOwed);
+    eventually("each other has its one", || async {
+        slow.hanging() > 320 + 115
+    })
+    .await;
+    let fast = Server::start(|_| Reply::Status(204));
+    for is_retry in [false, true] {
+        let id = owe(&world.db, vec![fast.url("/")]).await[0];
+        let attempt = i32::from(is_retry);
+        let made = world.db.write(move |tx| {
+            diesel::update(table::table.find(Id(id)))
+                .set(table::attempt.eq(attempt))
+                .execute(tx.conn)
+        });
+        made.await.unwrap();
+        dispatcher.do_send(DeliveryOwed);
+        attempts_made(&world.db, id, 1).await;
+    }
+    assert!(slow.hanging() > 320 + 115, "and none of these has ended");
+    slow.release();
+    eventually("all are told", || async {
+        undelivered(&world.db).await == 0
+    })
+    .await;
 }
 
 #[actix_rt::test]
@@ -422,23 +465,27 @@ async fn what_has_waited_as_long_as_its_whole_schedule_is_given_up() {
 #[actix_rt::test]
 async fn what_becomes_due_while_all_slots_are_taken_is_told_once_there_is_room() {
     let mut world = World::new(Service::Tts);
-    let servers: Vec<Server> = (0..5).map(|_| Server::start(|_| Reply::Hang)).collect();
+    let server = Server::start(|_| Reply::Hang);
     let dispatcher = start(&mut world, &[0, 1, 1]);
-    let under_way = || servers.iter().map(Server::hanging).sum::<usize>();
+    let urls = (0..500).map(|nth| server.url_as(nth, "/")).collect();
+    owe(&world.db, urls).await;
+    dispatcher.do_send(DeliveryOwed);
+    eventually("most slots are taken", || async { server.hanging() == 500 }).await;
     // One after another: a look that finds as many as it could take knows that it may
     // have left some.
-    for (nth, server) in servers.iter().cycle().take(128).enumerate() {
+    for nth in 500..512 {
         world.advance_ms(1);
-        owe(&world.db, vec![server.url("/")]).await;
+        owe(&world.db, vec![server.url_as(nth, "/")]).await;
         dispatcher.do_send(DeliveryOwed);
-        eventually("it is sent", || async { under_way() == nth + 1 }).await;
+        eventually("it is sent", || async { server.hanging() == nth + 1 }).await;
     }
     world.advance_ms(1);
-    let more = servers.iter().cycle().take(70);
-    owe(&world.db, more.map(|server| server.url("/")).collect()).await;
+    let more = (512..582).map(|nth| server.url_as(nth, "/"));
+    owe(&world.db, more.collect()).await;
     dispatcher.do_send(DeliveryOwed);
     world.settle().await;
-    servers.iter().for_each(Server::release);
+    assert_eq!(server.hanging(), 512);
+    server.release();
     eventually("all are told", || async {
         undelivered(&world.db).await == 0
     })
@@ -512,7 +559,9 @@ async fn run_steps(receivers: usize, steps: Vec<Step>) {
                     let server = &servers[nth % receivers];
                     let before = server.count("POST");
                     owe_some(nth, 1).await;
-                    let is_full = || server.hanging() == 32 || under_way() == 128;
+                    // As `delivery::shares` has it, for fewer than 128 receivers.
+                    let share = || 352_usize.saturating_sub(under_way()).clamp(1, 32);
+                    let is_full = || server.hanging() >= share();
                     let is_sent = async || server.count("POST") > before || is_full();
                     eventually("it is sent, if there is a slot", is_sent).await;
                 }

@@ -1,13 +1,15 @@
 //! What the tests of the actors share.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Context, Handler};
+use actix_tls::connect::{Resolve, Resolver};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use diesel::prelude::QueryResult;
+use futures_util::future::LocalBoxFuture;
 use hoiam::backend::store as tasks;
 use hoiam::backend::tts_client::TtsClient;
 use hoiam::backend::{ResultKnown, TaskEnded};
@@ -235,6 +237,12 @@ impl Server {
         format!("{}{path}", self.base)
     }
 
+    /// A URL of another receiver, whom this server plays too.
+    pub fn url_as(&self, receiver: usize, path: &str) -> String {
+        let port = self.base.rsplit(':').next().unwrap();
+        format!("http://{receiver}.receiver.test:{port}{path}")
+    }
+
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
@@ -296,12 +304,26 @@ async fn serve(server: web::Data<Server>, request: HttpRequest, body: web::Bytes
     }
 }
 
+/// Every name is that of a server of the test.
+struct Loopback;
+
+impl Resolve for Loopback {
+    fn lookup<'a>(
+        &'a self,
+        _: &'a str,
+        port: u16,
+    ) -> LocalBoxFuture<'a, Result<Vec<SocketAddr>, Box<dyn std::error::Error>>> {
+        Box::pin(async move { Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))]) })
+    }
+}
+
 pub fn client(total: Duration) -> Client {
     let timeouts = Timeouts {
         connect: total,
         total,
     };
-    Client::new(Policy::trusted(), timeouts, tls::system_roots().unwrap())
+    let (roots, resolver) = (tls::system_roots().unwrap(), Resolver::custom(Loopback));
+    Client::with_resolver(Policy::trusted(), timeouts, roots, resolver)
 }
 
 pub fn tts_client(server: &Server) -> TtsClient {
