@@ -19,7 +19,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::support::peer::nobody;
-use crate::support::{Peer, Reaction};
+use crate::support::{PATIENCE, Peer, Reaction};
 
 use super::support::{HeldWriter, Reply, START, Server, World, eventually, sender};
 
@@ -163,6 +163,65 @@ async fn a_retry_that_is_due_before_its_attempt_is_known_to_have_ended_is_made()
     spin_until(|| world.db.committed_at() == world.now());
     dispatcher.do_send(DeliveryOwed);
     attempts_made(&world.db, id, 2).await;
+}
+
+/// Here it sleeps between the begin of a look, for which the attempt still runs, and
+/// its reading; the attempt has been heard to end just before.
+#[actix_rt::test]
+async fn a_retry_that_comes_due_during_a_look_that_began_before_its_attempt_ended_is_made() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|seen| match seen.path.as_str() {
+        "/fails" => Reply::Status(500),
+        _ => Reply::Hang,
+    });
+    let urls = vec![server.url("/fails"), server.url("/hangs")];
+    let ids = owe(&world.db, urls).await;
+    let (id, other) = (ids[0], ids[1]);
+    let due_later = world.db.write(move |tx| {
+        diesel::update(table::table.find(Id(other)))
+            .set(table::next_attempt_at.eq(START + 10))
+            .execute(tx.conn)
+    });
+    due_later.await.unwrap();
+    let writer = HeldWriter::new(&world.db).await;
+    let parts = parts(&world, &[0, 1, 3600], Arc::new(Things));
+    let pulse = parts.deliveries.clone();
+    let dispatcher = world
+        .tree
+        .start("dispatcher", CallbackDispatcher::new(parts));
+    eventually("the record of the attempt waits for the writer", || async {
+        server.count("POST") == 1 && world.db.waiting() == 1
+    })
+    .await;
+    // One look begins the other delivery, and the next one waits until it is time: it
+    // never is while this test does no more than yield.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    world.advance_ms(10);
+    dispatcher.do_send(DeliveryOwed);
+    dispatcher.do_send(DeliveryOwed);
+    yield_until(|| pulse.under_way() == 3).await;
+    writer.let_go();
+    let path = world.folder.path().join("test.db").display().to_string();
+    let mut conn = SqliteConnection::establish(&path).unwrap();
+    let attempts = table::table.find(Id(id)).select(table::attempts);
+    spin_until(|| attempts.first(&mut conn) == Ok(1));
+    yield_until(|| pulse.under_way() == 2).await;
+    world.advance_ms(60_000);
+    let mut later = Box::pin(world.db.write(|_| Ok(())));
+    assert!(futures_util::poll!(&mut later).is_pending());
+    spin_until(|| world.db.committed_at() == world.now());
+    tokio::time::resume();
+    attempts_made(&world.db, id, 2).await;
+    server.release();
+}
+
+async fn yield_until(condition: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < PATIENCE, "it never comes");
+        tokio::task::yield_now().await;
+    }
 }
 
 #[actix_rt::test]
