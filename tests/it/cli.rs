@@ -314,6 +314,34 @@ fn doctor_finds_a_fresh_folder_in_order_and_leaves_it_so() {
 }
 
 #[test]
+fn a_shell_that_lets_few_files_be_open_by_default_limits_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = command(
+        folder.path(),
+        &["doctor", "--json", "--listen", "127.0.0.1:0"],
+    );
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "ulimit -S -n 100 && exec \"$@\"", "sh"])
+        .arg(plain.get_program())
+        .args(plain.get_args());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    let report = json(&limited.output().unwrap());
+    let told = looks(&report, "open files")[0]["detail"].to_string();
+    assert!(
+        !told
+            .split_whitespace()
+            .any(|word| word.trim_matches('"') == "100"),
+        "{told}"
+    );
+}
+
+#[test]
 fn doctor_recognises_the_service_that_runs() {
     let service = Service::all().start();
     let arguments = [

@@ -11,8 +11,9 @@ use crate::clock::{Clock, Jump};
 use crate::config::Config;
 use crate::db::kept_anchor;
 
-/// Enough for some hundred connections beside the databases and children.
-const AMPLE_FILES: u64 = 1024;
+/// Enough for the callbacks of both services and for a thousand clients, beside the
+/// databases and children.
+const AMPLE_FILES: u64 = 4096;
 
 /// Before this program was written (2025-01-01).
 const PROGRAM_IS_YOUNGER: i64 = 1_735_689_600;
@@ -26,16 +27,15 @@ pub fn checks(config: &Config) -> Vec<Check> {
 }
 
 fn open_files() -> Check {
-    let way_out = "raise it: `ulimit -n 65536` in the shell, LimitNOFILE=65536 in a systemd unit";
+    let way_out =
+        "raise the hard limit: LimitNOFILE=65536 in a systemd unit, or /etc/security/limits.conf";
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     match soft_limit(&limits, "Max open files") {
         None => Check::ok("open files", "there is no limit"),
-        Some(most) if most >= AMPLE_FILES => {
-            Check::ok("open files", format!("{most} may be open (ulimit -n)"))
-        }
+        Some(most) if most >= AMPLE_FILES => Check::ok("open files", format!("{most} may be open")),
         Some(most) => Check::warning(
             "open files",
-            format!("only {most} may be open (ulimit -n); each connection is one"),
+            format!("only {most} may be open (ulimit -H -n); each connection is one"),
             way_out,
         ),
     }
