@@ -16,6 +16,7 @@ use crate::contract::create::Rules;
 use crate::contract::signature::Secret;
 use crate::contract::{Catalog, Code, Create, Faults, Page, Problem, Service, Task, TaskStatus};
 use crate::db::Db;
+use crate::db::history::Whose;
 use crate::db::list::{self, Cursor};
 use crate::delivery::DeliveryOwed;
 use crate::delivery::api::{self as deliveries, DeliveryState};
@@ -155,7 +156,7 @@ async fn submit(
     new: New,
 ) -> Result<HttpResponse, Answer> {
     state.admission.admit(&new.request.source)?;
-    let wait = Wait::preferred(request, &state.db);
+    let wait = Wait::preferred(request);
     let waits = wait.is_some();
     let hints = state.hints.clone();
     let hint = move |accepted: &Accepted| {
@@ -172,8 +173,11 @@ async fn submit(
     let (row, is_new) = request::accepted(accepted)?;
     let id = row.id.0;
     if let Some(wait) = wait.filter(|_| !row.status().is_ended()) {
-        let ended = |to: &str| TaskStatus::parse(to).is_some_and(TaskStatus::is_ended);
-        wait.until_ended(id, ended).await;
+        let has_ended = async || {
+            let row = state.db.read(move |conn| store::get(conn, id)).await;
+            !matches!(row, Ok(Some(row)) if !row.status().is_ended())
+        };
+        wait.until_ended(&state.db, id, has_ended).await;
     }
     let task = if is_new && !waits {
         state.view.task(&row, None)
@@ -302,7 +306,8 @@ async fn events(
         }
         Box::new(watcher) as Box<dyn std::any::Any>
     };
-    streams.answer(&request, &state.db, Some(id), guard).await
+    let whose = Whose::Subject(id);
+    streams.answer(&request, &state.db, whose, guard).await
 }
 
 async fn file(

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::resource::Progress;
+use super::resource::{Progress, SpeechStatus, TaskStatus};
 use super::{Service, rfc3339};
 use crate::clock::Millis;
 
@@ -91,5 +91,18 @@ impl Event {
     #[must_use]
     pub fn subject_id(&self) -> Option<Uuid> {
         self.task_id.or(self.speech_id)
+    }
+
+    /// Whether the task or the speech has ended with it.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        let to = self.to.as_deref().filter(|_| self.kind == EventType::State);
+        to.is_some_and(|to| {
+            if self.task_id.is_some() {
+                TaskStatus::parse(to).is_some_and(TaskStatus::is_ended)
+            } else {
+                SpeechStatus::parse(to).is_some_and(SpeechStatus::is_ended)
+            }
+        })
     }
 }

@@ -8,6 +8,7 @@
 mod condition;
 mod connection;
 pub mod history;
+pub mod hub;
 mod id;
 pub mod list;
 mod outcome;

@@ -132,3 +132,5 @@ diesel::table! {
 
 diesel::allow_tables_to_appear_in_same_query!(speeches, deliveries);
 diesel::allow_tables_to_appear_in_same_query!(tasks, deliveries);
+diesel::allow_tables_to_appear_in_same_query!(speeches, events);
+diesel::allow_tables_to_appear_in_same_query!(tasks, events);

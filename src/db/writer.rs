@@ -21,11 +21,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use diesel::connection::TransactionManager;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::Id;
 use super::connection::{CLOCK_KEY, Conn, connect, is_damage};
 use super::history::newest_event;
+use super::hub::{Hub, Interest, Subscription};
 use super::schema::{events, meta};
 use crate::clock::{Clock, Millis};
 use crate::contract::{DeliveryAttempt, Event, EventType, Problem, Service};
@@ -43,8 +44,6 @@ const RETRY_MS: Millis = 1000;
 /// How long a writer that could not write waits for work before it tries
 /// without any.
 const PROBE: Duration = Duration::from_secs(1);
-/// Events that a slow stream may lag behind before it reads the table again.
-const EVENT_BACKLOG: usize = 4096;
 /// The row of `meta` that keeps the id of the newest event there has been.
 const LAST_EVENT_KEY: &str = "last_event";
 
@@ -295,7 +294,7 @@ pub struct Db {
     commands: Sender<Work>,
     ended: watch::Receiver<()>,
     reads: Sender<Read>,
-    events: broadcast::Sender<(Uuid, Event)>,
+    hub: Hub,
     load: Arc<Load>,
     ends: Arc<Ends>,
     committed_at: Arc<AtomicI64>,
@@ -367,15 +366,21 @@ impl Db {
         answer.await.map_err(|_| closed())?
     }
 
-    /// Every event from now on, after its commit, with its subject.
+    /// Hears of every commit from now on, after it is on disk.
     #[must_use]
-    pub fn subscribe(&self) -> broadcast::Receiver<(Uuid, Event)> {
-        self.events.subscribe()
+    pub fn subscribe(&self, interest: Interest) -> Subscription {
+        self.hub.subscribe(interest)
     }
 
-    /// Sends an event to the streams without storing it.
+    /// Sends an event to who listens without storing it.
     pub fn publish(&self, subject: Uuid, event: Event) {
-        let _ = self.events.send((subject, event));
+        self.hub.publish(vec![(subject, event)]);
+    }
+
+    /// How many listen to events.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        self.hub.listeners()
     }
 
     /// Which service's database this is.
@@ -490,7 +495,8 @@ pub(super) fn start(
 ) -> Result<Db, String> {
     let (commands, queue) = crossbeam_channel::unbounded();
     let (reads, read_queue) = crossbeam_channel::unbounded::<Read>();
-    let (events, _) = broadcast::channel(EVENT_BACKLOG);
+    let (hub, hand_out) = Hub::new();
+    spawn(format!("{service}-events"), hand_out)?;
     let (alive, ended) = watch::channel(());
     let load = Arc::new(Load::default());
     let ends = Arc::new(Ends::default());
@@ -509,7 +515,7 @@ pub(super) fn start(
         path,
         conn: writer,
         clock: clock.clone(),
-        events: events.clone(),
+        hub: hub.clone(),
         load: Arc::clone(&load),
         ends: Arc::clone(&ends),
         committed_at: Arc::clone(&committed_at),
@@ -525,7 +531,7 @@ pub(super) fn start(
         commands,
         ended,
         reads,
-        events,
+        hub,
         load,
         ends,
         committed_at,
@@ -564,7 +570,7 @@ struct Writer {
     path: PathBuf,
     conn: Conn,
     clock: Clock,
-    events: broadcast::Sender<(Uuid, Event)>,
+    hub: Hub,
     load: Arc<Load>,
     ends: Arc<Ends>,
     committed_at: Arc<AtomicI64>,
@@ -758,11 +764,7 @@ impl Writer {
         for (_, event) in &committed.events {
             self.ends.note(event);
         }
-        if self.events.receiver_count() > 0 {
-            for event in committed.events {
-                let _ = self.events.send(event);
-            }
-        }
+        self.hub.publish(committed.events);
     }
 }
 

@@ -6,19 +6,21 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::stream;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::problem::Answer;
 use super::request::preferred_wait;
 use crate::contract::{Event, EventType};
 use crate::db::Db;
-use crate::db::history::{events_after, newest_event};
+use crate::db::history::{Whose, events_after, newest_event};
+use crate::db::hub::{Interest, News, Subscription};
 
 /// A comment so often keeps proxies from closing a quiet stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Events read at once.
-const PAGE: i64 = 500;
+const PAGE: usize = 500;
 
 /// Ends every stream when the service stops.
 #[derive(Clone)]
@@ -33,9 +35,9 @@ impl Streams {
         Self { stopping }
     }
 
-    /// Answers with a subject's events, or with the feed of all where
-    /// `subject` is `None`; as a stream where the request accepts one.
-    /// `guard` lives as long as the stream.
+    /// Answers with these events, as a stream where the request accepts one;
+    /// anything but a subject's events always is one. `guard` lives as long as the
+    /// stream.
     ///
     /// # Errors
     /// When the history cannot be read.
@@ -43,37 +45,44 @@ impl Streams {
         &self,
         request: &HttpRequest,
         db: &Db,
-        subject: Option<Uuid>,
+        whose: Whose,
         guard: impl FnOnce() -> Box<dyn std::any::Any>,
     ) -> Result<HttpResponse, Answer> {
         let service = db.service();
-        if !wants_stream(request) && subject.is_some() {
-            let events = db
-                .read(move |conn| events_after(conn, service, subject, 0, i64::MAX))
+        let is_of_one = matches!(whose, Whose::Subject(_));
+        if !wants_stream(request) && is_of_one {
+            let page = db
+                .read(move |conn| events_after(conn, service, &whose, 0, usize::MAX))
                 .await?;
-            let items: Vec<Event> = events.into_iter().map(|(_, event)| event).collect();
+            let items = page.events;
             return Ok(
                 HttpResponse::Ok().json(serde_json::json!({ "items": items, "next_cursor": null }))
             );
         }
         // Subscribed before the history is read, so that nothing falls
         // between the two.
-        let live = db.subscribe();
+        let live = db.subscribe(match whose {
+            Whose::Subject(subject) => Interest::Of(subject),
+            // An event does not say whose it is.
+            Whose::Client(_) => Interest::Stored,
+            Whose::Everybody => Interest::All,
+        });
         let last = request
             .headers()
             .get("last-event-id")
             .and_then(|id| id.to_str().ok()?.parse::<i64>().ok());
-        let last_id = match (last, subject) {
-            (Some(last), _) => last,
-            (None, Some(_)) => 0,
-            (None, None) => db.read(newest_event).await?,
+        let last_id = match last {
+            Some(last) => last,
+            None if is_of_one => 0,
+            None => db.read(newest_event).await?,
         };
         let feed = Feed {
             db: db.clone(),
-            subject,
+            whose,
             last_id,
             live,
-            behind: true,
+            state: State::New,
+            quiet_since: Instant::now(),
             stopping: self.stopping.clone(),
             _guard: guard(),
         };
@@ -94,55 +103,88 @@ fn wants_stream(request: &HttpRequest) -> bool {
 
 struct Feed {
     db: Db,
-    subject: Option<Uuid>,
+    whose: Whose,
+    /// Everything up to it has been sent, or is not to be.
     last_id: i64,
-    live: broadcast::Receiver<(Uuid, Event)>,
-    /// The table has events that the live channel will not bring.
-    behind: bool,
+    live: Subscription,
+    state: State,
+    /// When something was sent last.
+    quiet_since: Instant,
     stopping: watch::Receiver<bool>,
     _guard: Box<dyn std::any::Any>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing was sent yet.
+    New,
+    /// The table has events that will not come live.
+    Behind,
+    Live,
+}
+
 impl Feed {
     async fn next(mut self) -> Option<(Result<Bytes, actix_web::Error>, Self)> {
-        if self.behind {
-            let (service, subject, after) = (self.db.service(), self.subject, self.last_id);
-            let read = self
-                .db
-                .read(move |conn| events_after(conn, service, subject, after, PAGE))
-                .await
-                .ok()?;
-            self.behind = i64::try_from(read.len()).unwrap_or(0) == PAGE;
-            let text: String = read.iter().map(|(_, event)| render(event)).collect();
-            self.last_id = read
-                .last()
-                .and_then(|(_, event)| event.id)
-                .unwrap_or(self.last_id);
-            return Some((Ok(Bytes::from(format!(": hoiam\n\n{text}"))), self));
-        }
         loop {
-            let received = tokio::select! {
-                _ = self.stopping.wait_for(|stopping| *stopping) => return None,
-                received = tokio::time::timeout(HEARTBEAT, self.live.recv()) => received,
+            let mut text = match self.state {
+                State::New => format!(": hoiam\n\n{}", self.stored().await?),
+                State::Behind => self.stored().await?,
+                State::Live => self.heard().await?,
             };
-            let text = match received {
-                Err(_) => ": still here\n\n".to_owned(),
-                Ok(Err(broadcast::error::RecvError::Closed)) => return None,
-                Ok(Err(broadcast::error::RecvError::Lagged(_))) => {
-                    self.behind = true;
-                    String::from(": catching up\n\n")
-                }
-                Ok(Ok((subject, event))) => {
-                    let is_old = event.id.is_some_and(|id| id <= self.last_id);
-                    if is_old || self.subject.is_some_and(|wanted| wanted != subject) {
-                        continue;
-                    }
-                    self.last_id = event.id.unwrap_or(self.last_id);
-                    render(&event)
-                }
-            };
-            return Some((Ok(Bytes::from(text)), self));
+            if text.is_empty() && self.quiet_since.elapsed() >= HEARTBEAT {
+                ": still here\n\n".clone_into(&mut text);
+            }
+            if !text.is_empty() {
+                self.quiet_since = Instant::now();
+                return Some((Ok(Bytes::from(text)), self));
+            }
+            if *self.stopping.borrow() {
+                return None;
+            }
         }
+    }
+
+    /// The next page of the table.
+    async fn stored(&mut self) -> Option<String> {
+        let (service, whose, after) = (self.db.service(), self.whose.clone(), self.last_id);
+        let page = self
+            .db
+            .read(move |conn| events_after(conn, service, &whose, after, PAGE))
+            .await
+            .ok()?;
+        self.last_id = page.last_id;
+        self.state = if page.is_full {
+            State::Behind
+        } else {
+            State::Live
+        };
+        Some(page.events.iter().map(render).collect())
+    }
+
+    /// What has come, if anything, within the time for which a stream may be quiet.
+    async fn heard(&mut self) -> Option<String> {
+        let news = tokio::select! {
+            _ = self.stopping.wait_for(|stopping| *stopping) => return None,
+            news = tokio::time::timeout_at(self.quiet_since + HEARTBEAT, self.live.next()) => news,
+        };
+        let events = match news {
+            Err(_) => return Some(String::new()),
+            Ok(News::Events(events)) => events,
+            Ok(News::InTable) => {
+                self.state = State::Behind;
+                let is_usual = matches!(self.whose, Whose::Client(_));
+                let comment = if is_usual { "" } else { ": catching up\n\n" };
+                return Some(comment.to_owned());
+            }
+        };
+        let mut text = String::new();
+        for event in events {
+            if event.id.is_none_or(|id| id > self.last_id) {
+                self.last_id = event.id.unwrap_or(self.last_id);
+                text.push_str(&render(&event));
+            }
+        }
+        Some(text)
     }
 }
 
@@ -160,55 +202,35 @@ fn render(event: &Event) -> String {
 
 /// The wait for an end that a client prefers to an answer at once.
 pub struct Wait {
-    live: broadcast::Receiver<(Uuid, Event)>,
     limit: Duration,
     stopping: watch::Receiver<bool>,
 }
 
 impl Wait {
-    /// What `Prefer: wait` of the request asks for. It hears everything from
-    /// now on, so it is made before the commit whose end it waits for.
+    /// What `Prefer: wait` of the request asks for.
     #[must_use]
-    pub fn preferred(request: &HttpRequest, db: &Db) -> Option<Self> {
+    pub fn preferred(request: &HttpRequest) -> Option<Self> {
         let limit = preferred_wait(request)?;
         let streams = request.app_data::<web::Data<Streams>>()?;
         Some(Self {
-            live: db.subscribe(),
             limit,
             stopping: streams.stopping.clone(),
         })
     }
 
-    /// Waits until the subject has ended, as long as was asked for, or until
-    /// the service stops: then what is known is the answer.
-    pub async fn until_ended(self, subject: Uuid, ended: impl Fn(&str) -> bool) {
-        let Self {
-            live,
-            limit,
-            mut stopping,
-        } = self;
-        tokio::select! {
-            _ = stopping.wait_for(|stopping| *stopping) => {}
-            _ = tokio::time::timeout(limit, end_of(live, subject, ended)) => {}
-        }
-    }
-}
-
-async fn end_of(
-    mut live: broadcast::Receiver<(Uuid, Event)>,
-    subject: Uuid,
-    ended: impl Fn(&str) -> bool,
-) {
-    loop {
-        match live.recv().await {
-            Ok((id, event)) if id == subject && event.kind == EventType::State => {
-                if event.to.as_deref().is_some_and(&ended) {
-                    return;
-                }
+    /// Waits until the subject has ended, which `has_ended` looks up, as long as
+    /// was asked for, or until the service stops: then what is known is the answer.
+    pub async fn until_ended(mut self, db: &Db, subject: Uuid, has_ended: impl AsyncFn() -> bool) {
+        // Heard before it is looked at: it may end between the two.
+        let mut live = db.subscribe(Interest::EndOf(subject));
+        let ended = async {
+            while !has_ended().await {
+                live.next().await;
             }
-            Ok(_) => {}
-            // The caller looks at the row itself after this.
-            Err(_) => return,
+        };
+        tokio::select! {
+            _ = self.stopping.wait_for(|stopping| *stopping) => {}
+            _ = tokio::time::timeout(self.limit, ended) => {}
         }
     }
 }
@@ -222,5 +244,6 @@ pub async fn all_events(
     streams: web::Data<Streams>,
     db: web::Data<Db>,
 ) -> Result<HttpResponse, Answer> {
-    streams.answer(&request, &db, None, || Box::new(())).await
+    let whose = Whose::Everybody;
+    streams.answer(&request, &db, whose, || Box::new(())).await
 }

@@ -20,6 +20,7 @@ use crate::contract::{
     CallbackHeaders, CheckState, Code, Create, Faults, Page, Problem, Service, Speech, SpeechStatus,
 };
 use crate::db::Db;
+use crate::db::history::Whose;
 use crate::db::list::{self, Cursor};
 use crate::delivery::api::{self as deliveries, DeliveryState};
 use crate::delivery::check::{CheckCache, Finding};
@@ -127,7 +128,7 @@ async fn accept(
         client: request::client(request),
         ..read(state, &body, id, idempotency_key)?
     };
-    let wait = Wait::preferred(request, &state.db);
+    let wait = Wait::preferred(request);
     let waits = wait.is_some();
     let (workers, dispatcher) = (state.workers.clone(), state.dispatcher.clone());
     let hint = move |accepted: &Accepted| {
@@ -144,8 +145,11 @@ async fn accept(
     let (row, is_new) = request::accepted(accepted)?;
     let id = row.id.0;
     if let Some(wait) = wait.filter(|_| !row.status().is_ended()) {
-        let ended = |to: &str| SpeechStatus::parse(to).is_some_and(SpeechStatus::is_ended);
-        wait.until_ended(id, ended).await;
+        let has_ended = async || {
+            let row = state.db.read(move |conn| store::get(conn, id)).await;
+            !matches!(row, Ok(Some(row)) if !row.status().is_ended())
+        };
+        wait.until_ended(&state.db, id, has_ended).await;
     }
     let speech = if is_new && !waits {
         state.view.speech(&row, None)
@@ -331,7 +335,7 @@ async fn events(
 ) -> Result<HttpResponse, Answer> {
     let id = one(&state, request::id(&id)?).await?.id;
     streams
-        .answer(&request, &state.db, Some(id), || Box::new(()))
+        .answer(&request, &state.db, Whose::Subject(id), || Box::new(()))
         .await
 }
 

@@ -11,6 +11,7 @@ use hoiam::backend::{Backend, TaskEnded, TaskSubmitted, store as tasks};
 use hoiam::claim_loop::Pulse;
 use hoiam::contract::{Catalog, Service, Speech};
 use hoiam::db::Tx;
+use hoiam::db::hub::{Interest, News};
 use hoiam::files::{Files, hex};
 use hoiam::progress::ProgressBoard;
 use serde_json::json;
@@ -356,6 +357,15 @@ async fn tell_progress(stream: &mut TcpStream, id: Uuid, sentences_done: u32) {
     stream.write_all(chunk.as_bytes()).await.unwrap();
 }
 
+/// How many sentences are done, by the one event that has come.
+fn progress_of(news: News) -> u32 {
+    let News::Events(events) = news else {
+        panic!("no events");
+    };
+    assert_eq!(events.len(), 1);
+    events[0].progress.unwrap().sentences_done
+}
+
 async fn in_time<T>(what: &str, wanted: impl Future<Output = T>) -> T {
     let came = tokio::time::timeout(PATIENCE, wanted).await;
     came.unwrap_or_else(|_| panic!("it never came: {what}"))
@@ -369,11 +379,8 @@ async fn a_task_is_followed_until_its_last_watcher_has_gone_whoever_came_first()
     let files = files(&world);
     let (backend, _) = start_with(&mut world, tts, files);
     let id = Uuid::now_v7();
-    let mut live = world.db.subscribe();
-    let mut heard = async || {
-        let (_, event) = in_time("progress", live.recv()).await.unwrap();
-        event.progress.unwrap().sentences_done
-    };
+    let mut live = world.db.subscribe(Interest::Of(id));
+    let mut heard = async || progress_of(in_time("progress", live.next()).await);
     let watch = async || {
         let watcher: Watcher = Arc::new(());
         let hint = Watch {
