@@ -239,13 +239,14 @@ impl Backend {
     }
 
     fn follow(&self, id: Uuid, watchers: Watchers, ctx: &mut Context<Self>) {
-        let (tts, board, backend) = (
+        let (db, tts, board, backend) = (
+            self.parts.db.clone(),
             self.parts.tts.clone(),
             self.parts.progress.clone(),
             ctx.address(),
         );
         actix_rt::spawn(async move {
-            let left = spawn_unit(follow(tts, board, id, watchers)).await;
+            let left = spawn_unit(follow(db, tts, board, id, watchers)).await;
             backend.do_send(Unfollowed(id, left.unwrap_or(Left::Over)));
         });
     }

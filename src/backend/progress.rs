@@ -4,13 +4,22 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use futures_util::StreamExt;
+use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::store;
 use super::tts_client::TtsClient;
-use crate::contract::{Event, EventType, SpeechStatus};
+use crate::contract::{Event, TaskStatus};
+use crate::db::Db;
+use crate::db::hub::Interest;
 use crate::progress::ProgressBoard;
+
+/// How soon it is noticed that nobody watches a task any more of which there is no
+/// news.
+const NOTICE: Duration = Duration::from_secs(15);
 
 /// Lives as long as somebody watches.
 pub type Watcher = Arc<dyn Any + Send + Sync>;
@@ -74,28 +83,60 @@ impl Followed {
 
 /// Passes progress on until the speech has ended, the stream breaks, or
 /// nobody watches any more.
-pub async fn follow(tts: TtsClient, board: ProgressBoard, id: Uuid, watchers: Watchers) -> Left {
-    let mut left = Left::Over;
-    if let Ok(mut download) = tts.events(id).await
-        && download.status == 200
-    {
-        let mut lines = Vec::new();
-        while let Some(Ok(bytes)) = download.body.next().await {
-            if !watchers.any() {
-                left = Left::Unwatched;
-                break;
+pub async fn follow(
+    db: Db,
+    tts: TtsClient,
+    board: ProgressBoard,
+    id: Uuid,
+    watchers: Watchers,
+) -> Left {
+    if !is_handed_over(&db, id, &watchers).await {
+        return Left::Unwatched;
+    }
+    let left = listen(&tts, &board, id, &watchers).await;
+    board.clear(id);
+    left
+}
+
+/// Before the hand-over there is no speech to follow, so that is waited for; whether
+/// anybody still watches then.
+async fn is_handed_over(db: &Db, id: Uuid, watchers: &Watchers) -> bool {
+    // Heard before it is looked at: it may be handed over between the two.
+    let mut live = db.subscribe(Interest::Of(id));
+    while watchers.any() {
+        let row = db.read(move |conn| store::get(conn, id)).await;
+        if !matches!(row, Ok(Some(row)) if row.status() == TaskStatus::Queued) {
+            return true;
+        }
+        // Either way it is looked again.
+        let _ = timeout(NOTICE, live.next()).await;
+    }
+    false
+}
+
+async fn listen(tts: &TtsClient, board: &ProgressBoard, id: Uuid, watchers: &Watchers) -> Left {
+    let Ok(mut download) = tts.events(id).await else {
+        return Left::Over;
+    };
+    if download.status != 200 {
+        return Left::Over;
+    }
+    let mut lines = Vec::new();
+    while let Some(Ok(bytes)) = download.body.next().await {
+        if !watchers.any() {
+            return Left::Unwatched;
+        }
+        lines.extend_from_slice(&bytes);
+        for event in take_lines(&mut lines) {
+            if let Some(progress) = event.progress {
+                board.set(id, progress);
             }
-            lines.extend_from_slice(&bytes);
-            if take_lines(&mut lines)
-                .iter()
-                .any(|event| pass_on(&board, id, event))
-            {
-                break;
+            if event.is_end() {
+                return Left::Over;
             }
         }
     }
-    board.clear(id);
-    left
+    Left::Over
 }
 
 /// Takes the whole `data:` lines out of what has come.
@@ -108,19 +149,6 @@ fn take_lines(buffer: &mut Vec<u8>) -> Vec<Event> {
         .lines()
         .filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
         .collect()
-}
-
-/// Whether the event was the last one that matters.
-fn pass_on(board: &ProgressBoard, id: Uuid, event: &Event) -> bool {
-    if let Some(progress) = event.progress {
-        board.set(id, progress);
-    }
-    event.kind == EventType::State
-        && event
-            .to
-            .as_deref()
-            .and_then(SpeechStatus::parse)
-            .is_some_and(SpeechStatus::is_ended)
 }
 
 #[cfg(test)]

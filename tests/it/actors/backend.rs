@@ -1,6 +1,7 @@
 //! Backend: its errands by the clock, and what it spares a TTS service.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::Addr;
@@ -9,7 +10,7 @@ use hoiam::backend::progress::Watcher;
 use hoiam::backend::tts_client::TtsClient;
 use hoiam::backend::{Backend, TaskEnded, TaskSubmitted, store as tasks};
 use hoiam::claim_loop::Pulse;
-use hoiam::contract::{Catalog, Service, Speech};
+use hoiam::contract::{Catalog, Service, Speech, TaskStatus};
 use hoiam::db::Tx;
 use hoiam::db::hub::{Interest, News};
 use hoiam::files::{Files, hex};
@@ -319,9 +320,23 @@ async fn what_our_own_disk_cannot_take_is_no_attempt_and_shuts_nobody_out() {
     .await;
 }
 
-/// A TTS service that has events only. Each stream of them is the test's to
-/// write to.
+/// A TTS service that has events only, and those of every speech. Each stream of them
+/// is the test's to write to.
 fn streams() -> (String, mpsc::UnboundedReceiver<TcpStream>) {
+    let (base, mut calls) = calls(Arc::new(AtomicBool::new(true)));
+    let (tell, told) = mpsc::unbounded_channel();
+    actix_rt::spawn(async move {
+        while let Some((_, mut stream)) = calls.recv().await {
+            open_stream(&mut stream).await;
+            tell.send(stream).unwrap();
+        }
+    });
+    (base, told)
+}
+
+/// A TTS service whose hand-overs are the test's to answer, and so are streams of
+/// events once `has_speech` is set; with the method of each. There is nothing else.
+fn calls(has_speech: Arc<AtomicBool>) -> (String, mpsc::UnboundedReceiver<(String, TcpStream)>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
@@ -333,19 +348,34 @@ fn streams() -> (String, mpsc::UnboundedReceiver<TcpStream>) {
             while !head.ends_with(b"\r\n\r\n") {
                 head.push(stream.read_u8().await.unwrap());
             }
-            let path = String::from_utf8(head).unwrap();
-            let answer = if path.contains("/events ") {
-                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+            let head = String::from_utf8(head).unwrap();
+            let is_stream = head.contains("/events ") && has_speech.load(Ordering::SeqCst);
+            if is_stream || head.starts_with("PUT") {
+                let method = head.split(' ').next().unwrap().to_owned();
+                tell.send((method, stream)).unwrap();
             } else {
-                "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            };
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            if path.contains("/events ") {
-                tell.send(stream).unwrap();
+                let answer =
+                    "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                stream.write_all(answer.as_bytes()).await.unwrap();
             }
         }
     });
     (base, told)
+}
+
+async fn open_stream(stream: &mut TcpStream) {
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+}
+
+async fn accept_hand_over(stream: &mut TcpStream, id: Uuid) {
+    let speech = json!({ "id": id, "status": "queued", "format": "wav" }).to_string();
+    let answer = format!(
+        "HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{speech}",
+        speech.len()
+    );
+    stream.write_all(answer.as_bytes()).await.unwrap();
 }
 
 /// Tells the stream how far its speech is.
@@ -408,6 +438,36 @@ async fn a_task_is_followed_until_its_last_watcher_has_gone_whoever_came_first()
     let mut stream = in_time("a new stream", streams.recv()).await.unwrap();
     tell_progress(&mut stream, id, 4).await;
     assert_eq!(heard().await, 4);
+}
+
+#[actix_rt::test]
+async fn who_watches_a_task_before_its_hand_over_hears_of_its_progress() {
+    let mut world = World::new(Service::Backend);
+    let id = submit(&world, 3600, 1).await[0];
+    let has_speech = Arc::new(AtomicBool::new(false));
+    let (base, mut calls) = calls(Arc::clone(&has_speech));
+    let tts = TtsClient::new(client(Duration::from_secs(60)), base.parse().unwrap(), None);
+    let files = files(&world);
+    let (backend, _) = start_with(&mut world, tts, files);
+    let (method, mut hand_over) = in_time("the hand-over", calls.recv()).await.unwrap();
+    assert_eq!(method, "PUT");
+    let watcher: Watcher = Arc::new(());
+    let watch = Watch {
+        id,
+        watcher: Arc::downgrade(&watcher),
+    };
+    backend.send(watch).await.unwrap();
+    world.settle().await;
+    has_speech.store(true, Ordering::SeqCst);
+    accept_hand_over(&mut hand_over, id).await;
+    let (method, mut stream) = in_time("a stream", calls.recv()).await.unwrap();
+    assert_eq!(method, "GET");
+    let is_handed_over = task_row(&world.db, id).await.status() == TaskStatus::InProgress;
+    assert!(is_handed_over, "nothing is asked for before");
+    let mut live = world.db.subscribe(Interest::Of(id));
+    open_stream(&mut stream).await;
+    tell_progress(&mut stream, id, 1).await;
+    assert_eq!(progress_of(in_time("progress", live.next()).await), 1);
 }
 
 #[actix_rt::test]
