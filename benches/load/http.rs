@@ -82,15 +82,30 @@ impl Connection {
         self.stream.write_all(message).await
     }
 
-    /// Waits for the next message; `None` when the other end has closed.
-    pub async fn read(&mut self) -> io::Result<Option<Message>> {
-        let head_length = loop {
+    /// Waits for the head of an answer whose body may have no end.
+    pub async fn head(&mut self) -> io::Result<String> {
+        let length = self.read_head().await?;
+        let length = length.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let head: Vec<u8> = self.unread.drain(..length).collect();
+        Ok(String::from_utf8_lossy(&head).into_owned())
+    }
+
+    /// Waits until the next head is among what is not read; how long that is.
+    async fn read_head(&mut self) -> io::Result<Option<usize>> {
+        loop {
             if let Some(length) = length_of_head(&self.unread) {
-                break length;
+                return Ok(Some(length));
             }
             if self.stream.read_buf(&mut self.unread).await? == 0 {
                 return Ok(None);
             }
+        }
+    }
+
+    /// Waits for the next message; `None` when the other end has closed.
+    pub async fn read(&mut self) -> io::Result<Option<Message>> {
+        let Some(head_length) = self.read_head().await? else {
+            return Ok(None);
         };
         let head = String::from_utf8_lossy(&self.unread[..head_length]).into_owned();
         let length = head_length + length_of_body(&head)?;
@@ -133,4 +148,12 @@ pub fn post(path: &str, body: &str) -> Vec<u8> {
 /// A GET as it goes over the wire.
 pub fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").into_bytes()
+}
+
+/// The same request with one more header, `Name: value`.
+pub fn with_header(request: Vec<u8>, header: &str) -> Vec<u8> {
+    let request = String::from_utf8_lossy(&request);
+    request
+        .replacen("\r\n", &format!("\r\n{header}\r\n"), 1)
+        .into_bytes()
 }

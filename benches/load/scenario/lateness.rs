@@ -89,14 +89,19 @@ pub async fn deadlines(options: &Options) -> Outcome<Vec<Figure>> {
 
 /// Submits tasks that stay open for one to three hours.
 pub async fn open_tasks(service: &Service, count: u64) -> Outcome<()> {
-    let hours = 3_600..10_800;
-    let bodies = hours.step_by(97).map(|timeout_s| task(timeout_s, None));
     let load = Load {
-        bodies: bodies.collect(),
+        bodies: open_for_hours(),
         ..Load::new(service.address, service.path, String::new())
     };
     load.send(Until::Sent(count)).await?;
     Ok(())
+}
+
+/// Bodies of tasks that stay open for one to three hours.
+pub fn open_for_hours() -> Vec<String> {
+    let hours = 3_600..10_800;
+    let bodies = hours.step_by(97).map(|timeout_s| task(timeout_s, None));
+    bodies.collect()
 }
 
 /// Submits the tasks that are due as evenly as they are to fall due, and waits
@@ -118,7 +123,8 @@ async fn let_time_out(service: &Service, receiver: &Receiver, plan: &Plan) -> Ou
     Ok(())
 }
 
-fn task(timeout_s: u64, callback_url: Option<&str>) -> String {
+/// A task that ends by its deadline, if nobody speaks it.
+pub fn task(timeout_s: u64, callback_url: Option<&str>) -> String {
     json!({
         "text": VIETNAMESE, "voice": "espeak/vi", "timeout_s": timeout_s,
         "reference": NUMBER, "callback_url": callback_url,

@@ -7,6 +7,7 @@ mod lateness;
 mod long;
 mod neural;
 mod throughput;
+mod waiters;
 
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ const PEER: &str = "FastAPI + Celery";
 pub enum Scenario {
     /// Durable submissions a second.
     Submissions,
+    /// The same with a thousand who wait for news, the Backend alone.
+    Waiters,
     /// Speeches a second, the TTS service alone.
     Speeches,
     /// Tasks a second through both services.
@@ -61,6 +64,7 @@ impl Scenario {
     pub async fn run(self, options: &Options) -> Outcome<Vec<Figure>> {
         match self {
             Self::Submissions => throughput::submissions(options).await,
+            Self::Waiters => waiters::waiters(options).await,
             Self::Speeches => throughput::speeches(options).await,
             Self::Chain => throughput::chain(options).await,
             Self::Espeak => throughput::espeak(options).await,
