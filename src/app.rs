@@ -19,7 +19,7 @@ use crate::backend::tts_client::TtsClient;
 use crate::backend::watchdog::{self, TimeoutWatchdog};
 use crate::claim_loop::Pulse;
 use crate::clock::{Anchor, Clock, Jump};
-use crate::config::{Config, SERVER_KEEP_ALIVE};
+use crate::config::{Config, Role, SERVER_KEEP_ALIVE, Source};
 use crate::contract::create::Rules;
 use crate::contract::signature::Secret;
 use crate::contract::{Catalog, Service};
@@ -38,6 +38,7 @@ use crate::edge::methods::methods;
 use crate::edge::streams::Streams;
 use crate::edge::{clock, metrics, problem, system};
 use crate::files::{Cache, Files};
+use crate::keys::{self, BackendKey, Configured, Keys};
 use crate::outbound::client::{Client, Timeouts};
 use crate::outbound::guard::Policy;
 use crate::outbound::tls;
@@ -88,6 +89,9 @@ struct Common {
     program: PathBuf,
     secrets: Arc<[Secret]>,
     links: Links,
+    keys: Keys,
+    /// What the Backend shows to the TTS service.
+    tts_api_key: Option<String>,
     policy: Policy,
     client: Client,
     trusted: Client,
@@ -144,8 +148,23 @@ pub async fn run(config: Config, around: Surroundings) -> Result<(), StartError>
     let config = config.bound(address);
     let stop = watch::Sender::new(false);
 
+    let (keys, tts_api_key) = open_keys(&config)?;
     let (tts_db, backend_db, clock) = open_databases(&config, around.clock)?;
-    let common = common(config, clock, around.program, stop.subscribe())?;
+    let dbs: Vec<Db> = [&backend_db, &tts_db]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect();
+    let settled = keys.settle(&dbs).await;
+    settled.map_err(|error| failed("the first client")(&error))?;
+    let watched = actix_rt::spawn(keys.clone().watch(dbs));
+    let common = common(
+        config,
+        clock,
+        around.program,
+        (keys, tts_api_key),
+        stop.subscribe(),
+    )?;
     let children = ChildBoard::default();
 
     // The supervision tree: started in this order, stopped in reverse.
@@ -167,6 +186,7 @@ pub async fn run(config: Config, around: Surroundings) -> Result<(), StartError>
     log::info!("stopping: no new work is claimed; a second signal ends the process at once");
     actix_rt::spawn(exit_on_second_signal());
     stop.send_replace(true);
+    watched.abort();
     let grace = Duration::from_secs(common.config.server.shutdown_grace_s);
     tree.stop(
         grace
@@ -187,6 +207,30 @@ fn give_up(reason: String) {
     log::error!("giving up: {reason}; the service manager is to start the process anew");
     // State is in the databases, and the children die with their parent.
     std::process::exit(EXIT_GAVE_UP);
+}
+
+/// The keys that are known, and the one that the Backend here sends.
+fn open_keys(config: &Config) -> Result<(Keys, Option<String>), StartError> {
+    let reveal = |key: &crate::config::ApiKey| key.reveal().to_owned();
+    let given = config.backend.tts_api_key.as_ref().map(reveal);
+    let is_derived = config.source("backend.tts_api_key") == Some(Source::Derived);
+    let (backend, sent) = match (config.role, given) {
+        (Role::Tts, given) => (given.map(BackendKey::Elsewhere), None),
+        (Role::All, Some(key)) if !is_derived => (Some(BackendKey::Here(key.clone())), Some(key)),
+        // It speaks to itself, by a key that lives as long as the process.
+        (Role::All, None) => {
+            let key = keys::file::generate().map_err(|error| StartError(error.to_string()))?;
+            (Some(BackendKey::Here(key.clone())), Some(key))
+        }
+        (_, given) => (None, given),
+    };
+    let keys = Keys::open(Configured {
+        api_keys: config.server.api_keys.iter().map(reveal).collect(),
+        backend,
+        data_dir: config.data_dir.clone(),
+    });
+    let keys = keys.map_err(|error| StartError(error.to_string()))?;
+    Ok((keys, sent))
 }
 
 fn open_databases(
@@ -230,6 +274,7 @@ fn common(
     config: Config,
     clock: Clock,
     program: PathBuf,
+    (keys, tts_api_key): (Keys, Option<String>),
     stopping: watch::Receiver<bool>,
 ) -> Result<Common, StartError> {
     let secrets = config
@@ -254,6 +299,8 @@ fn common(
         program,
         secrets,
         links,
+        keys,
+        tts_api_key,
         policy,
         client,
         trusted,
@@ -265,7 +312,7 @@ fn common(
 #[must_use]
 pub fn callback_policy(config: &Config) -> Policy {
     // A service for this machine alone may report to this machine.
-    let loopback_allowed = config.server.api_keys.is_empty();
+    let loopback_allowed = !config.asks_for_keys();
     let always = config
         .role
         .runs_backend()
@@ -503,12 +550,16 @@ async fn start_tts(
     })
 }
 
-/// Deadlines, retries and links between the services are counted from now and stay
-/// right while a jump is held back, so work is taken on; but a person is to decide.
-fn jump_of(clock: &Clock) -> health::Check {
-    let clock = clock.clone();
+/// What a person should see to. While a jump of the clock is held back, deadlines,
+/// retries and links between the services are counted from now and stay right, so work
+/// is taken on; so it is with the keys that were known before.
+fn warnings(clock: &Clock, keys: &Keys) -> health::Check {
+    let (clock, keys) = (clock.clone(), keys.clone());
     let told = |jump| format!("{jump}; {}", Jump::WAY_OUT);
-    Arc::new(move || clock.jump().map(told).into_iter().collect())
+    Arc::new(move || {
+        let jump = clock.jump().map(told);
+        jump.into_iter().chain(keys.problem()).collect()
+    })
 }
 
 fn worker_name(number: usize) -> String {
@@ -548,15 +599,10 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
         common.clock.clone(),
     )
     .map_err(|error| failed("the Backend service's files")(&error))?;
-    let api_key = config
-        .backend
-        .tts_api_key
-        .as_ref()
-        .map(|key| key.reveal().to_owned());
     let tts = TtsClient::new(
         common.trusted.clone(),
         config.backend.tts_url.clone(),
-        api_key,
+        common.tts_api_key.clone(),
     );
     let voices = watch::Sender::new(Catalog::default());
     let voices_known = voices.subscribe();
@@ -711,14 +757,8 @@ fn serve(
     children: &ChildBoard,
 ) -> Result<actix_web::dev::Server, StartError> {
     let config = &common.config;
-    let keys: Vec<String> = config
-        .server
-        .api_keys
-        .iter()
-        .map(|key| key.reveal().to_owned())
-        .collect();
     let gate_data = web::Data::new(Gate::new(
-        &keys,
+        common.keys.clone(),
         loopback_names(config),
         config.server.cors_origins.clone(),
         common.links.clone(),
@@ -733,7 +773,7 @@ fn serve(
         .collect();
     let health = web::Data::new(Health::new(
         checks,
-        jump_of(&common.clock),
+        warnings(&common.clock, &common.keys),
         common.stopping.clone(),
     ));
     let children = Arc::clone(children);
@@ -809,10 +849,10 @@ fn stats_of(children: &ChildBoard) -> BTreeMap<String, Stats> {
         .collect()
 }
 
-/// The names that an unauthenticated loopback listener answers to; `None`
+/// The names that a loopback listener answers to while no keys are asked for; `None`
 /// where the Host header need not be checked.
 fn loopback_names(config: &Config) -> Option<Vec<String>> {
-    if !config.server.api_keys.is_empty() || !config.server.listen.ip().is_loopback() {
+    if !config.server.listen.ip().is_loopback() {
         return None;
     }
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "[::1]"]

@@ -33,6 +33,7 @@ pub use values::{base_url, in_words};
 
 use crate::contract::CallbackHeaders;
 use crate::contract::signature::Secret;
+use crate::keys;
 use crate::speech::Said;
 use read::{Reader, read_config};
 use settings::Settings;
@@ -396,6 +397,13 @@ impl Config {
         Ok(self.callback.secrets.clone())
     }
 
+    /// Whether requests will have to come with a key: one is configured, or there is
+    /// a file of keys.
+    #[must_use]
+    pub fn asks_for_keys(&self) -> bool {
+        asks_for_keys(self.role, &self.data_dir, &self.server, &self.backend)
+    }
+
     /// Every key with its value and source, secrets hidden, in the order of the
     /// reference.
     pub fn rows(&self) -> Vec<Row> {
@@ -413,6 +421,13 @@ impl Config {
     pub fn source(&self, key: &str) -> Option<Source> {
         self.settings.source(key)
     }
+}
+
+/// As [`Config::asks_for_keys`], before there is a whole configuration. The key of a
+/// Backend elsewhere is one of the TTS service's.
+fn asks_for_keys(role: Role, data_dir: &Path, server: &Server, backend: &Backend) -> bool {
+    let of_backend = role == Role::Tts && backend.tts_api_key.is_some();
+    !server.api_keys.is_empty() || of_backend || keys::file::exists(data_dir)
 }
 
 /// The keys that must never be shown, and what is shown instead.

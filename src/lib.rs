@@ -23,6 +23,7 @@
 //! | [`retention`] | how long they are kept |
 //! | [`outbound`] | every outgoing connection |
 //! | [`edge`] | what both HTTP edges share |
+//! | [`keys`] | API keys, and whose work it is |
 //! | [`claim_loop`], [`work`] | how an actor finds its work, and what it has under way |
 //! | [`supervision`], [`app`] | the supervision tree |
 //! | [`config`], [`cli`], [`clock`] | settings, commands, time |
@@ -40,6 +41,7 @@ pub mod delivery;
 pub mod edge;
 pub mod fault;
 pub mod files;
+pub mod keys;
 pub mod outbound;
 pub mod progress;
 pub mod retention;

@@ -170,7 +170,7 @@ async fn submit(
         }
     };
     let accepted = request::commit(&state.db, move |tx| store::submit(tx, &new), hint).await?;
-    let (row, is_new) = request::accepted(accepted)?;
+    let (row, is_new) = request::accepted(request, accepted, |row| &row.client)?;
     let id = row.id.0;
     if let Some(wait) = wait.filter(|_| !row.status().is_ended()) {
         let has_ended = async || {
@@ -182,20 +182,47 @@ async fn submit(
     let task = if is_new && !waits {
         state.view.task(&row, None)
     } else {
-        one(state, id).await?
+        one(state, request, id).await?
     };
     let under_way = is_new && !task.status.is_ended();
     Ok(request::created(Service::Backend, id, under_way, task))
 }
 
-async fn one(state: &BackendState, id: Uuid) -> Result<Task, Problem> {
-    let view = state.view.clone();
-    let found = state.db.read(move |conn| view.read(conn, id)).await?;
+async fn one(state: &BackendState, request: &HttpRequest, id: Uuid) -> Result<Task, Problem> {
+    let (view, client) = (state.view.clone(), request::seen_client(request));
+    let found = state.db.read(move |conn| {
+        let is_seen = store::is_of(conn, id, client.as_deref())?;
+        is_seen.then(|| view.read(conn, id)).transpose()
+    });
+    let found = found.await?.flatten();
     found.ok_or_else(|| Problem::not_found("such task"))
 }
 
-async fn get(state: State, id: web::Path<String>) -> Result<HttpResponse, Answer> {
-    Ok(HttpResponse::Ok().json(one(&state, request::id(&id)?).await?))
+/// Refuses what is another client's as if it were not there. Whose it is never
+/// changes, so this may be asked before a verb.
+async fn check_client(
+    state: &BackendState,
+    request: &HttpRequest,
+    id: Uuid,
+) -> Result<(), Problem> {
+    let Some(client) = request::seen_client(request) else {
+        return Ok(());
+    };
+    let is_seen = state
+        .db
+        .read(move |conn| store::is_of(conn, id, Some(&client)));
+    match is_seen.await? {
+        true => Ok(()),
+        false => Err(Problem::not_found("such task")),
+    }
+}
+
+async fn get(
+    state: State,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Answer> {
+    Ok(HttpResponse::Ok().json(one(&state, &request, request::id(&id)?).await?))
 }
 
 async fn list(state: State, request: HttpRequest) -> Result<HttpResponse, Answer> {
@@ -203,7 +230,8 @@ async fn list(state: State, request: HttpRequest) -> Result<HttpResponse, Answer
         .iter()
         .map(|status| status.as_str())
         .collect();
-    let filter = Query::of(request.query_string()).filter(&statuses)?;
+    let mut filter = Query::of(request.query_string()).filter(&statuses)?;
+    filter.client = request::seen_client(&request);
     let view = state.view.clone();
     let page = state
         .db
@@ -222,8 +250,13 @@ async fn list(state: State, request: HttpRequest) -> Result<HttpResponse, Answer
     Ok(HttpResponse::Ok().json(page))
 }
 
-async fn cancel(state: State, id: web::Path<String>) -> Result<HttpResponse, Answer> {
+async fn cancel(
+    state: State,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Answer> {
     let id = request::id(&id)?;
+    check_client(&state, &request, id).await?;
     let hints = state.hints.clone();
     let hint = move |_: &Ended| {
         let _ = hints.backend.try_send(TaskEnded);
@@ -235,7 +268,7 @@ async fn cancel(state: State, id: web::Path<String>) -> Result<HttpResponse, Ans
         Problem::new(Code::AlreadyEnded, detail)
     };
     request::done(ended, refused, "such task")?;
-    Ok(HttpResponse::Ok().json(one(&state, id).await?))
+    Ok(HttpResponse::Ok().json(one(&state, &request, id).await?))
 }
 
 async fn retry(
@@ -248,6 +281,7 @@ async fn retry(
         .db
         .read(move |conn| Ok(store::get(conn, id)?.zip(store::text_and_words(conn, id)?)))
         .await?;
+    let found = found.filter(|(row, _)| request::sees(&request, &row.client));
     let (row, (text, _)) = found.ok_or_else(|| Problem::not_found("such task"))?;
     if !row.status().is_ended() {
         return Err(Problem::new(
@@ -270,8 +304,13 @@ async fn retry(
     submit(&state, &request, new).await
 }
 
-async fn erase(state: State, id: web::Path<String>) -> Result<HttpResponse, Answer> {
+async fn erase(
+    state: State,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Answer> {
     let id = request::id(&id)?;
+    check_client(&state, &request, id).await?;
     let hints = state.hints.clone();
     let hint = move |_: &Ended| {
         let _ = hints.backend.try_send(TaskEnded);
@@ -293,7 +332,7 @@ async fn events(
     request: HttpRequest,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Answer> {
-    let id = one(&state, request::id(&id)?).await?.id;
+    let id = one(&state, &request, request::id(&id)?).await?.id;
     let hints = state.hints.clone();
     let will_watch = !is_head(&request);
     let guard = move || {
@@ -331,6 +370,7 @@ async fn file(
             Ok(row.map(|row| (row, content)))
         })
         .await?;
+    let found = found.filter(|(row, _)| request::sees(&request, &row.client));
     let (row, content) = found.ok_or_else(|| Problem::not_found("such task"))?;
     let Some(recording) = row.recording() else {
         return Err(if row.status().is_ended() {

@@ -42,7 +42,7 @@ pub async fn hand_over(db: &Db, tts: &TtsClient, row: &Row) -> Result<Health, St
             .await?;
         return Ok(Health::Answers);
     };
-    match tts.create(id, &create).await {
+    match tts.create(id, &create, &row.client).await {
         Ok(speech) => accepted(db, speech).await,
         Err(error) => match judge(&error) {
             Judgement::Refused(failure) => {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use url::Url;
 use uuid::Uuid;
 
+use crate::contract::client::{CLIENT_HEADER, to_header};
 use crate::contract::{Catalog, Create, Speech};
 use crate::fault;
 use crate::outbound::OutboundError;
@@ -99,16 +100,24 @@ impl TtsClient {
         }
     }
 
-    /// Hands a speech over.
+    /// Hands a speech over, as the work of this client.
     ///
     /// # Errors
     /// [`TtsError`]; the caller decides what may be repeated.
-    pub async fn create(&self, id: Uuid, create: &Create) -> Result<Speech, TtsError> {
+    pub async fn create(
+        &self,
+        id: Uuid,
+        create: &Create,
+        client: &str,
+    ) -> Result<Speech, TtsError> {
         let body =
             serde_json::to_vec(create).map_err(|error| TtsError::Unreadable(error.to_string()))?;
         fault::point(format_args!("send.hand_over.before"));
+        let path = format!("v1/speech/{id}");
+        let mut headers = self.headers();
+        headers.push((CLIENT_HEADER, to_header(client).to_owned()));
         let answer = self
-            .send(Method::PUT, &format!("v1/speech/{id}"), body, true)
+            .send_with(Method::PUT, &path, headers, body, true)
             .await?;
         fault::point(format_args!("send.hand_over.after"));
         read(&answer)
@@ -273,7 +282,19 @@ impl TtsClient {
         body: Vec<u8>,
         retry_on_stale: bool,
     ) -> Result<Answer, TtsError> {
-        let mut headers = self.headers();
+        let headers = self.headers();
+        self.send_with(method, path, headers, body, retry_on_stale)
+            .await
+    }
+
+    async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        mut headers: Vec<(&'static str, String)>,
+        body: Vec<u8>,
+        retry_on_stale: bool,
+    ) -> Result<Answer, TtsError> {
         if !body.is_empty() {
             headers.push(("content-type", "application/json".into()));
         }

@@ -11,7 +11,7 @@ use super::fault::{Fault, FaultKind};
 use super::settings::{Settings, Source, Value};
 use super::{
     Backend, CacheSettings, Callback, Config, Limits, Links, Queue, Retention, Role, Server, Tts,
-    is_secret, rules, values, without_secrets,
+    asks_for_keys, is_secret, rules, values, without_secrets,
 };
 
 use crate::contract::callback_headers::{header_name, header_value};
@@ -159,7 +159,14 @@ pub(super) fn read_config(reader: &mut Reader) -> Option<Config> {
     let retention = read_retention(reader);
     let limits = read_limits(reader);
     if let Some(server) = &server {
-        rules::listener_is_protected(reader, server);
+        let asks = match (&data_dir, &backend) {
+            (Some(data_dir), Some(backend)) => {
+                asks_for_keys(role.unwrap_or_default(), data_dir, server, backend)
+            }
+            // What is wrong there is told anyway.
+            _ => true,
+        };
+        rules::listener_is_protected(reader, server, asks);
         rules::urls_can_be_reached(reader, role, server, backend.as_ref());
     }
     if let Some(callback) = &callback {
@@ -234,7 +241,9 @@ fn read_backend(reader: &mut Reader, role: Role, server: Option<&Server>) -> Opt
         *listen,
     );
     let tts_api_key = tts_api_key?.or_else(|| {
-        let first = api_keys.first().filter(|_| role == Role::All)?;
+        // To itself a process speaks with a key that nobody else has.
+        let speaks_to_another = role == Role::All && !reader.is_derived("backend.tts_url");
+        let first = api_keys.first().filter(|_| speaks_to_another)?;
         reader.derive("backend.tts_api_key", first.reveal());
         Some(first.clone())
     });

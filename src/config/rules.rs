@@ -9,14 +9,14 @@ use super::{Backend, Callback, FETCH_WINDOW_S, Links, Retention, Role, Server};
 
 /// A listener that other machines reach needs API keys, or a clear word that it
 /// does not.
-pub(super) fn listener_is_protected(reader: &mut Reader, server: &Server) {
+pub(super) fn listener_is_protected(reader: &mut Reader, server: &Server, asks_for_keys: bool) {
     let local = server.listen.ip().is_loopback();
-    if local || !server.api_keys.is_empty() || server.allow_unauthenticated {
+    if local || asks_for_keys || server.allow_unauthenticated {
         return;
     }
     let detail = format!(
-        "{} can be reached by other machines and there is no API key. Set server.api_keys, \
-         listen on 127.0.0.1, or, if everyone who can connect may use the service, set \
+        "{} can be reached by other machines and there is no API key. Make one with \
+         `hoiam keys add NAME`, or set server.api_keys, listen on 127.0.0.1, or, if everyone who can connect may use the service, set \
          server.allow_unauthenticated = true",
         server.listen
     );

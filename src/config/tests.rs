@@ -319,17 +319,37 @@ fn listings_hide_every_secret() {
 }
 
 #[test]
-fn in_role_all_the_backend_uses_the_first_api_key() {
+fn in_role_all_the_backend_uses_the_first_api_key_only_where_it_speaks_to_another() {
     let keys = format!("{KEY},{KEY}-two");
-    let config = from_flags(&[("server.api_keys", &keys)]).unwrap();
-    assert_eq!(config.backend.tts_api_key.unwrap().reveal(), KEY);
+    let key = |more: &[(&str, &str)]| {
+        let flags = [&[("server.api_keys", keys.as_str())], more].concat();
+        let key = from_flags(&flags).unwrap().backend.tts_api_key;
+        key.map(|key| key.reveal().to_owned())
+    };
+    let elsewhere = ("backend.tts_url", "http://192.0.2.1:4641");
+    let callbacks = ("backend.callback_base_url", "http://192.0.2.2:4640");
+    assert_eq!(key(&[]), None);
+    assert_eq!(key(&[elsewhere, callbacks]).as_deref(), Some(KEY));
+    let alone = [("role", "backend"), ("callback.secrets", SECRET)];
+    assert_eq!(key(&alone), None);
+}
 
+#[test]
+fn a_file_of_keys_protects_a_listener_as_a_configured_key_does() {
+    let folder = tempfile::tempdir().unwrap();
     let flags = [
-        ("role", "backend"),
-        ("callback.secrets", SECRET),
-        ("server.api_keys", &keys),
+        ("server.listen", "0.0.0.0:80"),
+        ("server.public_url", "http://example.com"),
+        ("data_dir", folder.path().to_str().unwrap()),
     ];
-    assert_eq!(from_flags(&flags).unwrap().backend.tts_api_key, None);
+    let told = only_fault(from_flags(&flags));
+    assert!(told.contains("hoiam keys add"), "{told}");
+    std::fs::write(folder.path().join("keys.json"), r#"{"keys":[]}"#).unwrap();
+    assert!(from_flags(&flags).unwrap().asks_for_keys());
+    let of_backend = ("backend.tts_api_key", KEY);
+    let alone = [("role", "tts"), ("callback.secrets", SECRET), of_backend];
+    assert!(from_flags(&alone).unwrap().asks_for_keys());
+    assert!(!from_flags(&[of_backend]).unwrap().asks_for_keys());
 }
 
 #[test]

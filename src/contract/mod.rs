@@ -5,6 +5,7 @@
 //! that they can be upgraded one after the other.
 
 pub mod callback_headers;
+pub mod client;
 pub mod create;
 pub mod event;
 pub mod problem;

@@ -14,6 +14,8 @@ pub enum Code {
     WrongHost,
     /// A page of this origin may change nothing on this loopback listener.
     WrongOrigin,
+    /// The key is known, and may not do this.
+    WrongScope,
     /// Nothing is under this id or path.
     NotFound,
     /// The path exists, the method does not.
@@ -51,6 +53,7 @@ impl Code {
         Self::Unauthorized,
         Self::WrongHost,
         Self::WrongOrigin,
+        Self::WrongScope,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::AlreadyEnded,
@@ -75,6 +78,7 @@ impl Code {
             Self::Unauthorized => "unauthorized",
             Self::WrongHost => "wrong_host",
             Self::WrongOrigin => "wrong_origin",
+            Self::WrongScope => "wrong_scope",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::AlreadyEnded => "already_ended",
@@ -98,7 +102,7 @@ impl Code {
         match self {
             Self::Malformed => 400,
             Self::Unauthorized => 401,
-            Self::WrongHost | Self::WrongOrigin => 403,
+            Self::WrongHost | Self::WrongOrigin | Self::WrongScope => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::AlreadyEnded | Self::NotEnded | Self::NotReady => 409,
@@ -120,6 +124,7 @@ impl Code {
             Self::Unauthorized => "An API key is needed",
             Self::WrongHost => "This listener does not serve that host",
             Self::WrongOrigin => "A page of that origin may not change anything here",
+            Self::WrongScope => "The API key may not do this",
             Self::NotFound => "Nothing is here",
             Self::MethodNotAllowed => "The method is not allowed here",
             Self::AlreadyEnded => "It has already ended otherwise",

@@ -48,7 +48,8 @@ async fn list(
     request: HttpRequest,
 ) -> Result<HttpResponse, Answer> {
     let service = state.db.service();
-    let filter = Query::of(request.query_string()).delivery_filter(subject_name(service))?;
+    let mut filter = Query::of(request.query_string()).delivery_filter(subject_name(service))?;
+    filter.client = request::seen_client(&request);
     let in_delivery = state.in_delivery.clone();
     let page = state
         .db
@@ -79,12 +80,15 @@ fn page(
     })
 }
 
-async fn one(state: &DeliveryState, id: Uuid) -> Result<Delivery, Problem> {
+async fn one(state: &DeliveryState, request: &HttpRequest, id: Uuid) -> Result<Delivery, Problem> {
     let (service, in_delivery) = (state.db.service(), state.in_delivery.clone());
+    let client = request::seen_client(request);
     let found = state
         .db
         .read(move |conn| {
-            let Some(row) = store::get(conn, id)? else {
+            let found = store::get(conn, id)?;
+            let is_seen = |row: &store::Row| client.is_none_or(|client| row.client == client);
+            let Some(row) = found.filter(is_seen) else {
                 return Ok(None);
             };
             let logged = store::attempts_of(conn, std::slice::from_ref(&row))?
@@ -103,9 +107,10 @@ async fn one(state: &DeliveryState, id: Uuid) -> Result<Delivery, Problem> {
 
 async fn get(
     state: web::Data<DeliveryState>,
+    request: HttpRequest,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Answer> {
-    Ok(HttpResponse::Ok().json(one(&state, request::id(&id)?).await?))
+    Ok(HttpResponse::Ok().json(one(&state, &request, request::id(&id)?).await?))
 }
 
 /// Tells the dispatcher after the commit.
@@ -118,13 +123,18 @@ fn owed<T>(state: &DeliveryState) -> impl FnOnce(&T) + 'static {
 
 async fn redeliver(
     state: web::Data<DeliveryState>,
+    request: HttpRequest,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Answer> {
     let id = request::id(&id)?;
+    if request::seen_client(&request).is_some() {
+        // Whose it is never changes, so this may be asked before.
+        one(&state, &request, id).await?;
+    }
     let redelivered =
         request::commit(&state.db, move |tx| store::redeliver(tx, id), owed(&state)).await?;
     match redelivered {
-        Redelivered::Done => Ok(HttpResponse::Accepted().json(one(&state, id).await?)),
+        Redelivered::Done => Ok(HttpResponse::Accepted().json(one(&state, &request, id).await?)),
         Redelivered::NotEnded => Err(Problem::new(
             Code::NotEnded,
             "It is still being delivered; it can be redelivered once it ends.",
@@ -151,6 +161,7 @@ async fn redeliver_all(
         Query::of(request.query_string())
     };
     let mut filter = query.delivery_filter(subject_name(state.db.service()))?;
+    filter.client = request::seen_client(&request);
     if filter.statuses.is_empty() {
         filter
             .statuses

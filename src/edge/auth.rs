@@ -4,66 +4,98 @@
 use std::sync::Arc;
 
 use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::http::header;
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 use super::links::{Links, Signed};
 use super::problem::Answer;
+use super::scopes::{Need, need};
+use crate::contract::client::CLIENT_HEADER;
 use crate::contract::{Code, Problem};
+use crate::keys::{Caller, Keys, Scope, Scopes};
 
 /// What requests are checked against.
 #[derive(Clone)]
 pub struct Gate {
-    keys: Arc<[[u8; 32]]>,
+    keys: Keys,
     /// Names that an unauthenticated loopback listener answers to.
     hosts: Option<Arc<[String]>>,
-    /// Origins whose pages may change something where no key is configured.
+    /// Origins whose pages may change something where no key is asked for.
     pages: Arc<[String]>,
     links: Links,
 }
 
 /// Which key a request came with: the scope of its idempotency keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scope(pub String);
+pub struct IdempotencyScope(pub String);
 
-/// Whose requests these are: the name of the API key, empty without keys.
+/// Whose requests these are: the name of the API key as it is kept, empty without
+/// keys and for the first client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Client(pub String);
 
+/// Marks a request that may see everybody's work.
+pub struct SeesAll;
+
+/// What the gate knows of a request that it lets through.
+struct Admitted {
+    client: Client,
+    scope: IdempotencyScope,
+    sees_all: bool,
+}
+
+impl Admitted {
+    /// Who came without a key.
+    fn nobody(sees_all: bool) -> Self {
+        Self {
+            client: Client::default(),
+            scope: IdempotencyScope("-".into()),
+            sees_all,
+        }
+    }
+
+    /// Notes it where handlers find it.
+    fn mark(self, extensions: &mut Extensions) {
+        extensions.insert(self.client);
+        extensions.insert(self.scope);
+        if self.sees_all {
+            extensions.insert(SeesAll);
+        }
+    }
+}
+
 impl Gate {
-    /// `hosts` is given only where no key is configured and the listener is
-    /// on loopback: a page in a browser could otherwise reach it under a
-    /// name of its own (DNS rebinding).
+    /// `hosts` is given only where the listener is on loopback: while no key is asked
+    /// for, a page in a browser could otherwise reach it under a name of its own (DNS
+    /// rebinding).
     /// Then pages may change something only if they are the listener's own or of
     /// one of the origins `pages`.
     #[must_use]
-    pub fn new(
-        keys: &[String],
-        hosts: Option<Vec<String>>,
-        pages: Vec<String>,
-        links: Links,
-    ) -> Self {
+    pub fn new(keys: Keys, hosts: Option<Vec<String>>, pages: Vec<String>, links: Links) -> Self {
         Self {
+            keys,
             pages: pages.into(),
-            keys: keys.iter().map(|key| hash(key)).collect(),
             hosts: hosts.map(Into::into),
             links,
         }
     }
 
-    fn check(&self, request: &ServiceRequest) -> Result<Scope, Problem> {
-        let path = request.path();
-        self.check_host(request)?;
-        self.check_origin(request)?;
-        let open = matches!(path, "/" | "/v1/callbacks")
-            || path.starts_with("/health/")
-            || path.starts_with("/problems/");
-        if self.keys.is_empty() || open {
-            return Ok(Scope("-".into()));
+    fn check(&self, request: &ServiceRequest) -> Result<Admitted, Problem> {
+        if !self.keys.are_asked_for() {
+            self.check_host(request)?;
+            self.check_origin(request)?;
+            // Anybody may do anything, so this says no more than it is told.
+            let client = self.named(request, "")?.unwrap_or_default();
+            return Ok(Admitted {
+                client: Client(client),
+                ..Admitted::nobody(true)
+            });
+        }
+        let need = need(request.method(), request.match_info().unprocessed());
+        if need == Need::Nothing {
+            return Ok(Admitted::nobody(false));
         }
         let bearer = request
             .headers()
@@ -73,34 +105,47 @@ impl Gate {
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, key)| key.trim());
         match bearer {
-            Some(key) => self.scope_of(key),
-            None => self.scope_of_link(request),
+            Some(key) => self.admit(request, key, need),
+            None => self.admit_link(request, need),
         }
     }
 
-    /// Hashes have one length, so that neither content nor length of a key
-    /// shows in the time this takes.
-    fn scope_of(&self, key: &str) -> Result<Scope, Problem> {
-        let given = hash(key);
-        let mut found = None;
-        for (number, known) in self.keys.iter().enumerate() {
-            if bool::from(known.ct_eq(&given)) {
-                found = Some(number);
-            }
-        }
-        match found.and_then(|number| self.keys.get(number)) {
-            Some(known) => Ok(Scope(
-                known
-                    .iter()
-                    .take(6)
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect(),
-            )),
-            None => Err(Problem::new(
-                Code::Unauthorized,
-                "This API key is not known here.",
-            )),
-        }
+    fn admit(&self, request: &ServiceRequest, key: &str, need: Need) -> Result<Admitted, Problem> {
+        let caller = self
+            .keys
+            .caller(key)
+            .ok_or_else(|| Problem::new(Code::Unauthorized, "This API key is not known here."))?;
+        check_scope(caller.scopes, need)?;
+        let Caller {
+            client,
+            scopes,
+            idempotency,
+            unnamed,
+        } = caller;
+        let named = match unnamed {
+            Some(unnamed) => self.named(request, &unnamed)?,
+            None => None,
+        };
+        Ok(Admitted {
+            client: Client(named.unwrap_or(client)),
+            scope: IdempotencyScope(idempotency),
+            sees_all: scopes.allow(Scope::Admin),
+        })
+    }
+
+    /// The client whom a request that is believed names, if it does.
+    fn named(&self, request: &ServiceRequest, unnamed: &str) -> Result<Option<String>, Problem> {
+        let Some(header) = request.headers().get(CLIENT_HEADER) else {
+            return Ok(None);
+        };
+        let header = header.to_str().unwrap_or_default();
+        let named = self.keys.named(header, unnamed).ok_or_else(|| {
+            Problem::new(
+                Code::Malformed,
+                format!("{CLIENT_HEADER} is no name of a client."),
+            )
+        })?;
+        Ok(Some(named))
     }
 
     fn check_host(&self, request: &ServiceRequest) -> Result<(), Problem> {
@@ -122,8 +167,8 @@ impl Gate {
         if hosts.iter().any(|host| host.eq_ignore_ascii_case(name)) {
             return Ok(());
         }
-        let detail = "Without API keys only the loopback names are served. Set server.api_keys, or server.public_url \
-                      to the name you use.";
+        let detail = "Without API keys only the loopback names are served. Make a key with `hoiam keys add`, or set \
+                      server.public_url to the name you use.";
         Err(Problem::new(Code::WrongHost, detail))
     }
 
@@ -147,26 +192,41 @@ impl Gate {
             return Ok(());
         }
         let detail = "Without API keys only pages of server.cors_origins may change anything. Add this page's origin \
-                      there, or set server.api_keys.";
+                      there, or make a key with `hoiam keys add`.";
         Err(Problem::new(Code::WrongOrigin, detail))
     }
 
-    fn scope_of_link(&self, request: &ServiceRequest) -> Result<Scope, Problem> {
+    /// A link is signed with its path, so it shows nothing but the one file.
+    fn admit_link(&self, request: &ServiceRequest, need: Need) -> Result<Admitted, Problem> {
         let detail = match self.links.signed(request.path(), request.query_string()) {
-            Signed::Yes => return Ok(Scope("link".into())),
+            Signed::Yes => {
+                check_scope(vec![Scope::Read].into(), need)?;
+                return Ok(Admitted {
+                    scope: IdempotencyScope("link".into()),
+                    ..Admitted::nobody(true)
+                });
+            }
             Signed::Ended => "This link has ended; GET of its task or speech makes a new one.",
-            Signed::No => "Send `Authorization: Bearer <one of server.api_keys>`.",
+            Signed::No => "Send `Authorization: Bearer <an API key>`.",
         };
         Err(Problem::new(Code::Unauthorized, detail))
     }
 }
 
-fn hash(key: &str) -> [u8; 32] {
-    Sha256::digest(key.as_bytes()).into()
+fn check_scope(scopes: Scopes, need: Need) -> Result<(), Problem> {
+    let wanted = match need {
+        Need::Of(wanted) if !need.is_met_by(scopes) => wanted.as_str(),
+        _ => return Ok(()),
+    };
+    let detail = format!(
+        "This needs a key of scope `{wanted}`; the one sent has `{scopes}`. `hoiam keys add NAME --scope {wanted}` \
+         makes one."
+    );
+    Err(Problem::new(Code::WrongScope, detail))
 }
 
-/// The middleware: lets a request through with its [`Scope`], or answers 401
-/// or 403.
+/// The middleware: lets a request through with its [`Client`] and its
+/// [`IdempotencyScope`], or answers 401 or 403.
 ///
 /// # Errors
 /// The problem.
@@ -175,8 +235,8 @@ pub async fn gate(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let scope = gate.check(&request).map_err(Answer)?;
-    request.extensions_mut().insert(scope);
+    let admitted = gate.check(&request).map_err(Answer)?;
+    admitted.mark(&mut request.extensions_mut());
     next.call(request).await
 }
 
@@ -184,25 +244,31 @@ pub async fn gate(
 mod tests {
     use std::time::Duration;
 
+    use actix_web::http::Method;
     use actix_web::test::TestRequest;
     use url::Url;
 
     use super::*;
     use crate::clock::{Clock, ManualClock};
     use crate::contract::signature::{Secret, sign_link};
+    use crate::keys::{BackendKey, Configured, file};
 
     const KEY: &str = "a-key-that-is-longer-than-any-block-of-a-hash-0123456789abcdef-and-more";
 
     fn gate() -> (Gate, Secret, ManualClock) {
+        gate_of(Configured {
+            api_keys: vec![KEY.to_owned()],
+            ..Configured::default()
+        })
+    }
+
+    fn gate_of(configured: Configured) -> (Gate, Secret, ManualClock) {
         let (clock, hand) = Clock::manual(1_700_000_000_000);
         let secret = Secret::generate().unwrap();
         let url = Url::parse("http://127.0.0.1/").unwrap();
         let links = Links::new(url, [secret.clone()].into(), 60, clock);
-        (
-            Gate::new(&[KEY.to_owned()], None, Vec::new(), links),
-            secret,
-            hand,
-        )
+        let keys = Keys::open(configured).unwrap();
+        (Gate::new(keys, None, Vec::new(), links), secret, hand)
     }
 
     fn with_key(gate: &Gate, key: &str) -> bool {
@@ -212,16 +278,112 @@ mod tests {
     }
 
     #[test]
-    fn a_key_counts_to_its_last_byte() {
-        let (gate, ..) = gate();
-        assert!(with_key(&gate, KEY));
-        assert!(!with_key(&gate, &format!("{KEY}0")));
-        for at in 0..KEY.len() {
-            let cut = &KEY[..at];
-            assert!(!with_key(&gate, cut), "{cut}");
-            let other = format!("{cut}#{}", &KEY[at + 1..]);
-            assert!(!with_key(&gate, &other), "{other}");
+    fn a_key_counts_to_its_last_byte_wherever_it_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (filed, _) = file::add(folder.path(), "a", Scopes::all(), 0).unwrap();
+        let (gate, ..) = gate_of(Configured {
+            api_keys: vec![KEY.to_owned()],
+            data_dir: folder.path().to_owned(),
+            ..Configured::default()
+        });
+        for key in [KEY, &filed] {
+            assert!(with_key(&gate, key));
+            assert!(!with_key(&gate, &format!("{key}0")));
+            for at in 0..key.len() {
+                let cut = &key[..at];
+                assert!(!with_key(&gate, cut), "{cut}");
+                let other = format!("{cut}#{}", &key[at + 1..]);
+                assert!(!with_key(&gate, &other), "{other}");
+            }
         }
+    }
+
+    /// The code of the refusal, or what the request is let through with.
+    fn admitted(
+        gate: &Gate,
+        request: TestRequest,
+        key: Option<&str>,
+    ) -> Result<(String, bool), Code> {
+        let bearer = key.map(|key| (header::AUTHORIZATION, format!("Bearer {key}")));
+        let request = match bearer {
+            Some(bearer) => request.insert_header(bearer),
+            None => request,
+        };
+        let admitted = gate.check(&request.to_srv_request());
+        admitted
+            .map(|admitted| (admitted.client.0, admitted.sees_all))
+            .map_err(|problem| problem.code)
+    }
+
+    #[test]
+    fn a_key_opens_what_its_scopes_name_and_sees_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let add = |name, scope| {
+            let added = file::add(folder.path(), name, vec![scope].into(), 0);
+            added.unwrap().0
+        };
+        let [submit, read, admin] = [
+            ("s", Scope::Submit),
+            ("r", Scope::Read),
+            ("a", Scope::Admin),
+        ]
+        .map(|(name, scope)| add(name, scope));
+        let (gate, ..) = gate_of(Configured {
+            data_dir: folder.path().to_owned(),
+            ..Configured::default()
+        });
+        let ask = |method: &str, path: &str, key: Option<&str>| {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            admitted(&gate, TestRequest::default().method(method).uri(path), key)
+        };
+        let own = |name: &str| Ok((name.to_owned(), false));
+        let all = |name: &str| Ok((name.to_owned(), true));
+        let refused = Err(Code::WrongScope);
+        for (method, path, by_submit, by_read) in [
+            ("GET", "/v1/tasks", refused.clone(), own("r")),
+            ("POST", "/v1/tasks", own("s"), refused.clone()),
+            ("GET", "/metrics", own("s"), own("r")),
+            ("GET", "/v1/events", refused.clone(), refused.clone()),
+            // Escapes lead the router to the same place.
+            ("GET", "/v1/%73ystem", refused.clone(), refused.clone()),
+            (
+                "GET",
+                "/%76%31/tasks/x/audio.mp3",
+                refused.clone(),
+                own("r"),
+            ),
+            ("GET", "/health/..%2fv1/tasks", refused.clone(), refused),
+        ] {
+            assert_eq!(ask(method, path, Some(&submit)), by_submit, "{path}");
+            assert_eq!(ask(method, path, Some(&read)), by_read, "{path}");
+            assert_eq!(ask(method, path, Some(&admin)), all("a"), "{path}");
+            assert_eq!(ask(method, path, None), Err(Code::Unauthorized), "{path}");
+        }
+        assert_eq!(ask("GET", "/health/live", None), own(""));
+    }
+
+    #[test]
+    fn only_the_backend_names_whose_work_it_brings() {
+        let (gate, ..) = gate_of(Configured {
+            api_keys: vec![KEY.to_owned()],
+            backend: Some(BackendKey::Here("of-the-backend".into())),
+            ..Configured::default()
+        });
+        let put = |key: &str, name: &str| {
+            let request = TestRequest::put().uri("/v1/speech/x");
+            let request = request.insert_header((CLIENT_HEADER, name));
+            admitted(&gate, request, Some(key))
+        };
+        assert_eq!(put("of-the-backend", "web").unwrap().0, "web");
+        assert_eq!(put("of-the-backend", "-").unwrap().0, "");
+        assert_eq!(put("of-the-backend", "No Name"), Err(Code::Malformed));
+        let own = put(KEY, "-").unwrap().0;
+        assert!(own.starts_with("key:"), "{own}");
+        assert_eq!(put(KEY, "web").unwrap().0, own);
+        let (open, ..) = gate_of(Configured::default());
+        let request = TestRequest::put().uri("/v1/speech/x");
+        let request = request.insert_header((CLIENT_HEADER, "web"));
+        assert_eq!(admitted(&open, request, None), Ok(("web".into(), true)));
     }
 
     #[test]

@@ -14,5 +14,6 @@ pub mod metrics;
 pub mod problem;
 pub mod query;
 pub mod request;
+pub mod scopes;
 pub mod streams;
 pub mod system;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use url::Url;
 use uuid::Uuid;
 
-use super::auth::{Client, Scope};
+use super::auth::{Client, IdempotencyScope, SeesAll};
 use crate::contract::{Code, Faults, Problem, Service};
 use crate::db::{Accepted, Db, Ended, Tx};
 use crate::outbound::guard::{Policy, check_url};
@@ -115,7 +115,7 @@ pub fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem>
     })?;
     let scope = request
         .extensions()
-        .get::<Scope>()
+        .get::<IdempotencyScope>()
         .map_or_else(|| "-".to_owned(), |scope| scope.0.clone());
     Ok(Some(format!("{scope}/{key}")))
 }
@@ -126,6 +126,19 @@ pub fn client(request: &HttpRequest) -> String {
     let extensions = request.extensions();
     let client = extensions.get::<Client>().cloned();
     client.unwrap_or_default().0
+}
+
+/// Whose work the request may see and change; `None` is everybody's.
+#[must_use]
+pub fn seen_client(request: &HttpRequest) -> Option<String> {
+    let sees_all = request.extensions().contains::<SeesAll>();
+    (!sees_all).then(|| client(request))
+}
+
+/// Whether the request may see and change what is this client's.
+#[must_use]
+pub fn sees(request: &HttpRequest, client: &str) -> bool {
+    seen_client(request).is_none_or(|seen| seen == client)
 }
 
 /// A key as it is, or in quotes as
@@ -214,15 +227,20 @@ pub fn done<R>(
     }
 }
 
-/// The row of a creation, and whether it is new.
+/// The row of a creation, and whether it is new. `client` is whose it is: a repeat
+/// of what is somebody else's shows nothing of it.
 ///
 /// # Errors
 /// `idempotency_conflict`.
-pub fn accepted<R>(accepted: Accepted<R>) -> Result<(Box<R>, bool), Problem> {
+pub fn accepted<R>(
+    request: &HttpRequest,
+    accepted: Accepted<R>,
+    client: fn(&R) -> &str,
+) -> Result<(Box<R>, bool), Problem> {
     match accepted {
         Accepted::New(row) => Ok((row, true)),
-        Accepted::Repeated(row) => Ok((row, false)),
-        Accepted::Conflict => Err(Problem::new(
+        Accepted::Repeated(row) if sees(request, client(&row)) => Ok((row, false)),
+        Accepted::Repeated(_) | Accepted::Conflict => Err(Problem::new(
             Code::IdempotencyConflict,
             "This id or Idempotency-Key was used with another request; use a new one.",
         )),

@@ -142,7 +142,7 @@ async fn accept(
         }
     };
     let accepted = request::commit(&state.db, move |tx| store::accept(tx, &new), hint).await?;
-    let (row, is_new) = request::accepted(accepted)?;
+    let (row, is_new) = request::accepted(request, accepted, |row| &row.client)?;
     let id = row.id.0;
     if let Some(wait) = wait.filter(|_| !row.status().is_ended()) {
         let has_ended = async || {
@@ -154,7 +154,7 @@ async fn accept(
     let speech = if is_new && !waits {
         state.view.speech(&row, None)
     } else {
-        one(state, id).await?
+        one(state, request, id).await?
     };
     let under_way = is_new && !speech.status.is_ended();
     Ok(request::created(Service::Tts, id, under_way, speech))
@@ -206,14 +206,37 @@ fn read(
     })
 }
 
-async fn one(state: &TtsState, id: Uuid) -> Result<Speech, Problem> {
-    let view = state.view.clone();
-    let found = state.db.read(move |conn| view.read(conn, id)).await?;
+async fn one(state: &TtsState, request: &HttpRequest, id: Uuid) -> Result<Speech, Problem> {
+    let (view, client) = (state.view.clone(), request::seen_client(request));
+    let found = state.db.read(move |conn| {
+        let is_seen = store::is_of(conn, id, client.as_deref())?;
+        is_seen.then(|| view.read(conn, id)).transpose()
+    });
+    let found = found.await?.flatten();
     found.ok_or_else(|| Problem::not_found("such speech"))
 }
 
-async fn get(state: State, id: web::Path<String>) -> Result<HttpResponse, Answer> {
-    Ok(HttpResponse::Ok().json(one(&state, request::id(&id)?).await?))
+/// Refuses what is another client's as if it were not there. Whose it is never
+/// changes, so this may be asked before a verb.
+async fn check_client(state: &TtsState, request: &HttpRequest, id: Uuid) -> Result<(), Problem> {
+    let Some(client) = request::seen_client(request) else {
+        return Ok(());
+    };
+    let is_seen = state
+        .db
+        .read(move |conn| store::is_of(conn, id, Some(&client)));
+    match is_seen.await? {
+        true => Ok(()),
+        false => Err(Problem::not_found("such speech")),
+    }
+}
+
+async fn get(
+    state: State,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Answer> {
+    Ok(HttpResponse::Ok().json(one(&state, &request, request::id(&id)?).await?))
 }
 
 async fn list(state: State, request: HttpRequest) -> Result<HttpResponse, Answer> {
@@ -221,7 +244,8 @@ async fn list(state: State, request: HttpRequest) -> Result<HttpResponse, Answer
         .iter()
         .map(|status| status.as_str())
         .collect();
-    let filter = Query::of(request.query_string()).filter(&statuses)?;
+    let mut filter = Query::of(request.query_string()).filter(&statuses)?;
+    filter.client = request::seen_client(&request);
     let view = state.view.clone();
     let page = state
         .db
@@ -269,19 +293,25 @@ async fn statuses(
         );
     }
     faults.into_result()?;
-    let view = state.view.clone();
+    let (view, client) = (state.view.clone(), request::seen_client(&request));
     let items = state
         .db
         .read(move |conn| {
-            let rows = store::get_many(conn, &ids)?;
+            let mut rows = store::get_many(conn, &ids)?;
+            rows.retain(|row| client.as_ref().is_none_or(|client| row.client == *client));
             view.with_deliveries(conn, &rows)
         })
         .await?;
     Ok(HttpResponse::Ok().json(serde_json::json!({ "items": items })))
 }
 
-async fn cancel(state: State, id: web::Path<String>) -> Result<HttpResponse, Answer> {
+async fn cancel(
+    state: State,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Answer> {
     let id = request::id(&id)?;
+    check_client(&state, &request, id).await?;
     let (workers, dispatcher) = (state.workers.clone(), state.dispatcher.clone());
     let hint = move |_: &Ended| {
         workers.canceled(id);
@@ -293,7 +323,7 @@ async fn cancel(state: State, id: web::Path<String>) -> Result<HttpResponse, Ans
         Problem::new(Code::AlreadyEnded, detail)
     };
     request::done(ended, refused, "such speech")?;
-    Ok(HttpResponse::Ok().json(one(&state, id).await?))
+    Ok(HttpResponse::Ok().json(one(&state, &request, id).await?))
 }
 
 async fn erase(
@@ -302,6 +332,7 @@ async fn erase(
     id: web::Path<String>,
 ) -> Result<HttpResponse, Answer> {
     let id = request::id(&id)?;
+    check_client(&state, &request, id).await?;
     let text = state.db.read(move |conn| store::text(conn, id)).await?;
     let ended = request::commit(&state.db, move |tx| store::erase(tx, id), |_| ()).await?;
     let refused = |_: &store::Row| Problem::new(Code::NotEnded, "Cancel it first.");
@@ -333,7 +364,7 @@ async fn events(
     request: HttpRequest,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Answer> {
-    let id = one(&state, request::id(&id)?).await?.id;
+    let id = one(&state, &request, request::id(&id)?).await?.id;
     streams
         .answer(&request, &state.db, Whose::Subject(id), || Box::new(()))
         .await
@@ -360,6 +391,7 @@ async fn file(
             Ok(row.map(|row| (row, content)))
         })
         .await?;
+    let found = found.filter(|(row, _)| request::sees(&request, &row.client));
     let (row, content) = found.ok_or_else(|| Problem::not_found("such speech"))?;
     let Some(recording) = row.recording() else {
         return Err(if row.status().is_ended() {

@@ -147,7 +147,7 @@ async fn tts_service(config: &Config, client: Client) -> Check {
         ),
         Err(error @ TtsError::Status { status: 401, .. }) => problem(
             format!("{url}: {error}"),
-            "set backend.tts_api_key to one of its server.api_keys",
+            "set backend.tts_api_key to a key that it knows",
         ),
         Err(TtsError::Outbound(error)) => problem(
             format!("{url} is not reached: {error}"),

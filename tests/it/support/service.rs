@@ -89,6 +89,12 @@ impl Setup {
         self.set("server.api_keys", key)
     }
 
+    /// [`Service::client`] sends this key, which the service knows already.
+    pub fn known_key(mut self, key: &str) -> Self {
+        self.api_key = Some(key.to_owned());
+        self
+    }
+
     /// Has the process do this at that point, as `src/fault.rs` has it.
     pub fn fault(mut self, fault: &str) -> Self {
         self.fault = Some(fault.to_owned());

@@ -1,0 +1,345 @@
+//! The keys that are known now: those of the configuration, and those of the file,
+//! which is read again each second.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use super::file::{self, Entry, KeysError};
+use super::first;
+use super::hash::KeyHash;
+use super::scope::{Scope, Scopes};
+use crate::contract::client::{from_header, name_by_hash};
+use crate::db::{Db, StoreError};
+
+/// How often the file is read again. Nothing announces that it has changed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What the configuration says of keys.
+#[derive(Default)]
+pub struct Configured {
+    /// `server.api_keys`.
+    pub api_keys: Vec<String>,
+    /// The key that the Backend hands over with, where the TTS service runs here.
+    pub backend: Option<BackendKey>,
+    /// Where the file is.
+    pub data_dir: PathBuf,
+}
+
+/// The key that may say whose work it brings.
+pub enum BackendKey {
+    /// Of the Backend in this process: its clients are ours.
+    Here(String),
+    /// Of a Backend elsewhere, which is a client like others, and the first: its
+    /// first client, who has no name, must not be taken for one of ours.
+    Elsewhere(String),
+}
+
+/// Who has sent a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The client's name as it is kept.
+    pub client: String,
+    /// What the key may do.
+    pub scopes: Scopes,
+    /// The scope of its idempotency keys.
+    pub idempotency: String,
+    /// Of the Backend: the client whom it means when it names none of its own.
+    pub unnamed: Option<String>,
+}
+
+/// Which keys are known, and whose they are. Clones share what is known.
+#[derive(Clone)]
+pub struct Keys(Arc<Shared>);
+
+struct Shared {
+    fixed: Vec<Key>,
+    data_dir: PathBuf,
+    state: RwLock<State>,
+}
+
+#[derive(Clone)]
+struct Key {
+    hash: KeyHash,
+    name: String,
+    scopes: Scopes,
+    backend: Option<Place>,
+    /// Whether there being such a key means that all are asked for one.
+    is_asked_for: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Here,
+    Elsewhere,
+}
+
+/// What changes while the service runs.
+#[derive(Default)]
+struct State {
+    /// `None` where there is no file.
+    filed: Option<Vec<Entry>>,
+    /// The client whose name is kept as an empty one.
+    first: Option<String>,
+    /// Why `filed` is older than the file.
+    problem: Option<String>,
+}
+
+impl Keys {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read: the service must not start without the
+    /// keys that it may have had, nor open to all.
+    pub fn open(configured: Configured) -> Result<Self, KeysError> {
+        let filed = file::read(&configured.data_dir)?;
+        Ok(Self(Arc::new(Shared {
+            fixed: fixed(&configured),
+            data_dir: configured.data_dir,
+            state: RwLock::new(State {
+                filed,
+                ..State::default()
+            }),
+        })))
+    }
+
+    /// Finds out who the first client is, before anything is accepted.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be read or kept.
+    pub async fn settle(&self, dbs: &[Db]) -> Result<(), StoreError> {
+        let name = self.look(|known| first_name(known.fixed, known.filed()));
+        let first = first::settle(dbs, name).await?;
+        self.change(|state| state.first = first);
+        Ok(())
+    }
+
+    /// Reads the file again and again, for as long as the service runs.
+    pub async fn watch(self, dbs: Vec<Db>) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let shared = Arc::clone(&self.0);
+            let found = tokio::task::spawn_blocking(move || file::read(&shared.data_dir));
+            if let Ok(found) = found.await {
+                self.heard(found, &dbs).await;
+            }
+        }
+    }
+
+    /// Takes over what the file says now; keeps what it last said where it says
+    /// nothing.
+    async fn heard(&self, found: Result<Option<Vec<Entry>>, KeysError>, dbs: &[Db]) {
+        let had_file = self.look(|known| known.state.filed.is_some());
+        match found {
+            Ok(Some(keys)) => self.take_over(keys, dbs).await,
+            Ok(None) if !had_file => {}
+            Ok(None) => {
+                let path = file::path(&self.0.data_dir);
+                self.keep(format!("{} has gone", path.display()));
+            }
+            Err(error) => self.keep(error.to_string()),
+        }
+    }
+
+    async fn take_over(&self, keys: Vec<Entry>, dbs: &[Db]) {
+        if self.look(|known| known.state.first.is_none()) {
+            // Whose the work without a name is has to be kept before any is taken on
+            // under a name.
+            let name = self.look(|known| first_name(known.fixed, &keys));
+            match first::settle(dbs, name).await {
+                Ok(first) => self.change(|state| state.first = first),
+                Err(error) => {
+                    return self.keep(format!("the first client cannot be kept: {error}"));
+                }
+            }
+        }
+        if self.look(|known| known.state.filed.as_ref() != Some(&keys)) {
+            let (count, had_keys) = (keys.len(), self.are_asked_for());
+            self.change(|state| state.filed = Some(keys));
+            log::info!("the API keys have changed: there are {count} in keys.json");
+            if !had_keys {
+                log::warn!(
+                    "from now on requests need an API key; callback URLs of this machine are called until the next start"
+                );
+            }
+        }
+        if self.problem().is_some() {
+            log::info!("the API keys can be read again");
+            self.change(|state| state.problem = None);
+        }
+    }
+
+    /// Goes on with the keys there are. A file that has come and cannot be read asks
+    /// for keys all the same.
+    fn keep(&self, problem: String) {
+        self.change(|state| {
+            state.filed.get_or_insert_default();
+        });
+        self.note(format!(
+            "{problem}; the keys known before are still in force"
+        ));
+    }
+
+    fn note(&self, problem: String) {
+        if self.problem().as_ref() != Some(&problem) {
+            log::error!("{problem}");
+            self.change(|state| state.problem = Some(problem));
+        }
+    }
+
+    /// Why the keys in force are not those of the file, for a person to see to.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        self.look(|known| known.state.problem.clone())
+    }
+
+    /// Whether a request has to come with a key.
+    #[must_use]
+    pub fn are_asked_for(&self) -> bool {
+        self.look(|known| {
+            known.state.filed.is_some() || known.fixed.iter().any(|key| key.is_asked_for)
+        })
+    }
+
+    /// Who sends this key; `None` for one that is not known. All are compared with,
+    /// so that the time tells nothing of which one it is.
+    #[must_use]
+    pub fn caller(&self, key: &str) -> Option<Caller> {
+        let given = KeyHash::of(key);
+        self.look(|known| {
+            let mut caller = None;
+            for key in known.filed() {
+                if key.sha256.is(&given) {
+                    caller = Some(Caller {
+                        client: known.kept(&key.name),
+                        scopes: key.scopes,
+                        idempotency: given.short(),
+                        unnamed: None,
+                    });
+                }
+            }
+            for key in known.fixed {
+                if key.hash.is(&given) {
+                    let client = known.kept(&key.name);
+                    let unnamed = key.backend.map(|place| match place {
+                        Place::Here => String::new(),
+                        Place::Elsewhere => client.clone(),
+                    });
+                    caller = Some(Caller {
+                        client,
+                        scopes: key.scopes,
+                        idempotency: given.short(),
+                        unnamed,
+                    });
+                }
+            }
+            caller
+        })
+    }
+
+    /// The client whom the Backend names in a header, as he is kept; `None` for what
+    /// is no name. `unnamed` is its [`Caller::unnamed`].
+    #[must_use]
+    pub fn named(&self, header: &str, unnamed: &str) -> Option<String> {
+        match from_header(header)? {
+            "" => Some(unnamed.to_owned()),
+            name => Some(self.look(|known| known.kept(name))),
+        }
+    }
+
+    /// The clients that may submit, as they are kept, each once; one without a name
+    /// where no keys are asked for. A Backend elsewhere brings clients that are not
+    /// known here.
+    #[must_use]
+    pub fn clients(&self) -> Vec<String> {
+        if !self.are_asked_for() {
+            return vec![String::new()];
+        }
+        self.look(|known| {
+            let fixed = known.fixed.iter().filter(|key| key.is_asked_for);
+            let fixed = fixed.map(|key| known.kept(&key.name));
+            let filed = known.filed().iter();
+            let filed = filed.filter(|key| key.scopes.allow(Scope::Submit));
+            let mut clients: Vec<String> = Vec::new();
+            for client in fixed.chain(filed.map(|key| known.kept(&key.name))) {
+                if !clients.contains(&client) {
+                    clients.push(client);
+                }
+            }
+            clients
+        })
+    }
+
+    fn look<T>(&self, look: impl FnOnce(Known<'_>) -> T) -> T {
+        let state = self.0.state.read().unwrap_or_else(PoisonError::into_inner);
+        look(Known {
+            fixed: &self.0.fixed,
+            state: &state,
+        })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.0.state.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// What is known at one moment.
+struct Known<'a> {
+    fixed: &'a [Key],
+    state: &'a State,
+}
+
+impl Known<'_> {
+    fn filed(&self) -> &[Entry] {
+        self.state.filed.as_deref().unwrap_or_default()
+    }
+
+    fn kept(&self, name: &str) -> String {
+        match self.state.first.as_deref() == Some(name) {
+            true => String::new(),
+            false => name.to_owned(),
+        }
+    }
+}
+
+fn first_name(fixed: &[Key], filed: &[Entry]) -> Option<String> {
+    let fixed = fixed.iter().find(|key| key.is_asked_for);
+    let filed = || filed.first().map(|key| key.name.clone());
+    fixed.map(|key| key.name.clone()).or_else(filed)
+}
+
+fn fixed(configured: &Configured) -> Vec<Key> {
+    let key_of = |key: &str, backend, is_asked_for| {
+        let hash = KeyHash::of(key);
+        Key {
+            name: name_by_hash(&hash.short()),
+            hash,
+            scopes: Scopes::all(),
+            backend,
+            is_asked_for,
+        }
+    };
+    let api_keys = configured.api_keys.iter();
+    let mut keys: Vec<Key> = api_keys.map(|key| key_of(key, None, true)).collect();
+    let (key, place) = match &configured.backend {
+        None => return keys,
+        Some(BackendKey::Here(key)) => (key, Place::Here),
+        Some(BackendKey::Elsewhere(key)) => (key, Place::Elsewhere),
+    };
+    let is_elsewhere = place == Place::Elsewhere;
+    let mut backend = key_of(key, Some(place), is_elsewhere);
+    if let Some(same) = keys.iter().position(|key| key.hash.is(&backend.hash)) {
+        if !is_elsewhere {
+            keys[same].backend = Some(place);
+            return keys;
+        }
+        keys.remove(same);
+        backend.is_asked_for = true;
+    }
+    let at = if is_elsewhere { 0 } else { keys.len() };
+    keys.insert(at, backend);
+    keys
+}
+
+#[cfg(test)]
+mod tests;
