@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod deliveries;
 pub mod doctor;
+pub mod keys;
 pub mod listen;
 pub mod say;
 pub mod serve;
@@ -149,8 +150,8 @@ pub enum Command {
         hoiam serve --data-dir /var/lib/hoiam --config /etc/hoiam.toml\n  \
         hoiam serve --role tts --listen 127.0.0.1:4641 the TTS service alone\n  \
         hoiam serve --set tts.workers=2 --set callback.allow_cidrs=10.0.0.0/8\n\n\
-        Without API keys only this machine is served. To be reached by others, set\n\
-        server.api_keys, and server.public_url when the listener is 0.0.0.0.\n\n\
+        Without API keys only this machine is served. To be reached by others, make keys with\n\
+        `hoiam keys add`, and set server.public_url when the listener is 0.0.0.0.\n\n\
         SIGTERM and Ctrl-C end it in order; nothing accepted is lost, not even by kill -9.")]
     Serve(serve::ServeArgs),
 
@@ -226,6 +227,19 @@ pub enum Command {
         Exit code: 0 the URL is open, 1 it is not, 2 wrong usage or a faulty configuration.")]
     CheckCallback(check_callback::CheckCallbackArgs),
 
+    /// Add, list and revoke API keys, each with a name and scopes
+    #[command(after_long_help = "Examples:\n  \
+        hoiam keys add web                               prints a key that may submit and read\n  \
+        hoiam keys add monitor --scope read --json\n  \
+        hoiam keys list\n  \
+        hoiam keys revoke web\n\n\
+        A key's name is a client: what it may list, read, cancel and delete is its own. Scopes:\n\
+        submit (and cancel, retry, delete, redeliver), read, and admin, which is all of that for\n\
+        everybody's work, and what concerns the whole service. A running service follows within two\n\
+        seconds. Keys are kept hashed in the data folder, in keys.json; while that file is there, keys\n\
+        are asked for. Exit code: 0 done, 1 there is such a name already, or none, 2 wrong usage.")]
+    Keys(keys::KeysArgs),
+
     /// Have a running service believe a clock that is far ahead
     #[command(after_long_help = "Examples:\n  \
         hoiam clock accept                               the clock of this machine is right\n  \
@@ -290,6 +304,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Spoken(args) => spoken::run(args, globals),
         Command::Listen(args) => listen::run(args, globals),
         Command::CheckCallback(args) => check_callback::run(args, globals),
+        Command::Keys(args) => keys::run(args, globals),
         Command::Clock(args) => clock::run(args, globals),
         Command::Doctor(args) => doctor::run(args, globals),
         Command::Config(args) => config::run(args, globals),

@@ -25,6 +25,7 @@ mod erasures;
 mod hand_over;
 mod hostile_texts;
 mod isolation;
+mod keys;
 mod listen;
 mod long_texts;
 mod methods;

@@ -1,6 +1,7 @@
 //! The data folder and what is in it.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Check, Status};
@@ -8,6 +9,7 @@ use crate::config::{Config, ensure_secret, secret_path};
 use crate::contract::Service;
 use crate::db::{self, OpenError, Standing};
 use crate::files::free_bytes;
+use crate::keys;
 
 /// Room for some hours of audio, and for a queue as large as it may be.
 const AMPLE_BYTES: u64 = 2_000_000_000;
@@ -22,6 +24,7 @@ pub fn checks(config: &Config) -> Vec<Check> {
     let mut checks = vec![writable(folder), free_space(folder)];
     checks.extend(databases(config).iter().map(|path| database(path)));
     checks.push(secret(config));
+    checks.push(api_keys(config));
     checks
 }
 
@@ -139,4 +142,42 @@ fn secret(config: &Config) -> Check {
             ..Check::ok("callback secret", error.to_string())
         },
     }
+}
+
+fn api_keys(config: &Config) -> Check {
+    const CHECK: &str = "API keys";
+    let path = keys::file::path(&config.data_dir);
+    let shown = path.display();
+    let configured = config.server.api_keys.len();
+    let filed = match keys::file::read(&config.data_dir) {
+        // These errors name their own way out.
+        Err(error) => {
+            return Check {
+                status: Status::Problem,
+                ..Check::ok(CHECK, error.to_string())
+            };
+        }
+        Ok(None) if configured == 0 => return Check::ok(CHECK, "none are asked for"),
+        Ok(None) => return Check::ok(CHECK, format!("{configured} are configured")),
+        Ok(Some(filed)) => filed.len(),
+    };
+    let mode = fs::metadata(&path).map_or(0, |file| file.permissions().mode() & 0o777);
+    if mode & 0o077 != 0 {
+        return Check::warning(
+            CHECK,
+            format!("{shown} can be read by others (mode {mode:03o})"),
+            format!("chmod 600 {shown}"),
+        );
+    }
+    if filed + configured == 0 {
+        return Check::warning(
+            CHECK,
+            format!("{shown} has no key, so nobody is served"),
+            "make one with `hoiam keys add NAME`, or remove the file to have none asked for",
+        );
+    }
+    Check::ok(
+        CHECK,
+        format!("{filed} in {shown}, {configured} are configured"),
+    )
 }
