@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::problem::Answer;
-use super::request::preferred_wait;
+use super::request::{preferred_wait, seen_client};
 use crate::contract::{Event, EventType};
 use crate::db::Db;
 use crate::db::history::{Whose, events_after, newest_event};
@@ -235,7 +235,8 @@ impl Wait {
     }
 }
 
-/// `GET /v1/events` of a service, for use as a route.
+/// `GET /v1/events` of a service, for use as a route: all that the request's key may
+/// see.
 ///
 /// # Errors
 /// When the newest event cannot be read.
@@ -244,6 +245,6 @@ pub async fn all_events(
     streams: web::Data<Streams>,
     db: web::Data<Db>,
 ) -> Result<HttpResponse, Answer> {
-    let whose = Whose::Everybody;
+    let whose = seen_client(&request).map_or(Whose::Everybody, Whose::Client);
     streams.answer(&request, &db, whose, || Box::new(())).await
 }

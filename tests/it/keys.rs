@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::cli::{assert_refused, hoiam, json};
 use crate::support::chain::submit;
 use crate::support::disk::Disk;
+use crate::support::http::EventStream;
 use crate::support::{Chain, Client, Peer, Reaction, Service, eventually};
 
 const KEY: &str = "a-key-of-the-configuration";
@@ -196,13 +197,59 @@ fn a_client_sees_and_changes_its_own_and_nothing_of_anybody_elses() {
     }
 }
 
+#[test]
+fn the_feed_of_a_client_brings_its_own_events_and_those_that_it_has_missed() {
+    let disk = Disk::plain();
+    let folder = disk.folder().to_owned();
+    let admin = add(&folder, "boss", "admin");
+    let [mine, other] = ["mine", "other"].map(|name| add(&folder, name, "submit,read"));
+    let service = Service::all().known_key(&admin).start_on(disk);
+    let [admin, mine, other] = [admin, mine, other].map(|key| with(&service, &key));
+    let (feed, of_all) = (
+        mine.stream("/v1/events", None),
+        admin.stream("/v1/events", None),
+    );
+    let task = |client| submit(client, json!({ "voice": "test/silence" }));
+    let [of_other, of_mine, last_of_other] = [&other, &mine, &other].map(task);
+    for (client, task) in [
+        (&other, &of_other),
+        (&mine, &of_mine),
+        (&other, &last_of_other),
+    ] {
+        client.wait_for_status(task, "completed");
+    }
+    let last = task(&mine);
+    // All of its own up to a task that came after everything else, and nothing more.
+    let subjects = |feed: EventStream, last: &str| {
+        let mut subjects = Vec::new();
+        for event in feed {
+            let subject = event.data["task_id"].as_str().unwrap().to_owned();
+            let is_last = subject == id(last);
+            if !subjects.contains(&subject) {
+                subjects.push(subject);
+            }
+            if is_last {
+                break;
+            }
+        }
+        subjects
+    };
+    assert_eq!(subjects(feed, &last), [id(&of_mine), id(&last)]);
+    let of_all = subjects(of_all, &last);
+    for task in [&of_other, &of_mine, &last_of_other] {
+        assert!(of_all.contains(&id(task).to_owned()), "{of_all:?}");
+    }
+    let from_the_first = mine.stream("/v1/events", Some("0"));
+    assert_eq!(subjects(from_the_first, &last), [id(&of_mine), id(&last)]);
+}
+
 /// Each path with its methods and who may use them, written down a second time.
 const ROUTES: &[(&str, &[(&str, &str)])] = &[
     ("/metrics", &[("GET", "any")]),
     ("/v1/voices", &[("GET", "any")]),
     ("/v1/system", &[("GET", "admin")]),
     ("/v1/clock/accept", &[("POST", "admin")]),
-    ("/v1/events", &[("GET", "admin")]),
+    ("/v1/events", &[("GET", "read")]),
     ("/v1/callback-checks", &[("POST", "submit")]),
     (
         "/v1/speech/statuses",
