@@ -20,6 +20,7 @@
 //! | [`speech`] | text to sound and subtitles; pure |
 //! | [`synthesizer`] | both ends of the child process that speaks |
 //! | [`db`], [`files`], [`trouble`] | where state and results are kept, and whether they can be |
+//! | [`alerts`] | what the operator is told of |
 //! | [`retention`] | how long they are kept |
 //! | [`outbound`] | every outgoing connection |
 //! | [`edge`] | what both HTTP edges share |
@@ -29,6 +30,7 @@
 //! | [`config`], [`cli`], [`clock`] | settings, commands, time |
 //! | [`fault`] | points where a test has the process die; empty in a release |
 
+pub mod alerts;
 pub mod app;
 pub mod backend;
 pub mod claim_loop;

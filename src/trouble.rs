@@ -1,7 +1,7 @@
 //! Whether a place where things are kept takes them just now, and if not, why.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// What is wrong with one place, if anything. Clones are the same place.
 ///
@@ -17,6 +17,18 @@ struct Place {
     /// Saves the lock to the many writes that go well.
     troubled: AtomicBool,
     reason: Mutex<Option<String>>,
+    observer: OnceLock<Observer>,
+}
+
+/// Called when a trouble begins, with what is wrong, and when it is over.
+struct Observer(Box<Hears>);
+
+type Hears = dyn Fn(Option<&str>) + Send + Sync;
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
+    }
 }
 
 impl Trouble {
@@ -27,7 +39,30 @@ impl Trouble {
             name: name.into(),
             troubled: AtomicBool::new(false),
             reason: Mutex::new(None),
+            observer: OnceLock::new(),
         }))
+    }
+
+    /// The place, for people.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Has `observer` hear of each trouble that begins, or changes, and of each end.
+    /// There is one observer, the first.
+    pub fn observe(&self, observer: impl Fn(Option<&str>) + Send + Sync + 'static) {
+        let _ = self.0.observer.set(Observer(Box::new(observer)));
+    }
+
+    fn tell(&self, reason: Option<&str>) {
+        if let Some(Observer(observer)) = self.0.observer.get() {
+            observer(reason);
+        }
+    }
+
+    fn in_words(&self, reason: &str) -> String {
+        format!("{} cannot be written: {reason}", self.0.name)
     }
 
     /// Something could not be kept. True when all was well before.
@@ -41,7 +76,10 @@ impl Trouble {
             self.0.name
         );
         self.0.troubled.store(true, Ordering::Release);
-        known.replace(reason.to_owned()).is_none()
+        let is_new = known.replace(reason.to_owned()).is_none();
+        drop(known);
+        self.tell(Some(&self.in_words(reason)));
+        is_new
     }
 
     /// Something was kept.
@@ -50,10 +88,13 @@ impl Trouble {
             return;
         }
         let mut known = self.0.reason.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.take().is_some() {
-            log::info!("{} can be written again", self.0.name);
-        }
+        let was_met = known.take().is_some();
         self.0.troubled.store(false, Ordering::Release);
+        drop(known);
+        if was_met {
+            log::info!("{} can be written again", self.0.name);
+            self.tell(None);
+        }
     }
 
     /// Whether the last write went wrong.
@@ -67,13 +108,13 @@ impl Trouble {
     pub fn reason(&self) -> Option<String> {
         let known = self.0.reason.lock().unwrap_or_else(PoisonError::into_inner);
         let reason = known.as_ref()?;
-        Some(format!("{} cannot be written: {reason}", self.0.name))
+        Some(self.in_words(reason))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Trouble;
+    use super::{Arc, Mutex, Trouble};
 
     #[test]
     fn trouble_lasts_until_something_is_kept_and_tells_the_newest_reason() {
@@ -87,5 +128,21 @@ mod tests {
         assert_eq!(reason, "the store cannot be written: read-only");
         trouble.end();
         assert_eq!((trouble.is_met(), trouble.reason()), (false, None));
+    }
+
+    #[test]
+    fn an_observer_hears_of_each_beginning_and_each_end() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let trouble = Trouble::none_at("the store");
+        let noted = Arc::clone(&heard);
+        trouble.observe(move |reason| noted.lock().unwrap().push(reason.map(str::to_owned)));
+        trouble.end();
+        for _ in 0..2 {
+            trouble.begin("full");
+        }
+        trouble.end();
+        trouble.end();
+        let full = Some("the store cannot be written: full".to_owned());
+        assert_eq!(*heard.lock().unwrap(), [full, None]);
     }
 }

@@ -298,7 +298,10 @@ fn last(delivery: &Delivery) -> String {
 }
 
 fn for_people(delivery: &Delivery) -> String {
-    let subject = delivery.task_id.or(delivery.speech_id);
+    let subject = delivery
+        .task_id
+        .or(delivery.speech_id)
+        .or(delivery.alert_id);
     let facts = [
         ["id", &delivery.id.to_string()],
         ["type", delivery.kind.as_str()],

@@ -4,6 +4,7 @@
 //! ([`create::Create::parse`]); messages between the services tolerantly, so
 //! that they can be upgraded one after the other.
 
+pub mod alert;
 pub mod callback_headers;
 pub mod client;
 pub mod create;
@@ -13,6 +14,7 @@ pub mod resource;
 pub mod signature;
 pub mod voices;
 
+pub use alert::{Alert, Example};
 pub use callback_headers::CallbackHeaders;
 pub use create::Create;
 pub use event::{Event, EventType};

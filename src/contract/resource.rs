@@ -155,6 +155,33 @@ words! {
         TaskLateResult = "task.late_result",
         /// Asks whether the URL is a receiver.
         CallbackCheck = "callback.check",
+        /// To the operator: receivers have stopped answering.
+        ReceiverShut = "receiver.shut",
+        /// To the operator: they answer again.
+        ReceiverOpen = "receiver.open",
+        /// To the operator: deliveries were given up.
+        DeliveryExhausted = "delivery.exhausted",
+        /// To the operator: something cannot be written, or the disk is nearly full.
+        DiskFailing = "disk.failing",
+        /// To the operator: nothing can be spoken.
+        EngineFailing = "engine.failing",
+    }
+}
+
+impl DeliveryType {
+    /// Those that are told to the operator, and not to a client.
+    pub const ALERTS: [Self; 5] = [
+        Self::ReceiverShut,
+        Self::ReceiverOpen,
+        Self::DeliveryExhausted,
+        Self::DiskFailing,
+        Self::EngineFailing,
+    ];
+
+    /// Whether it is told to the operator.
+    #[must_use]
+    pub fn is_alert(self) -> bool {
+        Self::ALERTS.contains(&self)
     }
 }
 
@@ -555,6 +582,9 @@ pub struct Delivery {
     /// The speech it tells of, in the TTS service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speech_id: Option<Uuid>,
+    /// The alert it carries, where it tells the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert_id: Option<Uuid>,
     /// Where to.
     pub url: String,
     /// Where it stands.

@@ -21,6 +21,10 @@ type Row = (
     Option<String>,
 );
 
+/// The type of what the deliveries of alerts leave: it belongs to no task and no
+/// speech, so no feed shows it.
+pub const OF_ALERT: &str = "alert";
+
 /// Which events are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Whose {
@@ -69,6 +73,7 @@ pub fn events_after(
             events::by,
         ))
         .filter(events::id.gt(after))
+        .filter(events::kind.ne(OF_ALERT))
         .order(events::id)
         .limit(limit)
         .into_boxed();

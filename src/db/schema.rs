@@ -13,6 +13,18 @@ diesel::table! {
 }
 
 diesel::table! {
+    alerts (id) {
+        id -> Binary,
+        #[sql_name = "type"]
+        kind -> Text,
+        created_at -> BigInt,
+        body -> Text,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(alerts, deliveries);
+
+diesel::table! {
     speeches (id) {
         id -> Binary,
         status -> Text,

@@ -25,7 +25,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::Id;
 use super::connection::{CLOCK_KEY, Conn, connect, is_damage};
-use super::history::newest_event;
+use super::history::{OF_ALERT, newest_event};
 use super::hub::{Hub, Interest, Subscription};
 use super::schema::{events, meta};
 use crate::clock::{Clock, Millis};
@@ -170,6 +170,8 @@ pub struct NewEvent<'a> {
     pub attempt: Option<&'a DeliveryAttempt>,
     /// An attempt without a log line of its own: an errand's.
     pub is_attempt: bool,
+    /// The subject is an alert: kept for its delivery, and shown in no feed.
+    pub is_alert: bool,
 }
 
 /// What one verb works with: the connection inside the transaction, the time
@@ -206,7 +208,11 @@ impl Tx<'_> {
             .values((
                 events::id.eq(id),
                 events::at.eq(self.now),
-                events::kind.eq(kind.as_str()),
+                events::kind.eq(if new.is_alert {
+                    OF_ALERT
+                } else {
+                    kind.as_str()
+                }),
                 events::subject_id.eq(Id(new.subject)),
                 events::delivery_id.eq(new.delivery.map(Id)),
                 events::from_status.eq(new.from),
@@ -217,6 +223,9 @@ impl Tx<'_> {
             ))
             .execute(self.conn)?;
         self.last_event = id;
+        if new.is_alert {
+            return Ok(());
+        }
         let event = Event {
             id: Some(id),
             from: new.from.map(str::to_owned),

@@ -54,6 +54,38 @@ impl Row {
     pub fn status(&self) -> DeliveryStatus {
         DeliveryStatus::parse(&self.status).unwrap_or(DeliveryStatus::Aborted)
     }
+
+    /// Whether it tells the operator, and not a client.
+    #[must_use]
+    pub fn is_alert(&self) -> bool {
+        DeliveryType::parse(&self.kind).is_some_and(DeliveryType::is_alert)
+    }
+
+    /// One that is owed from this instant on, and was not tried yet; nobody's.
+    #[must_use]
+    pub fn owed(id: Uuid, subject: Uuid, kind: DeliveryType, url: &str, now: Millis) -> Self {
+        Self {
+            id: Id(id),
+            subject_id: Id(subject),
+            kind: kind.as_str().to_owned(),
+            url: url.to_owned(),
+            origin: origin_of(url),
+            status: DeliveryStatus::Pending.as_str().to_owned(),
+            round: 1,
+            attempt: 0,
+            attempts: 0,
+            next_attempt_at: Some(now),
+            created_at: now,
+            ended_at: None,
+            client: String::new(),
+        }
+    }
+
+    /// The same, of this client.
+    fn of(self, client: &str) -> Self {
+        let client = client.to_owned();
+        Self { client, ..self }
+    }
 }
 
 /// The status that is shown: a delivery that is kept as pending may be under
@@ -83,7 +115,8 @@ pub fn owe(
     kind: DeliveryType,
     url: &str,
 ) -> QueryResult<Uuid> {
-    insert(tx, subject, client, kind, url, DeliveryStatus::Pending)
+    let owed = Row::owed(Uuid::now_v7(), subject, kind, url, tx.now);
+    insert(tx, owed.of(client))
 }
 
 /// Notes a delivery that must not be made: its URL is refused by the guard.
@@ -97,35 +130,24 @@ pub fn owe_aborted(
     kind: DeliveryType,
     url: &str,
 ) -> QueryResult<Uuid> {
-    insert(tx, subject, client, kind, url, DeliveryStatus::Aborted)
+    let row = Row::owed(Uuid::now_v7(), subject, kind, url, tx.now);
+    let aborted = Row {
+        status: DeliveryStatus::Aborted.as_str().to_owned(),
+        next_attempt_at: None,
+        ended_at: Some(tx.now),
+        ..row.of(client)
+    };
+    insert(tx, aborted)
 }
 
-fn insert(
-    tx: &mut Tx<'_>,
-    subject: Uuid,
-    client: &str,
-    kind: DeliveryType,
-    url: &str,
-    status: DeliveryStatus,
-) -> QueryResult<Uuid> {
-    let id = Uuid::now_v7();
-    let pending = status == DeliveryStatus::Pending;
+/// Keeps a row that is new, and answers its id.
+///
+/// # Errors
+/// What the database says.
+pub fn insert(tx: &mut Tx<'_>, row: Row) -> QueryResult<Uuid> {
+    let id = row.id.0;
     diesel::insert_into(deliveries::table)
-        .values(Row {
-            id: Id(id),
-            subject_id: Id(subject),
-            kind: kind.as_str().to_owned(),
-            url: url.to_owned(),
-            origin: origin_of(url),
-            status: status.as_str().to_owned(),
-            round: 1,
-            attempt: 0,
-            attempts: 0,
-            next_attempt_at: pending.then_some(tx.now),
-            created_at: tx.now,
-            ended_at: (!pending).then_some(tx.now),
-            client: client.to_owned(),
-        })
+        .values(row)
         .execute(tx.conn)?;
     Ok(id)
 }
@@ -255,6 +277,7 @@ pub fn record(
         by: "CallbackDispatcher",
         attempt: Some(attempt),
         is_attempt: true,
+        is_alert: row.is_alert(),
     })?;
     Ok(next_at)
 }
@@ -298,6 +321,7 @@ pub fn give_up(
                 reason: Some(&reason),
                 by: "CallbackDispatcher",
                 is_attempt: true,
+                is_alert: row.is_alert(),
                 ..NewEvent::default()
             })?;
             given_up += 1;
@@ -440,11 +464,13 @@ pub fn resource(
     attempts: Vec<DeliveryAttempt>,
     under_way: bool,
 ) -> Delivery {
+    let is_alert = row.is_alert();
     Delivery {
         id: row.id.0,
         kind: DeliveryType::parse(&row.kind).unwrap_or(DeliveryType::CallbackCheck),
-        task_id: (service == Service::Backend).then_some(row.subject_id.0),
-        speech_id: (service == Service::Tts).then_some(row.subject_id.0),
+        task_id: (service == Service::Backend && !is_alert).then_some(row.subject_id.0),
+        speech_id: (service == Service::Tts && !is_alert).then_some(row.subject_id.0),
+        alert_id: is_alert.then_some(row.subject_id.0),
         url: row.url.clone(),
         status: shown(row.status(), under_way),
         round: u32::try_from(row.round).unwrap_or(1),
@@ -508,6 +534,7 @@ pub fn redeliver(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Redelivered> {
         reason: Some("redelivery asked for"),
         by: "api",
         is_attempt: true,
+        is_alert: row.is_alert(),
         ..NewEvent::default()
     })?;
     Ok(Redelivered::Done)
