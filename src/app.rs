@@ -7,12 +7,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::Recipient;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::alerts::{Ledger, Reporter};
 use crate::backend::actor::{self as backend, Backend, TaskEnded};
 use crate::backend::api::BackendState;
 use crate::backend::tts_client::TtsClient;
@@ -24,10 +26,13 @@ use crate::contract::create::Rules;
 use crate::contract::signature::Secret;
 use crate::contract::{Catalog, Service};
 use crate::db::{self, Db};
+use crate::delivery::DeliveryOwed;
+use crate::delivery::alerts::{AlertCollector, WithAlerts, collector};
 use crate::delivery::api::DeliveryState;
 use crate::delivery::attempt::Sender;
 use crate::delivery::check::CheckCache;
 use crate::delivery::dispatcher::{self, CallbackDispatcher, InDelivery, ShutReceivers};
+use crate::delivery::store::origin_of;
 use crate::edge::admission::{Admission, Bounds};
 use crate::edge::auth::{Gate, gate};
 use crate::edge::cors::{Cors, preflight};
@@ -40,7 +45,7 @@ use crate::edge::{clock, metrics, problem, system};
 use crate::files::{Cache, Files};
 use crate::keys::{self, BackendKey, Configured, Keys};
 use crate::outbound::client::{Client, Timeouts};
-use crate::outbound::guard::Policy;
+use crate::outbound::guard::{Policy, check_url};
 use crate::outbound::tls;
 use crate::progress::ProgressBoard;
 use crate::retention::store::Subjects;
@@ -95,6 +100,7 @@ struct Common {
     policy: Policy,
     client: Client,
     trusted: Client,
+    alerts: Reporter,
     stopping: watch::Receiver<bool>,
 }
 
@@ -107,6 +113,8 @@ struct Started {
     shut: ShutReceivers,
     routes: Routes,
     checks: Vec<health::Check>,
+    admission: Admission,
+    dispatcher: Recipient<DeliveryOwed>,
     cache: Option<Cache>,
     crashes: Option<Crashes>,
     due: Due,
@@ -146,6 +154,7 @@ pub async fn run(config: Config, around: Surroundings) -> Result<(), StartError>
         .local_addr()
         .map_err(|error| failed("the listener")(&error))?;
     let config = config.bound(address);
+    check_alerts_url(&config)?;
     let stop = watch::Sender::new(false);
 
     let (keys, tts_api_key) = open_keys(&config)?;
@@ -158,13 +167,14 @@ pub async fn run(config: Config, around: Surroundings) -> Result<(), StartError>
     let settled = keys.settle(&dbs).await;
     settled.map_err(|error| failed("the first client")(&error))?;
     let watched = actix_rt::spawn(keys.clone().watch(dbs));
-    let common = common(
+    let mut common = common(
         config,
         clock,
         around.program,
         (keys, tts_api_key),
         stop.subscribe(),
     )?;
+    let ledger = open_alerts(&mut common, &tts_db, &backend_db).await?;
     let children = ChildBoard::default();
 
     // The supervision tree: started in this order, stopped in reverse.
@@ -175,6 +185,10 @@ pub async fn run(config: Config, around: Surroundings) -> Result<(), StartError>
     }
     if let Some(db) = backend_db {
         services.push(start_backend(&mut tree, &common, db).await?);
+    }
+
+    if let Some(ledger) = ledger {
+        start_alerts(&mut tree, &common, &services, ledger);
     }
 
     let server = serve(&common, listener, &services, tree.status(), &children)?;
@@ -304,8 +318,70 @@ fn common(
         policy,
         client,
         trusted,
+        alerts: Reporter::default(),
         stopping,
     })
+}
+
+/// An operator who is told nothing, and does not know that, is worse off than one
+/// whose service does not start.
+fn check_alerts_url(config: &Config) -> Result<(), StartError> {
+    let Some(url) = &config.alerts.callback_url else {
+        return Ok(());
+    };
+    check_url(&callback_policy(config), url).map_err(|forbidden| {
+        StartError(format!(
+            "alerts.callback_url must not be called: {forbidden} Or leave it empty: then nobody is told"
+        ))
+    })
+}
+
+/// Where alerts are on: has troubles reported from now on, and answers what was told
+/// before.
+async fn open_alerts(
+    common: &mut Common,
+    tts: &Option<Db>,
+    backend: &Option<Db>,
+) -> Result<Option<Ledger>, StartError> {
+    let dbs: Vec<Db> = [tts, backend].into_iter().flatten().cloned().collect();
+    let (Some(url), Some(db)) = (&common.config.alerts.callback_url, dbs.last()) else {
+        return Ok(None);
+    };
+    let ledger = collector::open_ledger(db, &dbs)
+        .await
+        .map_err(|error| failed("what was told in alerts")(&error))?;
+    let origin = origin_of(url.as_str());
+    common.alerts = Reporter::new(common.clock.clone(), origin, &ledger);
+    Ok(Some(ledger))
+}
+
+/// One for the process: the last of its services keeps the alerts, which is the
+/// Backend where it runs.
+fn start_alerts(tree: &mut Tree, common: &Common, services: &[Started], ledger: Ledger) {
+    let (Some(url), Some(keeper)) = (&common.config.alerts.callback_url, services.last()) else {
+        return;
+    };
+    let doors: Vec<Admission> = services.iter().map(|one| one.admission.clone()).collect();
+    for door in &doors {
+        let alerts = common.alerts.clone();
+        door.observe(move |place, problem| alerts.disk(place, problem));
+    }
+    tree.start(
+        "alerts",
+        AlertCollector::new(
+            collector::Parts {
+                reporter: common.alerts.clone(),
+                url: url.to_string(),
+                db: keeper.db.clone(),
+                dbs: services.iter().map(|service| service.db.clone()).collect(),
+                sender: sender(common),
+                schedule: common.config.callback.schedule.clone(),
+                dispatcher: keeper.dispatcher.clone(),
+                disks: Arc::new(move || doors.iter().flat_map(Admission::places).collect()),
+            },
+            ledger,
+        ),
+    );
 }
 
 /// Which callback URLs are called.
@@ -410,7 +486,8 @@ async fn start_tts(
     let voices = Voices::new(
         config.tts.aliases.clone(),
         config.tts.default_voices.clone(),
-    );
+    )
+    .reporting_to(common.alerts.clone());
     let checks = CheckCache::new(common.clock.clone());
     let workers = Workers::default();
     let long_texts = LongTexts::default();
@@ -443,7 +520,8 @@ async fn start_tts(
             db: db.clone(),
             sender: sender(common),
             schedule: config.callback.schedule.clone(),
-            subject: Arc::new(view.clone()),
+            subject: Arc::new(WithAlerts(Arc::new(view.clone()))),
+            alerts: common.alerts.clone(),
             in_delivery: in_delivery.clone(),
             shut: shut.clone(),
             deliveries,
@@ -530,6 +608,7 @@ async fn start_tts(
         workers,
         dispatcher: dispatcher.clone(),
     };
+    let told = dispatcher.clone().recipient();
     let delivery = DeliveryState {
         db: db.clone(),
         in_delivery,
@@ -544,6 +623,8 @@ async fn start_tts(
         shut,
         routes,
         checks: vec![engines_are_there(voices), can_keep(&admission)],
+        admission,
+        dispatcher: told,
         cache: Some(cache),
         crashes: Some(crashes),
         due,
@@ -632,7 +713,8 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
             db: db.clone(),
             sender: sender(common),
             schedule: config.callback.schedule.clone(),
-            subject: Arc::new(view.clone()),
+            subject: Arc::new(WithAlerts(Arc::new(view.clone()))),
+            alerts: common.alerts.clone(),
             in_delivery: in_delivery.clone(),
             shut: shut.clone(),
             deliveries,
@@ -704,6 +786,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
             dispatcher: dispatcher.clone(),
         },
     };
+    let told = dispatcher.clone().recipient();
     let delivery = DeliveryState {
         db: db.clone(),
         in_delivery,
@@ -718,6 +801,8 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
         shut,
         routes,
         checks: vec![can_keep(&admission)],
+        admission,
+        dispatcher: told,
         cache: None,
         crashes: None,
         due,

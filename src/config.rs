@@ -130,6 +130,8 @@ pub struct Config {
     pub cache: CacheSettings,
     /// Callbacks, of both services.
     pub callback: Callback,
+    /// The section `alerts`.
+    pub alerts: Alerts,
     /// Links for people.
     pub links: Links,
     /// How long results are kept.
@@ -248,6 +250,13 @@ impl Callback {
     pub fn schedule_total_s(&self) -> u64 {
         self.schedule.iter().map(Duration::as_secs).sum()
     }
+}
+
+/// The section `alerts`.
+#[derive(Clone, Debug)]
+pub struct Alerts {
+    /// Where the operator is told; `None`: nowhere.
+    pub callback_url: Option<Url>,
 }
 
 /// The section `links`.

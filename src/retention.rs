@@ -16,7 +16,8 @@ use uuid::Uuid;
 
 use crate::claim_loop::{ClaimLoop, Pulse, Scan};
 use crate::clock::Millis;
-use crate::db::{Db, StoreError};
+use crate::db::{Conn, Db, StoreError, Tx};
+use crate::delivery::alerts::store as alerts;
 use crate::fault;
 use crate::files::{Cache, FileError, Files};
 use crate::supervision::{Drain, spawn_unit};
@@ -232,6 +233,7 @@ impl Pass {
     async fn run(self, sweeps: bool) -> Result<Done, Trouble> {
         let files = self.remove_files().await?;
         let rows = self.forget_rows().await?;
+        self.forget_alerts().await?;
         let swept = if sweeps {
             Some(self.sweep().await?)
         } else {
@@ -299,6 +301,21 @@ impl Pass {
             forgotten += db.write(move |tx| subjects.forget(tx, &ids)).await?;
             (self.parts.forgot)();
         }
+    }
+
+    /// Alerts are few, and no pass is made for them alone.
+    async fn forget_alerts(&self) -> Result<(), Trouble> {
+        let before = self.now - self.parts.rows_ms;
+        let most = i64::try_from(BATCH).unwrap_or(i64::MAX);
+        while !self.stopping() {
+            let old = move |conn: &mut Conn| alerts::old(conn, before, most);
+            if self.parts.db.read(old).await?.is_empty() {
+                break;
+            }
+            let forget = move |tx: &mut Tx<'_>| alerts::forget(tx, before, most);
+            self.parts.db.write(forget).await?;
+        }
+        Ok(())
     }
 
     /// Removes files that no row names and that are old enough not to be on

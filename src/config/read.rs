@@ -10,8 +10,8 @@ use url::Url;
 use super::fault::{Fault, FaultKind};
 use super::settings::{Settings, Source, Value};
 use super::{
-    Backend, CacheSettings, Callback, Config, Limits, Links, Queue, Retention, Role, Server, Tts,
-    asks_for_keys, is_secret, rules, values, without_secrets,
+    Alerts, Backend, CacheSettings, Callback, Config, Limits, Links, Queue, Retention, Role,
+    Server, Tts, asks_for_keys, is_secret, rules, values, without_secrets,
 };
 
 use crate::contract::callback_headers::{header_name, header_value};
@@ -155,6 +155,7 @@ pub(super) fn read_config(reader: &mut Reader) -> Option<Config> {
     let queue = read_queue(reader);
     let cache = reader.one("cache.max_bytes", values::bytes(0..=1_000_000_000_000_000));
     let callback = read_callback(reader);
+    let alerts = reader.optional("alerts.callback_url", values::http_url);
     let links = read_links(reader);
     let retention = read_retention(reader);
     let limits = read_limits(reader);
@@ -182,6 +183,9 @@ pub(super) fn read_config(reader: &mut Reader) -> Option<Config> {
         queue: queue?,
         cache: CacheSettings { max_bytes: cache? },
         callback: callback?,
+        alerts: Alerts {
+            callback_url: alerts?,
+        },
         links: links?,
         retention: retention?,
         limits: limits?,

@@ -23,9 +23,10 @@ use super::held::Held;
 use super::receivers::{News, Receivers, Shown};
 use super::shares::{self, Kind, Shares};
 use super::store::{self, Row, origin_of};
+use crate::alerts::Reporter;
 use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
 use crate::clock::Millis;
-use crate::contract::{CallbackHeaders, Failure};
+use crate::contract::{CallbackHeaders, DeliveryAttempt, DeliveryStatus, Failure};
 use crate::db::{Conn, Db, StoreError, Tx};
 use crate::fault;
 use crate::supervision::{Drain, UnitFailure, contained, spawn_unit};
@@ -140,6 +141,8 @@ pub struct Parts {
     pub in_delivery: InDelivery,
     /// Shows who does not answer.
     pub shut: ShutReceivers,
+    /// Hears who does not answer, and that deliveries were given up.
+    pub alerts: Reporter,
     /// Shows how the deliveries stand.
     pub deliveries: Pulse,
     /// Only in the TTS service.
@@ -307,16 +310,20 @@ impl CallbackDispatcher {
         let row = &unit.delivery.row;
         let (dispatcher, origin, kind) = (ctx.address(), row.origin.clone(), kind_of(row));
         actix_rt::spawn(async move {
-            let (news, recorded) = spawn_unit(unit.run()).await.unwrap_or_else(|failure| {
+            let tried = spawn_unit(unit.run()).await.unwrap_or_else(|failure| {
                 log::error!("an attempt failed: {failure}");
-                (News::None, Err(StoreError::Panicked))
+                Tried {
+                    news: News::None,
+                    error: None,
+                    is_exhausted: false,
+                    recorded: Err(StoreError::Panicked),
+                }
             });
             dispatcher.do_send(AttemptFinished {
                 claim,
                 origin,
                 kind,
-                news,
-                recorded,
+                tried,
             });
         });
     }
@@ -339,6 +346,7 @@ impl CallbackDispatcher {
         let schedule_ms = i64::try_from(schedule.as_millis()).unwrap_or(i64::MAX);
         let due_before = self.now().saturating_sub(schedule_ms);
         let (db, running) = (self.parts.db.clone(), self.claims.keys());
+        let alerts = self.parts.alerts.clone();
         actix_rt::spawn(async move {
             loop {
                 let (origin, running) = (origin.clone(), running.clone());
@@ -347,7 +355,10 @@ impl CallbackDispatcher {
                 };
                 match db.write(verb).await {
                     Ok(0) => return,
-                    Ok(count) => log::warn!("{count} deliveries were given up"),
+                    Ok(count) => {
+                        log::warn!("{count} deliveries were given up");
+                        alerts.deliveries_exhausted();
+                    }
                     Err(error) => return log::error!("deliveries were not given up: {error}"),
                 }
             }
@@ -626,7 +637,17 @@ struct AttemptFinished {
     claim: Claim,
     origin: String,
     kind: Kind,
+    tried: Tried,
+}
+
+/// What came of an attempt.
+struct Tried {
+    /// What it says of the receiver.
     news: News,
+    /// What kept it from being answered by 2xx.
+    error: Option<String>,
+    /// It was the last one of its schedule.
+    is_exhausted: bool,
     /// When it is due again, if it is; the error: that is not in the store.
     recorded: Result<Option<Millis>, StoreError>,
 }
@@ -639,10 +660,18 @@ impl Handler<AttemptFinished> for CallbackDispatcher {
             claim,
             origin,
             kind,
-            news,
-            recorded,
+            tried,
         } = finished;
+        let Tried {
+            news,
+            error,
+            is_exhausted,
+            recorded,
+        } = tried;
         let id = *claim.key();
+        if is_exhausted && recorded.is_ok() {
+            self.parts.alerts.deliveries_exhausted();
+        }
         if let Ok(Some(at)) = recorded {
             // Also of an attempt that was begun before a restart.
             self.claims.wake_at(at);
@@ -653,7 +682,14 @@ impl Handler<AttemptFinished> for CallbackDispatcher {
         self.parts.in_delivery.ids().remove(&id);
         let now = self.now();
         if self.receivers.end(&origin, kind, news, now) {
+            let service = self.parts.db.service();
+            let alerts = &self.parts.alerts;
+            alerts.receiver_shut(service, &origin, error.as_deref());
             self.give_up(origin.clone());
+        }
+        if news == News::Answers {
+            let service = self.parts.db.service();
+            self.parts.alerts.receiver_answers(service, &origin);
         }
         self.show_shut(news != News::Answers);
         match recorded {
@@ -690,8 +726,7 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// What it says of the receiver, and when it is due again, if it is.
-    async fn run(self) -> (News, Result<Option<Millis>, StoreError>) {
+    async fn run(self) -> Tried {
         let DueDelivery { row, told } = self.delivery;
         let target = match &told {
             Ok(Some(told)) => told.headers.target(&row.url),
@@ -735,10 +770,25 @@ impl Attempt {
         };
         let number = usize::try_from(row.attempt).unwrap_or(0) + 1;
         let after = after(&self.schedule, number, outcome, random_share());
+        let error = error_of(&attempt);
         let kept = self
             .db
             .write_until_kept(move |tx| store::record(tx, &row, &attempt, after));
-        (news, kept.await)
+        Tried {
+            news,
+            error,
+            is_exhausted: after.status == DeliveryStatus::Exhausted,
+            recorded: kept.await,
+        }
+    }
+}
+
+/// What kept an attempt from being accepted, without what the receiver has said.
+fn error_of(attempt: &DeliveryAttempt) -> Option<String> {
+    match attempt.status {
+        Some(200..=299) => None,
+        Some(status) => Some(format!("it answered {status}")),
+        None => attempt.body.clone(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! state, attempts on a durable schedule, and the check of a callback URL
 //! before the heavy work.
 
+pub mod alerts;
 pub mod api;
 pub mod attempt;
 pub mod check;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::contract::{Code, Problem};
 use crate::db::Db;
 use crate::files::Files;
+use crate::trouble::Trouble;
 
 /// What limits what a service accepts.
 #[derive(Clone, Copy, Debug)]
@@ -60,19 +61,45 @@ impl Admission {
     /// it, since clients read it too.
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
-        let Door { db, files, bounds } = &*self.0;
-        let little = files
-            .free_bytes()
-            .filter(|free| *free < bounds.min_free_bytes);
-        let little = little.map(|free| {
+        let Door { db, files, .. } = &*self.0;
+        let troubles = [
+            db.trouble().reason(),
+            files.trouble().reason(),
+            self.little(),
+        ];
+        troubles.into_iter().flatten().collect()
+    }
+
+    /// What is written to, with what is wrong with it, if anything.
+    #[must_use]
+    pub fn places(&self) -> Vec<(String, Option<String>)> {
+        let Door { db, files, .. } = &*self.0;
+        let place = |trouble: &Trouble| (trouble.place().to_owned(), trouble.reason());
+        let disk = ("the disk of the data folder".to_owned(), self.little());
+        vec![place(db.trouble()), place(files.trouble()), disk]
+    }
+
+    /// Has `observer` hear when something cannot be written, and when it can again.
+    pub fn observe(&self, observer: impl Fn(&str, Option<&str>) + Clone + Send + Sync + 'static) {
+        let Door { db, files, .. } = &*self.0;
+        for trouble in [db.trouble(), files.trouble()] {
+            let (observer, place) = (observer.clone(), trouble.place().to_owned());
+            trouble.observe(move |reason| observer(&place, reason));
+        }
+    }
+
+    /// Why there is too little room on the disk, if there is.
+    fn little(&self) -> Option<String> {
+        let Door { files, bounds, .. } = &*self.0;
+        let free = files.free_bytes();
+        let little = free.filter(|free| *free < bounds.min_free_bytes);
+        little.map(|free| {
             format!(
                 "the disk has {} MB free, of the {} MB that are kept for what was accepted before (limits.min_free_bytes)",
                 free / 1_000_000,
                 bounds.min_free_bytes / 1_000_000
             )
-        });
-        let troubles = [db.trouble().reason(), files.trouble().reason(), little];
-        troubles.into_iter().flatten().collect()
+        })
     }
 }
 

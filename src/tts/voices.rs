@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use unicode_normalization::UnicodeNormalization;
 
+use crate::alerts::Reporter;
 use crate::contract::create::{Segment, segment_place};
 use crate::contract::{Catalog, Create, Faults, SPEAKER, VoiceItem};
 use crate::files::{CacheKey, hex};
@@ -21,6 +22,7 @@ pub struct Voices {
     aliases: Arc<BTreeMap<String, String>>,
     defaults: Arc<BTreeMap<String, String>>,
     offered: watch::Sender<Offered>,
+    alerts: Reporter,
 }
 
 /// What is offered now.
@@ -87,11 +89,25 @@ impl Voices {
             aliases: Arc::new(aliases),
             defaults: Arc::new(defaults),
             offered: watch::Sender::new(Offered::default()),
+            alerts: Reporter::default(),
         }
+    }
+
+    /// The same, and it is reported when nothing can be spoken.
+    #[must_use]
+    pub fn reporting_to(self, alerts: Reporter) -> Self {
+        Self { alerts, ..self }
     }
 
     /// A child has started and says what it can speak with.
     pub fn offer(&self, hello: &Hello) {
+        let unavailable = hello.unavailable.iter();
+        let missing: Vec<String> = unavailable
+            .map(|(engine, detail)| format!("{engine}: {detail}"))
+            .collect();
+        let is_silent = hello.voices.is_empty();
+        self.alerts
+            .engine(is_silent.then(|| missing.join("; ")).as_deref());
         self.offered.send_if_modified(|offered| {
             let catalog = self.catalog(hello);
             let versions = Versions::of_all(&hello.voices);
@@ -113,6 +129,7 @@ impl Voices {
 
     /// No child can be started just now.
     pub fn withdraw(&self, problem: &str) {
+        self.alerts.engine(Some(problem));
         self.offered
             .send_modify(|offered| offered.problem = Some(problem.to_owned()));
     }

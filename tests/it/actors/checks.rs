@@ -32,6 +32,7 @@ fn start(world: &mut World, timeout: Duration) -> Addr<CallbackDispatcher> {
         subject: Arc::new(Things),
         in_delivery: InDelivery::default(),
         shut: hoiam::delivery::dispatcher::ShutReceivers::default(),
+        alerts: hoiam::alerts::Reporter::default(),
         deliveries: Pulse::default(),
         checks: Some(CheckParts {
             queue: Arc::new(Workers::default()),

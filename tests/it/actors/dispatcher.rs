@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix::Addr;
 use chrono::DateTime;
 use diesel::prelude::*;
+use hoiam::alerts::Reporter;
 use hoiam::claim_loop::Pulse;
 use hoiam::contract::{CallbackHeaders, DeliveryType, Service, parse_rfc3339};
 use hoiam::db::schema::deliveries as table;
@@ -56,6 +57,7 @@ fn parts(world: &World, schedule_s: &[u64], subject: Arc<dyn Subject>) -> Parts 
         subject,
         in_delivery: InDelivery::default(),
         shut: ShutReceivers::default(),
+        alerts: Reporter::default(),
         deliveries: Pulse::default(),
         checks: None,
     }

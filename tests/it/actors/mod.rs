@@ -1,6 +1,7 @@
 //! Each actor alone: probes stand where its neighbours are, a small HTTP
 //! server where it calls somebody, and time is moved by hand.
 
+mod alerts;
 mod backend;
 mod checks;
 mod dispatcher;

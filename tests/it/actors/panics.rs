@@ -14,7 +14,7 @@ use super::support::{Reply, START, Server, World, eventually, task_row, tts_clie
 use super::{backend, dispatcher, worker};
 
 /// Makes the actor panic and waits until it lives again.
-async fn panics(world: &World, name: &str) {
+pub async fn panics(world: &World, name: &str) {
     let board = world.tree.status();
     let restarts = || {
         let children = board.children();

@@ -1,0 +1,24 @@
+//! What the callbacks of a service carry, alerts among them.
+
+use std::sync::Arc;
+
+use diesel::prelude::QueryResult;
+
+use super::store;
+use crate::contract::CallbackHeaders;
+use crate::db::Conn;
+use crate::delivery::dispatcher::{Subject, Told};
+use crate::delivery::store::Row;
+
+/// A service's resources, and the alerts that its database keeps.
+pub struct WithAlerts(pub Arc<dyn Subject>);
+
+impl Subject for WithAlerts {
+    fn told_by(&self, conn: &mut Conn, delivery: &Row) -> QueryResult<Option<Told>> {
+        if !delivery.is_alert() {
+            return self.0.told_by(conn, delivery);
+        }
+        let alert = store::get(conn, delivery.subject_id.0)?;
+        Ok(alert.and_then(|alert| Told::of(&alert, None, CallbackHeaders::default())))
+    }
+}
