@@ -84,38 +84,45 @@ struct Answer {
 }
 
 async fn check(args: &CheckCallbackArgs, config: &Config) -> Result<Answer, String> {
-    let url = &args.url;
     let headers: BTreeMap<String, String> = args.headers.iter().cloned().collect();
-    let policy = callback_policy(config);
-    let report = match check_url(&policy, url) {
-        Err(forbidden) => Report {
-            steps: Vec::new(),
-            finding: Finding::Forbidden(OutboundError::Forbidden(forbidden)),
-        },
-        Ok(()) => {
-            let roots = tls::system_roots().map_err(|error| format!("no encryption: {error}"))?;
-            let sender = Sender {
-                client: Client::new(policy, outgoing_timeouts(config), roots),
-                secrets: secrets(config)?.into(),
-                origin: config
-                    .server
-                    .public_url
-                    .host_str()
-                    .unwrap_or("localhost")
-                    .to_owned(),
-                clock: Clock::resume(None),
-                headers: CallbackHeaders::from(headers).over(&config.callback.default_headers),
-            };
-            let timeout = Duration::from_secs(config.callback.check_timeout_s);
-            probe_alone(&sender, url, timeout).await
-        }
-    };
+    let report = report(config, &args.url, headers.into()).await?;
     Ok(Answer {
-        url: url.to_string(),
+        url: args.url.to_string(),
         check: report.finding.state(),
         advice: advice(&report.finding, config),
         steps: report.steps,
     })
+}
+
+/// Asks a URL as a service with this configuration would, with these headers of the
+/// receiver's own. What keeps it from being asked at all is the error.
+pub(super) async fn report(
+    config: &Config,
+    url: &Url,
+    headers: CallbackHeaders,
+) -> Result<Report, String> {
+    let policy = callback_policy(config);
+    if let Err(forbidden) = check_url(&policy, url) {
+        return Ok(Report {
+            steps: Vec::new(),
+            finding: Finding::Forbidden(OutboundError::Forbidden(forbidden)),
+        });
+    }
+    let roots = tls::system_roots().map_err(|error| format!("no encryption: {error}"))?;
+    let sender = Sender {
+        client: Client::new(policy, outgoing_timeouts(config), roots),
+        secrets: secrets(config)?.into(),
+        origin: config
+            .server
+            .public_url
+            .host_str()
+            .unwrap_or("localhost")
+            .to_owned(),
+        clock: Clock::resume(None),
+        headers: headers.over(&config.callback.default_headers),
+    };
+    let timeout = Duration::from_secs(config.callback.check_timeout_s);
+    Ok(probe_alone(&sender, url, timeout).await)
 }
 
 /// The service's own, so that a receiver that verifies is content. Where no
@@ -150,7 +157,7 @@ fn advice(finding: &Finding, config: &Config) -> String {
     }
 }
 
-fn way_to_reach(error: &OutboundError) -> &'static str {
+pub(super) fn way_to_reach(error: &OutboundError) -> &'static str {
     if error.is_untrusted_issuer() {
         "If the receiver's certificate comes from an authority of your own, name a PEM file with \
          all authorities to be trusted in the environment of the service and of this command: \

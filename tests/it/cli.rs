@@ -435,6 +435,13 @@ fn doctor_names_what_is_wrong() {
     let address = other_program.url("").replace("http://", "");
     assert_problem(doctor(folder.path(), &["--listen", &address]), "listener");
 
+    let alerts = |url: &str| with(&["--set", &format!("alerts.callback_url={url}")]);
+    assert_problem(alerts(&format!("http://{}/", nobody())), "alerts");
+    assert_problem(alerts("http://10.0.0.7/"), "alerts");
+    let (code, report) = alerts(&Peer::receiver().url("/alerts"));
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(looks(&report, "alerts")[0]["status"], "ok");
+
     fs::create_dir(folder.path().join("data")).unwrap();
     let secret = folder.path().join("data/callback.secret");
     fs::write(&secret, SECRET).unwrap();

@@ -8,10 +8,13 @@ use bytes::Bytes;
 use serde::Deserialize;
 use url::Url;
 
+use super::super::check_callback::{report, way_to_reach};
 use super::Check;
 use crate::app::outgoing_timeouts;
 use crate::backend::tts_client::{TtsClient, TtsError};
 use crate::config::Config;
+use crate::contract::CallbackHeaders;
+use crate::delivery::check::Finding;
 use crate::outbound::{Client, Method, Outgoing, Policy, tls};
 
 /// Health answers are immediate and small.
@@ -34,7 +37,34 @@ pub async fn checks(config: &Config, running: bool) -> Vec<Check> {
     if !config.role.runs_tts() {
         checks.push(tts_service(config, client).await);
     }
+    if let Some(url) = &config.alerts.callback_url {
+        checks.push(alerts(config, url).await);
+    }
     checks
+}
+
+/// Whether the operator would be told.
+async fn alerts(config: &Config, url: &Url) -> Check {
+    let problem = |detail: String, way_out: &str| Check::problem("alerts", detail, way_out);
+    let report = match report(config, url, CallbackHeaders::default()).await {
+        Ok(report) => report,
+        Err(message) => return problem(message, "mend what it says"),
+    };
+    match report.finding {
+        Finding::Open => Check::ok("alerts", format!("{url} answers")),
+        Finding::NotFound { status } => problem(
+            format!("two signed POSTs to {url} were answered by {status}"),
+            "correct the path of alerts.callback_url, or have the route answer POST with another status",
+        ),
+        Finding::Forbidden(error) => problem(
+            format!("a service with this configuration does not call {url}. {error}"),
+            "name another in alerts.callback_url, or leave it empty",
+        ),
+        Finding::Unreachable(error) => problem(
+            format!("{url} is not reached: {error}"),
+            way_to_reach(&error),
+        ),
+    }
 }
 
 fn roots() -> Check {
