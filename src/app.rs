@@ -503,7 +503,7 @@ async fn start_tts(
     let [deliveries, urls, deadlines] = [(); 3].map(|()| Pulse::default());
     let jobs: Vec<Pulse> = (0..config.tts.workers).map(|_| Pulse::default()).collect();
     let due = Due {
-        db: db.clone(),
+        db: db.for_clients(),
         oldest: tts::store::oldest_due,
         pulses: BTreeMap::from([
             ("checks", vec![urls.clone()]),
@@ -593,7 +593,7 @@ async fn start_tts(
 
     let admission = admission(config, &db, &files);
     let state = TtsState {
-        db: db.clone(),
+        db: db.for_clients(),
         files,
         cache: cache.clone(),
         view,
@@ -610,7 +610,7 @@ async fn start_tts(
     };
     let told = dispatcher.clone().recipient();
     let delivery = DeliveryState {
-        db: db.clone(),
+        db: db.for_clients(),
         in_delivery,
         dispatcher,
     };
@@ -697,7 +697,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
 
     let [deliveries, errands, deadlines] = [(); 3].map(|()| Pulse::default());
     let due = Due {
-        db: db.clone(),
+        db: db.for_clients(),
         oldest: backend_service::store::oldest_due,
         pulses: BTreeMap::from([
             ("errands", vec![errands.clone()]),
@@ -770,7 +770,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
     );
     let admission = admission(config, &db, &files);
     let state = BackendState {
-        db: db.clone(),
+        db: db.for_clients(),
         files,
         view,
         voices: voices_known,
@@ -788,7 +788,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
     };
     let told = dispatcher.clone().recipient();
     let delivery = DeliveryState {
-        db: db.clone(),
+        db: db.for_clients(),
         in_delivery,
         dispatcher,
     };

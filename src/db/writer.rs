@@ -12,7 +12,7 @@
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -37,7 +37,8 @@ use uuid::Uuid;
 /// How many commands one transaction may hold: enough to spread a sync over
 /// many callers, few enough to keep the first of them from waiting long.
 const MAX_BATCH: usize = 256;
-/// Readers a service: reads are short, and two cores are the usual machine.
+/// Readers a service for its actors, and as many for its clients: reads are short, and
+/// two cores are the usual machine.
 const READERS: usize = 2;
 /// How long an outcome that could not be kept waits for its next try.
 const RETRY_MS: Millis = 1000;
@@ -303,6 +304,7 @@ pub struct Db {
     commands: Sender<Work>,
     ended: watch::Receiver<()>,
     reads: Sender<Read>,
+    client_reads: Sender<Read>,
     hub: Hub,
     load: Arc<Load>,
     ends: Arc<Ends>,
@@ -355,7 +357,18 @@ impl Db {
         }
     }
 
-    /// Reads on a reader thread; sees what is committed.
+    /// The same for what clients ask. It has readers of its own, so that no claim
+    /// waits behind their lists.
+    #[must_use]
+    pub fn for_clients(&self) -> Self {
+        Self {
+            reads: self.client_reads.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// Reads on a reader thread; sees what is committed. Nothing is read for a caller
+    /// that has stopped waiting before a reader was free.
     ///
     /// # Errors
     /// [`StoreError`] when it could not be read.
@@ -366,6 +379,9 @@ impl Db {
     {
         let (reply, answer) = oneshot::channel();
         let read: Read = Box::new(move |conn| {
+            if reply.is_closed() {
+                return;
+            }
             let result = catch_unwind(AssertUnwindSafe(|| verb(conn)))
                 .map_err(|_| StoreError::Panicked)
                 .and_then(|result| result.map_err(|error| unavailable(&error)));
@@ -503,7 +519,6 @@ pub(super) fn start(
     clock: Clock,
 ) -> Result<Db, String> {
     let (commands, queue) = crossbeam_channel::unbounded();
-    let (reads, read_queue) = crossbeam_channel::unbounded::<Read>();
     let (hub, hand_out) = Hub::new();
     spawn(format!("{service}-events"), hand_out)?;
     let (alive, ended) = watch::channel(());
@@ -512,13 +527,8 @@ pub(super) fn start(
     let committed_at = Arc::new(AtomicI64::new(Millis::MIN));
     let trouble = Trouble::none_at(format!("the {service} service's database"));
     let last_event = last_event(&mut writer).map_err(|error| error.to_string())?;
-    for number in 0..READERS {
-        let conn = connect(&path, true).map_err(|error| error.to_string())?;
-        let queue = read_queue.clone();
-        spawn(format!("{service}-reader-{number}"), move || {
-            read_until_closed(conn, &queue)
-        })?;
-    }
+    let reads = start_readers(&format!("{service}-reader"), &path)?;
+    let client_reads = start_readers(&format!("{service}-client"), &path)?;
     let thread = Writer {
         service,
         path,
@@ -540,6 +550,7 @@ pub(super) fn start(
         commands,
         ended,
         reads,
+        client_reads,
         hub,
         load,
         ends,
@@ -547,6 +558,19 @@ pub(super) fn start(
         trouble,
         clock,
     })
+}
+
+/// Starts readers that work through one queue until its last sender is dropped.
+fn start_readers(name: &str, path: &Path) -> Result<Sender<Read>, String> {
+    let (reads, queue) = crossbeam_channel::unbounded::<Read>();
+    for number in 0..READERS {
+        let conn = connect(path, true).map_err(|error| error.to_string())?;
+        let queue = queue.clone();
+        spawn(format!("{name}-{number}"), move || {
+            read_until_closed(conn, &queue)
+        })?;
+    }
+    Ok(reads)
 }
 
 /// The highest id that an event has ever had.

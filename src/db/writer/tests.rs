@@ -80,6 +80,65 @@ impl Held {
     }
 }
 
+/// Keeps all readers of a handle busy until it is dropped.
+async fn hold_readers(db: &Db) -> Vec<std::sync::mpsc::Sender<()>> {
+    let mut held = Vec::new();
+    for _ in 0..READERS {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (tell, told) = oneshot::channel();
+        let db = db.clone();
+        tokio::spawn(async move {
+            db.read(move |_| {
+                let _ = tell.send(());
+                let _ = released.recv();
+                Ok(())
+            })
+            .await
+        });
+        told.await.unwrap();
+        held.push(release);
+    }
+    held
+}
+
+#[tokio::test]
+async fn actors_read_while_all_readers_are_busy_with_what_clients_ask() {
+    let test = TestDb::new(Service::Tts);
+    let _held = hold_readers(&test.db.for_clients()).await;
+    assert!(test.db.read(keys).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn clients_read_while_all_readers_of_the_actors_are_busy() {
+    let test = TestDb::new(Service::Tts);
+    let _held = hold_readers(&test.db).await;
+    assert!(test.db.for_clients().read(keys).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_read_is_not_made_for_one_who_has_stopped_waiting() {
+    let test = TestDb::new(Service::Tts);
+    let held = hold_readers(&test.db).await;
+    let made = Arc::new(AtomicUsize::new(0));
+    let read = || {
+        let made = Arc::clone(&made);
+        let db = test.db.clone();
+        async move {
+            let count = move |_: &mut Conn| Ok(made.fetch_add(1, Ordering::Relaxed));
+            db.read(count).await
+        }
+    };
+    // Polled once, so that it is in the queue, and dropped.
+    let mut gone = Box::pin(read());
+    assert!(futures_util::poll!(&mut gone).is_pending());
+    assert_eq!(test.db.reads.len(), 1);
+    drop(gone);
+    let waits = tokio::spawn(read());
+    drop(held);
+    assert_eq!(waits.await.unwrap(), Ok(0));
+    assert_eq!(made.load(Ordering::Relaxed), 1);
+}
+
 /// Sends a verb at once, so that the order in the queue is the order of the
 /// calls.
 fn send<T: Send + 'static>(
