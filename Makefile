@@ -31,9 +31,10 @@ torture: libraries voice ## at length: kills, bad receivers, engine faults, a si
 		HOIAM_DAY_TASKS=$${HOIAM_DAY_TASKS:-100000} \
 		cargo test --locked --test it -- torture isolation day deadlines --nocapture --test-threads 1
 
-check-long: torture ## the same, and property tests with many new cases
+check-long: torture ## the same, property tests with many new cases, and all queries with a million rows
 	seed=$$(date +%s); echo "PROPTEST_RNG_SEED=$$seed"; \
 		PROPTEST_RNG_SEED=$$seed PROPTEST_CASES=$${PROPTEST_CASES:-3000} cargo test --locked --lib
+	cargo test --locked --lib -- queries::million --ignored --nocapture
 
 mutants: libraries ## do the tests notice small faults? takes hours; MUTANTS='--shard 0/50' for some
 	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants

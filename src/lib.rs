@@ -46,6 +46,8 @@ pub mod files;
 pub mod keys;
 pub mod outbound;
 pub mod progress;
+#[cfg(test)]
+mod queries;
 pub mod retention;
 pub mod speech;
 pub mod supervision;

@@ -17,7 +17,6 @@ use crate::contract::signature::Secret;
 use crate::contract::{Catalog, Code, Create, Faults, Page, Problem, Service, Task, TaskStatus};
 use crate::db::Db;
 use crate::db::history::Whose;
-use crate::db::list::{self, Cursor};
 use crate::delivery::DeliveryOwed;
 use crate::delivery::api::{self as deliveries, DeliveryState};
 use crate::edge::admission::Admission;
@@ -236,14 +235,10 @@ async fn list(state: State, request: HttpRequest) -> Result<HttpResponse, Answer
     let page = state
         .db
         .read(move |conn| {
-            let mut rows = store::list(conn, &filter)?;
-            let next_cursor = list::cut(&mut rows, filter.limit, |row| Cursor {
-                created_at: row.created_at,
-                id: row.id.0,
-            });
+            let (rows, next) = store::list(conn, &filter)?;
             Ok(Page {
                 items: view.with_deliveries(conn, &rows)?,
-                next_cursor,
+                next_cursor: next.map(|cursor| cursor.to_string()),
             })
         })
         .await?;

@@ -12,7 +12,7 @@ use crate::clock::Millis;
 use crate::config::FETCH_WINDOW_S;
 use crate::contract::create::Prepared;
 use crate::contract::{Create, DeliveryType, Failure, Recording, Speech, SpeechStatus, TaskStatus};
-use crate::db::list::{self, Filter};
+use crate::db::list::{Cursor, Filter, Found, Index, Listed};
 use crate::db::schema::{events, tasks};
 use crate::db::{self, Condition, Conn, Id, NewEvent, Tx, update};
 use crate::delivery::store as deliveries;
@@ -994,12 +994,56 @@ fn current(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Row>> {
         .optional()
 }
 
-/// One page, newest first, with one row more than asked for if there is one.
+/// How lists of tasks are read.
+pub const LISTED: Listed = Listed {
+    table: "tasks",
+    by_age: Index::all("tasks_by_age"),
+    by_client: Index::all("tasks_by_client"),
+    by_status: Index {
+        name: "tasks_by_status",
+        condition: "status <> 'completed'",
+    },
+    common_status: "completed",
+    by_column: &[
+        (
+            "reference",
+            Index {
+                name: "tasks_by_reference",
+                condition: "reference IS NOT NULL",
+            },
+        ),
+        (
+            "error_code",
+            Index {
+                name: "tasks_by_error",
+                condition: "error_code IS NOT NULL",
+            },
+        ),
+    ],
+    by_end: &[
+        Index {
+            name: "tasks_files_by_end",
+            condition: "file IS NOT NULL",
+        },
+        Index {
+            name: "tasks_bare_by_end",
+            condition: "file IS NULL AND ended_at IS NOT NULL",
+        },
+    ],
+};
+
+/// One page, newest first, and where the next one starts.
 ///
 /// # Errors
 /// What the database says.
-pub fn list(conn: &mut Conn, filter: &Filter) -> QueryResult<Vec<Row>> {
-    list::filtered!(tasks, Row, filter).load(conn)
+pub fn list(conn: &mut Conn, filter: &Filter) -> QueryResult<(Vec<Row>, Option<Cursor>)> {
+    let Found { ids, next } = LISTED.find(conn, filter)?;
+    let rows = tasks::table
+        .filter(tasks::id.eq_any(ids))
+        .order((tasks::created_at.desc(), tasks::id.desc()))
+        .select(Row::as_select())
+        .load(conn)?;
+    Ok((rows, next))
 }
 
 /// The text and the word times.

@@ -622,8 +622,8 @@ pub struct DeliveryAttempt {
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Page<T> {
-    /// Newest first.
+    /// Newest first; fewer than the limit, or none, also where the list goes on.
     pub items: Vec<T>,
-    /// Give it as `cursor` to get the next page; null at the end.
+    /// Give it as `cursor` to get the next page; null at the end and only there.
     pub next_cursor: Option<String>,
 }

@@ -84,6 +84,20 @@ pub fn plan_lines<T>(
         .collect()
 }
 
+/// The same for a verb that writes.
+pub fn plan_lines_tx<T>(
+    tx: &mut Tx<'_>,
+    verb: impl FnOnce(&mut Tx<'_>) -> QueryResult<T>,
+) -> Vec<String> {
+    let statements = record(tx.conn);
+    let result = verb(tx);
+    stop_recording(tx.conn);
+    result.unwrap();
+    let statements = statements.lock().unwrap().clone();
+    let of = |statement: &String| plan(tx.conn, statement);
+    statements.iter().flat_map(of).collect()
+}
+
 type Statements = Arc<Mutex<Vec<String>>>;
 
 /// Notes every statement as diesel makes it, from now on.

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use uuid::Uuid;
 
 use super::dispatcher::{CallbackDispatcher, DeliveryOwed, InDelivery};
-use super::store::{self, Filter, Redelivered};
+use super::store::{self, Filter, LISTED, Redelivered};
 use crate::contract::{Code, Delivery, DeliveryStatus, Page, Problem, Service};
 use crate::db::{Conn, Db, Tx};
 use crate::edge::problem::Answer;
@@ -14,7 +14,7 @@ use crate::edge::query::Query;
 use crate::edge::request;
 
 /// Rows that one commit of a bulk redelivery puts back.
-const BULK_PAGE: i64 = 200;
+const BULK_PAGE: i64 = 100;
 
 /// What these handlers work with.
 #[derive(Clone)]
@@ -64,19 +64,15 @@ fn page(
     filter: &Filter,
     in_delivery: &InDelivery,
 ) -> diesel::QueryResult<Page<Delivery>> {
-    let mut rows = store::list(conn, filter)?;
-    let most = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    let more = rows.len() > most;
-    rows.truncate(most);
+    let (rows, next) = store::list(conn, filter)?;
     let mut attempts = store::attempts_of(conn, &rows)?;
-    let next_cursor = rows.last().filter(|_| more).map(|row| row.id.0.to_string());
     let items = rows.iter().map(|row| {
         let logged = attempts.remove(&row.id.0).unwrap_or_default();
         store::resource(service, row, logged, in_delivery.contains(row.id.0))
     });
     Ok(Page {
         items: items.collect(),
-        next_cursor,
+        next_cursor: next.map(|cursor| cursor.to_string()),
     })
 }
 
@@ -170,11 +166,15 @@ async fn redeliver_all(
     filter.limit = BULK_PAGE;
     let mut redelivered = 0;
     loop {
+        // Found by a reader, so that the writer is not held up by the search.
         let page = filter.clone();
-        let verb = move |tx: &mut Tx<'_>| store::redeliver_page(tx, &page);
-        let (count, next) = request::commit(&state.db, verb, owed(&state)).await?;
-        redelivered += count;
-        filter.cursor = next;
+        let found = state.db.read(move |conn| LISTED.find(conn, &page)).await?;
+        if !found.ids.is_empty() {
+            let page = filter.clone();
+            let verb = move |tx: &mut Tx<'_>| store::redeliver_found(tx, &page, &found.ids);
+            redelivered += request::commit(&state.db, verb, owed(&state)).await?;
+        }
+        filter.cursor = found.next;
         if filter.cursor.is_none() {
             return Ok(HttpResponse::Ok().json(serde_json::json!({ "redelivered": redelivered })));
         }

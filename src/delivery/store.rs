@@ -12,8 +12,11 @@ use crate::clock::Millis;
 use crate::contract::{
     Callback, Delivery, DeliveryAttempt, DeliveryStatus, DeliveryType, Service, rfc3339,
 };
+use crate::db::list::{Cursor, Found, Index, Listed};
 use crate::db::schema::{deliveries, events};
 use crate::db::{Condition, Conn, Id, NewEvent, Tx, update, update_if};
+
+pub use crate::db::list::Filter;
 
 /// A row of `deliveries`.
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
@@ -359,64 +362,32 @@ pub fn newest(conn: &mut Conn, subject: Id) -> QueryResult<Option<Row>> {
         .optional()
 }
 
-/// Which deliveries a list or a bulk redelivery means.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Filter {
-    /// Whose they are; `None` is everybody's.
-    pub client: Option<String>,
-    /// Any of these; empty is all.
-    pub statuses: Vec<String>,
-    /// The speech or the task.
-    pub subject: Option<Uuid>,
-    /// Exclusive.
-    pub created_after: Option<Millis>,
-    /// Exclusive.
-    pub created_before: Option<Millis>,
-    /// Exclusive.
-    pub ended_after: Option<Millis>,
-    /// Exclusive.
-    pub ended_before: Option<Millis>,
-    /// Rows a page.
-    pub limit: i64,
-    /// The last id of the page before.
-    pub cursor: Option<Uuid>,
-}
+/// How lists of deliveries are read.
+pub const LISTED: Listed = Listed {
+    table: "deliveries",
+    by_age: Index::all("deliveries_by_age"),
+    by_client: Index::all("deliveries_by_client"),
+    by_status: Index {
+        name: "deliveries_by_status",
+        condition: "status <> 'delivered'",
+    },
+    common_status: "delivered",
+    by_column: &[("subject_id", Index::all("deliveries_by_subject"))],
+    by_end: &[],
+};
 
-/// One page, newest first, with one row more than asked for if there is one.
+/// One page, newest first, and where the next one starts.
 ///
 /// # Errors
 /// What the database says.
-pub fn list(conn: &mut Conn, filter: &Filter) -> QueryResult<Vec<Row>> {
-    let mut query = deliveries::table
+pub fn list(conn: &mut Conn, filter: &Filter) -> QueryResult<(Vec<Row>, Option<Cursor>)> {
+    let Found { ids, next } = LISTED.find(conn, filter)?;
+    let rows = deliveries::table
+        .filter(deliveries::id.eq_any(ids))
+        .order((deliveries::created_at.desc(), deliveries::id.desc()))
         .select(Row::as_select())
-        .order(deliveries::id.desc())
-        .limit(filter.limit + 1)
-        .into_boxed();
-    if let Some(client) = filter.client.clone() {
-        query = query.filter(deliveries::client.eq(client));
-    }
-    if !filter.statuses.is_empty() {
-        query = query.filter(deliveries::status.eq_any(filter.statuses.clone()));
-    }
-    if let Some(subject) = filter.subject {
-        query = query.filter(deliveries::subject_id.eq(Id(subject)));
-    }
-    if let Some(at) = filter.created_after {
-        query = query.filter(deliveries::created_at.gt(at));
-    }
-    if let Some(at) = filter.created_before {
-        query = query.filter(deliveries::created_at.lt(at));
-    }
-    if let Some(at) = filter.ended_after {
-        query = query.filter(deliveries::ended_at.gt(at));
-    }
-    if let Some(at) = filter.ended_before {
-        query = query.filter(deliveries::ended_at.lt(at));
-    }
-    if let Some(cursor) = filter.cursor {
-        query = query.filter(deliveries::id.lt(Id(cursor)));
-    }
-    query.load(conn)
+        .load(conn)?;
+    Ok((rows, next))
 }
 
 /// One delivery.
@@ -540,25 +511,36 @@ pub fn redeliver(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Redelivered> {
     Ok(Redelivered::Done)
 }
 
-/// Puts every ended delivery that the filter means back to pending, one page
-/// a commit; the second value says where to go on.
+/// Puts those of these deliveries back to pending that the filter still means, and
+/// says how many: they were found before this commit.
 ///
 /// # Errors
 /// What the database says.
-pub fn redeliver_page(tx: &mut Tx<'_>, filter: &Filter) -> QueryResult<(usize, Option<Uuid>)> {
-    let mut rows = list(tx.conn, filter)?;
-    let more = rows.len() > usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    rows.truncate(usize::try_from(filter.limit).unwrap_or(usize::MAX));
+pub fn redeliver_found(tx: &mut Tx<'_>, filter: &Filter, found: &[Id]) -> QueryResult<usize> {
     let mut redelivered = 0;
-    for row in &rows {
-        if redeliver(tx, row.id.0)? == Redelivered::Done {
+    for id in found {
+        let row = get(tx.conn, id.0)?.filter(|row| is_meant(row, filter));
+        if row.is_some() && redeliver(tx, id.0)? == Redelivered::Done {
             redelivered += 1;
         }
     }
-    Ok((
-        redelivered,
-        rows.last().filter(|_| more).map(|row| row.id.0),
-    ))
+    Ok(redelivered)
+}
+
+/// Whether a filter still means a row that it meant before: what of it can change
+/// or comes from the request.
+fn is_meant(row: &Row, filter: &Filter) -> bool {
+    let is_in_status = filter.statuses.is_empty() || filter.statuses.contains(&row.status);
+    let is_theirs = filter
+        .client
+        .as_ref()
+        .is_none_or(|client| *client == row.client);
+    let is_after = |at: Millis| row.ended_at.is_some_and(|ended_at| ended_at > at);
+    let is_before = |at: Millis| row.ended_at.is_some_and(|ended_at| ended_at < at);
+    is_in_status
+        && is_theirs
+        && filter.ended_after.is_none_or(is_after)
+        && filter.ended_before.is_none_or(is_before)
 }
 
 /// Forgets every delivery of a subject.

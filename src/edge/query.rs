@@ -103,9 +103,9 @@ impl Query {
         }
     }
 
-    fn cursor<T>(&mut self, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    fn cursor(&mut self) -> Option<Cursor> {
         let text = self.take("cursor")?;
-        let cursor = parse(&text);
+        let cursor = Cursor::parse(&text);
         if cursor.is_none() {
             self.faults.add(
                 "cursor",
@@ -136,6 +136,7 @@ impl Query {
         let filter = Filter {
             client: None,
             statuses: self.statuses(statuses),
+            subject: None,
             reference: self.take("reference"),
             error_code: self.take("error_code"),
             created_after: self.instant("created_after"),
@@ -143,7 +144,7 @@ impl Query {
             ended_after: self.instant("ended_after"),
             ended_before: self.instant("ended_before"),
             limit: self.limit(),
-            cursor: self.cursor(Cursor::parse),
+            cursor: self.cursor(),
         };
         self.finish()?;
         Ok(filter)
@@ -170,12 +171,14 @@ impl Query {
             client: None,
             statuses: self.statuses(&STATUSES),
             subject: subject_id,
+            reference: None,
+            error_code: None,
             created_after: self.instant("created_after"),
             created_before: self.instant("created_before"),
             ended_after: self.instant("ended_after"),
             ended_before: self.instant("ended_before"),
             limit: self.limit(),
-            cursor: self.cursor(|text| uuid::Uuid::try_parse(text).ok()),
+            cursor: self.cursor(),
         };
         self.finish()?;
         Ok(filter)

@@ -21,7 +21,6 @@ use crate::contract::{
 };
 use crate::db::Db;
 use crate::db::history::Whose;
-use crate::db::list::{self, Cursor};
 use crate::delivery::api::{self as deliveries, DeliveryState};
 use crate::delivery::check::{CheckCache, Finding};
 use crate::delivery::dispatcher::CheckNow;
@@ -250,14 +249,10 @@ async fn list(state: State, request: HttpRequest) -> Result<HttpResponse, Answer
     let page = state
         .db
         .read(move |conn| {
-            let mut rows = store::list(conn, &filter)?;
-            let next_cursor = list::cut(&mut rows, filter.limit, |row| Cursor {
-                created_at: row.created_at,
-                id: row.id.0,
-            });
+            let (rows, next) = store::list(conn, &filter)?;
             Ok(Page {
                 items: view.with_deliveries(conn, &rows)?,
-                next_cursor,
+                next_cursor: next.map(|cursor| cursor.to_string()),
             })
         })
         .await?;

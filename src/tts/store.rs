@@ -14,7 +14,7 @@ use crate::contract::create::Prepared;
 use crate::contract::{
     CallbackHeaders, CheckState, Create, DeliveryType, Failure, Recording, SpeechStatus,
 };
-use crate::db::list::{self, Filter};
+use crate::db::list::{Cursor, Filter, Found, Index, Listed};
 use crate::db::schema::speeches;
 use crate::db::{self, Condition, Conn, Id, NewEvent, Tx, update, update_if};
 use crate::delivery::check::Verdict;
@@ -1056,12 +1056,56 @@ pub fn get_many(conn: &mut Conn, ids: &[Uuid]) -> QueryResult<Vec<Row>> {
         .load(conn)
 }
 
-/// One page, newest first, with one row more than asked for if there is one.
+/// How lists of speeches are read.
+pub const LISTED: Listed = Listed {
+    table: "speeches",
+    by_age: Index::all("speeches_by_age"),
+    by_client: Index::all("speeches_by_client"),
+    by_status: Index {
+        name: "speeches_by_status",
+        condition: "status <> 'completed'",
+    },
+    common_status: "completed",
+    by_column: &[
+        (
+            "reference",
+            Index {
+                name: "speeches_by_reference",
+                condition: "reference IS NOT NULL",
+            },
+        ),
+        (
+            "error_code",
+            Index {
+                name: "speeches_by_error",
+                condition: "error_code IS NOT NULL",
+            },
+        ),
+    ],
+    by_end: &[
+        Index {
+            name: "speeches_files_by_end",
+            condition: "file IS NOT NULL",
+        },
+        Index {
+            name: "speeches_bare_by_end",
+            condition: "file IS NULL AND ended_at IS NOT NULL",
+        },
+    ],
+};
+
+/// One page, newest first, and where the next one starts.
 ///
 /// # Errors
 /// What the database says.
-pub fn list(conn: &mut Conn, filter: &Filter) -> QueryResult<Vec<Row>> {
-    list::filtered!(speeches, Row, filter).load(conn)
+pub fn list(conn: &mut Conn, filter: &Filter) -> QueryResult<(Vec<Row>, Option<Cursor>)> {
+    let Found { ids, next } = LISTED.find(conn, filter)?;
+    let rows = speeches::table
+        .filter(speeches::id.eq_any(ids))
+        .order((speeches::created_at.desc(), speeches::id.desc()))
+        .select(Row::as_select())
+        .load(conn)?;
+    Ok((rows, next))
 }
 
 /// The text and the word times.

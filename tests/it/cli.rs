@@ -773,6 +773,33 @@ fn deliveries_that_were_given_up_are_listed_shown_and_sent_again() {
     assert_eq!(text(deliveries(&none)), "0 are sent again\n");
 }
 
+/// A page holds what was found among the rows that it looked at, which may be nothing.
+#[test]
+fn a_list_goes_on_over_empty_pages_until_there_is_no_cursor() {
+    let service = Peer::receiver();
+    service.react(|request| {
+        let next = match request.path.split_once("cursor=") {
+            None => serde_json::json!("1_a"),
+            Some((_, "1_a")) => serde_json::json!("0_a"),
+            Some(_) => serde_json::json!(null),
+        };
+        let one = serde_json::json!({
+            "id": "01a20a4e-ea42-7728-b0d7-1c404902fa18", "type": "task.completed", "url": "http://a/",
+            "status": "exhausted", "round": 1, "attempts": [],
+        });
+        let items = if next.is_null() { vec![one] } else { Vec::new() };
+        let body = serde_json::json!({"items": items, "next_cursor": next}).to_string();
+        let length = body.len();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+        Reaction::Bytes(format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}"))
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let url = service.url("");
+    let list = ["deliveries", "list", "--json", "--url", &url];
+    let listed = json(&hoiam(folder.path(), &list));
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+}
+
 #[test]
 fn a_delivery_that_is_not_there_is_told_apart_from_a_service_that_is_not_there() {
     let service = Service::all().start();

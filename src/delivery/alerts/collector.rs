@@ -121,9 +121,9 @@ impl AlertCollector {
         let Some(scan) = self.claims.begin_scan(!self.is_telling) else {
             return;
         };
-        self.is_telling = true;
         let (parts, now) = (self.parts.clone(), self.parts.db.clock().now());
         let taken = parts.take_due(now);
+        self.is_telling = true;
         let batches = taken.batches.clone();
         let pass = Pass {
             parts: parts.clone(),

@@ -34,26 +34,63 @@ async fn the_newest_deliveries_and_the_attempts_are_found_by_their_subjects() {
     assert_eq!(found, ["deliveries_by_subject, sorted"]);
 }
 
+/// Between the look and the commit anybody may have it sent again.
 #[tokio::test]
-async fn a_page_of_deliveries_is_read_in_the_order_of_an_index() {
+async fn what_was_found_to_be_sent_again_is_so_only_if_the_filter_still_means_it() {
     let test = TestDb::new(Service::Tts);
-    let page = |filter: Filter| plans(&test, move |conn| list(conn, &filter));
-    let all = Filter {
-        limit: 50,
-        ..Filter::default()
-    };
-    assert_eq!(page(all.clone()).await, ["id"]);
-    let next_page = Filter {
-        cursor: Some(Uuid::now_v7()),
-        ..all.clone()
-    };
-    assert_eq!(page(next_page).await, ["id"]);
-    let of_one = Filter {
-        subject: Some(Uuid::now_v7()),
-        ..all
-    };
-    let found = page(of_one).await;
-    assert_eq!(found, ["deliveries_by_subject, sorted"]);
+    let redelivered = test.db.write(|tx| {
+        let of = |tx: &mut Tx<'_>, client: &str| {
+            let kind = DeliveryType::SpeechCompleted;
+            let id = owe_aborted(tx, Uuid::now_v7(), client, kind, "http://a/")?;
+            Ok::<_, diesel::result::Error>(get(tx.conn, id)?.unwrap())
+        };
+        let set = |tx: &mut Tx<'_>, row: &Row, status: &str, ended_at: Option<Millis>| {
+            let changes = (
+                deliveries::status.eq(status),
+                deliveries::ended_at.eq(ended_at),
+            );
+            diesel::update(deliveries::table.find(row.id))
+                .set(changes)
+                .execute(tx.conn)
+        };
+        let rows = [
+            of(tx, "a")?,
+            of(tx, "a")?,
+            of(tx, "a")?,
+            of(tx, "a")?,
+            of(tx, "b")?,
+        ];
+        let [meant, again, delivered, later, others] = &rows;
+        set(tx, again, "pending", None)?;
+        set(tx, delivered, "delivered", Some(tx.now))?;
+        set(tx, later, "aborted", Some(tx.now + 5))?;
+        let filter = Filter {
+            client: Some("a".into()),
+            statuses: vec!["aborted".into()],
+            ended_before: Some(tx.now + 1),
+            ..Filter::default()
+        };
+        let found = rows.iter().map(|row| row.id).collect::<Vec<_>>();
+        let count = redeliver_found(tx, &filter, &found)?;
+        let rounds = [meant, again, delivered, later, others].map(|row| {
+            let now = get(tx.conn, row.id.0).unwrap().unwrap();
+            (now.round, now.status)
+        });
+        Ok((count, rounds))
+    });
+    let (count, rounds) = redelivered.await.unwrap();
+    assert_eq!(count, 1);
+    let rounds = rounds
+        .each_ref()
+        .map(|(round, status)| (*round, status.as_str()));
+    let as_before = [
+        (1, "pending"),
+        (1, "delivered"),
+        (1, "aborted"),
+        (1, "aborted"),
+    ];
+    assert_eq!(rounds[0], (2, "pending"));
+    assert_eq!(rounds[1..], as_before);
 }
 
 fn failed_attempt(tx: &Tx<'_>) -> DeliveryAttempt {

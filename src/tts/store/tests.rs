@@ -798,22 +798,6 @@ async fn what_a_start_looks_for_is_found_among_the_open_jobs_only() {
 }
 
 #[tokio::test]
-async fn a_page_is_read_in_the_order_of_an_index() {
-    let all = Filter {
-        limit: 50,
-        ..Filter::default()
-    };
-    let one_status = Filter {
-        statuses: vec!["failed".into()],
-        ..all.clone()
-    };
-    for filter in [all, one_status] {
-        let found = plans(|_| {}, move |tx| super::list(tx.conn, &filter)).await;
-        assert_eq!(found, ["speeches_by_age"]);
-    }
-}
-
-#[tokio::test]
 async fn a_repeated_creation_is_found_by_its_id_or_its_key() {
     let with_key = || New {
         idempotency_key: Some("a:b".into()),

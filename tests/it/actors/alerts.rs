@@ -278,7 +278,7 @@ async fn a_disk_that_keeps_nothing_is_told_at_once_and_kept_when_it_can_be() {
         limit: 10,
         ..deliveries::Filter::default()
     };
-    let kept = told
+    let (kept, _) = told
         .world
         .db
         .read(move |conn| deliveries::list(conn, &kept))

@@ -8,9 +8,11 @@ use actix::Addr;
 use bytes::Bytes;
 use diesel::prelude::*;
 use hoiam::clock::{Anchor, Clock};
-use hoiam::contract::Service;
+use hoiam::contract::{Alert, DeliveryType, Service};
 use hoiam::db::schema::{deliveries, events, meta, speeches as rows};
 use hoiam::db::{Conn, Id};
+use hoiam::delivery::alerts::store as alerts;
+use hoiam::delivery::store::Row;
 use hoiam::files::Files;
 use hoiam::retention::{Parts, Retention};
 use hoiam::tts::store as speeches;
@@ -218,4 +220,52 @@ async fn a_service_without_work_keeps_once_a_day_where_its_clock_stands() {
         .await;
         world.advance_ms(86_400_000);
     }
+}
+
+#[actix_rt::test]
+async fn an_alert_goes_when_it_is_old() {
+    let mut world = World::new(Service::Tts);
+    let (id, kind) = (Uuid::now_v7(), DeliveryType::DiskFailing);
+    let alert = Alert {
+        id,
+        count: 1,
+        since: String::new(),
+        until: String::new(),
+        resolved: None,
+        examples: Vec::new(),
+    };
+    let url = "http://127.0.0.1:9/";
+    let new = alerts::New {
+        kind,
+        alert,
+        delivery: Row::owed(Uuid::now_v7(), id, kind, url, world.now()),
+        tried: Vec::new(),
+    };
+    let owe = world.db.write(move |tx| {
+        alerts::owe(tx, std::slice::from_ref(&new), &Default::default())?;
+        let none = (
+            deliveries::status.eq("aborted"),
+            deliveries::next_attempt_at.eq(None::<i64>),
+        );
+        diesel::update(deliveries::table).set(none).execute(tx.conn)
+    });
+    owe.await.unwrap();
+    let db = world.db.clone();
+    let is_there = || async {
+        let both = db.read(move |conn| {
+            let owed: i64 = deliveries::table.count().get_result(conn)?;
+            Ok((alerts::get(conn, id)?.is_some(), owed))
+        });
+        let (is_there, owed) = both.await.unwrap();
+        assert_eq!(i64::from(is_there), owed);
+        is_there
+    };
+    world.advance_ms(ROWS_MS);
+    assert!(is_there().await);
+    let _retention = start(&mut world);
+    world.settle().await;
+    assert!(is_there().await);
+    // At the latest with the sweep of the next day.
+    world.advance_ms(86_400_000);
+    eventually("it is gone", || async { !is_there().await }).await;
 }
