@@ -33,7 +33,7 @@ use crate::delivery::attempt::Sender;
 use crate::delivery::check::CheckCache;
 use crate::delivery::dispatcher::{self, CallbackDispatcher, InDelivery, ShutReceivers};
 use crate::delivery::store::origin_of;
-use crate::edge::admission::{Admission, Bounds};
+use crate::edge::admission::{Admission, Bounds, Clients};
 use crate::edge::auth::{Gate, gate};
 use crate::edge::cors::{Cors, preflight};
 use crate::edge::due::Due;
@@ -444,7 +444,9 @@ fn admission(config: &Config, db: &Db, files: &Files) -> Admission {
         max_bytes: bound(config.queue.max_bytes),
         min_free_bytes: config.limits.min_free_bytes,
     };
-    Admission::new(db.clone(), files.clone(), bounds)
+    // One client, until keys have names.
+    let clients: Clients = Arc::new(|| vec![String::new()]);
+    Admission::new(db.clone(), files.clone(), bounds, clients)
 }
 
 /// Not ready while nothing can be kept.
@@ -469,11 +471,11 @@ async fn start_tts(
     if freed > 0 {
         log::info!("{freed} jobs that were being spoken when the process ended are queued again");
     }
-    let (jobs, bytes) = db
+    let open = db
         .read(tts::store::open_load)
         .await
         .map_err(|error| store(&error))?;
-    db.load().add(jobs, bytes);
+    db.load().add(&open);
     let files = Files::open(
         &config.data_dir.join("files"),
         Service::Tts,
@@ -669,11 +671,11 @@ fn engines_are_there(voices: Voices) -> health::Check {
 
 async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Started, StartError> {
     let config = &common.config;
-    let (jobs, bytes) = db
+    let open = db
         .read(backend_service::store::open_load)
         .await
         .map_err(|error| failed("the Backend service's database")(&error))?;
-    db.load().add(jobs, bytes);
+    db.load().add(&open);
     let files = Files::open(
         &config.data_dir.join("files"),
         Service::Backend,

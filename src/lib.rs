@@ -26,6 +26,7 @@
 //! | [`edge`] | what both HTTP edges share |
 //! | [`keys`] | API keys, and whose work it is |
 //! | [`claim_loop`], [`work`] | how an actor finds its work, and what it has under way |
+//! | [`shares`] | how several share one bound |
 //! | [`supervision`], [`app`] | the supervision tree |
 //! | [`config`], [`cli`], [`clock`] | settings, commands, time |
 //! | [`fault`] | points where a test has the process die; empty in a release |
@@ -49,6 +50,7 @@ pub mod progress;
 #[cfg(test)]
 mod queries;
 pub mod retention;
+pub mod shares;
 pub mod speech;
 pub mod supervision;
 pub mod synthesizer;

@@ -154,7 +154,7 @@ async fn submit(
     request: &HttpRequest,
     new: New,
 ) -> Result<HttpResponse, Answer> {
-    state.admission.admit(&new.request.source)?;
+    state.admission.admit(&new.client, &new.request.source)?;
     let wait = Wait::preferred(request);
     let waits = wait.is_some();
     let hints = state.hints.clone();

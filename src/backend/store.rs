@@ -14,7 +14,7 @@ use crate::contract::create::Prepared;
 use crate::contract::{Create, DeliveryType, Failure, Recording, Speech, SpeechStatus, TaskStatus};
 use crate::db::list::{Cursor, Filter, Found, Index, Listed};
 use crate::db::schema::{events, tasks};
-use crate::db::{self, Condition, Conn, Id, NewEvent, Tx, update};
+use crate::db::{self, Amount, ByClient, Condition, Conn, Id, NewEvent, Tx, update};
 use crate::delivery::store as deliveries;
 use crate::retention::store::Subjects;
 
@@ -171,7 +171,7 @@ pub fn submit(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
             tasks::retried_as.eq(Some(row.id)),
         )?;
     }
-    tx.load(1, row.text_bytes);
+    tx.load(&row.client, 1, row.text_bytes);
     tx.event(&NewEvent {
         subject: new.id,
         to: Some(&row.status),
@@ -482,7 +482,7 @@ pub fn fetched(tx: &mut Tx<'_>, id: Uuid, fetched: &Fetched) -> QueryResult<bool
     let (reason, kind) = if late {
         ("the late result is kept", DeliveryType::TaskLateResult)
     } else {
-        tx.load(-1, -row.text_bytes);
+        tx.load(&row.client, -1, -row.text_bytes);
         ("fetched", DeliveryType::TaskCompleted)
     };
     tell(tx, &row, kind)?;
@@ -704,7 +704,7 @@ fn ended(
     by: &'static str,
     kind: DeliveryType,
 ) -> QueryResult<()> {
-    tx.load(-1, -row.text_bytes);
+    tx.load(&row.client, -1, -row.text_bytes);
     tell(tx, row, kind)?;
     state_event(tx, row, status, reason, by)
 }
@@ -937,23 +937,24 @@ pub const RETAINED: Subjects = Subjects {
     erase: |tx, id| forget(tx, id, false).map(drop),
 };
 
-/// Open tasks and their bytes, counted once at start.
+/// Each client's open tasks and their bytes, counted once at start.
 ///
 /// # Errors
 /// What the database says.
-pub fn open_load(conn: &mut Conn) -> QueryResult<(i64, i64)> {
+pub fn open_load(conn: &mut Conn) -> QueryResult<ByClient> {
     // One look for each index that holds open tasks: however many have ended,
     // a start does not read them. A task that is fetching owes its fetch.
-    let (mut jobs, mut bytes) = (0, 0);
+    let mut load = ByClient::default();
     for condition in [OPEN, "errand IS NOT NULL AND status = 'fetching'"] {
-        let open: Vec<i64> = tasks::table
+        let open: Vec<(String, i64)> = tasks::table
             .filter(Condition(condition))
-            .select(tasks::text_bytes)
+            .select((tasks::client, tasks::text_bytes))
             .load(conn)?;
-        jobs += i64::try_from(open.len()).unwrap_or(i64::MAX);
-        bytes += open.iter().sum::<i64>();
+        for (client, bytes) in open {
+            load.add(&client, Amount { jobs: 1, bytes });
+        }
     }
-    Ok((jobs, bytes))
+    Ok(load)
 }
 
 /// Whether there is such a task and it is this client's. `None` is who sees all,

@@ -40,6 +40,8 @@ pub enum Code {
     IdempotencyConflict,
     /// Too much is waiting already.
     QueueFull,
+    /// Too much of this client's is waiting already; others may be let in.
+    ShareFull,
     /// The service cannot answer just now: starting, stopping, store down.
     Unavailable,
     /// A bug of ours.
@@ -66,6 +68,7 @@ impl Code {
         Self::InvalidRequest,
         Self::IdempotencyConflict,
         Self::QueueFull,
+        Self::ShareFull,
         Self::Unavailable,
         Self::Internal,
     ];
@@ -91,6 +94,7 @@ impl Code {
             Self::InvalidRequest => "invalid_request",
             Self::IdempotencyConflict => "idempotency_conflict",
             Self::QueueFull => "queue_full",
+            Self::ShareFull => "share_full",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
         }
@@ -110,7 +114,7 @@ impl Code {
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::InvalidRequest | Self::IdempotencyConflict => 422,
-            Self::QueueFull => 429,
+            Self::QueueFull | Self::ShareFull => 429,
             Self::Unavailable => 503,
             Self::Internal => 500,
         }
@@ -137,6 +141,7 @@ impl Code {
             Self::InvalidRequest => "The request is not acceptable",
             Self::IdempotencyConflict => "The same id or key was used with another request",
             Self::QueueFull => "Too much is waiting already",
+            Self::ShareFull => "Too much of yours is waiting already",
             Self::Unavailable => "The service cannot answer just now",
             Self::Internal => "This is a bug of ours",
         }
@@ -147,7 +152,12 @@ impl Code {
     pub fn retryable(self) -> bool {
         matches!(
             self,
-            Self::NotReady | Self::NotEnded | Self::QueueFull | Self::Unavailable | Self::Internal
+            Self::NotReady
+                | Self::NotEnded
+                | Self::QueueFull
+                | Self::ShareFull
+                | Self::Unavailable
+                | Self::Internal
         )
     }
 }
@@ -240,12 +250,14 @@ impl Problem {
     /// A problem without faults; 429 and 503 get a Retry-After of a second.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        let retry_after_s =
-            matches!(code, Code::QueueFull | Code::Unavailable | Code::NotReady).then_some(1);
+        let is_soon_over = matches!(
+            code,
+            Code::QueueFull | Code::ShareFull | Code::Unavailable | Code::NotReady
+        );
         Self {
             code,
             detail: detail.into(),
-            retry_after_s,
+            retry_after_s: is_soon_over.then_some(1),
             errors: Vec::new(),
         }
     }

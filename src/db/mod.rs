@@ -11,6 +11,7 @@ pub mod history;
 pub mod hub;
 mod id;
 pub mod list;
+mod load;
 mod outcome;
 pub mod schema;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod writer;
 pub use condition::Condition;
 pub use connection::{Conn, OpenError, Opened, Standing, inspect, kept_anchor, open};
 pub use id::Id;
+pub use load::{Amount, ByClient, Load};
 pub use outcome::{Accepted, Ended};
 pub use update::{update, update_if};
-pub use writer::{Db, Ends, Load, NewEvent, StoreError, Tx};
+pub use writer::{Db, Ends, NewEvent, StoreError, Tx};

@@ -27,6 +27,7 @@ use super::Id;
 use super::connection::{CLOCK_KEY, Conn, connect, is_damage};
 use super::history::{OF_ALERT, newest_event};
 use super::hub::{Hub, Interest, Subscription};
+use super::load::{Amount, ByClient, Load};
 use super::schema::{events, meta};
 use crate::clock::{Clock, Millis};
 use crate::contract::{DeliveryAttempt, Event, EventType, Problem, Service};
@@ -84,34 +85,6 @@ impl From<StoreError> for Problem {
                 "The store failed unexpectedly.",
             ),
         }
-    }
-}
-
-/// How much open work a service holds, in jobs and in bytes of text. It is
-/// counted with the commits that change it.
-#[derive(Debug, Default)]
-pub struct Load {
-    jobs: AtomicI64,
-    bytes: AtomicI64,
-}
-
-impl Load {
-    /// Open jobs.
-    #[must_use]
-    pub fn jobs(&self) -> i64 {
-        self.jobs.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of their texts.
-    #[must_use]
-    pub fn bytes(&self) -> i64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Adds what a start found in the tables.
-    pub fn add(&self, jobs: i64, bytes: i64) {
-        self.jobs.fetch_add(jobs, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -187,7 +160,7 @@ pub struct Tx<'a> {
     /// SQLite for the next.
     last_event: i64,
     events: Vec<(Uuid, Event)>,
-    load: (i64, i64),
+    load: ByClient,
 }
 
 impl Tx<'_> {
@@ -256,10 +229,9 @@ impl Tx<'_> {
             .map(drop)
     }
 
-    /// Notes that the commit opens or ends jobs.
-    pub fn load(&mut self, jobs: i64, bytes: i64) {
-        self.load.0 += jobs;
-        self.load.1 += bytes;
+    /// Notes that the commit opens or ends jobs of a client.
+    pub fn load(&mut self, client: &str, jobs: i64, bytes: i64) {
+        self.load.add(client, Amount { jobs, bytes });
     }
 }
 
@@ -631,7 +603,7 @@ struct Committed {
     at: Millis,
     last_event: i64,
     events: Vec<(Uuid, Event)>,
-    load: (i64, i64),
+    load: ByClient,
 }
 
 impl Writer {
@@ -710,7 +682,7 @@ impl Writer {
                     service,
                     last_event,
                     events: Vec::new(),
-                    load: (0, 0),
+                    load: ByClient::default(),
                 };
                 for command in batch.iter_mut() {
                     command.run(&mut tx)?;
@@ -793,7 +765,7 @@ impl Writer {
     fn publish(&mut self, committed: Committed) {
         self.last_event = committed.last_event;
         self.committed_at.store(committed.at, Ordering::Release);
-        self.load.add(committed.load.0, committed.load.1);
+        self.load.add(&committed.load);
         for (_, event) in &committed.events {
             self.ends.note(event);
         }

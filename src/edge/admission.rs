@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use crate::contract::{Code, Problem};
-use crate::db::Db;
+use crate::db::{Amount, Db};
 use crate::files::Files;
+use crate::shares::{self, Share};
 use crate::trouble::Trouble;
 
 /// What limits what a service accepts.
@@ -19,6 +20,44 @@ pub struct Bounds {
     pub min_free_bytes: u64,
 }
 
+/// Whether there is room for one job more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Enough,
+    KeptForOthers,
+    None,
+}
+
+impl Bounds {
+    /// Where all have taken `total`, and each other client that may submit this.
+    fn room(&self, total: Amount, others: &[Amount], need: Amount) -> Room {
+        let clients = i64::try_from(others.len() + 1).unwrap_or(i64::MAX);
+        let room = |bound: i64, of: fn(&Amount) -> i64| {
+            let others = others.iter().map(|taken| Share {
+                reserve: bound / clients / 2,
+                taken: of(taken),
+            });
+            if of(&need) > shares::left(bound, of(&total), []) {
+                Room::None
+            } else if of(&need) > shares::left(bound, of(&total), others) {
+                Room::KeptForOthers
+            } else {
+                Room::Enough
+            }
+        };
+        let jobs = room(self.max_jobs, |amount| amount.jobs);
+        let bytes = room(self.max_bytes, |amount| amount.bytes);
+        match (jobs, bytes) {
+            (Room::None, _) | (_, Room::None) => Room::None,
+            (Room::Enough, Room::Enough) => Room::Enough,
+            _ => Room::KeptForOthers,
+        }
+    }
+}
+
+/// Names the clients that may submit just now.
+pub type Clients = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
 /// One service's door. Cheap to clone.
 #[derive(Clone)]
 pub struct Admission(Arc<Door>);
@@ -27,34 +66,57 @@ struct Door {
     db: Db,
     files: Files,
     bounds: Bounds,
+    clients: Clients,
 }
 
 impl Admission {
-    /// A door with these bounds.
+    /// A door with these bounds. Half of each bound is divided evenly among
+    /// `clients` and kept for each of them; the other half is whoever's comes
+    /// first.
     #[must_use]
-    pub fn new(db: Db, files: Files, bounds: Bounds) -> Self {
-        Self(Arc::new(Door { db, files, bounds }))
+    pub fn new(db: Db, files: Files, bounds: Bounds, clients: Clients) -> Self {
+        Self(Arc::new(Door {
+            db,
+            files,
+            bounds,
+            clients,
+        }))
     }
 
-    /// Lets a text in.
+    /// Lets a client's text in.
     ///
     /// # Errors
     /// `unavailable` while it could not be kept, `queue_full` while there is no
-    /// room for it.
-    pub fn admit(&self, text: &str) -> Result<(), Problem> {
+    /// room for it, `share_full` while what room there is is kept for others.
+    pub fn admit(&self, client: &str, text: &str) -> Result<(), Problem> {
         if let Some(reason) = self.reasons().into_iter().next() {
             let detail = format!("Nothing can be kept just now: {reason}. Try again.");
             return Err(Problem::new(Code::Unavailable, detail));
         }
-        let bytes = i64::try_from(text.len()).unwrap_or(i64::MAX);
-        let (load, bounds) = (self.0.db.load(), self.0.bounds);
-        if load.jobs() < bounds.max_jobs && load.bytes().saturating_add(bytes) <= bounds.max_bytes {
-            return Ok(());
+        let Door {
+            db,
+            bounds,
+            clients,
+            ..
+        } = &*self.0;
+        let need = Amount {
+            jobs: 1,
+            bytes: i64::try_from(text.len()).unwrap_or(i64::MAX),
+        };
+        let mut others = clients();
+        others.retain(|other| other != client);
+        let (total, taken) = db.load().of(&others);
+        match bounds.room(total, &taken, need) {
+            Room::Enough => Ok(()),
+            Room::KeptForOthers => Err(Problem::new(
+                Code::ShareFull,
+                "What room there is in the queue is kept for other clients (queue.max_jobs, queue.max_bytes).",
+            )),
+            Room::None => Err(Problem::new(
+                Code::QueueFull,
+                "The queue is full (queue.max_jobs, queue.max_bytes).",
+            )),
         }
-        Err(Problem::new(
-            Code::QueueFull,
-            "The queue is full (queue.max_jobs, queue.max_bytes).",
-        ))
     }
 
     /// Why nothing can be kept, for people; empty when it can. No path is in
@@ -107,32 +169,89 @@ impl Admission {
 mod tests {
     use super::*;
     use crate::contract::Service;
+    use crate::db::ByClient;
     use crate::db::testing::TestDb;
 
     fn code_of(admitted: Result<(), Problem>) -> Option<Code> {
         admitted.err().map(|problem| problem.code)
     }
 
-    #[test]
-    fn texts_are_let_in_up_to_the_bytes_and_to_the_number_of_jobs_and_no_further() {
-        let test = TestDb::new(Service::Tts);
+    /// A door that these clients may come through.
+    fn door(test: &TestDb, max_jobs: i64, max_bytes: i64, clients: &[&str]) -> Admission {
         let clock = test.db.clock().clone();
         let files = Files::open(test.folder.path(), Service::Tts, clock).unwrap();
         let bounds = Bounds {
-            max_jobs: 3,
-            max_bytes: 100,
+            max_jobs,
+            max_bytes,
             min_free_bytes: 0,
         };
-        let door = Admission::new(test.db.clone(), files, bounds);
-        test.db.load().add(1, 90);
+        let clients: Vec<String> = clients.iter().map(|&name| name.to_owned()).collect();
+        let clients: Clients = Arc::new(move || clients.clone());
+        Admission::new(test.db.clone(), files, bounds, clients)
+    }
+
+    fn open(test: &TestDb, client: &str, jobs: i64, bytes: i64) {
+        let mut change = ByClient::default();
+        change.add(client, Amount { jobs, bytes });
+        test.db.load().add(&change);
+    }
+
+    #[test]
+    fn texts_are_let_in_up_to_the_bytes_and_to_the_number_of_jobs_and_no_further() {
+        let test = TestDb::new(Service::Tts);
+        let door = door(&test, 3, 100, &[""]);
+        open(&test, "", 1, 90);
         // Bytes count, not letters.
-        assert_eq!(code_of(door.admit("ếếế0")), None);
-        assert_eq!(code_of(door.admit("ếếế01")), Some(Code::QueueFull));
-        test.db.load().add(1, 10);
-        assert_eq!(code_of(door.admit("a")), Some(Code::QueueFull));
-        test.db.load().add(0, -10);
-        assert_eq!(code_of(door.admit("a")), None);
-        test.db.load().add(1, 0);
-        assert_eq!(code_of(door.admit("a")), Some(Code::QueueFull));
+        assert_eq!(code_of(door.admit("", "ếếế0")), None);
+        assert_eq!(code_of(door.admit("", "ếếế01")), Some(Code::QueueFull));
+        open(&test, "", 1, 10);
+        assert_eq!(code_of(door.admit("", "a")), Some(Code::QueueFull));
+        open(&test, "", 0, -10);
+        assert_eq!(code_of(door.admit("", "a")), None);
+        open(&test, "", 1, 0);
+        assert_eq!(code_of(door.admit("", "a")), Some(Code::QueueFull));
+    }
+
+    #[test]
+    fn half_of_each_bound_is_kept_for_the_clients_and_the_other_half_is_for_anyone() {
+        let test = TestDb::new(Service::Tts);
+        let door = door(&test, 8, 800, &["a", "b"]);
+        let admitted = |client, text: &str| code_of(door.admit(client, text));
+        // Of eight jobs two are kept for each.
+        open(&test, "a", 5, 5);
+        assert_eq!(admitted("a", "x"), None);
+        open(&test, "a", 1, 1);
+        assert_eq!(admitted("a", "x"), Some(Code::ShareFull));
+        assert_eq!(admitted("b", "x"), None);
+        open(&test, "b", 1, 1);
+        assert_eq!(admitted("a", "x"), Some(Code::ShareFull));
+        assert_eq!(admitted("b", "x"), None);
+        open(&test, "b", 1, 1);
+        for client in ["a", "b"] {
+            assert_eq!(admitted(client, "x"), Some(Code::QueueFull));
+        }
+        // Of 800 bytes 200 are kept for each; there are jobs enough.
+        open(&test, "a", -5, 590);
+        assert_eq!(admitted("a", "xxxx"), None);
+        assert_eq!(admitted("a", "xxxxx"), Some(Code::ShareFull));
+        assert_eq!(admitted("b", &"x".repeat(198)), None);
+        assert_eq!(admitted("b", &"x".repeat(203)), Some(Code::QueueFull));
+    }
+
+    #[test]
+    fn who_may_not_submit_has_nothing_kept_but_is_no_less_welcome() {
+        let test = TestDb::new(Service::Tts);
+        let door = door(&test, 12, 1200, &["a", "b"]);
+        let admitted = |client| code_of(door.admit(client, "x"));
+        // As one of three he leaves two jobs to each of the two others.
+        open(&test, "gone", 7, 7);
+        assert_eq!(admitted("gone"), None);
+        open(&test, "gone", 1, 1);
+        assert_eq!(admitted("gone"), Some(Code::ShareFull));
+        assert_eq!(admitted("a"), None);
+        open(&test, "a", 1, 1);
+        // Between the two three are kept for each.
+        assert_eq!(admitted("a"), Some(Code::ShareFull));
+        assert_eq!(admitted("b"), None);
     }
 }

@@ -123,10 +123,8 @@ async fn accept(
     idempotency_key: Option<String>,
 ) -> Result<HttpResponse, Answer> {
     let body = request::json_body(request, payload, state.body_limit).await?;
-    let new = New {
-        client: request::client(request),
-        ..read(state, &body, id, idempotency_key)?
-    };
+    let client = request::client(request);
+    let new = read(state, &body, id, client, idempotency_key)?;
     let wait = Wait::preferred(request);
     let waits = wait.is_some();
     let (workers, dispatcher) = (state.workers.clone(), state.dispatcher.clone());
@@ -165,6 +163,7 @@ fn read(
     state: &TtsState,
     body: &[u8],
     id: Uuid,
+    client: String,
     idempotency_key: Option<String>,
 ) -> Result<New, Problem> {
     let mut faults = Faults::default();
@@ -182,7 +181,7 @@ fn read(
     let resolved = resolved
         .ok_or_else(|| Problem::new(Code::Unavailable, "No voice is set for this language."))?;
     let mut prepared = Prepared::from(create);
-    state.admission.admit(&prepared.source)?;
+    state.admission.admit(&client, &prepared.source)?;
     let create = &prepared.create;
     let check = match &create.callback_url {
         Some(url) if create.callback_check != Some(false) => {
@@ -196,7 +195,7 @@ fn read(
     prepared.resolve_segments(resolved.segments);
     Ok(New {
         id,
-        client: String::new(),
+        client,
         idempotency_key,
         request: prepared,
         resolved_voice: resolved.voice,

@@ -16,7 +16,7 @@ use crate::contract::{
 };
 use crate::db::list::{Cursor, Filter, Found, Index, Listed};
 use crate::db::schema::speeches;
-use crate::db::{self, Condition, Conn, Id, NewEvent, Tx, update, update_if};
+use crate::db::{self, Amount, ByClient, Condition, Conn, Id, NewEvent, Tx, update, update_if};
 use crate::delivery::check::Verdict;
 use crate::delivery::check_queue::{ExpiredHolds, Wanted};
 use crate::delivery::held::Scope;
@@ -160,7 +160,7 @@ pub fn accept(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
             _ => Accepted::Conflict,
         });
     }
-    tx.load(1, row.text_bytes);
+    tx.load(&row.client, 1, row.text_bytes);
     tx.event(&NewEvent {
         subject: new.id,
         to: Some(&row.status),
@@ -631,18 +631,21 @@ pub fn recover(tx: &mut Tx<'_>, boot: Uuid) -> QueryResult<usize> {
     Ok(lost.len())
 }
 
-/// Open jobs and their bytes, counted once at start.
+/// Each client's open jobs and their bytes, counted once at start.
 ///
 /// # Errors
 /// What the database says.
-pub fn open_load(conn: &mut Conn) -> QueryResult<(i64, i64)> {
+pub fn open_load(conn: &mut Conn) -> QueryResult<ByClient> {
     // By an index of open jobs: however many have ended, a start does not read them.
-    let open: Vec<i64> = speeches::table
+    let open: Vec<(String, i64)> = speeches::table
         .filter(Condition(OPEN))
-        .select(speeches::text_bytes)
+        .select((speeches::client, speeches::text_bytes))
         .load(conn)?;
-    let jobs = i64::try_from(open.len()).unwrap_or(i64::MAX);
-    Ok((jobs, open.iter().sum()))
+    let mut load = ByClient::default();
+    for (client, bytes) in open {
+        load.add(&client, Amount { jobs: 1, bytes });
+    }
+    Ok(load)
 }
 
 fn state_event(
@@ -720,7 +723,7 @@ fn ended(
     by: &'static str,
     kind: DeliveryType,
 ) -> QueryResult<()> {
-    tx.load(-1, -row.text_bytes);
+    tx.load(&row.client, -1, -row.text_bytes);
     if let Some(url) = &row.callback_url {
         if row.callback_check == CheckState::Forbidden.as_str() {
             deliveries::owe_aborted(tx, row.id.0, &row.client, kind, url)?;

@@ -227,7 +227,7 @@ async fn a_batch_that_fails_is_rolled_back_whole_and_each_verb_runs_once_more() 
     let first = send(&test.db, move |tx| {
         let run = counted.fetch_add(1, Ordering::SeqCst);
         put(tx, "run", &run.to_string())?;
-        tx.load(1, 10);
+        tx.load("", 1, 10);
         tx.event(&NewEvent {
             subject,
             by: "test",

@@ -177,7 +177,11 @@ impl World {
                 } else {
                     (None, CheckState::Off)
                 };
-                accept(tx, &new(self.ids[*which], url, check, *timeout_s)).unwrap();
+                let new = New {
+                    client: (which % 2).to_string(),
+                    ..new(self.ids[*which], url, check, *timeout_s)
+                };
+                accept(tx, &new).unwrap();
             }
             Verb::Claim { most } => {
                 let claimed = claim(tx, self.boot, *most).unwrap();
@@ -346,8 +350,8 @@ fn no_sequence_of_verbs_leaves_the_state_machine() {
             Ok(outcome)
         }));
         outcome.unwrap()?;
-        prop_assert_eq!(block_on(db.read(open_load)).unwrap(), (0, 0));
-        prop_assert_eq!((db.load().jobs(), db.load().bytes()), (0, 0));
+        prop_assert_eq!(block_on(db.read(open_load)).unwrap(), ByClient::default());
+        prop_assert_eq!(db.load().by_client(), ByClient::default());
         Ok(())
     });
     if let Err(error) = result {
@@ -362,8 +366,9 @@ async fn the_load_is_the_number_of_open_rows_after_each_commit() {
     let (first, second, boot) = (ids[0], ids[1], Uuid::now_v7());
     let check = async |jobs: i64| {
         let open = test.db.read(open_load).await.unwrap();
-        assert_eq!((test.db.load().jobs(), test.db.load().bytes()), open);
-        assert_eq!(open.0, jobs);
+        assert_eq!(open.total().jobs, jobs);
+        assert_eq!(test.db.load().by_client(), open);
+        assert_eq!(test.db.load().jobs(), jobs);
     };
     let accepted = test.db.write(move |tx| {
         ids.iter()
