@@ -700,7 +700,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
     let [deliveries, errands, deadlines] = [(); 3].map(|()| Pulse::default());
     let due = Due {
         db: db.for_clients(),
-        oldest: backend_service::store::oldest_due,
+        oldest: backend_service::due::oldest_due,
         pulses: BTreeMap::from([
             ("errands", vec![errands.clone()]),
             ("deadlines", vec![deadlines.clone()]),

@@ -8,12 +8,14 @@ use actix::prelude::*;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::due::{Owed, due};
+use super::due::{Owed, Wanted, due};
 use super::erase::erase;
 use super::erasures;
 use super::fetch::fetch;
 use super::hand_over::{Health, abandon, hand_over};
+use super::holds::Holds;
 use super::progress::{Followed, Left, Watchers, follow};
+use super::slots::{Kind, Slot, Slots, UnderWay};
 use super::store;
 use super::task::Errand;
 use super::tts_client::TtsClient;
@@ -29,10 +31,10 @@ use crate::outbound::circuit::{Allow, Circuit, Limits};
 use crate::progress::ProgressBoard;
 use crate::supervision::{Drain, spawn_unit};
 
-/// Errands under way at most.
-const MAX_UNITS: usize = 64;
 /// How long the Backend waits after the store has failed it.
 const STORE_PAUSE_MS: Millis = 1000;
+/// The longest that hand-overs are held back, whatever Retry-After says.
+const LONGEST_HOLD: Duration = Duration::from_secs(60);
 /// How often the list of voices is fetched anew.
 const VOICES_EVERY_MS: Millis = 60_000;
 /// How soon it is tried again while there is none yet.
@@ -119,7 +121,12 @@ pub struct Parts {
 pub struct Backend {
     parts: Parts,
     claims: ClaimLoop,
+    slots: Slots,
     circuit: Circuit,
+    holds: Holds,
+    /// The client whose task was the last to be handed over: the next one's turn
+    /// comes after it.
+    last: String,
     voices_timer: Alarm,
     /// Tasks whose speech's events are being followed.
     followed: Followed,
@@ -132,7 +139,10 @@ impl Backend {
         Self {
             claims: ClaimLoop::new(parts.db.clock().clone(), parts.errands.clone()),
             parts,
+            slots: Slots::default(),
             circuit: Circuit::new(CIRCUIT),
+            holds: Holds::default(),
+            last: String::new(),
             voices_timer: Alarm::default(),
             followed: Followed::default(),
         }
@@ -142,13 +152,13 @@ impl Backend {
         self.parts.db.clock().now()
     }
 
-    /// How many errands may be claimed now. While the TTS service fails, waiting
-    /// is no attempt: one errand is the probe, the others stay due.
-    fn room(&mut self) -> usize {
-        let free = MAX_UNITS.saturating_sub(self.claims.running());
+    /// How many errands may be claimed now, if there is a slot for them. While the
+    /// TTS service fails, waiting is no attempt: one errand is the probe, the others
+    /// stay due.
+    fn most(&mut self) -> usize {
         match self.circuit.clone().allow(self.now()) {
-            Allow::Yes => free,
-            Allow::Probe => free.min(1),
+            Allow::Yes => UnderWay::MOST,
+            Allow::Probe => 1,
             Allow::NotBefore(at) => {
                 self.claims.wake_at(at);
                 0
@@ -159,27 +169,45 @@ impl Backend {
     /// Reads which errands are due, as many as may run now.
     fn scan(&mut self, ctx: &mut Context<Self>) {
         fault::point(format_args!("actor.backend"));
-        let room = self.room();
-        let Some(scan) = self.claims.begin_scan(room > 0) else {
+        let (now, most) = (self.now(), self.most());
+        if let Some(at) = self.holds.end_until(now) {
+            self.claims.wake_at(at);
+        }
+        let under_way = self.slots.under_way();
+        // Each end of a unit is a hint.
+        let has_room = Kind::ALL.iter().any(|kind| under_way.room(*kind) > 0);
+        let Some(scan) = self.claims.begin_scan(most > 0 && has_room) else {
             return;
         };
-        let (now, running) = (self.now(), self.claims.keys());
+        let wanted = Wanted {
+            now,
+            most,
+            under_way,
+            holds: self.holds.clone(),
+            last: self.last.clone(),
+        };
         let (db, backend) = (self.parts.db.clone(), ctx.address());
         actix_rt::spawn(async move {
-            let found = db.read(move |conn| due(conn, now, room, &running)).await;
+            let found = db.read(move |conn| due(conn, wanted)).await;
             backend.do_send(ErrandsScanned { found, scan });
         });
     }
 
     fn run(&mut self, owed: Owed, ctx: &mut Context<Self>) {
-        if self.room() == 0 {
-            // Each end of a unit is a hint.
+        if self.most() == 0 {
             return;
         }
-        let (id, what) = (owed.id(), owed.as_str());
+        let (id, kind) = (owed.id(), owed.kind());
+        let Some(slot) = self.slots.take(id, kind) else {
+            return;
+        };
         let Some(claim) = self.claims.take(id) else {
             return;
         };
+        let client = owed.hands_over_for().map(str::to_owned);
+        if let Some(client) = &client {
+            self.last.clone_from(client);
+        }
         self.circuit.allow(self.now());
         let (db, tts, files) = (
             self.parts.db.clone(),
@@ -188,7 +216,6 @@ impl Backend {
         );
         let (backend, dispatcher) = (ctx.address(), self.parts.dispatcher.clone());
         actix_rt::spawn(async move {
-            let errand = owed.errand();
             let unit = {
                 let db = db.clone();
                 spawn_unit(async move {
@@ -203,30 +230,43 @@ impl Backend {
             let health = match unit.await {
                 Ok(health) => health,
                 Err(failure) => {
-                    log::error!("the {what} of {id} failed: {failure}");
-                    panicked(&db, id, errand, failure.to_string()).await
+                    log::error!("the {} of {id} failed: {failure}", kind.as_str());
+                    panicked(&db, id, kind, failure.to_string()).await
                 }
             };
             let health = health.map_err(|error| {
-                log::error!("the {what} of {id} could not be recorded: {error}");
+                log::error!(
+                    "the {} of {id} could not be recorded: {error}",
+                    kind.as_str()
+                );
             });
             // A refusal or a fetch may have ended the task. From here and not from
             // the actor, which may have restarted.
             let _ = dispatcher.try_send(DeliveryOwed);
             let health = health.ok();
-            backend.do_send(Ran { claim, health });
+            backend.do_send(Ran {
+                claim,
+                slot,
+                client,
+                health,
+            });
         });
     }
 
-    fn note(&mut self, health: Option<Health>) {
+    fn note(&mut self, client: Option<&str>, health: Option<Health>) {
         match health {
             Some(Health::Answers) => self.circuit.success(),
             Some(Health::Fails) => self.circuit.failure(self.now()),
             Some(Health::Busy { pause }) => {
                 self.circuit.success();
-                let pause_ms =
-                    i64::try_from(pause.min(Duration::from_secs(60)).as_millis()).unwrap_or(1000);
-                self.claims.pause(pause_ms);
+                self.holds.hold_all(self.end_of(pause));
+            }
+            Some(Health::ShareFull { pause }) => {
+                self.circuit.success();
+                let until = self.end_of(pause);
+                if let Some(client) = client {
+                    self.holds.hold(client, until);
+                }
             }
             Some(Health::Unknown) => self.circuit.unused(),
             // The outcome is not kept, so the row is still due: the whole loop
@@ -236,6 +276,11 @@ impl Backend {
                 self.claims.pause(STORE_PAUSE_MS);
             }
         }
+    }
+
+    fn end_of(&self, pause: Duration) -> Millis {
+        let pause_ms = pause.min(LONGEST_HOLD).as_millis();
+        self.now() + i64::try_from(pause_ms).unwrap_or(1000)
     }
 
     fn follow(&self, id: Uuid, watchers: Watchers, ctx: &mut Context<Self>) {
@@ -266,15 +311,10 @@ impl Backend {
 
 /// A try that panicked is a failed try: one task that makes us panic each time
 /// must not hold up the others.
-async fn panicked(
-    db: &Db,
-    id: Uuid,
-    errand: Option<Errand>,
-    reason: String,
-) -> Result<Health, StoreError> {
-    let verb = move |tx: &mut Tx<'_>| match errand {
-        Some(errand) => store::errand_failed(tx, id, errand, &reason, None),
-        None => erasures::failed(tx, id).map(drop),
+async fn panicked(db: &Db, id: Uuid, kind: Kind, reason: String) -> Result<Health, StoreError> {
+    let verb = move |tx: &mut Tx<'_>| match kind {
+        Kind::Errand(errand) => store::errand_failed(tx, id, errand, &reason, None),
+        Kind::Erasure => erasures::failed(tx, id).map(drop),
     };
     db.write_until_kept(verb).await?;
     Ok(Health::Unknown)
@@ -293,9 +333,10 @@ impl Actor for Backend {
 
 impl Supervised for Backend {
     fn restarting(&mut self, _: &mut Self::Context) {
-        // Errands of the time before end by themselves; repeating one of them
-        // changes nothing, since each is idempotent over there.
+        // Errands of the time before end by themselves, and nothing else is done for
+        // their ids until then: an erasure finds what a hand-over has left.
         self.claims.restart();
+        self.holds = Holds::default();
         // A probe of the time before will not be heard of.
         self.circuit.unused();
     }
@@ -351,6 +392,9 @@ impl Handler<ErrandsScanned> for Backend {
 #[rtype(result = "()")]
 struct Ran {
     claim: Claim,
+    slot: Slot,
+    /// Whose task was handed over, if it was that.
+    client: Option<String>,
     /// `None`: the outcome is not kept.
     health: Option<Health>,
 }
@@ -358,9 +402,10 @@ struct Ran {
 impl Handler<Ran> for Backend {
     type Result = ();
 
-    fn handle(&mut self, Ran { claim, health }: Ran, ctx: &mut Self::Context) {
-        if self.claims.end(claim) {
-            self.note(health);
+    fn handle(&mut self, ran: Ran, ctx: &mut Self::Context) {
+        drop(ran.slot);
+        if self.claims.end(ran.claim) {
+            self.note(ran.client.as_deref(), ran.health);
         }
         // There is room again, and a try that has failed is due at an instant
         // that only the store knows.

@@ -1,20 +1,18 @@
 //! What is to be done now at the TTS service: the errands of tasks, and the
 //! erasures of speeches whose tasks are gone.
 
-use std::collections::HashSet;
-
 use diesel::prelude::QueryResult;
 use uuid::Uuid;
 
 use super::erasures::{self, Erasure};
+use super::errands;
+use super::holds::Holds;
+use super::slots::{Kind, UnderWay};
 use super::store::{self, Row};
 use super::task::Errand;
 use crate::clock::Millis;
 use crate::db::Conn;
-
-/// Of the room, the part that erasures have for certain: a TTS service that is
-/// busy for hours has hand-overs waiting all the time.
-const SHARE_OF_ERASURES: usize = 8;
+use crate::delivery::store as deliveries;
 
 /// One thing to do.
 #[derive(Debug)]
@@ -36,128 +34,389 @@ impl Owed {
         }
     }
 
-    /// The errand, if it is one.
+    /// What is to be done.
     #[must_use]
-    pub fn errand(&self) -> Option<Errand> {
+    pub fn kind(&self) -> Kind {
         match self {
-            Self::Errand(errand, _) => Some(*errand),
-            Self::Erasure(_) => None,
+            Self::Errand(errand, _) => Kind::Errand(*errand),
+            Self::Erasure(_) => Kind::Erasure,
         }
     }
 
-    /// Its word in the log.
+    /// The client, if it is one's task that is to be handed over.
     #[must_use]
-    pub fn as_str(&self) -> &'static str {
+    pub fn hands_over_for(&self) -> Option<&str> {
         match self {
-            Self::Errand(errand, _) => errand.as_str(),
-            Self::Erasure(_) => "erasure",
+            Self::Errand(Errand::HandOver, row) => Some(&row.client),
+            _ => None,
         }
     }
 }
 
-/// What is due now and not `running`, as much as there is room for, and when
-/// the next is due.
+/// What a scan is to find.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// The instant at which it is due.
+    pub now: Millis,
+    /// The most of all kinds together.
+    pub most: usize,
+    /// What is not to be found again, and what room it leaves to each kind.
+    pub under_way: UnderWay,
+    /// Whose hand-overs are not wanted.
+    pub holds: Holds,
+    /// The client that was the last to have its turn at a hand-over.
+    pub last: String,
+}
+
+/// What there is room for of what is due, and when the next of what was looked for
+/// is due. Where a kind has no room it is not looked for: what is under way ends.
 ///
 /// # Errors
 /// What the database says.
-pub fn due(
+pub fn due(conn: &mut Conn, mut wanted: Wanted) -> QueryResult<(Vec<Owed>, Option<Millis>)> {
+    let (mut all, mut next_at) = (Vec::new(), None::<Millis>);
+    for kind in Kind::ALL {
+        let room = wanted.under_way.room(kind).min(wanted.most - all.len());
+        if room == 0 {
+            continue;
+        }
+        let (mut owed, next) = due_of(conn, kind, room, &wanted)?;
+        owed.truncate(room);
+        for one in &owed {
+            wanted.under_way.begin(one.id(), kind);
+        }
+        all.extend(owed);
+        next_at = next_at.into_iter().chain(next).min();
+    }
+    Ok((all, next_at))
+}
+
+/// At least so many of a kind, if there are.
+fn due_of(
+    conn: &mut Conn,
+    kind: Kind,
+    room: usize,
+    wanted: &Wanted,
+) -> QueryResult<(Vec<Owed>, Option<Millis>)> {
+    // What is under way is still due in the store.
+    let (now, most) = (wanted.now, room + wanted.under_way.count(kind));
+    let (mut owed, next) = match kind {
+        Kind::Errand(Errand::HandOver) => return hand_overs(conn, room, wanted),
+        Kind::Errand(errand) => {
+            let (rows, next) = errands::due_errands(conn, errand, now, most)?;
+            let of = |row| Owed::Errand(errand, Box::new(row));
+            (rows.into_iter().map(of).collect::<Vec<_>>(), next)
+        }
+        Kind::Erasure => {
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let (erasures, next) = erasures::due_erasures(conn, now, most)?;
+            (erasures.into_iter().map(Owed::Erasure).collect(), next)
+        }
+    };
+    owed.retain(|one| !wanted.under_way.has(one.id()));
+    Ok((owed, next))
+}
+
+/// One of each client that waits, from the one after the last on, and again, until
+/// there is no more room.
+fn hand_overs(
+    conn: &mut Conn,
+    room: usize,
+    wanted: &Wanted,
+) -> QueryResult<(Vec<Owed>, Option<Millis>)> {
+    if wanted.holds.all() {
+        return Ok((Vec::new(), None));
+    }
+    let clients = errands::waiting_clients(conn, wanted.now)?;
+    let next_at = clients.iter().filter_map(|waiting| waiting.next_at).min();
+    let due = |waiting: &&errands::Waiting| {
+        waiting.due_since.is_some() && !wanted.holds.has(&waiting.client)
+    };
+    let mut clients: Vec<&str> = clients
+        .iter()
+        .filter(due)
+        .map(|waiting| waiting.client.as_str())
+        .collect();
+    let had_their_turn = clients.partition_point(|client| *client <= wanted.last.as_str());
+    clients.rotate_left(had_their_turn);
+    let most = room + wanted.under_way.count(Kind::Errand(Errand::HandOver));
+    let mut queues = Vec::new();
+    for client in clients {
+        let mut rows = errands::due_hand_overs(conn, client, wanted.now, most)?;
+        rows.retain(|row| !wanted.under_way.has(row.id.0));
+        if !rows.is_empty() {
+            queues.push(rows.into_iter());
+        }
+        if queues.len() == room {
+            break;
+        }
+    }
+    let mut owed = Vec::new();
+    while owed.len() < room && !queues.is_empty() {
+        let turn = queues.iter_mut().filter_map(Iterator::next);
+        owed.extend(turn.map(|row| Owed::Errand(Errand::HandOver, Box::new(row))));
+        queues.retain(|queue| !queue.as_slice().is_empty());
+    }
+    owed.truncate(room);
+    Ok((owed, next_at))
+}
+
+/// Since when the oldest row of each kind of work is due.
+///
+/// # Errors
+/// What the database says.
+pub fn oldest_due(
     conn: &mut Conn,
     now: Millis,
-    room: usize,
-    running: &HashSet<Uuid>,
-) -> QueryResult<(Vec<Owed>, Option<Millis>)> {
-    let most = i64::try_from(room + running.len()).unwrap_or(i64::MAX);
-    let (rows, next_errand) = store::due_errands(conn, now, most)?;
-    let (erasures, next_erasure) = erasures::due_erasures(conn, now, most)?;
-    let fresh = |owed: &Owed| !running.contains(&owed.id());
-    let mut owed: Vec<Owed> = rows
-        .into_iter()
-        .filter_map(|row| Some(Owed::Errand(row.errand()?, Box::new(row))))
-        .filter(fresh)
-        .collect();
-    let erasures: Vec<Owed> = erasures
-        .into_iter()
-        .map(Owed::Erasure)
-        .filter(fresh)
-        .collect();
-    owed.truncate(room - erasures.len().min(room / SHARE_OF_ERASURES));
-    owed.extend(erasures);
-    owed.truncate(room);
-    Ok((owed, next_errand.into_iter().chain(next_erasure).min()))
+) -> QueryResult<Vec<(&'static str, Option<Millis>)>> {
+    let mut errands: Vec<Millis> = Vec::new();
+    for waiting in errands::waiting_clients(conn, now)? {
+        let first = errands::due_hand_overs(conn, &waiting.client, now, 1)?;
+        errands.extend(first.iter().filter_map(|row| row.errand_due_at));
+    }
+    for errand in [Errand::Fetch, Errand::Abandon] {
+        let (first, _) = errands::due_errands(conn, errand, now, 1)?;
+        errands.extend(first.iter().filter_map(|row| row.errand_due_at));
+    }
+    let (erasures, _) = erasures::due_erasures(conn, now, 1)?;
+    errands.extend(erasures.iter().map(|owed| owed.due_at));
+    Ok(vec![
+        ("errands", errands.into_iter().min()),
+        ("deadlines", store::oldest_deadline(conn, now)?),
+        ("deliveries", deliveries::oldest_due(conn, now)?),
+    ])
 }
 
 #[cfg(test)]
 mod tests {
+    use diesel::prelude::*;
+
     use super::*;
     use crate::backend::store::New;
     use crate::contract::{Create, Service};
-    use crate::db::Tx;
-    use crate::db::testing::TestDb;
+    use crate::db::schema::tasks;
+    use crate::db::testing::{TestDb, plan_lines};
+    use crate::db::{Id, Tx};
 
-    fn task(id: Uuid) -> New {
+    fn submit(tx: &mut Tx<'_>, client: &str) -> QueryResult<Uuid> {
         let create = Create {
             text: "Xin chào.".into(),
             timeout_s: 60,
             ..Create::default()
         };
-        New {
+        let id = Uuid::now_v7();
+        let new = New {
             id,
-            client: String::new(),
+            client: client.into(),
             idempotency_key: None,
             request: create.into(),
             report_to: "http://127.0.0.1/v1/callbacks".into(),
             retry_of: None,
+        };
+        store::submit(tx, &new)?;
+        Ok(id)
+    }
+
+    fn owe(tx: &mut Tx<'_>, kind: Kind) -> QueryResult<()> {
+        let Kind::Errand(errand) = kind else {
+            return erasures::owe(tx, Uuid::now_v7(), true);
+        };
+        let task = tasks::table.find(Id(submit(tx, "")?));
+        let owes = tasks::errand.eq(Some(errand.as_str()));
+        diesel::update(task).set(owes).execute(tx.conn).map(drop)
+    }
+
+    fn wanted(now: Millis, most: usize) -> Wanted {
+        Wanted {
+            now,
+            most,
+            ..Wanted::default()
         }
     }
 
-    #[tokio::test]
-    async fn erasures_have_a_share_of_their_own_and_what_errands_leave() {
-        let test = TestDb::new(Service::Backend);
-        test.db
-            .write(|tx| {
-                let both = |tx: &mut Tx<'_>, room| {
-                    let (owed, _) = due(tx.conn, tx.now, room, &HashSet::new())?;
-                    let erasures = owed.iter().filter(|owed| matches!(owed, Owed::Erasure(_)));
-                    let erasures = erasures.count();
-                    QueryResult::Ok((owed.len() - erasures, erasures))
-                };
-                assert_eq!(both(tx, 64)?, (0, 0));
-                for _ in 0..100 {
-                    erasures::owe(tx, Uuid::now_v7(), true)?;
-                }
-                assert_eq!(both(tx, 64)?, (0, 64));
-                for _ in 0..60 {
-                    store::submit(tx, &task(Uuid::now_v7()))?;
-                }
-                assert_eq!(both(tx, 64)?, (56, 8));
-                assert_eq!(both(tx, 100)?, (60, 40));
-                // A probe is an errand if there is one.
-                assert_eq!(both(tx, 1)?, (1, 0));
-                Ok(())
-            })
-            .await
-            .unwrap();
+    /// How many of each kind are found.
+    fn counts(tx: &mut Tx<'_>, wanted: Wanted) -> QueryResult<[usize; 4]> {
+        let (owed, _) = due(tx.conn, wanted)?;
+        let count = |kind| owed.iter().filter(|one| one.kind() == kind).count();
+        Ok(Kind::ALL.map(count))
+    }
+
+    async fn in_a_database(test: impl Fn(&mut Tx<'_>) -> QueryResult<()> + Send + 'static) {
+        let database = TestDb::new(Service::Backend);
+        database.db.write(test).await.unwrap();
     }
 
     #[tokio::test]
-    async fn what_runs_is_not_due_and_the_next_is_the_first_of_either() {
-        let test = TestDb::new(Service::Backend);
-        test.db
-            .write(|tx| {
-                let (erased, waiting) = (Uuid::now_v7(), Uuid::now_v7());
-                erasures::owe(tx, erased, true)?;
-                store::submit(tx, &task(waiting))?;
-                let (now, running) = (tx.now, HashSet::from([erased]));
-                let (owed, next) = due(tx.conn, now, 64, &running)?;
-                let ids: Vec<Uuid> = owed.iter().map(Owed::id).collect();
-                assert_eq!((ids, next), (vec![waiting], None));
-                store::errand_failed(tx, waiting, Errand::HandOver, "no", Some(now + 5000))?;
-                erasures::failed(tx, erased)?;
-                let (owed, next) = due(tx.conn, now, 64, &HashSet::new())?;
-                assert_eq!((owed.len(), next), (0, Some(now + 1000)));
-                Ok(())
-            })
-            .await
-            .unwrap();
+    async fn each_kind_is_found_for_which_there_is_room_however_much_there_is_of_another() {
+        in_a_database(|tx| {
+            let now = tx.now;
+            assert_eq!(counts(tx, wanted(now, 64))?, [0; 4]);
+            let [fetch, hand_over, abandon, erasure] = Kind::ALL;
+            let expected = [
+                (hand_over, [0, 48, 0, 0]),
+                (erasure, [0, 48, 0, 4]),
+                (abandon, [0, 48, 4, 4]),
+                (fetch, [48, 8, 4, 4]),
+            ];
+            for (kind, found) in expected {
+                for _ in 0..100 {
+                    owe(tx, kind)?;
+                }
+                assert_eq!(counts(tx, wanted(now, 64))?, found);
+            }
+            // The probe is for whom somebody waits longest.
+            assert_eq!(counts(tx, wanted(now, 1))?, [1, 0, 0, 0]);
+            let mut under_way = UnderWay::default();
+            for _ in 0..48 {
+                under_way.begin(Uuid::now_v7(), hand_over);
+            }
+            let wanted = Wanted {
+                under_way,
+                ..wanted(now, 64)
+            };
+            assert_eq!(counts(tx, wanted)?, [8, 0, 4, 4]);
+            Ok(())
+        })
+        .await;
+    }
+
+    /// Whose tasks are to be handed over, in this order.
+    fn order(tx: &mut Tx<'_>, wanted: Wanted) -> QueryResult<String> {
+        let (owed, _) = due(tx.conn, wanted)?;
+        Ok(owed.iter().filter_map(Owed::hands_over_for).collect())
+    }
+
+    #[tokio::test]
+    async fn hand_overs_go_round_the_clients_that_wait() {
+        in_a_database(|tx| {
+            let now = tx.now;
+            let first = submit(tx, "a")?;
+            for client in "aaaaaaaaaaaaabccc".split("") {
+                if !client.is_empty() {
+                    submit(tx, client)?;
+                }
+            }
+            let after = |most, last: &str| Wanted {
+                last: last.into(),
+                ..wanted(now, most)
+            };
+            assert_eq!(order(tx, after(8, ""))?, "abcacaca");
+            assert_eq!(order(tx, after(8, "a"))?, "bcacacaa");
+            assert_eq!(order(tx, after(8, "b"))?, "cabcacaa");
+            assert_eq!(order(tx, after(8, "bb"))?, "cabcacaa");
+            for last in ["c", "z"] {
+                assert_eq!(order(tx, after(2, last))?, "ab");
+            }
+            let (owed, _) = due(tx.conn, after(1, "c"))?;
+            assert_eq!(owed[0].id(), first);
+            let held = |hold: fn(&mut Holds)| {
+                let mut wanted = after(4, "a");
+                hold(&mut wanted.holds);
+                wanted
+            };
+            assert_eq!(order(tx, held(|holds| holds.hold("b", i64::MAX)))?, "caca");
+            assert_eq!(order(tx, held(|holds| holds.hold_all(i64::MAX)))?, "");
+            Ok(())
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_is_past_its_deadline_is_not_handed_over_and_what_is_behind_it_is() {
+        in_a_database(|tx| {
+            let before = tx.now;
+            submit(tx, "a")?;
+            tx.now += 60_000;
+            submit(tx, "a")?;
+            submit(tx, "b")?;
+            let now = tx.now;
+            assert_eq!(order(tx, wanted(now, 64))?, "ab");
+            assert_eq!(order(tx, wanted(now - 1, 64))?, "a");
+            let oldest = |tx: &mut Tx<'_>| oldest_due(tx.conn, now);
+            assert_eq!(
+                oldest(tx)?[..2],
+                [("errands", Some(now)), ("deadlines", Some(before + 60_000))]
+            );
+            store::time_out(tx)?;
+            assert_eq!(counts(tx, wanted(now, 64))?, [0, 2, 1, 0]);
+            assert_eq!(
+                oldest(tx)?[..2],
+                [("errands", Some(now)), ("deadlines", None)]
+            );
+            Ok(())
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_is_under_way_is_not_found_and_the_next_is_the_first_of_any_kind() {
+        in_a_database(|tx| {
+            let erased = Uuid::now_v7();
+            erasures::owe(tx, erased, true)?;
+            let (waiting, other) = (submit(tx, "")?, submit(tx, "other")?);
+            let now = tx.now;
+            let mut under_way = UnderWay::default();
+            under_way.begin(erased, Kind::Erasure);
+            under_way.begin(other, Kind::Errand(Errand::HandOver));
+            let fresh = Wanted {
+                under_way,
+                ..wanted(now, 64)
+            };
+            let (owed, next) = due(tx.conn, fresh)?;
+            let ids: Vec<Uuid> = owed.iter().map(Owed::id).collect();
+            assert_eq!((ids, next), (vec![waiting], None));
+            let fails = |tx: &mut Tx<'_>, id, ms| {
+                store::errand_failed(tx, id, Errand::HandOver, "no", Some(now + ms))
+            };
+            fails(tx, waiting, 5000)?;
+            fails(tx, other, 3000)?;
+            erasures::failed(tx, erased)?;
+            let next_at = |tx: &mut Tx<'_>| {
+                let (owed, next) = due(tx.conn, wanted(now, 64))?;
+                assert!(owed.is_empty());
+                QueryResult::Ok(next.unwrap() - now)
+            };
+            assert_eq!(next_at(tx)?, 1000);
+            erasures::done(tx, erased)?;
+            assert_eq!(next_at(tx)?, 3000);
+            fails(tx, other, 7000)?;
+            assert_eq!(next_at(tx)?, 5000);
+            Ok(())
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_is_due_is_found_by_indexes_however_much_waits() {
+        in_a_database(|tx| {
+            for client in ["a", "b"] {
+                submit(tx, client)?;
+            }
+            let now = tx.now;
+            let plans = [
+                plan_lines(tx.conn, |conn| due(conn, wanted(now, 64))),
+                plan_lines(tx.conn, |conn| oldest_due(conn, now)),
+            ];
+            for index in [
+                "tasks_hand_overs_due (client=? AND errand_due_at<?)",
+                "tasks_hand_overs_due (client=? AND errand_due_at>?)",
+                "tasks_hand_overs_due (client>?)",
+                "tasks_fetches_due (errand_due_at<?)",
+                "tasks_fetches_due (errand_due_at>?)",
+                "tasks_abandons_due (errand_due_at<?)",
+                "erasures_due (due_at<?)",
+            ] {
+                for plan in &plans {
+                    let is_used = plan.iter().any(|line| line.ends_with(index));
+                    assert!(is_used, "{index}: {plan:#?}");
+                }
+            }
+            for line in plans.iter().flatten() {
+                let is_read_through = line.starts_with("SCAN") && line != "SCAN clients";
+                assert!(!is_read_through && !line.contains("TEMP"), "{line}");
+            }
+            Ok(())
+        })
+        .await;
     }
 }

@@ -3,15 +3,16 @@
 //!
 //! A line is written in the commit that erases the task, and goes when the
 //! speech is gone. Until then its id stands for the old speech: news of it is
-//! no news of a new task with the same id, and that one's errands wait.
+//! no news of a new task with the same id, and that one's errand waits: it has no
+//! `errand_due_at`.
 
 use diesel::prelude::*;
 use uuid::Uuid;
 
 use super::task;
 use crate::clock::Millis;
-use crate::db::schema::erasures;
-use crate::db::{Condition, Conn, Id, Tx, update};
+use crate::db::schema::{erasures, tasks};
+use crate::db::{Condition, Conn, Id, Tx, update, update_if};
 
 /// How long an erasure is tried again: one day.
 pub const WINDOW_MS: i64 = 86_400_000;
@@ -19,6 +20,9 @@ pub const WINDOW_MS: i64 = 86_400_000;
 /// Where a task's id stands for the task itself.
 pub const NONE_OWED: Condition =
     Condition("NOT EXISTS (SELECT 1 FROM erasures WHERE erasures.id = tasks.id)");
+
+/// A task whose errand waits for the old speech of its id to be erased.
+const WAITS: Condition = Condition("errand IS NOT NULL AND errand_due_at IS NULL");
 
 /// One that is owed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Queryable, Selectable)]
@@ -73,14 +77,29 @@ pub fn due_erasures(
     Ok((due, next))
 }
 
-/// The speech is gone.
+/// Whether one is owed of this id.
+///
+/// # Errors
+/// What the database says.
+pub fn is_owed(conn: &mut Conn, id: Uuid) -> QueryResult<bool> {
+    let owed = erasures::table.find(Id(id)).select(erasures::due_at);
+    Ok(owed.first::<Millis>(conn).optional()?.is_some())
+}
+
+/// The speech is gone: a new task of the id need not wait any longer.
 ///
 /// # Errors
 /// What the database says.
 pub fn done(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<()> {
-    diesel::delete(erasures::table.find(Id(id)))
-        .execute(tx.conn)
-        .map(drop)
+    diesel::delete(erasures::table.find(Id(id))).execute(tx.conn)?;
+    update_if(
+        tx.conn,
+        tasks::table,
+        Id(id),
+        WAITS,
+        tasks::errand_due_at.eq(Some(tx.now)),
+    )
+    .map(drop)
 }
 
 /// A try has failed. It is made again, by the schedule of errands, or given up

@@ -7,7 +7,7 @@ use super::store::{self, Row};
 use super::task::Errand;
 use super::tts_client::{TtsClient, TtsError};
 use crate::clock::Millis;
-use crate::contract::{CallbackHeaders, Create, Failure, Speech};
+use crate::contract::{CallbackHeaders, Code, Create, Failure, Speech};
 use crate::db::{Db, StoreError};
 
 /// What an errand has shown about the TTS service.
@@ -17,8 +17,13 @@ pub enum Health {
     Answers,
     /// It does not answer, or only with 5xx.
     Fails,
-    /// It asks for a pause.
+    /// It answers, and takes no new work for a while.
     Busy {
+        /// What Retry-After said.
+        pause: Duration,
+    },
+    /// It answers, and takes no new work of this task's client for a while.
+    ShareFull {
         /// What Retry-After said.
         pause: Duration,
     },
@@ -108,7 +113,7 @@ pub(super) async fn again(
 ) -> Result<Health, StoreError> {
     let (id, reason) = (row.id.0, error.to_string());
     let not_before = match health {
-        Health::Busy { pause } => {
+        Health::Busy { pause } | Health::ShareFull { pause } => {
             Some(db.clock().now() + i64::try_from(pause.as_millis()).unwrap_or(1000))
         }
         Health::Answers | Health::Fails | Health::Unknown => None,
@@ -134,11 +139,17 @@ fn judge(error: &TtsError) -> Judgement {
         TtsError::Unreadable(_) | TtsError::Status { status: 409, .. } => Judgement::Ambiguous,
         TtsError::Status {
             status: 429 | 503,
+            code,
             retry_after,
             ..
         } => {
             let pause = retry_after.unwrap_or(Duration::from_secs(1));
-            Judgement::Again(Health::Busy { pause })
+            let is_share = code.as_deref() == Some(Code::ShareFull.as_str());
+            Judgement::Again(if is_share {
+                Health::ShareFull { pause }
+            } else {
+                Health::Busy { pause }
+            })
         }
         TtsError::Status {
             status: 500..=599, ..

@@ -127,7 +127,10 @@ pub type Accepted = db::Accepted<Row>;
 /// # Errors
 /// What the database says.
 pub fn submit(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
-    let row = first_row(new, tx.now);
+    let mut row = first_row(new, tx.now);
+    if erasures::is_owed(tx.conn, new.id)? {
+        row.errand_due_at = None;
+    }
     let inserted = diesel::insert_into(tasks::table)
         .values((
             (
@@ -240,65 +243,18 @@ fn earlier(conn: &mut Conn, new: &New) -> QueryResult<Option<Row>> {
         .optional()
 }
 
-/// The errands due now, oldest first, and when the next one is due.
+/// Since when the oldest deadline is over, of those that are still to be kept.
 ///
 /// # Errors
 /// What the database says.
-pub fn due_errands(
-    conn: &mut Conn,
-    now: Millis,
-    most: i64,
-) -> QueryResult<(Vec<Row>, Option<Millis>)> {
-    let owed = || Condition("errand IS NOT NULL");
-    let rows = tasks::table
-        .select(Row::as_select())
-        .filter(owed())
-        .filter(tasks::errand_due_at.le(now))
-        // What is past its deadline is the watchdog's.
-        .filter(
-            tasks::errand
-                .ne(Errand::HandOver.as_str())
-                .or(tasks::errand_until.gt(now)),
-        )
-        // A new task waits until the old speech of its id is gone.
-        .filter(erasures::NONE_OWED)
-        .order(tasks::errand_due_at)
-        .limit(most)
-        .load(conn)?;
-    let next: Option<Option<Millis>> = tasks::table
-        .select(tasks::errand_due_at)
-        .filter(owed())
-        .filter(tasks::errand_due_at.gt(now))
-        .order(tasks::errand_due_at)
-        .first(conn)
-        .optional()?;
-    Ok((rows, next.flatten()))
-}
-
-/// Since when the oldest row of each kind of work is due.
-///
-/// # Errors
-/// What the database says.
-pub fn oldest_due(
-    conn: &mut Conn,
-    now: Millis,
-) -> QueryResult<Vec<(&'static str, Option<Millis>)>> {
-    let (errands, _) = due_errands(conn, now, 1)?;
-    let errand = errands.first().and_then(|row| row.errand_due_at);
-    let (erasures, _) = erasures::due_erasures(conn, now, 1)?;
-    let erasure = erasures.first().map(|owed| owed.due_at);
-    let deadline: Option<Millis> = tasks::table
+pub fn oldest_deadline(conn: &mut Conn, now: Millis) -> QueryResult<Option<Millis>> {
+    tasks::table
         .select(tasks::deadline_at)
         .filter(Condition(OPEN))
         .filter(tasks::deadline_at.le(now))
         .order(tasks::deadline_at)
         .first(conn)
-        .optional()?;
-    Ok(vec![
-        ("errands", errand.into_iter().chain(erasure).min()),
-        ("deadlines", deadline),
-        ("deliveries", deliveries::oldest_due(conn, now)?),
-    ])
+        .optional()
 }
 
 /// The TTS service has accepted the hand-over.
@@ -357,13 +313,21 @@ fn no_errand() -> ErrandColumns {
     )
 }
 
-fn owe(errand: Errand, now: Millis, until: Millis) -> ErrandColumns {
+fn owe(errand: Errand, due_at: Option<Millis>, until: Millis) -> ErrandColumns {
     (
         tasks::errand.eq(Some(errand.as_str())),
-        tasks::errand_due_at.eq(Some(now)),
+        tasks::errand_due_at.eq(due_at),
         tasks::errand_until.eq(Some(until)),
         tasks::errand_attempt.eq(0),
     )
+}
+
+/// The speech is to be called off: at once, or as soon as the old speech of the id
+/// is gone, if the task waits for that.
+fn owe_abandon(row: &Row, now: Millis) -> ErrandColumns {
+    let waits = row.errand.is_some() && row.errand_due_at.is_none();
+    let due_at = (!waits).then_some(now);
+    owe(Errand::Abandon, due_at, now + ABANDON_WINDOW_MS)
 }
 
 /// What the TTS service says of a speech, by whatever way it came: callback,
@@ -432,7 +396,7 @@ fn completed_there(
                 .or(row.resolved_voice.as_ref())),
             tasks::language.eq(speech.language.as_ref().or(row.language.as_ref())),
             tasks::result.eq(serde_json::to_string(&recording).ok()),
-            owe(Errand::Fetch, tx.now, tx.now + FETCH_WINDOW_MS),
+            owe(Errand::Fetch, Some(tx.now), tx.now + FETCH_WINDOW_MS),
         ),
     )?;
     let reason = if status == TaskStatus::TimedOut {
@@ -774,7 +738,7 @@ pub fn time_out(tx: &mut Tx<'_>) -> QueryResult<TimedOut> {
                 tasks::ended_at.eq(Some(tx.now)),
                 tasks::error_code.eq(Some(&failure.code)),
                 tasks::error.eq(serde_json::to_string(&failure).ok()),
-                owe(Errand::Abandon, tx.now, tx.now + ABANDON_WINDOW_MS),
+                owe_abandon(row, tx.now),
             ),
         )?;
         ended(
@@ -884,7 +848,7 @@ pub fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
     let errand = if row.status() == TaskStatus::Fetching {
         no_errand()
     } else {
-        owe(Errand::Abandon, tx.now, tx.now + ABANDON_WINDOW_MS)
+        owe_abandon(&row, tx.now)
     };
     let after: Row = diesel::update(tasks::table.find(row.id))
         .set((
@@ -945,7 +909,7 @@ pub fn open_load(conn: &mut Conn) -> QueryResult<ByClient> {
     // One look for each index that holds open tasks: however many have ended,
     // a start does not read them. A task that is fetching owes its fetch.
     let mut load = ByClient::default();
-    for condition in [OPEN, "errand IS NOT NULL AND status = 'fetching'"] {
+    for condition in [OPEN, "errand = 'fetch' AND status = 'fetching'"] {
         let open: Vec<(String, i64)> = tasks::table
             .filter(Condition(condition))
             .select((tasks::client, tasks::text_bytes))

@@ -4,15 +4,18 @@
 use std::collections::HashSet;
 
 use super::*;
+use crate::backend::due::Wanted;
 use crate::contract::DeliveryAttempt;
 use crate::db::history::{Whose, events_after, newest_event};
 use crate::retention::store::{Stage, Subjects};
 
 /// Indexes of what is open or owed, which may be read from one end to the other.
-const OF_WHAT_IS_OPEN: [&str; 11] = [
+const OF_WHAT_IS_OPEN: [&str; 13] = [
     "tasks_open_by_deadline",
     "tasks_open_by_pull",
-    "tasks_errands_due",
+    "tasks_hand_overs_due",
+    "tasks_fetches_due",
+    "tasks_abandons_due",
     "speeches_open_by_deadline",
     "speeches_queued",
     "speeches_postponed",
@@ -104,7 +107,15 @@ type Query = (&'static str, fn(&mut Tx<'_>) -> QueryResult<()>);
 /// What actors and clients ask of a task.
 const OF_TASKS: &[Query] = &[
     ("oldest_due", |tx| {
-        backend::store::oldest_due(tx.conn, tx.now).map(drop)
+        backend::due::oldest_due(tx.conn, tx.now).map(drop)
+    }),
+    ("due", |tx| {
+        let wanted = Wanted {
+            now: tx.now,
+            most: 64,
+            ..Wanted::default()
+        };
+        backend::due::due(tx.conn, wanted).map(drop)
     }),
     ("time_out", |tx| backend::store::time_out(tx).map(drop)),
     ("due_pulls", |tx| {

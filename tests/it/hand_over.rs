@@ -122,6 +122,45 @@ fn a_tts_service_that_asks_for_a_pause_gets_one() {
 }
 
 #[test]
+fn a_fetch_and_an_abandon_go_through_while_hundreds_are_refused() {
+    let chain = Chain::start();
+    let client = chain.client();
+    let told = Gate::default();
+    chain.to_backend.react({
+        let told = told.clone();
+        move |request| match request.method.as_str() {
+            "POST" => Reaction::After(told.clone(), Box::new(Reaction::Pass)),
+            _ => Reaction::Pass,
+        }
+    });
+    let spoken = chain.submit(json!({}));
+    client.wait_for_status(&spoken, "in_progress");
+    chain
+        .tts
+        .client()
+        .wait_for_status(&Chain::speech(&spoken), "completed");
+    let called_off = chain.submit(json!({"voice": "test/hang"}));
+    client.wait_for_status(&called_off, "in_progress");
+    chain.to_tts.react(|request| match request.method.as_str() {
+        "PUT" => Reaction::AnswerWith(429, vec![("retry-after", "60".into())]),
+        _ => Reaction::Pass,
+    });
+    for _ in 0..300 {
+        chain.submit(json!({}));
+    }
+    // The third hand-over is the first that is refused.
+    chain.to_tts.wait_for("a refusal", |requests| {
+        let mut hand_overs = requests.iter().filter(|request| request.method == "PUT");
+        hand_overs.nth(2).map(drop)
+    });
+    told.open();
+    client.ask(&format!("{called_off}/cancel")).expect(200);
+    client.wait_for_status(&spoken, "completed");
+    let cancel = format!("{}/cancel", Chain::speech(&called_off));
+    chain.to_tts.wait_for_request("POST", &cancel, 1);
+}
+
+#[test]
 fn a_refusal_fails_the_task_at_once_with_the_reason() {
     let chain = Chain::start();
     let receiver = Peer::receiver();

@@ -9,7 +9,7 @@ use proptest::test_runner::TestCaseError;
 use super::*;
 use crate::contract::Service;
 use crate::db::schema::{deliveries as delivery_rows, events};
-use crate::db::testing::{TestDb, block_on, found_by, found_by_tx, plan_lines};
+use crate::db::testing::{TestDb, block_on, found_by, found_by_tx};
 
 fn create(callback_url: Option<&str>, timeout_s: u32) -> Create {
     Create {
@@ -329,10 +329,13 @@ async fn a_new_task_of_an_erased_ones_id_is_left_alone_until_the_old_speech_is_g
             let before = format!("{:?}", get(tx.conn, id)?);
             late_news(tx, id)?;
             assert_eq!(format!("{:?}", get(tx.conn, id)?), before);
-            assert!(due_errands(tx.conn, tx.now, 10)?.0.is_empty());
+            let due_at =
+                |tx: &mut Tx<'_>| QueryResult::Ok(get(tx.conn, id)?.unwrap().errand_due_at);
+            assert_eq!(due_at(tx)?, None);
 
+            tx.now += 1000;
             erasures::done(tx, id)?;
-            assert_eq!(due_errands(tx.conn, tx.now, 10)?.0.len(), 1);
+            assert_eq!(due_at(tx)?, Some(tx.now));
             assert!(result_known(
                 tx,
                 &speech(id, SpeechStatus::Completed),
@@ -340,6 +343,39 @@ async fn a_new_task_of_an_erased_ones_id_is_left_alone_until_the_old_speech_is_g
             )?);
             let row = get(tx.conn, id)?.unwrap();
             assert_eq!(row.status(), TaskStatus::Fetching);
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_task_that_ends_while_it_waits_for_an_erasure_is_abandoned_after_it() {
+    let test = TestDb::new(Service::Backend);
+    test.db
+        .write(|tx| {
+            let (canceled, late, other) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+            for id in [canceled, late] {
+                submit(tx, &new(id, None, 10))?;
+                cancel(tx, id)?;
+                erase(tx, id)?;
+                submit(tx, &new(id, None, 10))?;
+            }
+            submit(tx, &new(other, None, 10))?;
+            cancel(tx, canceled)?;
+            tx.now += 10_000;
+            time_out(tx)?;
+            let errand = |tx: &mut Tx<'_>, id| {
+                let row = get(tx.conn, id)?.unwrap();
+                QueryResult::Ok((row.errand(), row.errand_due_at))
+            };
+            for id in [canceled, late] {
+                assert_eq!(errand(tx, id)?, (Some(Errand::Abandon), None));
+                erasures::done(tx, id)?;
+            }
+            for id in [canceled, late, other] {
+                assert_eq!(errand(tx, id)?, (Some(Errand::Abandon), Some(tx.now)));
+            }
             Ok(())
         })
         .await
@@ -474,23 +510,6 @@ async fn read_plans<T: Send + 'static>(
         .read(move |conn| Ok(found_by(conn, verb)))
         .await
         .unwrap()
-}
-
-#[tokio::test]
-async fn due_errands_are_found_by_their_index() {
-    let test = TestDb::new(Service::Backend);
-    let read = test
-        .db
-        .read(|conn| Ok(plan_lines(conn, |conn| due_errands(conn, 1, 10))));
-    let plan = read.await.unwrap();
-    let by_index = |line: &&String| line.starts_with("SEARCH tasks USING INDEX tasks_errands_due");
-    assert_eq!(plan.iter().filter(by_index).count(), 2, "{plan:?}");
-    // Whether an erasure is owed is one look by its id.
-    assert!(!plan.iter().any(|line| line.contains("SCAN")), "{plan:?}");
-    assert!(
-        plan.iter()
-            .any(|line| line.contains("erasures") && line.contains("id=?"))
-    );
 }
 
 #[tokio::test]

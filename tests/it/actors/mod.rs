@@ -5,6 +5,7 @@ mod alerts;
 mod backend;
 mod checks;
 mod dispatcher;
+mod errands;
 mod panics;
 mod retention;
 pub mod support;

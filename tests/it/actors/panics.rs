@@ -94,13 +94,32 @@ async fn the_backend_hands_over_what_was_submitted_before_and_after_its_panic() 
     panics(&world, "backend").await;
     let after = backend::submit(&world, 3600, 1).await[0];
     addr.do_send(TaskSubmitted);
-    for id in [before, unheard, after] {
+    for id in [unheard, after] {
         eventually("it is handed over", || async {
             task_row(&world.db, id).await.status == "in_progress"
         })
         .await;
     }
+    // What was under way may still come to something over there.
+    let path = format!("/v1/speech/{before}");
+    let tries = || {
+        server
+            .seen()
+            .iter()
+            .filter(|seen| seen.path == path)
+            .count()
+    };
+    assert_eq!(tries(), 1);
     server.release();
+    eventually("the try has failed", || async {
+        task_row(&world.db, before).await.errand_attempt == 1
+    })
+    .await;
+    world.advance_ms(1000);
+    eventually("it is handed over", || async {
+        task_row(&world.db, before).await.status == "in_progress"
+    })
+    .await;
     assert_eq!(shown_restarts(&world, "backend").await, 1);
 }
 
@@ -126,13 +145,24 @@ async fn a_probe_that_was_under_way_at_the_panic_is_made_again_at_once() {
     .await;
     server.answers(backend::accepts);
     panics(&world, "backend").await;
-    for id in &ids {
-        eventually("it is handed over", || async {
-            task_row(&world.db, *id).await.status == "in_progress"
-        })
-        .await;
-    }
+    let handed_over = async || {
+        let mut count = 0;
+        for id in &ids {
+            count += usize::from(task_row(&world.db, *id).await.status == "in_progress");
+        }
+        count
+    };
+    eventually("the others are handed over", || async {
+        handed_over().await == ids.len() - 1
+    })
+    .await;
     server.release();
+    world.settle().await;
+    eventually("so is the one that was under way", || async {
+        world.advance_ms(1000);
+        handed_over().await == ids.len()
+    })
+    .await;
 }
 
 #[actix_rt::test]
