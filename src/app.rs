@@ -437,15 +437,16 @@ fn body_rules(common: &Common, service: Service) -> Rules {
     }
 }
 
-fn admission(config: &Config, db: &Db, files: &Files) -> Admission {
+fn admission(common: &Common, db: &Db, files: &Files) -> Admission {
+    let config = &common.config;
     let bound = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let bounds = Bounds {
         max_jobs: bound(config.queue.max_jobs),
         max_bytes: bound(config.queue.max_bytes),
         min_free_bytes: config.limits.min_free_bytes,
     };
-    // One client, until keys have names.
-    let clients: Clients = Arc::new(|| vec![String::new()]);
+    let keys = common.keys.clone();
+    let clients: Clients = Arc::new(move || keys.clients());
     Admission::new(db.clone(), files.clone(), bounds, clients)
 }
 
@@ -593,7 +594,7 @@ async fn start_tts(
         ),
     );
 
-    let admission = admission(config, &db, &files);
+    let admission = admission(common, &db, &files);
     let state = TtsState {
         db: db.for_clients(),
         files,
@@ -770,7 +771,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
             .as_str()
             .trim_end_matches('/')
     );
-    let admission = admission(config, &db, &files);
+    let admission = admission(common, &db, &files);
     let state = BackendState {
         db: db.for_clients(),
         files,
