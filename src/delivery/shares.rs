@@ -18,7 +18,7 @@ pub const MOST_OF_ONE: usize = 32;
 /// Beyond so many, a receiver has no more than one.
 const SHARED: usize = 352;
 /// How many receivers there may be before one that has none under way waits.
-const OTHERS: usize = 128;
+pub const OTHERS: usize = 128;
 /// Kept for first tries, so that no storm of retries can starve new work.
 const KEPT_FOR_FIRST_TRIES: usize = 32;
 
