@@ -161,7 +161,8 @@ async fn a_retry_that_is_due_before_its_attempt_is_known_to_have_ended_is_made()
     spin_until(|| attempts.first(&mut conn) == Ok(1));
     world.advance_ms(60_000);
     let mut later = Box::pin(world.db.write(|_| Ok(())));
-    assert!(futures_util::poll!(&mut later).is_pending());
+    // Begins it; on a busy machine it may have been committed by now.
+    let _ = futures_util::poll!(&mut later);
     spin_until(|| world.db.committed_at() == world.now());
     dispatcher.do_send(DeliveryOwed);
     attempts_made(&world.db, id, 2).await;
@@ -211,7 +212,8 @@ async fn a_retry_that_comes_due_during_a_look_that_began_before_its_attempt_ende
     yield_until(|| pulse.under_way() == 2).await;
     world.advance_ms(60_000);
     let mut later = Box::pin(world.db.write(|_| Ok(())));
-    assert!(futures_util::poll!(&mut later).is_pending());
+    // Begins it; on a busy machine it may have been committed by now.
+    let _ = futures_util::poll!(&mut later);
     spin_until(|| world.db.committed_at() == world.now());
     tokio::time::resume();
     attempts_made(&world.db, id, 2).await;
