@@ -57,6 +57,7 @@ diesel::table! {
         not_before -> Nullable<BigInt>,
         postponed -> Integer,
         client -> Text,
+        is_long -> Bool,
     }
 }
 
@@ -94,6 +95,14 @@ diesel::table! {
         text -> Text,
         words -> Nullable<Text>,
         client -> Text,
+    }
+}
+
+diesel::table! {
+    overtakes (client, created_at, id) {
+        client -> Text,
+        created_at -> BigInt,
+        id -> Binary,
     }
 }
 

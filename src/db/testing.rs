@@ -151,6 +151,7 @@ fn in_short(plan: &[String]) -> Option<String> {
                 told = Some(match index.map(|at| rest[at + 1]) {
                     Some(name) if name.starts_with("sqlite_autoindex") => "id".to_owned(),
                     Some(name) => name.to_owned(),
+                    None if rest.contains(&"PRIMARY") => "id".to_owned(),
                     None => format!("all of {table}"),
                 });
             }

@@ -15,6 +15,10 @@ use crate::contract::SpeechStatus::{
     self, Canceled, Checking, Completed, Failed, Queued, Synthesizing,
 };
 
+/// A text of so many bytes is long: workers without a job help with it, and short ones
+/// go before it.
+pub const LONG_BYTES: usize = 800;
+
 /// What can happen to a speech after it was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {

@@ -13,15 +13,14 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use uuid::Uuid;
 
+use super::job::LONG_BYTES;
 use super::sentences::Sentences;
 use crate::speech;
 use crate::synthesizer::crashes::{At, Crashes};
 use crate::synthesizer::parent::{Made, News, Synthesizer};
 
-/// Below this many bytes a text is spoken before others have begun to help.
-const LONG_BYTES: usize = 800;
-
-/// Whether a text is so long that others help with it.
+/// Whether a text is so long that others help with it; a shorter one is spoken before
+/// they have begun to.
 pub fn is_long(request: &speech::Request) -> bool {
     request.text_bytes() >= LONG_BYTES
 }

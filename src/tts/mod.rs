@@ -7,6 +7,7 @@ mod outcome;
 pub mod salvage;
 mod sentences;
 pub mod store;
+pub mod turns;
 pub mod view;
 pub mod voices;
 pub mod worker;

@@ -8,7 +8,8 @@ use diesel::sqlite::Sqlite;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-use super::job::{self, Step};
+use super::job::{self, LONG_BYTES, Step};
+use super::turns::{self, Aged, CLAIMABLE, Key, Turn, Turns, Wish};
 use crate::clock::Millis;
 use crate::contract::create::Prepared;
 use crate::contract::{
@@ -148,6 +149,7 @@ pub fn accept(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
             speeches::created_at.eq(row.created_at),
             speeches::deadline_at.eq(row.deadline_at),
             speeches::client.eq(&row.client),
+            speeches::is_long.eq(new.request.source.len() >= LONG_BYTES),
             speeches::text.eq(&new.request.source),
         ))
         .on_conflict_do_nothing()
@@ -232,8 +234,7 @@ const FIRST_WAIT_MS: Millis = 5000;
 /// … then twice as long as the last time, up to this.
 const LONGEST_WAIT_MS: Millis = 5 * 60 * 1000;
 
-/// Queued jobs that may be claimed, and those that have to wait first.
-const CLAIMABLE: &str = "status = 'queued' AND not_before IS NULL";
+/// Queued jobs that have to wait before they may be claimed.
 const POSTPONED: &str = "status = 'queued' AND not_before IS NOT NULL";
 
 /// A job that a worker has claimed.
@@ -249,11 +250,19 @@ pub struct Job {
     pub postponed: i32,
 }
 
+impl Aged for Job {
+    fn key(&self) -> Key {
+        (self.row.created_at, self.row.id)
+    }
+}
+
 /// What a claim found.
 #[derive(Debug, Clone, Default)]
 pub struct Claimed {
-    /// The oldest queued jobs, oldest first.
+    /// In the order of their turns.
     pub jobs: Vec<Job>,
+    /// Whether there may be more.
+    pub more: bool,
     /// How many jobs nobody waited for any more.
     pub expired: usize,
     /// When deadlines are to be looked at next.
@@ -262,29 +271,33 @@ pub struct Claimed {
     pub next_not_before: Option<Millis>,
 }
 
-/// Expires what nobody waits for, then claims the oldest queued jobs that are not
-/// postponed, at most `most`.
+/// Expires what nobody waits for, then claims the jobs whose turn it is, at most `most`,
+/// of those that are not postponed.
 ///
 /// # Errors
 /// What the database says.
 pub fn claim(tx: &mut Tx<'_>, boot: Uuid, most: usize) -> QueryResult<Claimed> {
+    claim_wished(tx, boot, &Wish::any(most))
+}
+
+/// The same of some jobs only.
+///
+/// # Errors
+/// What the database says.
+pub fn claim_wished(tx: &mut Tx<'_>, boot: Uuid, wish: &Wish) -> QueryResult<Claimed> {
     let Expired {
         count: expired,
         next_deadline_at,
     } = expire(tx)?;
     let next_not_before = end_waits(tx)?;
-    let oldest: Vec<Job> = speeches::table
-        .select(Job::as_select())
-        .filter(Condition(CLAIMABLE))
-        .order((speeches::created_at, speeches::id))
-        .limit(i64::try_from(most).unwrap_or(i64::MAX))
-        .load(tx.conn)?;
-    let jobs = oldest
+    let Turns { jobs, more } = turns::take(tx.conn, wish, oldest_short)?;
+    let jobs = jobs
         .into_iter()
-        .filter_map(|job| claim_one(tx, job, boot).transpose())
+        .filter_map(|turn| claim_one(tx, turn, boot).transpose())
         .collect::<QueryResult<_>>()?;
     Ok(Claimed {
         jobs,
+        more,
         expired,
         next_deadline_at,
         next_not_before,
@@ -294,28 +307,53 @@ pub fn claim(tx: &mut Tx<'_>, boot: Uuid, most: usize) -> QueryResult<Claimed> {
 /// Lets the postponed jobs be claimed whose time has come, at most 100 a commit, and
 /// says when that of the next one comes.
 fn end_waits(tx: &mut Tx<'_>) -> QueryResult<Option<Millis>> {
-    const MOST: i64 = 100;
-    let due: Vec<Id> = speeches::table
-        .select(speeches::id)
-        .filter(Condition(POSTPONED))
-        .filter(speeches::not_before.le(tx.now))
-        .order(speeches::not_before)
-        .limit(MOST)
-        .load(tx.conn)?;
+    const MOST: usize = 100;
+    let mut first = waits(tx.conn, MOST)?;
+    let is_full = first.len() == MOST;
+    let due: Vec<Id> = first
+        .extract_if(.., |(_, at)| at.is_none_or(|at| at <= tx.now))
+        .map(|(id, _)| id)
+        .collect();
     for id in due {
         let is_over = speeches::not_before.eq(None::<Millis>);
         update(tx.conn, speeches::table, id, is_over)?;
     }
-    let next: Option<Option<Millis>> = speeches::table
-        .select(speeches::not_before)
-        .filter(Condition(POSTPONED))
-        .order(speeches::not_before)
-        .first(tx.conn)
-        .optional()?;
-    Ok(next.flatten())
+    if is_full && first.is_empty() {
+        first = waits(tx.conn, 1)?;
+    }
+    Ok(first.first().and_then(|(_, at)| *at))
 }
 
-fn claim_one(tx: &mut Tx<'_>, job: Job, boot: Uuid) -> QueryResult<Option<Job>> {
+/// The postponed jobs whose time comes first, with their times.
+fn waits(conn: &mut Conn, most: usize) -> QueryResult<Vec<(Id, Option<Millis>)>> {
+    speeches::table
+        .select((speeches::id, speeches::not_before))
+        .filter(Condition(POSTPONED))
+        .order(speeches::not_before)
+        .limit(i64::try_from(most).unwrap_or(i64::MAX))
+        .load(conn)
+}
+
+/// The oldest short jobs of a client that may be claimed.
+fn oldest_short(conn: &mut Conn, client: &str, most: usize) -> QueryResult<Vec<Job>> {
+    speeches::table
+        .select(Job::as_select())
+        .filter(Condition(CLAIMABLE))
+        .filter(speeches::is_long.eq(false))
+        .filter(speeches::client.eq(client))
+        .order((speeches::created_at, speeches::id))
+        .limit(i64::try_from(most).unwrap_or(i64::MAX))
+        .load(conn)
+}
+
+fn claim_one(tx: &mut Tx<'_>, turn: Turn<Job>, boot: Uuid) -> QueryResult<Option<Job>> {
+    let job = match turn {
+        Turn::Short(job) => job,
+        Turn::Long(id) => speeches::table
+            .find(id)
+            .select(Job::as_select())
+            .first(tx.conn)?,
+    };
     let Job {
         row,
         text,
@@ -406,16 +444,13 @@ pub fn oldest_due(
     conn: &mut Conn,
     now: Millis,
 ) -> QueryResult<Vec<(&'static str, Option<Millis>)>> {
-    let mut oldest = |condition| -> QueryResult<Option<Millis>> {
-        let created_at = speeches::table.select(speeches::created_at);
-        let found = created_at
-            .filter(Condition(condition))
-            .order(speeches::created_at)
-            .first(conn);
-        found.optional()
-    };
-    let checking = oldest("status = 'checking'")?;
-    let queued = oldest(CLAIMABLE)?;
+    let checking: Option<Millis> = speeches::table
+        .select(speeches::created_at)
+        .filter(Condition("status = 'checking'"))
+        .order(speeches::created_at)
+        .first(conn)
+        .optional()?;
+    let queued = turns::oldest(conn)?;
     let postponed: Option<Option<Millis>> = speeches::table
         .select(speeches::not_before)
         .filter(Condition(POSTPONED))

@@ -298,11 +298,7 @@ impl TtsWorker {
         );
         actix_rt::spawn(async move {
             let claimed = db.write(move |tx| store::claim(tx, boot, most)).await;
-            worker.do_send(Claims {
-                claimed,
-                most,
-                scan,
-            });
+            worker.do_send(Claims { claimed, scan });
         });
     }
 
@@ -650,7 +646,6 @@ impl Handler<DeadlinesScanned> for TtsWorker {
 #[rtype(result = "()")]
 struct Claims {
     claimed: Result<Claimed, StoreError>,
-    most: usize,
     scan: Scan,
 }
 
@@ -658,21 +653,18 @@ impl Handler<Claims> for TtsWorker {
     type Result = ();
 
     fn handle(&mut self, claims: Claims, ctx: &mut Self::Context) {
-        let Claims {
-            claimed,
-            most,
-            scan,
-        } = claims;
+        let Claims { claimed, scan } = claims;
         let _ = self.claims.end_scan(scan);
         let canceled = std::mem::take(&mut self.canceled_early);
         match claimed {
             Ok(Claimed {
                 jobs,
+                more,
                 expired,
                 next_deadline_at,
                 next_not_before,
             }) => {
-                if jobs.len() == most {
+                if more {
                     self.claims.hint();
                 }
                 let jobs = jobs.into_iter();

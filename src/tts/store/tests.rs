@@ -577,7 +577,7 @@ fn accept_one(check: CheckState) -> impl FnMut(&mut Tx<'_>) + Send + 'static {
 }
 
 #[tokio::test]
-async fn the_oldest_queued_job_and_what_has_expired_are_found_by_their_indexes() {
+async fn whose_turn_it_is_and_what_has_expired_are_found_by_their_indexes() {
     let boot = Uuid::now_v7();
     let found = plans(accept_one(CheckState::Off), move |tx| claim(tx, boot, 1)).await;
     let by_deadline = "speeches_open_by_deadline";
@@ -588,11 +588,14 @@ async fn the_oldest_queued_job_and_what_has_expired_are_found_by_their_indexes()
             by_deadline,
             by_deadline,
             "speeches_postponed",
-            "speeches_postponed",
+            "speeches_queued",
+            "speeches_queued",
+            "speeches_queued",
             "speeches_queued",
             "id"
         ],
-        "expire looks three times and what waits is looked at twice, then the claim"
+        "expire looks three times and what waits is looked at once; then for the clients \
+         that wait and for the jobs of the only one, and the claim"
     );
     let found = plans(
         |tx| {
@@ -812,4 +815,320 @@ async fn a_repeated_creation_is_found_by_its_id_or_its_key() {
     let prepare = move |tx: &mut Tx<'_>| drop(accept(tx, &first).unwrap());
     let found = plans(prepare, move |tx| accept(tx, &second)).await;
     assert_eq!(found, ["id", "speeches_by_key"]);
+}
+
+// ------------------------------------------------------------------- turns
+
+/// A job of this client that a worker may claim.
+fn of_client(id: Uuid, client: &str, is_long: bool) -> New {
+    let text = "Xin chào. ".repeat(if is_long { LONG_BYTES / 10 } else { 1 });
+    let create = Create {
+        text,
+        timeout_s: 3600,
+        ..Create::default()
+    };
+    New {
+        client: client.to_owned(),
+        request: create.into(),
+        ..new(id, None, CheckState::Off, 3600)
+    }
+}
+
+/// Accepts a job a millisecond after the last one.
+fn accept_for(tx: &mut Tx<'_>, client: &str, is_long: bool) -> Uuid {
+    tx.now += 1;
+    let id = Uuid::now_v7();
+    accept(tx, &of_client(id, client, is_long)).unwrap();
+    id
+}
+
+fn claim_ids(tx: &mut Tx<'_>, wish: &Wish) -> Vec<Uuid> {
+    let claimed = claim_wished(tx, Uuid::nil(), wish).unwrap();
+    claimed.jobs.iter().map(|job| job.row.id.0).collect()
+}
+
+async fn with_tx(verb: impl FnMut(&mut Tx<'_>) + Send + 'static) {
+    let test = TestDb::new(Service::Tts);
+    let mut verb = verb;
+    let done = test.db.write(move |tx| {
+        verb(tx);
+        Ok(())
+    });
+    done.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_claim_goes_round_the_clients_and_the_next_one_goes_on_where_it_has_ended() {
+    with_tx(|tx| {
+        let [a, b, c] = ["a", "b", "c"].map(|client| {
+            let jobs = (0..3).map(|_| accept_for(tx, client, false));
+            jobs.collect::<Vec<_>>()
+        });
+        assert_eq!(claim_ids(tx, &Wish::any(4)), [a[0], b[0], c[0], a[1]]);
+        assert_eq!(claim_ids(tx, &Wish::any(1)), [b[1]]);
+        let early = accept_for(tx, "", false);
+        assert_eq!(
+            claim_ids(tx, &Wish::any(9)),
+            [c[1], early, a[2], b[2], c[2]]
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_claim_that_is_rolled_back_costs_nobody_his_turn() {
+    let test = TestDb::new(Service::Tts);
+    let accepted = test.db.write(|tx| {
+        let clients = ["a", "b", "c"];
+        Ok(clients.map(|client| accept_for(tx, client, false)))
+    });
+    let [a, b, c] = accepted.await.unwrap();
+    let failed = test.db.write(|tx| {
+        claim(tx, Uuid::nil(), 2)?;
+        Err::<(), _>(diesel::result::Error::RollbackTransaction)
+    });
+    failed.await.unwrap_err();
+    let claimed = test.db.write(|tx| Ok(claim_ids(tx, &Wish::any(3))));
+    assert_eq!(claimed.await.unwrap(), [a, b, c]);
+}
+
+#[tokio::test]
+async fn what_is_claimed_can_be_short_and_of_other_clients_only() {
+    with_tx(|tx| {
+        let a = accept_for(tx, "a", false);
+        accept_for(tx, "b", true);
+        let c = [(); 2].map(|()| accept_for(tx, "c", false));
+        let wish = Wish {
+            except: ["a".to_owned()].into(),
+            is_short: true,
+            ..Wish::any(9)
+        };
+        assert_eq!(claim_ids(tx, &wish), c);
+        assert!(claim_ids(tx, &wish).is_empty());
+        assert_eq!(
+            claim_ids(
+                tx,
+                &Wish {
+                    is_short: true,
+                    ..Wish::any(9)
+                }
+            ),
+            [a]
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_claim_says_whether_there_may_be_more() {
+    with_tx(|tx| {
+        let mut more = |most| claim(tx, Uuid::nil(), most).unwrap().more;
+        assert!(!more(2));
+        for _ in 0..5 {
+            accept_for(tx, "a", false);
+        }
+        accept_for(tx, "b", false);
+        let mut claimed = |most| {
+            let claimed = claim(tx, Uuid::nil(), most).unwrap();
+            (claimed.jobs.len(), claimed.more)
+        };
+        assert_eq!(
+            claimed(4),
+            (3, true),
+            "two of one client and one of the other"
+        );
+        assert_eq!(claimed(4), (3, false));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn ten_younger_short_jobs_go_before_a_long_one_of_their_client_and_then_it_is_due() {
+    with_tx(|tx| {
+        let long = [(); 2].map(|()| accept_for(tx, "a", true));
+        let short = [(); 13].map(|()| accept_for(tx, "a", false));
+        let mut order = Vec::new();
+        for _ in 0..15 {
+            order.extend(claim_ids(tx, &Wish::any(1)));
+        }
+        let expected = [&short[..10], &long[..], &short[10..]].concat();
+        assert_eq!(order, expected, "also if they are claimed one by one");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_guest_does_not_go_before_a_long_one_of_its_client_that_is_due() {
+    with_tx(|tx| {
+        let long = accept_for(tx, "a", true);
+        let short = [(); 11].map(|()| accept_for(tx, "a", false));
+        let wish = Wish {
+            is_short: true,
+            ..Wish::any(20)
+        };
+        assert_eq!(claim_ids(tx, &wish), short[..10]);
+        assert!(claim_ids(tx, &wish).is_empty());
+        assert_eq!(claim_ids(tx, &Wish::any(2)), [long, short[10]]);
+    })
+    .await;
+}
+
+/// What happens at the queue.
+#[derive(Debug, Clone)]
+enum Move {
+    Come { client: usize, is_long: bool },
+    Claim { most: usize },
+    GiveBack { claim: usize },
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        6 => (0_usize..3, prop::bool::weighted(0.2))
+            .prop_map(|(client, is_long)| Move::Come { client, is_long }),
+        3 => (1_usize..7).prop_map(|most| Move::Claim { most }),
+        1 => any::<usize>().prop_map(|claim| Move::GiveBack { claim }),
+    ];
+    prop::collection::vec(one, 0..80)
+}
+
+/// Drives the queue and holds each claim against the rules: nobody who waits is passed
+/// over twice by another, and no long job is overtaken an eleventh time.
+fn drive_turns(tx: &mut Tx<'_>, moves: &[Move]) -> Result<(), TestCaseError> {
+    let clients = ["", "b", "c"];
+    // Each job's client and length, those that wait, and who has overtaken each long one.
+    let mut all: HashMap<Uuid, (usize, bool)> = HashMap::new();
+    let mut waiting: BTreeSet<Uuid> = BTreeSet::new();
+    let mut overtaken: HashMap<Uuid, HashSet<Uuid>> = HashMap::new();
+    let mut turns_since = [[0; 3]; 3];
+    let mut claims = Vec::new();
+    let end = [const { Move::Claim { most: 1 } }; 100];
+    for one in moves.iter().chain(&end) {
+        match one {
+            Move::Come { client, is_long } => {
+                let id = accept_for(tx, clients[*client], *is_long);
+                all.insert(id, (*client, *is_long));
+                waiting.insert(id);
+            }
+            Move::Claim { most } => {
+                let claimed = claim(tx, Uuid::nil(), *most).unwrap();
+                prop_assert!(claimed.jobs.len() <= *most);
+                prop_assert!(claimed.more || claimed.jobs.len() == waiting.len());
+                for Job { row, .. } in claimed.jobs {
+                    let id = row.id.0;
+                    prop_assert!(waiting.remove(&id));
+                    let (client, is_long) = all[&id];
+                    for other in 0..3 {
+                        turns_since[other][client] += 1;
+                        let waits = waiting.iter().any(|id| all[id].0 == other);
+                        if other == client || !waits {
+                            turns_since[other] = [0; 3];
+                        }
+                        prop_assert!(turns_since[other].iter().all(|turns| *turns <= 1));
+                    }
+                    if !is_long {
+                        let passed = waiting.iter().filter(|other| all[*other] == (client, true));
+                        for long in passed.filter(|long| **long < id) {
+                            let by = overtaken.entry(*long).or_default();
+                            by.insert(id);
+                            prop_assert!(by.len() <= 10);
+                        }
+                    }
+                    claims.push(row);
+                }
+            }
+            Move::GiveBack { claim } if !claims.is_empty() => {
+                let row = claims.swap_remove(claim % claims.len());
+                prop_assert!(give_back(tx, &row, "").unwrap());
+                waiting.insert(row.id.0);
+            }
+            Move::GiveBack { .. } => {}
+        }
+    }
+    prop_assert!(waiting.is_empty());
+    Ok(())
+}
+
+#[test]
+fn no_order_of_arrivals_and_claims_starves_a_client_or_a_long_job() {
+    let test = TestDb::new(Service::Tts);
+    proptest!(|(moves in moves())| {
+        let moves = moves.clone();
+        // Each case is rolled back.
+        let outcome = std::sync::Arc::new(std::sync::Mutex::new(None));
+        let told = std::sync::Arc::clone(&outcome);
+        let verb = test.db.write(move |tx| {
+            *told.lock().unwrap() = Some(drive_turns(tx, &moves));
+            Err::<(), _>(diesel::result::Error::RollbackTransaction)
+        });
+        block_on(verb).unwrap_err();
+        outcome.lock().unwrap().take().unwrap()?;
+    });
+}
+
+#[tokio::test]
+async fn a_claim_costs_no_more_seeks_where_more_clients_wait() {
+    let looks = async |clients: usize| {
+        let prepare = move |tx: &mut Tx<'_>| {
+            for client in 0..clients {
+                accept_for(tx, &format!("{client:03}"), client % 2 == 1);
+            }
+            claim(tx, Uuid::nil(), 1).unwrap();
+        };
+        let found = plans(prepare, |tx| claim(tx, Uuid::nil(), 2)).await;
+        assert!(
+            found
+                .iter()
+                .all(|how| !how.contains("all of") && !how.contains("sorted"))
+        );
+        found.len()
+    };
+    assert_eq!(looks(6).await, looks(200).await);
+}
+
+#[tokio::test]
+async fn since_when_the_oldest_job_waits_is_found_by_a_seek_for_each_client() {
+    let prepare = |tx: &mut Tx<'_>| {
+        for client in ["a", "b"] {
+            accept_for(tx, client, true);
+        }
+    };
+    let found = plans(prepare, |tx| super::super::turns::oldest(tx.conn)).await;
+    assert_eq!(found, ["speeches_queued"; 6]);
+    with_tx(move |tx| {
+        prepare(tx);
+        accept_for(tx, "", false);
+        let oldest = super::super::turns::oldest(tx.conn).unwrap();
+        assert_eq!(oldest, Some(tx.now - 2));
+    })
+    .await;
+}
+
+// ------------------------------------------------------------------- figures
+
+/// What a claim costs the writer. By hand:
+/// `cargo test --release --lib -- what_a_claim_costs --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "a figure and no test"]
+async fn what_a_claim_costs() {
+    for most in [1, 16] {
+        let test = TestDb::new(Service::Tts);
+        let took = test.db.write(move |tx| {
+            for _ in 0..20_000 {
+                accept(tx, &new(Uuid::now_v7(), None, CheckState::Off, 3600))?;
+            }
+            let boot = Uuid::now_v7();
+            let mut took = Vec::new();
+            while took.len() * most < 20_000 {
+                let began = std::time::Instant::now();
+                assert_eq!(claim(tx, boot, most)?.jobs.len(), most);
+                took.push(began.elapsed());
+            }
+            Ok(took)
+        });
+        let mut took = took.await.unwrap();
+        took.sort();
+        let median = took[took.len() / 2];
+        let (sum, jobs) = (took.iter().sum::<std::time::Duration>(), 20_000);
+        println!("{most} at once: median {median:?}, {:?} a job", sum / jobs);
+    }
 }
