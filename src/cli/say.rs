@@ -326,8 +326,8 @@ async fn speak(
     let request = create.clone().into_speech(voice, language, configured);
     let limits = Limits::configured(&config.tts);
     let limit = TimeLimits {
-        whole: limits.of(create.characters()),
         piece: limits.of_piece(),
+        ..limits.of(create.characters()).into()
     };
     let mut interrupted = pin!(interrupted);
     let whole = &mut speaker.synthesizer;

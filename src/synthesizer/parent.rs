@@ -15,7 +15,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::process::Command;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -127,14 +127,24 @@ impl Options {
     }
 }
 
-/// How long a request may take. From a duration: the whole, whatever its pieces take.
+/// How long a request may take, from when a child is there. From a duration: the whole,
+/// whatever its pieces take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeLimits {
-    /// All of it, from when a child is there.
+    /// All of it, but for its [`Pauses`].
     pub whole: Duration,
-    /// From one piece of the result to the next: a child that hangs on a long text is
-    /// not waited for as long as the whole may take.
+    /// From one piece of the result to the next, but for pauses: a child that hangs on a
+    /// long text is not waited for as long as the whole may take.
     pub piece: Duration,
+    /// All of it, with its pauses.
+    pub deadline: Duration,
+}
+
+impl TimeLimits {
+    /// What the whole may take if there is no pause.
+    fn longest(&self) -> Duration {
+        self.whole.min(self.deadline)
+    }
 }
 
 impl From<Duration> for TimeLimits {
@@ -142,7 +152,44 @@ impl From<Duration> for TimeLimits {
         Self {
             whole,
             piece: whole,
+            deadline: whole,
         }
+    }
+}
+
+/// For how long a request's child was to wait for something that is none of the
+/// request's business. Clones are the same pauses.
+#[derive(Debug, Clone, Default)]
+pub struct Pauses(Arc<Mutex<Paused>>);
+
+#[derive(Debug, Default)]
+struct Paused {
+    before: Duration,
+    since: Option<Instant>,
+}
+
+impl Pauses {
+    /// A pause begins, unless there is one.
+    pub fn begin(&self) {
+        self.kept().since.get_or_insert_with(Instant::now);
+    }
+
+    /// It is over.
+    pub fn end(&self) {
+        let mut kept = self.kept();
+        if let Some(since) = kept.since.take() {
+            kept.before += since.elapsed();
+        }
+    }
+
+    /// All of them until now.
+    fn total(&self) -> Duration {
+        let kept = self.kept();
+        kept.before + kept.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Paused> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -166,6 +213,11 @@ pub trait Events {
     /// They are not asked for a request that was sent ahead.
     fn promised(&self) -> Vec<u32> {
         Vec::new()
+    }
+
+    /// When the child was to wait, which no limit counts but the deadline.
+    fn pauses(&self) -> Pauses {
+        Pauses::default()
     }
 
     /// Whether [`Self::sentence`] is to be told; not of a request that was sent ahead.
@@ -410,14 +462,17 @@ impl Synthesizer {
             child = self.take_child_for(ahead) => child.map_err(SpeakError::NotStarted)?,
         };
         self.monitor.speaking();
+        let whole = TimeLeft::begin(limits.whole, events.pauses());
+        let answer = whole.wait(child.answer(request, next, limits, events));
         let ending = tokio::select! {
             biased;
-            answer = timeout(limits.whole, child.answer(request, next, limits, events)) => {
-                answer.unwrap_or(Err(Interruption::Overran(limits.whole)))
-            }
+            answer = timeout(limits.deadline, answer) => match answer {
+                Ok(answer) => answer.flatten(),
+                Err(_) => Err(Interruption::Overran(limits.deadline)),
+            },
             () = &mut cancel => Err(Interruption::Canceled),
         };
-        self.settle(child, ending, limits.whole).await
+        self.settle(child, ending, limits.longest()).await
     }
 
     /// Ends the child, if there is one, and waits until it is gone.
@@ -603,28 +658,63 @@ impl From<Broken> for Interruption {
     }
 }
 
-/// By when the next piece of a result has to come.
-struct NextPiece {
+/// The time that is left of a limit, which does not count pauses.
+struct TimeLeft {
     limit: Duration,
     since: Instant,
+    /// All pauses until then.
+    paused: Duration,
+    pauses: Pauses,
+}
+
+impl TimeLeft {
+    fn begin(limit: Duration, pauses: Pauses) -> Self {
+        Self {
+            limit,
+            since: Instant::now(),
+            paused: pauses.total(),
+            pauses,
+        }
+    }
+
+    fn left(&self) -> Duration {
+        let paused = self.pauses.total().saturating_sub(self.paused);
+        (self.limit + paused).saturating_sub(self.since.elapsed())
+    }
+
+    /// Waits for something, as long as there is time for it.
+    async fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, Interruption> {
+        let mut work = pin!(work);
+        loop {
+            if let Ok(done) = timeout(self.left(), &mut work).await {
+                return Ok(done);
+            }
+            // There may have been a pause meanwhile.
+            if self.left().is_zero() {
+                return Err(Interruption::Overran(self.limit));
+            }
+        }
+    }
+}
+
+/// By when the next piece of a result has to come.
+struct NextPiece {
+    left: TimeLeft,
     /// Sentences that are known to be done.
     done: u32,
 }
 
 impl NextPiece {
-    fn new(limit: Duration) -> Self {
+    fn new(limit: Duration, pauses: Pauses) -> Self {
         Self {
-            limit,
-            since: Instant::now(),
+            left: TimeLeft::begin(limit, pauses),
             done: 0,
         }
     }
 
     /// Waits for what may be one, as long as there is time for it.
     async fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, Interruption> {
-        let left = self.limit.saturating_sub(self.since.elapsed());
-        let came = timeout(left, work).await;
-        came.map_err(|_| Interruption::Overran(self.limit))
+        self.left.wait(work).await
     }
 
     /// Whether this is one. A child also says again how far it is, and that is none.
@@ -639,7 +729,7 @@ impl NextPiece {
 
     /// A piece was taken: the next one has all the time again.
     fn begin(&mut self) {
-        self.since = Instant::now();
+        self.left = TimeLeft::begin(self.left.limit, self.left.pauses.clone());
     }
 }
 
@@ -691,7 +781,7 @@ impl Child {
         events: &mut impl Events,
     ) -> Result<Result<Spoken, SpeechError>, Interruption> {
         self.request_id += 1;
-        let cpu_s = cpu_seconds(limits.whole);
+        let cpu_s = cpu_seconds(limits.longest());
         let speak = || Speak {
             promised: events.promised(),
             tell_sentences: events.wants_sentences(),
@@ -706,7 +796,7 @@ impl Child {
             let sent = self.send(self.request_id + 1, Speak::whole(next.clone(), cpu_s));
             self.ahead = sent.is_ok().then_some(next);
         }
-        let mut piece = NextPiece::new(limits.piece);
+        let mut piece = NextPiece::new(limits.piece, events.pauses());
         let sent = piece.wait(self.input.flush()).await?;
         sent.map_err(Broken::from)?;
         let (mut words, mut samples) = (Vec::new(), BytesMut::new());
@@ -929,7 +1019,7 @@ mod tests {
     async fn ends_after(piece: &NextPiece) -> Duration {
         let began = Instant::now();
         let ended = piece.wait(std::future::pending::<()>()).await;
-        assert!(matches!(ended, Err(Interruption::Overran(limit)) if limit == piece.limit));
+        assert!(matches!(ended, Err(Interruption::Overran(limit)) if limit == piece.left.limit));
         began.elapsed()
     }
 
@@ -943,7 +1033,7 @@ mod tests {
             (progress(1), seconds(10)),
             (audio(), seconds(10)),
         ] {
-            let mut piece = NextPiece::new(seconds(10));
+            let mut piece = NextPiece::new(seconds(10), Pauses::default());
             tokio::time::advance(seconds(6)).await;
             if piece.is_piece(&message) {
                 piece.begin();
@@ -951,5 +1041,23 @@ mod tests {
             assert_eq!(ends_after(&piece).await, left, "{message:?}");
             assert!(!piece.is_piece(&progress(0)));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_a_limit_does_not_go_on_during_a_pause() {
+        let second = Duration::from_secs(1);
+        let pauses = Pauses::default();
+        let left = TimeLeft::begin(second, pauses.clone());
+        let work = async {
+            tokio::time::sleep(second / 2).await;
+            pauses.begin();
+            tokio::time::sleep(second * 60).await;
+            pauses.end();
+            tokio::time::sleep(second / 4).await;
+        };
+        assert!(left.wait(work).await.is_ok());
+        let rest = left.wait(tokio::time::sleep(second / 2)).await;
+        assert!(matches!(rest, Err(Interruption::Overran(limit)) if limit == second));
+        assert!(pauses.total() >= second * 60);
     }
 }

@@ -134,7 +134,7 @@ async fn accept(
             if row.status() == SpeechStatus::Checking {
                 let _ = dispatcher.try_send(CheckOwed);
             } else {
-                workers.queued();
+                workers.queued_by(&row.client);
             }
         }
     };

@@ -5,8 +5,12 @@
 //! their own after each. So nobody waits for a long text, and it has all the cores
 //! that are idle. What is ahead is little, since the first worker's child holds it.
 //! Sentences that were spoken before come from the cache in the same way.
+//!
+//! Where all workers are busy, a short text of another client is a guest of the worker
+//! that speaks a long one: a second child of it speaks the guest, and the first one waits
+//! for that at the next border of two sentences, as it would for a helper's sentence.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +21,7 @@ use super::job::LONG_BYTES;
 use super::sentences::Sentences;
 use crate::speech;
 use crate::synthesizer::crashes::{At, Crashes};
-use crate::synthesizer::parent::{Made, News, Synthesizer};
+use crate::synthesizer::parent::{Made, News, Pauses, Synthesizer};
 
 /// Whether a text is so long that others help with it; a shorter one is spoken before
 /// they have begun to.
@@ -32,19 +36,26 @@ const FIRST_AHEAD: u32 = 2;
 /// How far ahead sentences are spoken at most.
 const MOST_AHEAD: u32 = 8;
 
-/// The texts that can be helped with, shared by all workers.
+/// The long texts that are spoken, and who has nothing to do; shared by all workers.
 #[derive(Clone, Default)]
-pub struct LongTexts(Arc<Mutex<Vec<Arc<LongText>>>>);
+pub struct LongTexts {
+    texts: Arc<Mutex<Vec<Arc<LongText>>>>,
+    free: Arc<Mutex<HashSet<usize>>>,
+}
 
 /// A text that is being spoken.
 struct LongText {
     job: Uuid,
     request: speech::Request,
-    sentences: Sentences,
+    /// Whether others may speak sentences of it.
+    can_be_helped: bool,
+    /// `None`: nothing of it is kept.
+    sentences: Option<Sentences>,
     /// Sentences that come from the cache, in order.
     known: Vec<u32>,
     state: Mutex<State>,
     news: UnboundedSender<News>,
+    pauses: Pauses,
 }
 
 #[derive(Default)]
@@ -55,6 +66,10 @@ struct State {
     total: u32,
     /// The first sentence that nobody has promised.
     free: u32,
+    /// How many were spoken when the last guest came.
+    guest_at: Option<u32>,
+    /// What waits for a guest who is there.
+    held: Option<u32>,
 }
 
 /// A text that others may help with, for as long as this is kept.
@@ -78,70 +93,173 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl LongTexts {
-    /// Lets others help with a text, if it is long. Voices that rehearse failures are
-    /// not for sharing: they mean the whole.
+    /// Lets others help with a text, and guests in, if it is long. Voices that rehearse
+    /// failures are not helped with: they mean the whole.
     pub fn share(
         &self,
         job: Uuid,
         request: &speech::Request,
         sentences: impl FnOnce() -> Sentences,
     ) -> Option<Shared> {
-        let rehearses = |segment: &speech::Segment| segment.voice.starts_with("test/");
-        if !is_long(request) || request.segments.iter().any(rehearses) {
+        if !is_long(request) {
             return None;
         }
+        let rehearses = |segment: &speech::Segment| segment.voice.starts_with("test/");
+        let can_be_helped = !request.segments.iter().any(rehearses);
+        Some(self.list(job, request, Some(sentences()), can_be_helped))
+    }
+
+    /// Lets guests in only, while a text is salvaged.
+    pub fn share_borders(&self, job: Uuid, request: &speech::Request) -> Option<Shared> {
+        is_long(request).then(|| self.list(job, request, None, false))
+    }
+
+    fn list(
+        &self,
+        job: Uuid,
+        request: &speech::Request,
+        sentences: Option<Sentences>,
+        can_be_helped: bool,
+    ) -> Shared {
         let (sender, news) = unbounded_channel();
-        let sentences = sentences();
-        let known = sentences.known();
+        let known = sentences.as_ref().map(Sentences::known);
+        let known = known.unwrap_or_default();
         let text = Arc::new(LongText {
             job,
             request: request.clone(),
+            can_be_helped,
             sentences,
             known: known.clone(),
             state: Mutex::default(),
             news: sender,
+            pauses: Pauses::default(),
         });
-        locked(&self.0).push(Arc::clone(&text));
-        Some(Shared {
+        locked(&self.texts).push(Arc::clone(&text));
+        Shared {
             texts: self.clone(),
             text,
             news,
             known: known.into(),
-        })
+        }
     }
 
     /// A sentence that is worth being spoken now, of the oldest text that has one.
     pub fn promise(&self) -> Option<Promise> {
-        let texts = locked(&self.0);
-        texts.iter().find_map(|text| {
-            let sentence = locked(&text.state).take(&text.known)?;
-            // Whoever hears it no longer is at the end of the text.
-            text.news.send(News::Promised(sentence)).ok()?;
-            Some(Promise {
-                text: Arc::clone(text),
-                sentence,
-                kept: false,
+        let texts = locked(&self.texts);
+        texts
+            .iter()
+            .filter(|text| text.can_be_helped)
+            .find_map(|text| {
+                let sentence = locked(&text.state).take(&text.known)?;
+                // Whoever hears it no longer is at the end of the text.
+                text.news.send(News::Promised(sentence)).ok()?;
+                Some(Promise {
+                    text: Arc::clone(text),
+                    sentence,
+                    kept: false,
+                })
             })
-        })
+    }
+
+    /// Whether this worker would speak a job that comes now, at the latest after a
+    /// sentence that it helps with.
+    pub fn set_free(&self, worker: usize, is_free: bool) {
+        let mut free = locked(&self.free);
+        match is_free {
+            true => free.insert(worker),
+            false => free.remove(&worker),
+        };
+    }
+
+    /// Whether any worker would.
+    pub fn is_anyone_free(&self) -> bool {
+        !locked(&self.free).is_empty()
     }
 }
 
 impl State {
     /// The next sentence that nobody has spoken or promised.
     fn take(&mut self, known: &[u32]) -> Option<u32> {
-        let mut sentence = self.free.max(self.done + FIRST_AHEAD);
-        while known.binary_search(&sentence).is_ok() {
-            sentence += 1;
-        }
+        let sentence = self.first_unknown(FIRST_AHEAD, known);
         let is_near = sentence < self.total.min(self.done + MOST_AHEAD);
         is_near.then(|| {
             self.free = sentence + 1;
             sentence
         })
     }
+
+    /// The sentence that waits for a guest who comes now: the next one, unless it is
+    /// waited for already. There need not be one.
+    fn take_border(&mut self, known: &[u32]) -> u32 {
+        self.guest_at = Some(self.done);
+        let sentence = self.first_unknown(1, known);
+        self.free = sentence + 1;
+        self.held = Some(sentence);
+        sentence
+    }
+
+    /// The first sentence, at least so far ahead, that nobody has spoken or promised.
+    fn first_unknown(&self, ahead: u32, known: &[u32]) -> u32 {
+        let mut sentence = self.free.max(self.done + ahead);
+        while known.binary_search(&sentence).is_ok() {
+            sentence += 1;
+        }
+        sentence
+    }
+}
+
+/// The borders of the sentences of a long text, at which it lets guests in.
+#[derive(Clone)]
+pub struct Borders(Arc<LongText>);
+
+/// The text waits at its next border until this is dropped.
+pub struct Hold {
+    text: Arc<LongText>,
+    sentence: u32,
+}
+
+impl Borders {
+    /// Whether a guest may come: after each one the text has a sentence for itself.
+    pub fn are_open(&self) -> bool {
+        let state = locked(&self.0.state);
+        state.guest_at.is_none_or(|at| state.done > at)
+    }
+
+    /// A guest comes.
+    pub fn hold(&self) -> Hold {
+        let text = Arc::clone(&self.0);
+        let sentence = locked(&text.state).take_border(&text.known);
+        text.pauses.begin();
+        // Who hears it no longer has no border left.
+        let _ = text.news.send(News::Promised(sentence));
+        Hold { text, sentence }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        locked(&self.text.state).held = None;
+        self.text.pauses.end();
+        let _ = self.text.news.send(News::Failed(self.sentence));
+    }
 }
 
 impl Shared {
+    /// Where it lets guests in.
+    pub fn borders(&self) -> Borders {
+        Borders(Arc::clone(&self.text))
+    }
+
+    /// While guests are there.
+    pub fn pauses(&self) -> Pauses {
+        self.text.pauses.clone()
+    }
+
+    /// Whether others may speak sentences of it.
+    pub fn can_be_helped(&self) -> bool {
+        self.text.can_be_helped
+    }
+
     /// So many of so many sentences are done.
     pub fn progress(&self, done: u32, total: u32) {
         let mut state = locked(&self.text.state);
@@ -149,27 +267,34 @@ impl Shared {
         state.total = total;
     }
 
-    /// The sentences that come from the cache, for whoever speaks the text to wait
-    /// for them.
+    /// The sentences for which whoever speaks the text is to wait from the start: those
+    /// that come from the cache, and the one that waits for a guest.
     pub fn promised(&self) -> Vec<u32> {
-        self.text.known.clone()
+        let held = locked(&self.text.state).held;
+        self.text.known.iter().copied().chain(held).collect()
     }
 
     /// Whether what is spoken is kept, sentence by sentence.
     pub fn keeps_sentences(&self) -> bool {
-        self.text.sentences.are_kept()
+        let sentences = self.text.sentences.as_ref();
+        sentences.is_some_and(Sentences::are_kept)
     }
 
     /// Keeps a sentence for the texts to come.
     pub async fn keep(&self, sentence: u32, made: &Made) {
-        self.text.sentences.keep(sentence, made).await;
+        if let Some(sentences) = &self.text.sentences {
+            sentences.keep(sentence, made).await;
+        }
     }
 
     /// The next thing that somebody has promised or done.
     pub async fn news(&mut self) -> News {
         let near = locked(&self.text.state).done + MOST_AHEAD;
         if let Some(sentence) = self.known.front().copied().filter(|known| *known < near) {
-            let made = self.text.sentences.take(sentence).await;
+            let made = match &self.text.sentences {
+                Some(sentences) => sentences.take(sentence).await,
+                None => None,
+            };
             // Only now: whoever has not waited for it asks again.
             self.known.pop_front();
             return match made {
@@ -187,7 +312,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        locked(&self.texts.0).retain(|text| !Arc::ptr_eq(text, &self.text));
+        locked(&self.texts.texts).retain(|text| !Arc::ptr_eq(text, &self.text));
     }
 }
 
@@ -201,7 +326,9 @@ impl Promise {
                 self.kept = true;
                 let told = News::Made(self.sentence, made.clone());
                 let _ = self.text.news.send(told);
-                self.text.sentences.keep(self.sentence, &made).await;
+                if let Some(sentences) = &self.text.sentences {
+                    sentences.keep(self.sentence, &made).await;
+                }
             }
             // Whoever speaks the text meets the same, and it is his job.
             Err(error) if !error.has_cost_the_child() => {
@@ -314,21 +441,43 @@ mod tests {
     }
 
     #[test]
-    fn short_texts_and_rehearsals_are_not_shared() {
+    fn short_texts_are_not_shared_and_rehearsals_are_not_helped_with() {
         let texts = LongTexts::default();
-        assert!(
-            texts
-                .share(Uuid::nil(), &request("a", "x/y"), unkept)
-                .is_none()
+        let share = |text: &str, voice| texts.share(Uuid::nil(), &request(text, voice), unkept);
+        assert!(share("a", "x/y").is_none());
+        let rehearsal = share(&"a".repeat(1000), "test/silence").unwrap();
+        rehearsal.progress(0, 10);
+        assert!(texts.promise().is_none());
+        let salvaged = texts.share_borders(Uuid::nil(), &request(&"a".repeat(1000), "x/y"));
+        salvaged.unwrap().progress(0, 10);
+        assert!(texts.promise().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_text_waits_for_a_guest_at_its_next_border_and_then_has_a_sentence_for_itself() {
+        let texts = LongTexts::default();
+        let text = request(&"a".repeat(1000), "x/y");
+        let mut shared = texts.share(Uuid::nil(), &text, unkept).unwrap();
+        let borders = shared.borders();
+        assert!(borders.are_open(), "also before its first sentence");
+        shared.progress(3, 20);
+        let hold = borders.hold();
+        assert_eq!(shared.news().await, News::Promised(4));
+        assert_eq!(shared.promised(), [4]);
+        assert!(!borders.are_open());
+        let promise = texts.promise().unwrap();
+        assert_eq!(
+            promise.sentence, 5,
+            "what waits for a guest is nobody else's"
         );
-        assert!(
-            texts
-                .share(
-                    Uuid::nil(),
-                    &request(&"a".repeat(1000), "test/silence"),
-                    unkept
-                )
-                .is_none()
-        );
+        drop(hold);
+        assert_eq!(shared.news().await, News::Promised(5));
+        assert_eq!(shared.news().await, News::Failed(4));
+        assert!(shared.promised().is_empty());
+        assert!(!borders.are_open());
+        shared.progress(4, 20);
+        assert!(borders.are_open());
+        let _hold = borders.hold();
+        assert_eq!(shared.news().await, News::Promised(6), "5 is promised");
     }
 }

@@ -1,5 +1,6 @@
 //! The TTS service: accepts a speech, has it spoken, owes the callback.
 
+mod ahead;
 pub mod api;
 pub mod job;
 mod long_texts;

@@ -3,9 +3,15 @@
 //!
 //! The child is the bottleneck, so nothing makes it wait: while it speaks, the
 //! worker writes the file of the last text and commits its outcome, and, as
-//! long as texts are spoken within moments, claims the next ones ahead.
+//! long as texts are spoken within moments, claims the next ones ahead. What it
+//! holds is begun in turns of the clients, and who has none there has one claimed.
+//!
+//! While it speaks a long text and no worker is free, a short one of another client is
+//! its guest: a second child speaks that at once, and the first waits for it at the next
+//! border of two sentences.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::pin::pin;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -14,11 +20,13 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::long_texts::{LongTexts, Shared, is_long};
+use super::ahead::{Ahead, Callers};
+use super::long_texts::{Borders, LongTexts, Shared, is_long};
 use super::outcome::{Finish, Gathered, Outcome, failed};
 use super::salvage::{Limits, Salvage};
 use super::sentences::Sentences;
 use super::store::{self, Claimed, Expired, Job, Row};
+use super::turns::Wish;
 use super::voices::Voices;
 use super::workers::Workers;
 use crate::claim_loop::{ClaimLoop, Pulse, Scan, Unit};
@@ -32,7 +40,7 @@ use crate::progress::ProgressBoard;
 use crate::speech::{self, Place};
 use crate::supervision::{Drain, contained, spawn_unit};
 use crate::synthesizer::crashes::{At, Crashes};
-use crate::synthesizer::parent::{Events, Made, News, SpeakError, Synthesizer, TimeLimits};
+use crate::synthesizer::parent::{Events, Made, News, Pauses, SpeakError, Synthesizer, TimeLimits};
 use crate::synthesizer::stats::Monitor;
 
 /// Outcomes that may be on their way to disk while the child speaks on.
@@ -42,6 +50,8 @@ const MAX_AHEAD: usize = 32;
 /// A text that was claimed ahead and is not begun for so long, because the one
 /// before it takes long, is given back for others to speak.
 const HELD_MS: Millis = 250;
+/// A guest that takes longer than this goes on beside the long text.
+const HOLD_MS: Millis = 10_000;
 /// How long a worker waits after the store or a unit has failed it.
 const PAUSE_MS: Millis = 1000;
 /// A child is replaced for the sake of postponed jobs no more often than this.
@@ -51,6 +61,11 @@ const RENEW_EVERY_MS: Millis = 5000;
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct JobQueued;
+
+/// A job of this client may be there to claim.
+#[derive(Message, Clone)]
+#[rtype(result = "()")]
+pub struct JobQueuedBy(pub String);
 
 /// A long text has sentences that others can speak.
 #[derive(Message, Clone, Copy)]
@@ -96,12 +111,17 @@ pub struct TtsWorker {
     child_is_ready: bool,
     /// What the child speaks.
     current: Option<Current>,
+    guest: Guest,
     /// Ends the sentence of another worker's text that the child speaks.
     helping: Option<oneshot::Sender<()>>,
     /// Claims jobs: by a commit and not in memory, so its scan is the claim.
     claims: ClaimLoop,
     /// Claimed and not begun.
-    claimed: VecDeque<Order>,
+    claimed: Ahead<Order>,
+    /// Who may wait of whom nothing is claimed ahead.
+    newcomers: Callers,
+    /// Who may wait beside a long text.
+    callers: Callers,
     /// Jobs that were called off while a claim was under way, whose answer
     /// may have one of them.
     canceled_early: HashSet<Uuid>,
@@ -158,6 +178,38 @@ struct Current {
     row: Row,
     /// Calls it off.
     cancel: Option<oneshot::Sender<()>>,
+    /// Where it lets guests in, if it is long.
+    borders: Option<Borders>,
+}
+
+impl Current {
+    fn call_off(&mut self) {
+        if let Some(cancel) = self.cancel.take() {
+            // The unit may have ended by itself.
+            let _ = cancel.send(());
+        }
+    }
+}
+
+/// Who is spoken beside a long text.
+#[derive(Default)]
+struct Guest {
+    current: Option<Current>,
+    /// A second child, kept from one guest to the next.
+    synthesizer: Option<Synthesizer>,
+    /// None comes before, since no second child could be started.
+    rest_until: Millis,
+}
+
+/// What is claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// What is next.
+    Next,
+    /// Jobs of those of whom nothing is claimed ahead.
+    Newcomers,
+    /// One to be spoken beside a long text.
+    Guest,
 }
 
 /// What [`TtsWorker::new`] needs.
@@ -200,11 +252,14 @@ impl Parts {
         Sentences::of(request, &self.voices, &self.cache)
     }
 
-    /// Lets others help with a text, if it is long.
+    /// Lets others help with a text, and guests in, if it is long.
     fn share(&self, order: &Order) -> Option<Shared> {
-        let request = &order.request;
+        let (id, request) = (order.row.id.0, &order.request);
+        if order.is_salvage() {
+            return self.long_texts.share_borders(id, request);
+        }
         let sentences = || self.sentences(request);
-        self.long_texts.share(order.row.id.0, request, sentences)
+        self.long_texts.share(id, request, sentences)
     }
 }
 
@@ -221,8 +276,11 @@ impl TtsWorker {
             synthesizer: None,
             child_is_ready: false,
             current: None,
+            guest: Guest::default(),
             helping: None,
-            claimed: VecDeque::new(),
+            claimed: Ahead::default(),
+            newcomers: Callers::default(),
+            callers: Callers::default(),
             canceled_early: HashSet::new(),
             begun_at: 0,
             renewed_at: 0,
@@ -238,15 +296,35 @@ impl TtsWorker {
     /// Starts what can be started now.
     fn pump(&mut self, ctx: &mut Context<Self>) {
         if self.claims.is_closed() {
-            let claimed = self.claimed.drain(..).map(|order| order.row).collect();
-            self.give_back(claimed, "the service stops", ctx);
+            self.give_back_claimed("the service stops", ctx);
         } else if self.finishing < MAX_FINISHING && !self.claims.is_paused() {
             if !self.child_is_ready {
                 self.ready_child(ctx);
             }
+            // First, since who was claimed to be a guest is one.
+            self.let_in(ctx);
             self.claim(ctx);
             self.speak(ctx);
+            self.note_freedom();
+            self.let_in(ctx);
             self.help(ctx);
+        }
+        self.note_freedom();
+    }
+
+    /// Tells the others whether a job that comes now would be spoken here.
+    fn note_freedom(&mut self) {
+        let may_begin = self.child_is_ready && !self.claims.is_closed() && !self.claims.is_paused();
+        let is_busy = self.current.is_some() || !self.claimed.is_empty();
+        let (texts, number) = (&self.parts.long_texts, self.parts.number);
+        texts.set_free(number, may_begin && !is_busy);
+        let next_may_be_long = self.claims.is_scanning() || !self.claimed.is_empty();
+        let has_guests = match &self.current {
+            Some(current) => current.borders.is_some(),
+            None => next_may_be_long,
+        };
+        if !has_guests {
+            self.guest.synthesizer = None;
         }
     }
 
@@ -274,32 +352,89 @@ impl TtsWorker {
         });
     }
 
-    /// Claims what the child is to speak next.
+    /// Claims what is to be spoken next.
     fn claim(&mut self, ctx: &mut Context<Self>) {
         fault::point(format_args!("actor.worker"));
-        let ahead = self.ahead();
-        let has_enough = match self.synthesizer {
-            Some(_) => !self.claimed.is_empty(),
-            None => self.claimed.len() * 2 >= ahead,
-        };
-        let has_room = self.child_is_ready && !has_enough;
-        if has_room && self.claims.is_hinted() && self.parts.files.trouble().is_met() {
+        let wanted = self.wanted();
+        if wanted.is_some() && self.claims.is_hinted() && self.parts.files.trouble().is_met() {
             // What is spoken now could not be kept. The job stays queued.
             return self.claims.pause(PAUSE_MS);
         }
-        let Some(scan) = self.claims.begin_scan(has_room) else {
+        let scan = self.claims.begin_scan(wanted.is_some());
+        let (Some(scan), Some((purpose, wish))) = (scan, wanted) else {
             return;
         };
-        let most = ahead.saturating_sub(self.claimed.len()).max(1);
+        match purpose {
+            Purpose::Next => {
+                self.newcomers.look(&wish.except);
+                self.callers.look(&wish.except);
+            }
+            Purpose::Newcomers => self.newcomers.look(&wish.except),
+            Purpose::Guest => self.callers.look(&wish.except),
+        }
         let (db, boot, worker) = (
             self.parts.db.clone(),
             self.parts.settings.boot,
             ctx.address(),
         );
         actix_rt::spawn(async move {
-            let claimed = db.write(move |tx| store::claim(tx, boot, most)).await;
-            worker.do_send(Claims { claimed, scan });
+            let claimed = db.write(move |tx| store::claim_wished(tx, boot, &wish));
+            worker.do_send(Claims {
+                claimed: claimed.await,
+                purpose,
+                scan,
+            });
         });
+    }
+
+    /// What to claim, if there is room for anything.
+    fn wanted(&self) -> Option<(Purpose, Wish)> {
+        if !self.child_is_ready {
+            return None;
+        }
+        let ahead = self.ahead();
+        let has_enough = match self.synthesizer {
+            Some(_) => !self.claimed.is_empty(),
+            None => self.claimed.len() * 2 >= ahead,
+        };
+        if !has_enough {
+            let most = ahead.saturating_sub(self.claimed.len()).max(1);
+            return Some((Purpose::Next, Wish::any(most)));
+        }
+        // What is behind a long text is given back.
+        let is_long = |current: &Current| current.borders.is_some();
+        let is_speaking_short = ahead > 0 && !self.current.as_ref().is_some_and(is_long);
+        let has_any = self.synthesizer.is_none() && !self.claimed.is_empty();
+        let is_held = |client: &str| self.claimed.has_any_of(client);
+        if is_speaking_short && has_any && self.newcomers.are_others(is_held) {
+            let wish = Wish {
+                except: self.claimed.clients(),
+                ..Wish::any(self.claimed.len())
+            };
+            return Some((Purpose::Newcomers, wish));
+        }
+        let host = self.host()?;
+        let is_host = |client: &str| client == host.row.client;
+        self.callers.are_others(is_host).then(|| {
+            let wish = Wish {
+                except: BTreeSet::from([host.row.client.clone()]),
+                is_short: true,
+                ..Wish::any(1)
+            };
+            (Purpose::Guest, wish)
+        })
+    }
+
+    /// The long text that is spoken, if a guest may come now.
+    fn host(&self) -> Option<&Current> {
+        let is_rested = self.now() >= self.guest.rest_until;
+        let may_come = self.guest.current.is_none() && is_rested && !self.claims.is_closed();
+        if !may_come || self.parts.long_texts.is_anyone_free() {
+            return None;
+        }
+        let current = self.current.as_ref()?;
+        let borders = current.borders.as_ref()?;
+        borders.are_open().then_some(current)
     }
 
     /// How many jobs this worker may hold beside the one that is spoken: none
@@ -323,7 +458,10 @@ impl TtsWorker {
     fn take(&mut self, job: Job, ctx: &mut Context<Self>) {
         let row = job.row.clone();
         match contained(|| Order::new(job, &self.parts)) {
-            Ok(order) => self.claimed.push_back(order),
+            Ok(order) => {
+                let client = order.row.client.clone();
+                self.claimed.push(&client, order);
+            }
             Err(failure) => {
                 log::error!("speech {} cannot be read: {failure}", row.id.0);
                 self.finish(Finish::panicked(row), ctx);
@@ -335,8 +473,7 @@ impl TtsWorker {
     fn use_again(&mut self, ctx: &mut Context<Self>) {
         let cache = &self.parts.cache.speeches;
         let known = |order: &Order| order.cache_key.as_ref().is_some_and(|key| cache.has(key));
-        let (known, others): (Vec<_>, Vec<_>) = self.claimed.drain(..).partition(known);
-        self.claimed = others.into();
+        let known = self.claimed.extract(known);
         for Order { row, cache_key, .. } in known {
             let Some(key) = cache_key else { continue };
             let outcome = Outcome::Again(key);
@@ -353,47 +490,91 @@ impl TtsWorker {
         let Some(mut synthesizer) = self.synthesizer.take() else {
             return self.watch_held(ctx);
         };
-        let Some(order) = self.claimed.pop_front() else {
+        let Some(order) = self.claimed.pop() else {
             return;
         };
         let next = self.claimed.front().filter(|next| !next.is_salvage());
         let next = next.map(|next| &next.request);
-        if let Some(next) = next.filter(|next| !is_long(next)) {
+        // What waits behind a long text is given back, or is its guest.
+        let follows = |next: &&speech::Request| !is_long(next) && !is_long(&order.request);
+        if let Some(next) = next.filter(follows) {
             synthesizer.expect(next);
         }
         self.begun_at = self.now();
-        let (cancel, canceled) = oneshot::channel();
-        self.current = Some(Current {
-            row: order.row.clone(),
-            cancel: Some(cancel),
-        });
+        let shared = self.parts.share(&order);
+        let borders = shared.as_ref().map(Shared::borders);
+        let (current, canceled) = begin(&order, borders);
+        self.current = Some(current);
+        let unit = self.unit(&order, synthesizer, shared, ctx);
+        let job = order.row.clone();
+        self.with_child(ctx, Some(job), unit.run(order, canceled));
+        self.watch_held(ctx);
+    }
+
+    /// What speaks a job by this child.
+    fn unit(
+        &mut self,
+        order: &Order,
+        synthesizer: Synthesizer,
+        shared: Option<Shared>,
+        ctx: &mut Context<Self>,
+    ) -> SpeakUnit {
+        let now = self.now();
         // Many may be due at once, and all would have the same child replaced.
-        let renews_child = order.was_postponed && self.begun_at >= self.renewed_at + RENEW_EVERY_MS;
+        let renews_child = order.was_postponed && now >= self.renewed_at + RENEW_EVERY_MS;
         if renews_child {
-            self.renewed_at = self.begun_at;
+            self.renewed_at = now;
         }
-        let mut unit = SpeakUnit {
+        let singles = order.is_salvage().then(|| {
+            let kept = is_long(&order.request).then(|| self.parts.sentences(&order.request));
+            ((self.parts.make_synthesizer)(), kept)
+        });
+        SpeakUnit {
             renews_child,
             files: self.parts.files.clone(),
             progress: self.parts.progress.clone(),
             voices: self.parts.voices.clone(),
             settings: self.parts.settings.clone(),
             workers: self.parts.workers.clone(),
+            worker: ctx.address(),
             crashes: self.parts.crashes.clone(),
-            shared: None,
-            singles: None,
-            remaining_ms: u64::try_from(order.row.deadline_at - self.begun_at).unwrap_or(0),
+            shared,
+            singles,
+            remaining_ms: u64::try_from(order.row.deadline_at - now).unwrap_or(0),
             synthesizer,
-        };
-        if order.is_salvage() {
-            let kept = is_long(&order.request).then(|| self.parts.sentences(&order.request));
-            unit.singles = Some(((self.parts.make_synthesizer)(), kept));
-        } else {
-            unit.shared = self.parts.share(&order);
         }
+    }
+
+    /// Has a short text of another client spoken beside a long one.
+    fn let_in(&mut self, ctx: &mut Context<Self>) {
+        let Some(host) = self.host() else { return };
+        let (client, borders) = (host.row.client.clone(), host.borders.clone());
+        let is_guest = |order: &Order| order.row.client != client && !is_long(&order.request);
+        let Some(order) = self.claimed.extract_first(is_guest) else {
+            return;
+        };
+        let child = self.guest.synthesizer.take();
+        let synthesizer = child.unwrap_or_else(|| (self.parts.make_synthesizer)());
+        let (current, canceled) = begin(&order, None);
+        self.guest.current = Some(current);
         let job = order.row.clone();
-        self.with_child(ctx, Some(job), unit.run(order, canceled));
-        self.watch_held(ctx);
+        let unit = self.unit(&order, synthesizer, None, ctx);
+        let speaking = unit.run(order, canceled);
+        let hold = borders.as_ref().map(Borders::hold);
+        let clock = self.parts.db.clock().clone();
+        let held = async move {
+            let _hold = hold;
+            clock.sleep_until(clock.now() + HOLD_MS).await;
+        };
+        let work = async move {
+            let (mut speaking, mut held) = (pin!(speaking), pin!(held));
+            tokio::select! {
+                spoken = &mut speaking => return spoken,
+                () = &mut held => {}
+            }
+            speaking.await
+        };
+        self.with_guest(ctx, job, work);
     }
 
     /// Speaks a sentence of another worker's text, if there is nothing else to do.
@@ -427,27 +608,23 @@ impl TtsWorker {
         &self,
         ctx: &mut Context<Self>,
         job: Option<Row>,
-        work: impl Future<Output = (Synthesizer, Next, Option<Finish>)> + 'static,
+        work: impl Future<Output = UnitEnd> + 'static,
     ) {
-        let (worker, unit) = (ctx.address(), self.claims.begin_unit());
-        actix_rt::spawn(async move {
-            let began = Instant::now();
-            let (synthesizer, next, finish) = match spawn_unit(work).await {
-                Ok((synthesizer, next, finish)) => (Some(synthesizer), next, finish),
-                Err(failure) => {
-                    log::error!("a speaking unit failed: {failure}");
-                    // The job must not stay with a unit that is no more.
-                    (None, Next::Rest(PAUSE_MS), job.map(Finish::panicked))
-                }
-            };
-            worker.do_send(Spoke {
-                synthesizer,
-                next,
-                finish,
-                took: began.elapsed(),
-                unit,
-            });
-        });
+        let worker = ctx.address();
+        let ended = run_unit(self.claims.begin_unit(), job, work);
+        actix_rt::spawn(async move { worker.do_send(ended.await) });
+    }
+
+    /// The same of the second child.
+    fn with_guest(
+        &self,
+        ctx: &mut Context<Self>,
+        job: Row,
+        work: impl Future<Output = UnitEnd> + 'static,
+    ) {
+        let worker = ctx.address();
+        let ended = run_unit(self.claims.begin_unit(), Some(job), work);
+        actix_rt::spawn(async move { worker.do_send(GuestSpoke(ended.await)) });
     }
 
     /// Looks after what was claimed ahead, in case it is not begun soon.
@@ -459,6 +636,12 @@ impl TtsWorker {
         let at = self.begun_at + HELD_MS;
         self.held
             .arm(self.parts.db.clock(), at, move || worker.do_send(HeldLong));
+    }
+
+    fn give_back_claimed(&mut self, reason: &'static str, ctx: &mut Context<Self>) {
+        let claimed = self.claimed.extract(|_| true);
+        let rows = claimed.into_iter().map(|order| order.row).collect();
+        self.give_back(rows, reason, ctx);
     }
 
     fn give_back(&mut self, rows: Vec<Row>, reason: &'static str, ctx: &mut Context<Self>) {
@@ -505,14 +688,8 @@ impl TtsWorker {
 
     fn call_off(&mut self) {
         self.helping = None;
-        let cancel = self
-            .current
-            .as_mut()
-            .and_then(|current| current.cancel.take());
-        if let Some(cancel) = cancel {
-            // The unit may have ended by itself.
-            let _ = cancel.send(());
-        }
+        let spoken = self.current.iter_mut().chain(&mut self.guest.current);
+        spoken.for_each(Current::call_off);
     }
 
     /// Fails the jobs whose deadline has come.
@@ -559,7 +736,11 @@ impl Supervised for TtsWorker {
         self.deadlines.restart();
         self.call_off();
         self.current = None;
+        self.guest = Guest::default();
+        self.newcomers.call(None);
+        self.callers.call(None);
         self.child_is_ready = false;
+        self.parts.long_texts.set_free(self.parts.number, false);
         self.canceled_early.clear();
         self.finishing = 0;
     }
@@ -569,7 +750,24 @@ impl Handler<JobQueued> for TtsWorker {
     type Result = ();
 
     fn handle(&mut self, _: JobQueued, ctx: &mut Self::Context) {
+        self.hear_of(None, ctx);
+    }
+}
+
+impl Handler<JobQueuedBy> for TtsWorker {
+    type Result = ();
+
+    fn handle(&mut self, JobQueuedBy(client): JobQueuedBy, ctx: &mut Self::Context) {
+        self.hear_of(Some(&client), ctx);
+    }
+}
+
+impl TtsWorker {
+    /// A job of this client may be there to claim, or of anyone.
+    fn hear_of(&mut self, client: Option<&str>, ctx: &mut Context<Self>) {
         self.claims.hint();
+        self.newcomers.call(client);
+        self.callers.call(client);
         self.pump(ctx);
     }
 }
@@ -578,11 +776,11 @@ impl Handler<JobCanceled> for TtsWorker {
     type Result = ();
 
     fn handle(&mut self, JobCanceled(id): JobCanceled, _: &mut Self::Context) {
-        let is_current = |current: &Current| current.row.id.0 == id;
-        if self.current.as_ref().is_some_and(is_current) {
-            self.call_off();
-        }
-        self.claimed.retain(|order| order.row.id.0 != id);
+        let spoken = self.current.iter_mut().chain(&mut self.guest.current);
+        spoken
+            .filter(|current| current.row.id.0 == id)
+            .for_each(Current::call_off);
+        self.claimed.extract(|order| order.row.id.0 == id);
         if self.claims.is_scanning() {
             self.canceled_early.insert(id);
         }
@@ -646,6 +844,7 @@ impl Handler<DeadlinesScanned> for TtsWorker {
 #[rtype(result = "()")]
 struct Claims {
     claimed: Result<Claimed, StoreError>,
+    purpose: Purpose,
     scan: Scan,
 }
 
@@ -653,8 +852,16 @@ impl Handler<Claims> for TtsWorker {
     type Result = ();
 
     fn handle(&mut self, claims: Claims, ctx: &mut Self::Context) {
-        let Claims { claimed, scan } = claims;
+        let Claims {
+            claimed,
+            purpose,
+            scan,
+        } = claims;
         let _ = self.claims.end_scan(scan);
+        if purpose != Purpose::Next {
+            // It has not looked for whatever is next.
+            self.claims.hint();
+        }
         let canceled = std::mem::take(&mut self.canceled_early);
         match claimed {
             Ok(Claimed {
@@ -665,7 +872,7 @@ impl Handler<Claims> for TtsWorker {
                 next_not_before,
             }) => {
                 if more {
-                    self.claims.hint();
+                    self.note_more(purpose, &jobs);
                 }
                 let jobs = jobs.into_iter();
                 let wanted = jobs.filter(|job| !canceled.contains(&job.row.id.0));
@@ -684,11 +891,41 @@ impl Handler<Claims> for TtsWorker {
             }
             Err(error) => {
                 log::error!("no job could be claimed: {error}");
+                self.newcomers.call(None);
+                self.callers.call(None);
                 self.claims.pause(PAUSE_MS);
             }
         }
         self.pump(ctx);
         self.scan_deadlines(ctx);
+    }
+}
+
+impl TtsWorker {
+    /// A claim has left jobs like these.
+    fn note_more(&mut self, purpose: Purpose, claimed: &[Job]) {
+        self.claims.hint();
+        match purpose {
+            Purpose::Next | Purpose::Guest => self.callers.call(None),
+            Purpose::Newcomers => {
+                for job in claimed {
+                    self.newcomers.call(Some(&job.row.client));
+                }
+            }
+        }
+    }
+}
+
+/// A sentence of the long text is done: a guest may come.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct SentenceDone;
+
+impl Handler<SentenceDone> for TtsWorker {
+    type Result = ();
+
+    fn handle(&mut self, _: SentenceDone, ctx: &mut Self::Context) {
+        self.pump(ctx);
     }
 }
 
@@ -717,8 +954,7 @@ impl Handler<HeldLong> for TtsWorker {
         // Nothing more is claimed ahead of this text.
         self.pace = self.parts.settings.ahead;
         self.claims.hint();
-        let claimed = self.claimed.drain(..).map(|order| order.row).collect();
-        self.give_back(claimed, "the text before it takes long", ctx);
+        self.give_back_claimed("the text before it takes long", ctx);
     }
 }
 
@@ -744,6 +980,67 @@ enum Next {
 impl Next {
     fn rest(wait: Duration) -> Self {
         Self::Rest(Millis::try_from(wait.as_millis()).unwrap_or(PAUSE_MS))
+    }
+}
+
+type UnitEnd = (Synthesizer, Next, Option<Finish>);
+
+/// Runs a unit that has a child, for this job if it is for one.
+async fn run_unit(
+    unit: Unit,
+    job: Option<Row>,
+    work: impl Future<Output = UnitEnd> + 'static,
+) -> Spoke {
+    let began = Instant::now();
+    let (synthesizer, next, finish) = match spawn_unit(work).await {
+        Ok((synthesizer, next, finish)) => (Some(synthesizer), next, finish),
+        Err(failure) => {
+            log::error!("a speaking unit failed: {failure}");
+            // The job must not stay with a unit that is no more.
+            (None, Next::Rest(PAUSE_MS), job.map(Finish::panicked))
+        }
+    };
+    Spoke {
+        synthesizer,
+        next,
+        finish,
+        took: began.elapsed(),
+        unit,
+    }
+}
+
+/// A job that is spoken from now on, and how its unit hears that it is called off.
+fn begin(order: &Order, borders: Option<Borders>) -> (Current, oneshot::Receiver<()>) {
+    let (cancel, canceled) = oneshot::channel();
+    let current = Current {
+        row: order.row.clone(),
+        cancel: Some(cancel),
+        borders,
+    };
+    (current, canceled)
+}
+
+/// The second child is free again.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct GuestSpoke(Spoke);
+
+impl Handler<GuestSpoke> for TtsWorker {
+    type Result = ();
+
+    fn handle(&mut self, GuestSpoke(spoke): GuestSpoke, ctx: &mut Self::Context) {
+        if let Some(finish) = spoke.finish {
+            self.finish(finish, ctx);
+        }
+        if !self.claims.is_current(&spoke.unit) {
+            return;
+        }
+        self.guest.current = None;
+        self.guest.synthesizer = spoke.synthesizer;
+        if let Next::Rest(wait_ms) = spoke.next {
+            self.guest.rest_until = self.now() + wait_ms;
+        }
+        self.pump(ctx);
     }
 }
 
@@ -863,6 +1160,7 @@ struct SpeakUnit {
     voices: Voices,
     settings: Settings,
     workers: Workers,
+    worker: Addr<TtsWorker>,
     crashes: Crashes,
     /// A long text, with which others may help.
     shared: Option<Shared>,
@@ -925,6 +1223,7 @@ impl SpeakUnit {
             progress: self.progress.clone(),
             shared: self.shared.take(),
             workers: self.workers.clone(),
+            worker: self.worker.clone(),
             done: 0,
         };
         let wall_limit = synthesis_limit.min(remaining);
@@ -938,8 +1237,9 @@ impl SpeakUnit {
             None => {
                 let synthesizer = &mut self.synthesizer;
                 let limits = TimeLimits {
-                    whole: wall_limit,
+                    whole: synthesis_limit,
                     piece: limits.of_piece(),
+                    deadline: remaining,
                 };
                 let spoken = synthesizer
                     .speak(&request, limits, &mut gathered, canceled)
@@ -996,6 +1296,7 @@ struct Gather {
     /// A long text, with which others may help.
     shared: Option<Shared>,
     workers: Workers,
+    worker: Addr<TtsWorker>,
     /// Sentences that are known to be done.
     done: u32,
 }
@@ -1025,6 +1326,11 @@ impl Events for Gather {
         shared.map(Shared::promised).unwrap_or_default()
     }
 
+    fn pauses(&self) -> Pauses {
+        let shared = self.shared.as_ref();
+        shared.map(Shared::pauses).unwrap_or_default()
+    }
+
     fn wants_sentences(&self) -> bool {
         self.shared.as_ref().is_some_and(Shared::keeps_sentences)
     }
@@ -1039,7 +1345,10 @@ impl Events for Gather {
         self.done = done;
         if let Some(shared) = &self.shared {
             shared.progress(done, total);
-            self.workers.help_wanted();
+            if shared.can_be_helped() {
+                self.workers.help_wanted();
+            }
+            self.worker.do_send(SentenceDone);
         }
         // A single sentence is over before anybody could look.
         if total > 1 {

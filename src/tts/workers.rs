@@ -7,7 +7,7 @@ use diesel::prelude::QueryResult;
 use uuid::Uuid;
 
 use super::store;
-use super::worker::{DeadlineAdded, HelpWanted, JobCanceled, JobQueued, TtsWorker};
+use super::worker::{DeadlineAdded, HelpWanted, JobCanceled, JobQueued, JobQueuedBy, TtsWorker};
 use crate::clock::Millis;
 use crate::contract::CallbackHeaders;
 use crate::db::{Conn, Tx};
@@ -32,6 +32,14 @@ impl Workers {
     pub fn queued(&self) {
         for worker in self.0.get().into_iter().flatten() {
             let _ = worker.try_send(JobQueued);
+        }
+    }
+
+    /// A job of this client may be there to claim. That it is of another one than those
+    /// of which a worker knows must not be lost.
+    pub fn queued_by(&self, client: &str) {
+        for worker in self.0.get().into_iter().flatten() {
+            worker.do_send(JobQueuedBy(client.to_owned()));
         }
     }
 

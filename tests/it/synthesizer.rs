@@ -301,8 +301,8 @@ async fn a_hang_ends_with_the_time_for_one_piece_however_long_the_whole_may_take
     let mut synthesizer = Synthesizer::new(real());
     let piece = Duration::from_millis(100);
     let limits = TimeLimits {
-        whole: AMPLE,
         piece,
+        ..AMPLE.into()
     };
     // The slow one says all the time how far it is, which is no piece.
     for voice in ["hang", "slow-600000"] {
@@ -348,8 +348,8 @@ async fn each_piece_has_time_of_its_own_and_taking_it_does_not_count() {
     let held = tokio::task::spawn_blocking(move || ended.recv());
     tokio::time::pause();
     let limits = TimeLimits {
-        whole: AMPLE,
         piece: Duration::from_secs(10),
+        ..AMPLE.into()
     };
     let mut slow = Slow(Duration::from_secs(11));
     synthesizer

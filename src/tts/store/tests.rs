@@ -1017,13 +1017,13 @@ fn drive_turns(tx: &mut Tx<'_>, moves: &[Move]) -> Result<(), TestCaseError> {
                     let id = row.id.0;
                     prop_assert!(waiting.remove(&id));
                     let (client, is_long) = all[&id];
-                    for other in 0..3 {
-                        turns_since[other][client] += 1;
+                    for (other, turns) in turns_since.iter_mut().enumerate() {
+                        turns[client] += 1;
                         let waits = waiting.iter().any(|id| all[id].0 == other);
                         if other == client || !waits {
-                            turns_since[other] = [0; 3];
+                            *turns = [0; 3];
                         }
-                        prop_assert!(turns_since[other].iter().all(|turns| *turns <= 1));
+                        prop_assert!(turns.iter().all(|turns| *turns <= 1));
                     }
                     if !is_long {
                         let passed = waiting.iter().filter(|other| all[*other] == (client, true));

@@ -387,9 +387,18 @@ pub fn accepting(
     id: Uuid,
     create: Create,
 ) -> impl FnMut(&mut Tx<'_>) -> QueryResult<speeches::Accepted> + use<> {
+    accepting_for("", id, create)
+}
+
+/// The same of one client among others.
+pub fn accepting_for(
+    client: &str,
+    id: Uuid,
+    create: Create,
+) -> impl FnMut(&mut Tx<'_>) -> QueryResult<speeches::Accepted> + use<> {
     let new = speeches::New {
         id,
-        client: String::new(),
+        client: client.to_owned(),
         idempotency_key: None,
         resolved_voice: create.voice.clone().unwrap_or_default(),
         request: create.into(),

@@ -8,8 +8,10 @@ use diesel::connection::SimpleConnection;
 use diesel::{QueryDsl, RunQueryDsl};
 use hoiam::claim_loop::Pulse;
 use hoiam::contract::{Create, Service};
-use hoiam::db::Id;
+use hoiam::db::history::{Whose, events_after, newest_event};
+use hoiam::db::hub::Interest;
 use hoiam::db::schema::speeches as rows;
+use hoiam::db::{Conn, Id};
 use hoiam::files::{Cache, Files};
 use hoiam::progress::ProgressBoard;
 use hoiam::speech::engine;
@@ -18,14 +20,14 @@ use hoiam::synthesizer::crashes::Crashes;
 use hoiam::synthesizer::parent::{Options, Synthesizer};
 use hoiam::tts::salvage::Limits;
 use hoiam::tts::voices::Voices;
-use hoiam::tts::worker::{ChildBoard, DeadlineAdded, Parts, Settings};
+use hoiam::tts::worker::{ChildBoard, DeadlineAdded, JobQueuedBy, Parts, Settings};
 use hoiam::tts::workers::Workers;
 use hoiam::tts::{JobCanceled, JobQueued, LongTexts, TtsWorker, store as speeches};
 use uuid::Uuid;
 
 use super::support::{
-    Heard, HeldWriter, Probe, START, World, accepting, create, error_code, eventually, job, job_is,
-    job_row, unchecked_job,
+    Heard, HeldWriter, Probe, START, World, accepting, accepting_for, create, error_code,
+    eventually, job, job_is, job_row, unchecked_job,
 };
 
 fn limits(base: Duration) -> Limits {
@@ -461,4 +463,286 @@ async fn a_job_that_no_engine_can_be_opened_for_fails_at_its_deadline() {
     world.advance_ms(4000);
     becomes(&world, id, "failed").await;
     assert_eq!(failure_of(&world, id).await, "deadline_exceeded");
+}
+
+// ------------------------------------------------------------------ clients
+
+/// A job of one client among others.
+async fn accept_for(world: &World, client: &str, voice: &str, text: &str) -> Uuid {
+    let id = Uuid::now_v7();
+    let create = Create {
+        text: text.to_owned(),
+        ..create(voice, None, 3600)
+    };
+    let accepted = world.db.write(accepting_for(client, id, create));
+    accepted.await.unwrap();
+    id
+}
+
+/// A long text, sentence by sentence.
+async fn accept_long(world: &World, client: &str, end: &str) -> Uuid {
+    let text = "One two three. ".repeat(60) + end;
+    accept_for(world, client, "test/fragile", &text).await
+}
+
+async fn call_off(world: &World, worker: &Addr<TtsWorker>, id: Uuid) {
+    let canceled = world.db.write(move |tx| speeches::cancel(tx, id));
+    canceled.await.unwrap();
+    worker.do_send(JobCanceled(id));
+}
+
+/// A worker that claims ahead, since texts were spoken within moments. A machine that is
+/// slow today is no reason for it not to.
+async fn start_quick(world: &mut World) -> Addr<TtsWorker> {
+    let patient = Settings {
+        ahead: Duration::from_secs(600),
+        ..settings()
+    };
+    let mut quick = Vec::new();
+    for _ in 0..30 {
+        quick.push(accept_for(world, "a", "test/silence", "One.").await);
+    }
+    let (worker, _) = start_with(world, patient);
+    for id in quick {
+        becomes(world, id, "completed").await;
+    }
+    world.settle().await;
+    worker
+}
+
+/// Accepts jobs in one commit: client, voice and text of each.
+async fn accept_all(world: &World, jobs: Vec<(&'static str, &'static str, String)>) -> Vec<Uuid> {
+    let accepted = world.db.write(move |tx| {
+        let mut ids = Vec::new();
+        for (client, voice, text) in &jobs {
+            let id = Uuid::now_v7();
+            let create = Create {
+                text: text.clone(),
+                ..create(voice, None, 3600)
+            };
+            accepting_for(client, id, create)(tx)?;
+            ids.push(id);
+        }
+        Ok(ids)
+    });
+    accepted.await.unwrap()
+}
+
+#[actix_rt::test]
+async fn who_comes_while_much_is_claimed_ahead_for_another_waits_for_two_texts_at_most() {
+    let mut world = World::new(Service::Tts);
+    let worker = start_quick(&mut world).await;
+    let mut jobs = vec![("a", "test/slow-600000", "One.".to_owned())];
+    jobs.resize(80, ("a", "test/silence", "One.".to_owned()));
+    let flood = accept_all(&world, jobs).await;
+    let before = world.db.read(newest_event).await.unwrap();
+    worker.do_send(JobQueuedBy("a".into()));
+    becomes(&world, flood[20], "synthesizing").await;
+    world.settle().await;
+    let late = accept_for(&world, "b", "test/silence", "One.").await;
+    worker.do_send(JobQueuedBy("b".into()));
+    becomes(&world, late, "synthesizing").await;
+    assert!(job_is(&world.db, flood[79], "queued").await);
+    call_off(&world, &worker, flood[0]).await;
+    becomes(&world, flood[79], "completed").await;
+    becomes(&world, late, "completed").await;
+    let since = move |conn: &mut Conn| {
+        let page = events_after(conn, Service::Tts, &Whose::Everybody, before, usize::MAX)?;
+        Ok(page.events)
+    };
+    let events = world.db.read(since).await.unwrap();
+    let mut ended = events
+        .iter()
+        .filter(|event| event.to.as_deref() == Some("completed"));
+    let place = ended.position(|event| event.speech_id == Some(late));
+    let place = place.unwrap();
+    // Outcomes are committed side by side, so one may overtake those before it.
+    assert!(place < 16, "{place}");
+}
+
+#[actix_rt::test]
+async fn a_short_text_of_another_client_is_the_guest_of_a_long_one() {
+    let mut world = World::new(Service::Tts);
+    let long = accept_long(&world, "a", "They hang.").await;
+    let (worker, _) = start(&mut world);
+    becomes(&world, long, "synthesizing").await;
+    let own = accept_for(&world, "a", "test/silence", "One.").await;
+    worker.do_send(JobQueuedBy("a".into()));
+    let other_long = accept_long(&world, "b", "").await;
+    worker.do_send(JobQueuedBy("b".into()));
+    let guest = accept_for(&world, "b", "test/silence", "One.").await;
+    worker.do_send(JobQueuedBy("b".into()));
+    becomes(&world, guest, "completed").await;
+    assert!(job_is(&world.db, long, "synthesizing").await);
+    assert!(job_is(&world.db, own, "queued").await);
+    assert!(job_is(&world.db, other_long, "queued").await);
+    call_off(&world, &worker, long).await;
+    becomes(&world, own, "completed").await;
+    becomes(&world, other_long, "completed").await;
+    assert_eq!(job_row(&world.db, guest).await.claim, 1);
+}
+
+#[actix_rt::test]
+async fn a_long_text_waits_for_its_guest_but_not_for_long_and_sounds_as_without() {
+    let mut world = World::new(Service::Tts);
+    let worker = start_quick(&mut world).await;
+    let text = "One two three. ".repeat(60);
+    let mut jobs = vec![
+        ("b", "test/fragile", text.clone()),
+        ("c", "test/hang", "One.".to_owned()),
+    ];
+    // So many wait that the guest is claimed together with the long text.
+    for client in ["d", "e", "f"] {
+        jobs.push((client, "test/fragile", format!("{text} They hang.")));
+    }
+    let ids = accept_all(&world, jobs).await;
+    let (long, guest) = (ids[0], ids[1]);
+    worker.do_send(JobQueued);
+    becomes(&world, guest, "synthesizing").await;
+    // For as long as the same takes alone, and longer.
+    let mut alone = World::new(Service::Tts);
+    let same = accept_for(&alone, "a", "test/fragile", &text).await;
+    let (_worker, _) = start(&mut alone);
+    becomes(&alone, same, "completed").await;
+    world.settle().await;
+    world.advance_ms(9_999);
+    world.settle().await;
+    assert!(job_is(&world.db, long, "synthesizing").await);
+    world.advance_ms(1);
+    becomes(&world, long, "completed").await;
+    assert!(job_is(&world.db, guest, "synthesizing").await);
+    call_off(&world, &worker, guest).await;
+    let row = job_row(&world.db, long).await;
+    assert_eq!((row.claim, row.attempt), (1, 0));
+
+    assert_eq!(job_row(&alone.db, same).await.audio, row.audio);
+    let words = async |world: &World, id| {
+        let words = world
+            .db
+            .read(move |conn| speeches::text_and_words(conn, id));
+        words.await.unwrap().unwrap().1
+    };
+    assert_eq!(words(&alone, same).await, words(&world, long).await);
+}
+
+#[actix_rt::test]
+async fn a_guest_that_crashes_costs_the_long_text_nothing() {
+    let mut world = World::new(Service::Tts);
+    let long = accept_long(&world, "a", "They hang.").await;
+    let (worker, _) = start(&mut world);
+    becomes(&world, long, "synthesizing").await;
+    let guest = accept_for(&world, "b", "test/crash", "One.").await;
+    worker.do_send(JobQueuedBy("b".into()));
+    eventually("the guest has lost an attempt", || async {
+        job_row(&world.db, guest).await.attempt > 0
+    })
+    .await;
+    let row = job_row(&world.db, long).await;
+    assert_eq!((row.status.as_str(), row.attempt), ("synthesizing", 0));
+    call_off(&world, &worker, long).await;
+    becomes(&world, guest, "failed").await;
+    assert_eq!(job_row(&world.db, guest).await.attempt, 3);
+}
+
+#[actix_rt::test]
+async fn a_guest_that_is_canceled_frees_the_second_child_and_draining_gives_the_other_back() {
+    let mut world = World::new(Service::Tts);
+    let long = accept_long(&world, "a", "They hang.").await;
+    let (worker, _) = start(&mut world);
+    becomes(&world, long, "synthesizing").await;
+    let guest = accept_for(&world, "b", "test/slow-600000", "One.").await;
+    worker.do_send(JobQueuedBy("b".into()));
+    becomes(&world, guest, "synthesizing").await;
+    call_off(&world, &worker, guest).await;
+    let until = tokio::time::Instant::now();
+    worker.send(Drain { until }).await.unwrap();
+    let row = job_row(&world.db, long).await;
+    assert_eq!((row.status.as_str(), row.attempt), ("queued", 0));
+    let row = job_row(&world.db, guest).await;
+    assert_eq!((row.status.as_str(), row.claim), ("canceled", 1));
+}
+
+#[actix_rt::test]
+async fn draining_gives_a_guest_back_too() {
+    let mut world = World::new(Service::Tts);
+    let long = accept_long(&world, "a", "They hang.").await;
+    let (worker, _) = start(&mut world);
+    becomes(&world, long, "synthesizing").await;
+    let guest = accept_for(&world, "b", "test/slow-600000", "One.").await;
+    worker.do_send(JobQueuedBy("b".into()));
+    becomes(&world, guest, "synthesizing").await;
+    let until = tokio::time::Instant::now();
+    worker.send(Drain { until }).await.unwrap();
+    for id in [long, guest] {
+        let row = job_row(&world.db, id).await;
+        assert_eq!((row.status.as_str(), row.attempt), ("queued", 0));
+    }
+}
+
+/// How long a short text takes alone and behind floods, of its own client as before
+/// there were turns, and of another one. By hand:
+/// `cargo test --release --test it -- how_long_a_short_text_takes --ignored --nocapture`.
+#[actix_rt::test]
+#[ignore = "a figure and no test"]
+async fn how_long_a_short_text_takes() {
+    const SHORT: &str = "The second client waits for one short sentence.";
+    let times = async |flood: Option<(&str, usize, usize)>| {
+        let mut world = World::new(Service::Tts);
+        let (worker, _) = start(&mut world);
+        let warm = accept_for(&world, "b", "espeak/en-us", "One.").await;
+        worker.do_send(JobQueuedBy("b".into()));
+        becomes(&world, warm, "completed").await;
+        if let Some((client, texts, times)) = flood {
+            let of = client.to_owned();
+            let accepted = world.db.write(move |tx| {
+                for number in 0..texts {
+                    let create = Create {
+                        text: format!("Number {number} is spoken now. ").repeat(times),
+                        ..create("espeak/en-us", None, 36_000)
+                    };
+                    accepting_for(&of, Uuid::now_v7(), create)(tx)?;
+                }
+                Ok(())
+            });
+            accepted.await.unwrap();
+            let ends = || world.db.ends().count("completed");
+            let before = ends();
+            worker.do_send(JobQueuedBy(client.to_owned()));
+            // Until it speaks as fast as it can.
+            let speaks = || async { texts < 1000 || ends() > before + 200 };
+            eventually("the flood is under way", speaks).await;
+        }
+        let mut took = Vec::new();
+        for number in 0..15 {
+            let began = std::time::Instant::now();
+            let text = format!("{SHORT} {number}");
+            let id = accept_for(&world, "b", "espeak/en-us", &text).await;
+            worker.do_send(JobQueuedBy("b".into()));
+            let mut end = world.db.subscribe(Interest::EndOf(id));
+            let limit = Duration::from_secs(10);
+            let ended = tokio::time::timeout(limit, async {
+                while !job_is(&world.db, id, "completed").await {
+                    end.next().await;
+                }
+            });
+            let is_over = ended.await.is_ok();
+            took.push(began.elapsed());
+            if !is_over {
+                break;
+            }
+        }
+        took.sort();
+        took[took.len() / 2]
+    };
+    let alone = times(None).await;
+    println!("alone: {alone:?}");
+    for (name, client, texts, length) in [
+        ("20,000 short ones of its own client", "b", 20_000, 1),
+        ("20,000 short ones of another", "a", 20_000, 1),
+        ("50 long ones of another", "a", 50, 2000),
+    ] {
+        let took = times(Some((client, texts, length))).await;
+        let ratio = took.as_secs_f64() / alone.as_secs_f64();
+        println!("behind {name}: {took:?}, {ratio:.2} times (10 s: given up)");
+    }
 }
