@@ -465,6 +465,12 @@ async fn start_tts(
     let config = &common.config;
     let store = failed("the TTS service's database");
     let boot = Uuid::now_v7();
+    // Before what a job that recovery ends is taken off.
+    let open = db
+        .read(tts::store::open_load)
+        .await
+        .map_err(|error| store(&error))?;
+    db.load().add(&open);
     let freed = db
         .write(move |tx| tts::store::recover(tx, boot))
         .await
@@ -472,11 +478,6 @@ async fn start_tts(
     if freed > 0 {
         log::info!("{freed} jobs that were being spoken when the process ended are queued again");
     }
-    let open = db
-        .read(tts::store::open_load)
-        .await
-        .map_err(|error| store(&error))?;
-    db.load().add(&open);
     let files = Files::open(
         &config.data_dir.join("files"),
         Service::Tts,
