@@ -419,3 +419,43 @@ fn who_was_claimed_anew_since_a_restart_is_not_freed_by_who_was_before_it() {
     assert!(!claims.end(before));
     assert!(claims.is_running(&1));
 }
+
+#[test]
+fn what_is_claimed_is_known_until_it_ends() {
+    let (mut claims, _hand) = at_zero();
+    let scan = claims.begin_scan(true).unwrap();
+    assert_eq!(claims.pulse.under_way(), 1);
+    assert_eq!(claims.end_scan(scan), Some(0));
+    let [first, second] = [1, 2].map(|key| claims.take(key).unwrap());
+    assert_eq!((claims.running(), claims.pulse.under_way()), (2, 2));
+    assert_eq!(claims.keys(), HashSet::from([1, 2]));
+    claims.end(first);
+    assert_eq!(
+        (claims.is_running(&1), claims.is_running(&2)),
+        (false, true)
+    );
+    claims.end(second);
+    assert_eq!((claims.running(), claims.pulse.under_way()), (0, 0));
+}
+
+#[actix_rt::test]
+async fn the_alarm_rings_when_the_next_instant_or_the_end_of_a_pause_comes_and_only_then() {
+    let (mut claims, hand) = at_zero();
+    let (rings, mut rung) = tokio::sync::mpsc::unbounded_channel();
+    claims.start(move || rings.send(()).unwrap());
+    let scan = claims.begin_scan(true).unwrap();
+    assert_eq!(claims.end_scan(scan), Some(0));
+    claims.wake_at(50);
+    // A hint is not waited for: whoever gave it scans.
+    claims.hint();
+    assert_eq!(claims.pulse.next_scan_at(), Some(50));
+    hand.advance(Duration::from_millis(50));
+    rung.recv().await.unwrap();
+    let scan = claims.begin_scan(true).unwrap();
+    assert_eq!(claims.end_scan(scan), Some(50));
+    assert_eq!(claims.pulse.next_scan_at(), None);
+    claims.pause(100);
+    hand.advance(Duration::from_millis(100));
+    rung.recv().await.unwrap();
+    assert!(rung.try_recv().is_err(), "it has rung twice");
+}
