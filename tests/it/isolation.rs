@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::deadlines::ms;
+use crate::support::chain::submit;
 use crate::support::{Client, Peer, Reaction, Service, eventually};
 use crate::torture::{all, from_env, wait_until_empty};
 
@@ -274,5 +275,79 @@ fn texts_that_crash_or_hang_the_engine_take_only_their_own_time() {
         );
         let grown = memory[memory.len() - 1] - memory[0];
         assert!(grown < 20.0, "{grown:.0} MB more after {} rounds", rounds());
+    }
+}
+
+// ------------------------------------------------------------------- clients
+
+const GREEDY: &str = "the-key-of-the-greedy";
+const MODEST: &str = "the-key-of-the-modest";
+const SENTENCE: &str = "The quick brown fox jumps over the lazy dog beside the river.";
+
+/// Has a short text spoken for this client; how long that took by the service's
+/// clock, in milliseconds.
+#[track_caller]
+fn spoken_ms(client: &Client, number: usize) -> f64 {
+    let text = format!("{SENTENCE} {number}");
+    let task = submit(client, json!({"text": text, "voice": "espeak/en-us"}));
+    let task = client.wait_for_status(&task, "completed");
+    let took = ms(&task["ended_at"]) - ms(&task["created_at"]);
+    f64::from(u32::try_from(took).unwrap())
+}
+
+#[test]
+fn a_client_with_much_to_be_spoken_does_not_hold_up_one_with_little() {
+    // With texts of one sentence, then of a hundred.
+    let floods = match is_torture() {
+        true => [(10_000, 1), (100, 100)],
+        false => [(60, 1), (3, 100)],
+    };
+    let texts = if is_torture() { 25 } else { 3 };
+    for (flood, sentences) in floods {
+        let service = Service::all()
+            .set("server.api_keys", format!("{GREEDY},{MODEST}"))
+            .set("tts.workers", WORKERS)
+            .set("cache.max_bytes", 0)
+            .start();
+        let [greedy, modest] =
+            [GREEDY, MODEST].map(|key| Client::new(service.address(), Some(key)));
+        spoken_ms(&modest, 0);
+        let alone = median(
+            (0..texts)
+                .map(|number| spoken_ms(&modest, number))
+                .collect(),
+        );
+        let of_flood: Vec<String> = (0..flood)
+            .map(|number| {
+                let text = format!("{number}. {}", [SENTENCE].repeat(sentences).join(" "));
+                submit(&greedy, json!({"text": text, "voice": "espeak/en-us"}))
+            })
+            .collect();
+        let beside = median(
+            (0..texts)
+                .map(|number| spoken_ms(&modest, number))
+                .collect(),
+        );
+        let last = greedy.get(&of_flood[flood - 1]).expect(200).json();
+        let is_over = !last["ended_at"].is_null();
+        println!(
+            "a sentence takes {alone:.0} ms alone, and {beside:.0} ms beside {flood} texts of {sentences} \
+             sentences by another client ({:.2} times; their end had {}come)",
+            beside / alone,
+            if is_over { "" } else { "not " }
+        );
+        if is_torture() {
+            assert!(!is_over, "the flood was too small");
+            let a_sentence = if sentences > 1 { alone } else { 0.0 };
+            assert!(beside <= 2.0 * alone + a_sentence);
+        }
+        for task in &of_flood {
+            greedy.ask(&format!("{task}/cancel"));
+        }
+        wait_until_empty(
+            &greedy,
+            "tasks",
+            "/v1/tasks?status=queued,in_progress,fetching",
+        );
     }
 }

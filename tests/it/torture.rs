@@ -19,8 +19,11 @@ use crate::support::{Chain, Client, Peer, Reaction, Request, Service, eventually
 
 /// Tasks that may be open at once, so that the end is not one long queue.
 const MOST_OPEN: usize = 150;
-/// Threads that submit.
-const CLIENTS: usize = 4;
+/// Threads that submit as much as there is room for, with one key.
+const GREEDY_THREADS: usize = 3;
+const GREEDY: &str = "the-key-of-the-greedy";
+/// The key of one more, which submits a task when its last one has ended.
+const MODEST: &str = "the-key-of-the-modest";
 /// A name that never resolves (RFC 2606).
 const NOWHERE: &str = "http://nobody.invalid/hook";
 /// How long nothing may change before the books are closed as they are.
@@ -120,8 +123,23 @@ impl Plan {
 /// What the client side knows: of these the 202 has arrived.
 type Accepted = Mutex<BTreeMap<String, Option<usize>>>;
 
+/// When a client submits its next task.
+#[derive(Clone, Copy)]
+enum Appetite {
+    /// While there is room.
+    Greedy,
+    /// When its last one has ended.
+    Modest,
+}
+
 /// Submits tasks one after the other until it is told to stop.
-fn submit(client: &Client, receivers: &[Peer], dice: &mut Dice, stop: &AtomicBool, to: &Accepted) {
+fn submit(
+    (client, appetite): (&Client, Appetite),
+    receivers: &[Peer],
+    dice: &mut Dice,
+    stop: &AtomicBool,
+    to: &Accepted,
+) {
     while !stop.load(Ordering::Relaxed) {
         let plan = Plan::roll(dice, receivers.len());
         let id = Uuid::now_v7().to_string();
@@ -140,12 +158,19 @@ fn submit(client: &Client, receivers: &[Peer], dice: &mut Dice, stop: &AtomicBoo
             let status = until_answered(client, "POST", &format!("{task}/cancel"), &Value::Null);
             assert!([200, 409].contains(&status), "{status}");
         }
-        eventually("there is room", || {
-            stop.load(Ordering::Relaxed)
-                .then_some(())
-                .or_else(|| (open(client)? < MOST_OPEN).then_some(()))
-        });
+        let may_go_on = || match appetite {
+            Appetite::Greedy => open(client).is_some_and(|open| open < MOST_OPEN),
+            Appetite::Modest => has_ended(client, &task),
+        };
+        while !stop.load(Ordering::Relaxed) && !may_go_on() {
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
     }
+}
+
+fn has_ended(client: &Client, task: &str) -> bool {
+    let answer = client.try_send("GET", task, &[], &[]);
+    answer.is_ok_and(|answer| answer.status == 200 && !answer.json()["ended_at"].is_null())
 }
 
 fn until_answered(client: &Client, method: &str, path: &str, body: &Value) -> u16 {
@@ -243,7 +268,11 @@ fn after_any_number_of_kills_and_bad_receivers_the_books_balance() {
         .set("tts.workers", 2)
         .set("tts.synthesis_base_s", 1)
         .set("tts.synthesis_ms_per_char", 1);
-    let mut chain = Chain::start_with(quick(Service::backend()), tts);
+    let backend = quick(Service::backend())
+        .set("server.api_keys", format!("{GREEDY},{MODEST}"))
+        .set("callback.allow_cidrs", "127.0.0.0/8")
+        .known_key(GREEDY);
+    let mut chain = Chain::start_with(backend, tts);
     // What lies between the two loses an answer now and then.
     for between in [&chain.to_tts, &chain.to_backend] {
         between.react(|request| match request.message.body.len() % 37 {
@@ -253,13 +282,18 @@ fn after_any_number_of_kills_and_bad_receivers_the_books_balance() {
     }
     let receivers = receivers();
     let (client, accepted) = (chain.client(), Accepted::default());
+    let modest = Client::new(chain.backend.address(), Some(MODEST));
     let stop = AtomicBool::new(false);
-    let seeds: Vec<u64> = (0..CLIENTS).map(|_| dice.roll()).collect();
+    let seeds: Vec<u64> = (0..=GREEDY_THREADS).map(|_| dice.roll()).collect();
     let began = Instant::now();
     let kills = std::thread::scope(|scope| {
-        for seed in seeds {
-            let (client, receivers, stop, accepted) = (&client, &receivers, &stop, &accepted);
-            scope.spawn(move || submit(client, receivers, &mut Dice(seed), stop, accepted));
+        for (nth, seed) in seeds.into_iter().enumerate() {
+            let who = match nth {
+                GREEDY_THREADS => (&modest, Appetite::Modest),
+                _ => (&client, Appetite::Greedy),
+            };
+            let (receivers, stop, accepted) = (&receivers, &stop, &accepted);
+            scope.spawn(move || submit(who, receivers, &mut Dice(seed), stop, accepted));
         }
         let until = began + Duration::from_secs(seconds);
         let kills = kill_at_random(&mut chain, &mut dice, until);
