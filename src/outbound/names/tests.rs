@@ -262,7 +262,10 @@ async fn calls_are(hanging: &Hanging, calls: usize) {
 async fn names_that_hang_hold_up_no_file_no_address_and_no_name_that_has_answered() {
     let hanging = Hanging::default();
     let names = hanging.names();
-    names.find("good.example").await.unwrap();
+    // Lookups are timed, and a machine may stall.
+    while names.0.queue().class("good.example", Instant::now()) != Class::Quick {
+        names.find("good.example").await.unwrap();
+    }
     let bad: Vec<String> = (0..1500).map(|nth| format!("{nth}.bad.example")).collect();
     let mut asking: Vec<_> = bad.iter().map(|host| names.lookup(host, 80)).collect();
     // Each is asked for; none is answered.
