@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
-use actix_web::http::header;
+use actix_web::http::{Method, header};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
 
 use super::links::{Links, Signed};
-use super::problem::Answer;
+use super::problem::{Answer, no_such_path};
 use super::scopes::{Need, need};
 use crate::contract::client::CLIENT_HEADER;
 use crate::contract::{Code, Problem};
@@ -47,11 +47,11 @@ struct Admitted {
 }
 
 impl Admitted {
-    /// Who came without a key.
-    fn nobody(sees_all: bool) -> Self {
+    /// Who is not told apart from others.
+    fn unnamed(scope: &str, sees_all: bool) -> Self {
         Self {
             client: Client::default(),
-            scope: IdempotencyScope("-".into()),
+            scope: IdempotencyScope(scope.to_owned()),
             sees_all,
         }
     }
@@ -90,12 +90,17 @@ impl Gate {
             let client = self.named(request, "")?.unwrap_or_default();
             return Ok(Admitted {
                 client: Client(client),
-                ..Admitted::nobody(true)
+                ..Admitted::unnamed("-", true)
             });
         }
         let need = need(request.method(), request.match_info().unprocessed());
         if need == Need::Nothing {
-            return Ok(Admitted::nobody(false));
+            return Ok(Admitted::unnamed("-", false));
+        }
+        let signed = self.signed(request);
+        // A link is good whatever key a client sends with all of its requests.
+        if signed == Signed::Yes {
+            return Ok(Admitted::unnamed("link", true));
         }
         let bearer = request
             .headers()
@@ -106,7 +111,23 @@ impl Gate {
             .map(|(_, key)| key.trim());
         match bearer {
             Some(key) => self.admit(request, key, need),
-            None => self.admit_link(request, need),
+            None => {
+                let detail = match signed {
+                    Signed::Ended => {
+                        "This link has ended; GET of its task or speech makes a new one."
+                    }
+                    _ => "Send `Authorization: Bearer <an API key>`.",
+                };
+                Err(Problem::new(Code::Unauthorized, detail))
+            }
+        }
+    }
+
+    /// A link is for GET of the one file whose path it signs.
+    fn signed(&self, request: &ServiceRequest) -> Signed {
+        match *request.method() {
+            Method::GET => self.links.signed(request.path(), request.query_string()),
+            _ => Signed::No,
         }
     }
 
@@ -195,28 +216,15 @@ impl Gate {
                       there, or make a key with `hoiam keys add`.";
         Err(Problem::new(Code::WrongOrigin, detail))
     }
-
-    /// A link is signed with its path, so it shows nothing but the one file.
-    fn admit_link(&self, request: &ServiceRequest, need: Need) -> Result<Admitted, Problem> {
-        let detail = match self.links.signed(request.path(), request.query_string()) {
-            Signed::Yes => {
-                check_scope(vec![Scope::Read].into(), need)?;
-                return Ok(Admitted {
-                    scope: IdempotencyScope("link".into()),
-                    ..Admitted::nobody(true)
-                });
-            }
-            Signed::Ended => "This link has ended; GET of its task or speech makes a new one.",
-            Signed::No => "Send `Authorization: Bearer <an API key>`.",
-        };
-        Err(Problem::new(Code::Unauthorized, detail))
-    }
 }
 
 fn check_scope(scopes: Scopes, need: Need) -> Result<(), Problem> {
+    if need.is_met_by(scopes) {
+        return Ok(());
+    }
     let wanted = match need {
-        Need::Of(wanted) if !need.is_met_by(scopes) => wanted.as_str(),
-        _ => return Ok(()),
+        Need::Of(wanted) => wanted.as_str(),
+        _ => return Err(no_such_path()),
     };
     let detail = format!(
         "This needs a key of scope `{wanted}`; the one sent has `{scopes}`. `hoiam keys add NAME --scope {wanted}` \
@@ -226,7 +234,7 @@ fn check_scope(scopes: Scopes, need: Need) -> Result<(), Problem> {
 }
 
 /// The middleware: lets a request through with its [`Client`] and its
-/// [`IdempotencyScope`], or answers 401 or 403.
+/// [`IdempotencyScope`], or answers 401, 403 or 404.
 ///
 /// # Errors
 /// The problem.
@@ -244,7 +252,6 @@ pub async fn gate(
 mod tests {
     use std::time::Duration;
 
-    use actix_web::http::Method;
     use actix_web::test::TestRequest;
     use url::Url;
 
@@ -352,7 +359,19 @@ mod tests {
                 refused.clone(),
                 own("r"),
             ),
-            ("GET", "/health/..%2fv1/tasks", refused.clone(), refused),
+            ("PATCH", "/v1/tasks", refused.clone(), refused),
+            (
+                "GET",
+                "/health/..%2fv1/tasks",
+                Err(Code::NotFound),
+                Err(Code::NotFound),
+            ),
+            (
+                "GET",
+                "/v1/tasks/",
+                Err(Code::NotFound),
+                Err(Code::NotFound),
+            ),
         ] {
             assert_eq!(ask(method, path, Some(&submit)), by_submit, "{path}");
             assert_eq!(ask(method, path, Some(&read)), by_read, "{path}");
@@ -386,13 +405,19 @@ mod tests {
         assert_eq!(admitted(&open, request, None), Ok(("web".into(), true)));
     }
 
+    const FILE: &str = "/v1/tasks/0199aaaa-0000-7000-8000-000000000001/audio.mp3";
+    const ENDS_S: i64 = 1_700_000_060;
+
+    /// This path with a genuine signature.
+    fn signed(secret: &Secret, path: &str) -> String {
+        let signature = sign_link(std::slice::from_ref(secret), path, ENDS_S);
+        format!("{path}?expires={ENDS_S}&signature={signature}")
+    }
+
     #[test]
     fn a_genuine_link_is_good_until_its_end_and_no_longer() {
         let (gate, secret, hand) = gate();
-        let path = "/v1/tasks/x/audio.mp3";
-        let ends_s = 1_700_000_060;
-        let signature = sign_link(&[secret], path, ends_s);
-        let link = format!("{path}?expires={ends_s}&signature={signature}");
+        let link = signed(&secret, FILE);
         let is_let_in = || {
             let request = TestRequest::get().uri(&link).to_srv_request();
             gate.check(&request).is_ok()
@@ -402,5 +427,74 @@ mod tests {
         assert!(is_let_in());
         hand.advance(Duration::from_secs(2));
         assert!(!is_let_in());
+    }
+
+    /// Every receiver can sign.
+    #[test]
+    fn a_genuine_signature_opens_files_and_nothing_else() {
+        let (gate, secret, _) = gate();
+        let ask = |method: Method, path: &str| {
+            let request = TestRequest::default().method(method);
+            admitted(&gate, request.uri(&signed(&secret, path)), None)
+        };
+        let id = "0199aaaa-0000-7000-8000-000000000001";
+        for collection in ["tasks", "speech"] {
+            let below = |rest: &str| format!("/v1/{collection}{rest}");
+            for name in ["audio.wav", "subtitles.short.srt", "words.json"] {
+                let file = below(&format!("/{id}/{name}"));
+                assert_eq!(ask(Method::GET, &file), Ok((String::new(), true)), "{file}");
+            }
+            for path in [
+                "",
+                &format!("/{id}"),
+                &format!("/{id}/events"),
+                &format!("/{id}/"),
+                &format!("/{id}/audio.mp3/more"),
+                &format!("/{id}/audio.exe"),
+                "/deliveries",
+                &format!("/deliveries/{id}"),
+                "/deliveries/audio.mp3",
+                "/x/audio.mp3",
+                "//audio.mp3",
+            ] {
+                let path = below(path);
+                let refused = ask(Method::GET, &path);
+                assert_eq!(refused, Err(Code::Unauthorized), "{path}");
+            }
+        }
+        for path in [
+            "/v1/events",
+            "/v1/system",
+            "/v1/voices",
+            "/metrics",
+            &format!("/v1/files/{id}/audio.mp3"),
+        ] {
+            let refused = ask(Method::GET, path);
+            assert_eq!(refused, Err(Code::Unauthorized), "{path}");
+        }
+        for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
+            assert_eq!(ask(method, FILE), Err(Code::Unauthorized));
+        }
+    }
+
+    #[test]
+    fn a_genuine_link_is_good_whatever_key_comes_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let scopes = vec![Scope::Submit].into();
+        let (submit, _) = file::add(folder.path(), "s", scopes, 0).unwrap();
+        let (gate, secret, _) = gate_of(Configured {
+            data_dir: folder.path().to_owned(),
+            ..Configured::default()
+        });
+        let link = signed(&secret, FILE);
+        let forged = link.replace("signature=", "signature=x");
+        for (key, alone) in [
+            (submit.as_str(), Code::WrongScope),
+            ("a-key-that-was-revoked", Code::Unauthorized),
+        ] {
+            let ask = |uri: &str| admitted(&gate, TestRequest::get().uri(uri), Some(key));
+            assert_eq!(ask(&link), Ok((String::new(), true)));
+            assert_eq!(ask(&forged), Err(alone));
+        }
     }
 }

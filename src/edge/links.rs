@@ -6,6 +6,7 @@ use actix_web::web::Query;
 use url::Url;
 use uuid::Uuid;
 
+use super::files::Wanted;
 use crate::clock::{Clock, Millis};
 use crate::contract::signature::{Secret, SignatureError, sign_link, verify_link};
 use crate::contract::{Audio, Recording, Service, Subtitles, Warning, rfc3339};
@@ -104,9 +105,13 @@ impl Links {
         }
     }
 
-    /// Whether the query of a request for `path` is a link's.
+    /// Whether the query of a request for `path` is a link's. Every receiver has the
+    /// secret and can sign what it likes, so only what is a file's can be a link.
     #[must_use]
     pub fn signed(&self, path: &str, query: &str) -> Signed {
+        if !is_of_file(path) {
+            return Signed::No;
+        }
         #[derive(serde::Deserialize)]
         struct Parameters {
             expires: i64,
@@ -122,4 +127,14 @@ impl Links {
             Err(_) => Signed::No,
         }
     }
+}
+
+/// Whether it is `/v1/{tasks,speech}/{id}/{file}`.
+fn is_of_file(path: &str) -> bool {
+    let services = [Service::Tts, Service::Backend];
+    let mut below = services
+        .into_iter()
+        .filter_map(|service| path.strip_prefix(service.collection())?.strip_prefix('/'));
+    let file = below.next().and_then(|below| below.split_once('/'));
+    file.is_some_and(|(id, name)| Uuid::try_parse(id).is_ok() && Wanted::parse(name).is_some())
 }

@@ -151,7 +151,7 @@ fn foreign(response: &HttpResponse) -> Option<Problem> {
     let problem = match response.status().as_u16() {
         _ if is_ours => return None,
         400 => Problem::new(Code::Malformed, "The request cannot be read."),
-        404 => Problem::not_found("such path; GET / shows what is here"),
+        404 => no_such_path(),
         405 => Problem::new(
             Code::MethodNotAllowed,
             "This path does not have this method; Allow has those that it has.",
@@ -168,6 +168,12 @@ fn foreign(response: &HttpResponse) -> Option<Problem> {
         _ => return None,
     };
     Some(problem)
+}
+
+/// What a path that no route has is answered.
+#[must_use]
+pub fn no_such_path() -> Problem {
+    Problem::not_found("such path; GET / shows what is here")
 }
 
 fn render(problem: &Problem, path: &str, request_id: &str) -> HttpResponse {

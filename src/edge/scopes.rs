@@ -1,5 +1,6 @@
 //! What a key must be able to do for each route: the one table of it. What it does
 //! not have is for `admin`, so that a new route is closed until it is listed.
+//! For others a path that it does not have is not there.
 
 use actix_web::http::Method;
 
@@ -14,6 +15,8 @@ pub enum Need {
     Key,
     /// A key of this scope.
     Of(Scope),
+    /// Of a path that is not listed: an admin's key, as if it was a route.
+    Unlisted,
 }
 
 impl Need {
@@ -23,6 +26,7 @@ impl Need {
         match self {
             Self::Nothing | Self::Key => true,
             Self::Of(scope) => scopes.allow(scope),
+            Self::Unlisted => scopes.allow(Scope::Admin),
         }
     }
 }
@@ -82,7 +86,12 @@ pub fn need(method: &Method, path: &str) -> Need {
     let fitting = ROUTES.iter().find(|(known, pattern, _)| {
         (*known == "*" || method.as_str() == *known) && (*pattern == "*" || fits(pattern, path))
     });
-    fitting.map_or(ADMIN, |(_, _, need)| *need)
+    let is_listed = || ROUTES.iter().any(|(_, pattern, _)| fits(pattern, path));
+    match fitting {
+        Some((_, _, need)) => *need,
+        None if is_listed() => ADMIN,
+        None => Need::Unlisted,
+    }
 }
 
 fn fits(pattern: &str, path: &str) -> bool {
@@ -106,7 +115,7 @@ mod tests {
         for (method, path, needed) in [
             ("GET", "/", NOTHING),
             ("GET", "/health/ready", NOTHING),
-            ("GET", "/health/ready/more", ADMIN),
+            ("GET", "/health/ready/more", Need::Unlisted),
             ("POST", "/v1/callbacks", NOTHING),
             ("OPTIONS", "/v1/callbacks", NOTHING),
             ("OPTIONS", "/v1/system", KEY),
@@ -115,12 +124,13 @@ mod tests {
             ("POST", "/v1/speech/statuses", READ),
             ("GET", "/v1/tasks/an-id/audio.mp3", READ),
             ("POST", "/v1/tasks/an-id/audio.mp3", ADMIN),
-            ("GET", "/v1/tasks/an-id/audio.mp3/more", ADMIN),
+            ("GET", "/v1/tasks/an-id/audio.mp3/more", Need::Unlisted),
             ("PATCH", "/v1/tasks/an-id", ADMIN),
-            ("GET", "/v1/tasks/", ADMIN),
+            ("GET", "/v1/tasks/", Need::Unlisted),
             ("GET", "/v1/system", ADMIN),
-            ("GET", "/v1/nothing", ADMIN),
-            ("GET", "", ADMIN),
+            ("OPTIONS", "/v1/nothing", KEY),
+            ("GET", "/v1/nothing", Need::Unlisted),
+            ("GET", "", Need::Unlisted),
         ] {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             assert_eq!(need(&method, path), needed, "{method} {path}");
