@@ -227,15 +227,16 @@ fn give_up(reason: String) {
 fn open_keys(config: &Config) -> Result<(Keys, Option<String>), StartError> {
     let reveal = |key: &crate::config::ApiKey| key.reveal().to_owned();
     let given = config.backend.tts_api_key.as_ref().map(reveal);
-    let is_derived = config.source("backend.tts_api_key") == Some(Source::Derived);
+    let speaks_to_itself = config.source("backend.tts_url") == Some(Source::Derived);
     let (backend, sent) = match (config.role, given) {
         (Role::Tts, given) => (given.map(BackendKey::Elsewhere), None),
-        (Role::All, Some(key)) if !is_derived => (Some(BackendKey::Here(key.clone())), Some(key)),
-        // It speaks to itself, by a key that lives as long as the process.
-        (Role::All, None) => {
-            let key = keys::file::generate().map_err(|error| StartError(error.to_string()))?;
+        (Role::All, given) if speaks_to_itself => {
+            // One that is made here lives as long as the process.
+            let key = given.map_or_else(keys::file::generate, Ok);
+            let key = key.map_err(|error| StartError(error.to_string()))?;
             (Some(BackendKey::Here(key.clone())), Some(key))
         }
+        // The key for another host is no Backend's here.
         (_, given) => (None, given),
     };
     let keys = Keys::open(Configured {
@@ -993,4 +994,57 @@ async fn exit_on_second_signal() {
     wait_for_signal().await;
     log::warn!("second signal: ending at once; what was under way goes on after the next start");
     std::process::exit(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "a-key-of-the-configuration";
+    const OF_BACKEND: &str = "the-key-of-the-backend";
+
+    /// The keys that are known, and the one that the Backend sends.
+    fn keys(flags: &[(&str, &str)]) -> (Keys, Option<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = ("data_dir", folder.path().to_str().unwrap());
+        let flags = [&[data_dir], flags].concat();
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let flags: Vec<(String, String)> = flags.iter().map(owned).collect();
+        open_keys(&Config::from_sources(None, &[], &flags).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_key_that_is_sent_to_another_host_is_no_backends_here() {
+        let elsewhere = [
+            ("backend.tts_url", "http://192.0.2.1:4641"),
+            ("backend.callback_base_url", "http://192.0.2.2:4640"),
+        ];
+        let keys = |more: &[(&str, &str)]| keys(&[&elsewhere, more].concat());
+        assert_eq!(keys(&[]).1, None);
+        let of_backend = ("backend.tts_api_key", OF_BACKEND);
+        let (known, sent) = keys(&[of_backend]);
+        assert_eq!(sent.as_deref(), Some(OF_BACKEND));
+        assert_eq!(known.caller(OF_BACKEND), None);
+        let (known, sent) = keys(&[of_backend, ("server.api_keys", KEY)]);
+        assert_eq!(sent.as_deref(), Some(OF_BACKEND));
+        assert_eq!(known.caller(OF_BACKEND), None);
+        assert_eq!(known.caller(KEY).unwrap().unnamed, None);
+    }
+
+    #[test]
+    fn a_process_that_is_told_its_own_address_hands_over_to_itself() {
+        for own in ["", "http://127.0.0.1:4640", "http://localhost:4640/"] {
+            let flags = [("backend.tts_url", own), ("server.api_keys", KEY)];
+            let (known, sent) = keys(&flags);
+            let sent = sent.unwrap();
+            assert_ne!(sent, KEY, "{own}");
+            let caller = known.caller(&sent).unwrap();
+            assert_eq!(caller.unnamed.as_deref(), Some(""), "{own}");
+            let given = [&flags[..], &[("backend.tts_api_key", OF_BACKEND)]].concat();
+            let (known, sent) = keys(&given);
+            assert_eq!(sent.as_deref(), Some(OF_BACKEND));
+            let caller = known.caller(OF_BACKEND).unwrap();
+            assert_eq!(caller.unnamed.as_deref(), Some(""), "{own}");
+        }
+    }
 }

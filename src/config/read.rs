@@ -238,6 +238,12 @@ fn read_backend(reader: &mut Reader, role: Role, server: Option<&Server>) -> Opt
         Role::Backend | Role::Tts => SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT_TTS)),
     };
     let tts_url = own_unless_given(reader, "backend.tts_url", tts_url, tts_listen);
+    if let Some(url) = tts_url.as_ref().filter(|_| role == Role::All)
+        && is_own(url, *listen)
+    {
+        // Else its own clients would be those of a Backend elsewhere.
+        reader.derive("backend.tts_url", url.to_string());
+    }
     let callback_base_url = own_unless_given(
         reader,
         "backend.callback_base_url",
@@ -406,14 +412,32 @@ fn own_unless_given(
     if let Some(url) = given? {
         return Some(url);
     }
-    // Nobody can connect to a wildcard address; this machine is reached by loopback.
+    let own = format!("http://{}/", reached(listener));
+    let url = reader.parse(key, key, &own, values::base_url)?;
+    reader.derive(key, url.to_string());
+    Some(url)
+}
+
+/// Where this machine reaches a listener of its own: nobody can connect to a wildcard
+/// address, so by loopback.
+fn reached(listener: SocketAddr) -> SocketAddr {
     let ip = match listener.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         ip => ip,
     };
-    let own = format!("http://{}/", SocketAddr::new(ip, listener.port()));
-    let url = reader.parse(key, key, &own, values::base_url)?;
-    reader.derive(key, url.to_string());
-    Some(url)
+    SocketAddr::new(ip, listener.port())
+}
+
+/// Whether a URL is plainly that of a listener of our own.
+fn is_own(url: &Url, listener: SocketAddr) -> bool {
+    let own = reached(listener);
+    let names = [
+        Some(own.to_string()),
+        own.ip()
+            .is_loopback()
+            .then(|| format!("localhost:{}", own.port())),
+    ];
+    let mut names = names.into_iter().flatten();
+    names.any(|name| Url::parse(&format!("http://{name}/")).is_ok_and(|own| own == *url))
 }
