@@ -644,7 +644,8 @@ fn warnings(clock: &Clock, keys: &Keys) -> health::Check {
     let told = |jump| format!("{jump}; {}", Jump::WAY_OUT);
     Arc::new(move || {
         let jump = clock.jump().map(told);
-        jump.into_iter().chain(keys.problem()).collect()
+        let keys = keys.warning().map(str::to_owned);
+        jump.into_iter().chain(keys).collect()
     })
 }
 

@@ -83,9 +83,9 @@ impl Load {
 
     /// What all have, and what each of these clients has, at one moment.
     #[must_use]
-    pub fn of(&self, clients: &[String]) -> (Amount, Vec<Amount>) {
+    pub fn of<'a>(&self, clients: impl Iterator<Item = &'a String>) -> (Amount, Vec<Amount>) {
         let held = self.held();
-        let each = clients.iter().map(|client| held.by_client.of(client));
+        let each = clients.map(|client| held.by_client.of(client));
         (held.total, each.collect())
     }
 
@@ -124,7 +124,8 @@ mod tests {
         change("a", 2, 20);
         change("b", 1, 5);
         change("c", 0, 0);
-        let (total, each) = load.of(&["b".into(), "c".into(), "a".into()]);
+        let names = ["b", "c", "a"].map(str::to_owned);
+        let (total, each) = load.of(names.iter());
         let amounts: Vec<_> = each.iter().map(|one| (one.jobs, one.bytes)).collect();
         assert_eq!(amounts, [(1, 5), (0, 0), (2, 20)]);
         assert_eq!((total.jobs, total.bytes), (3, 25));

@@ -56,7 +56,7 @@ impl Bounds {
 }
 
 /// Names the clients that may submit just now.
-pub type Clients = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+pub type Clients = Arc<dyn Fn() -> Arc<[String]> + Send + Sync>;
 
 /// One service's door. Cheap to clone.
 #[derive(Clone)]
@@ -103,9 +103,9 @@ impl Admission {
             jobs: 1,
             bytes: i64::try_from(text.len()).unwrap_or(i64::MAX),
         };
-        let mut others = clients();
-        others.retain(|other| other != client);
-        let (total, taken) = db.load().of(&others);
+        let clients = clients();
+        let others = clients.iter().filter(|other| *other != client);
+        let (total, taken) = db.load().of(others);
         match bounds.room(total, &taken, need) {
             Room::Enough => Ok(()),
             Room::KeptForOthers => Err(Problem::new(
@@ -185,8 +185,8 @@ mod tests {
             max_bytes,
             min_free_bytes: 0,
         };
-        let clients: Vec<String> = clients.iter().map(|&name| name.to_owned()).collect();
-        let clients: Clients = Arc::new(move || clients.clone());
+        let clients: Arc<[String]> = clients.iter().map(|&name| name.to_owned()).collect();
+        let clients: Clients = Arc::new(move || Arc::clone(&clients));
         Admission::new(test.db.clone(), files, bounds, clients)
     }
 

@@ -120,6 +120,35 @@ pub fn exists(data_dir: &Path) -> bool {
     path(data_dir).try_exists().unwrap_or(true)
 }
 
+/// What tells one state of the file from another: a replaced file is another inode,
+/// and a change of it moves its times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    inode: u64,
+    bytes: u64,
+    /// Seconds and nanoseconds, of the content and of all that is kept of the file.
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// The file's stamp; `None` when there is no file.
+///
+/// # Errors
+/// When that cannot be told.
+pub fn stamp(data_dir: &Path) -> Result<Option<Stamp>, KeysError> {
+    let path = path(data_dir);
+    match fs::metadata(&path) {
+        Ok(file) => Ok(Some(Stamp {
+            inode: file.ino(),
+            bytes: file.size(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+        })),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("look at", &path)(error)),
+    }
+}
+
 /// The keys in the order they were added; `None` when there is no file.
 ///
 /// # Errors
@@ -153,12 +182,16 @@ fn parse(text: &[u8]) -> Result<Vec<Entry>, String> {
     if u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_BYTES {
         return Err(format!("it has more than {MAX_BYTES} bytes"));
     }
-    let Document { keys } = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    // Nothing of what was found is told: it may be a key, and logs are read by others.
+    let Document { keys } = serde_json::from_slice(text).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        format!("line {line}, column {column} is not as `hoiam keys` writes it")
+    })?;
     let (mut names, mut hashes) = (HashSet::new(), HashSet::new());
-    for key in &keys {
+    for (at, key) in keys.iter().enumerate() {
         let name = &key.name;
         if !is_client_name(name) {
-            return Err(format!("{name:?} is no name of a key"));
+            return Err(format!("the name of key {} is no name of a client", at + 1));
         }
         if !names.insert(name) {
             return Err(format!("two keys are named {name}"));
@@ -378,13 +411,17 @@ mod tests {
         let told = |keys: &str| parse(format!(r#"{{"keys":[{keys}]}}"#).as_bytes());
         assert_eq!(told("").unwrap(), []);
         assert_eq!(told(&good).unwrap().len(), 1);
+        let elsewhere = r#""sha":"hoiam_found""#;
         for (keys, why) in [
-            (key("A", r#""read""#, &hash, at), "no name"),
-            (key("a", r#""write""#, &hash, at), "write"),
+            (key("Hoiam_found", r#""read""#, &hash, at), "key 1"),
+            (key("a", r#""hoiam_found""#, &hash, at), "line 1, column"),
             (key("a", "", &hash, at), "no scope"),
-            (key("a", r#""read""#, &hash[1..], at), "sha256"),
-            (key("a", r#""read""#, &hash.to_uppercase(), at), "sha256"),
-            (key("a", r#""read""#, &hash, "yesterday"), "created_at"),
+            (key("a", r#""read""#, "hoiam_found", at), "line 1, column"),
+            (
+                key("a", r#""read""#, &hash.to_uppercase(), at),
+                "line 1, column",
+            ),
+            (key("a", r#""read""#, &hash, "hoiam_found"), "created_at"),
             (
                 format!("{good},{}", key("a", r#""read""#, &other, at)),
                 "two keys",
@@ -393,11 +430,17 @@ mod tests {
                 format!("{good},{}", key("b", r#""read""#, &hash, at)),
                 "the same key",
             ),
-            (good.replace("}", r#","note":1}"#), "note"),
-            (good.replace("sha256", "sha"), "sha"),
+            (good.replace('}', r#","hoiam_found":1}"#), "line 1, column"),
+            (
+                good.replace('{', &format!("{{{elsewhere},")),
+                "line 1, column",
+            ),
+            (r#""hoiam_found"#.to_owned(), "line 1, column"),
         ] {
             let detail = told(&keys).unwrap_err();
             assert!(detail.contains(why), "{why}: {detail}");
+            // A key may have come to where it does not belong.
+            assert!(!detail.to_lowercase().contains("found"), "{detail}");
         }
         assert!(parse(br#"{"keys":[],"more":1}"#).is_err());
         assert!(parse(b"").is_err());

@@ -1,6 +1,7 @@
 //! The keys that are known now: those of the configuration, and those of the file,
-//! which is read again each second.
+//! which is looked at each second.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -8,11 +9,12 @@ use std::time::Duration;
 use super::file::{self, Entry, KeysError};
 use super::first;
 use super::hash::KeyHash;
+use super::look::{Found, Lookout};
 use super::scope::{Scope, Scopes};
 use crate::contract::client::{from_header, name_by_hash};
 use crate::db::{Db, StoreError};
 
-/// How often the file is read again. Nothing announces that it has changed.
+/// How often the file is looked at. Nothing announces that it has changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What the configuration says of keys.
@@ -77,12 +79,14 @@ enum Place {
 /// What changes while the service runs.
 #[derive(Default)]
 struct State {
-    /// `None` where there is no file.
+    /// `None` where there never was a file.
     filed: Option<Vec<Entry>>,
     /// The client whose name is kept as an empty one.
     first: Option<String>,
-    /// Why `filed` is older than the file.
+    /// Why `filed` may be older than the file. It has paths in it.
     problem: Option<String>,
+    /// [`Keys::clients`], which is asked for with each submission.
+    clients: Arc<[String]>,
 }
 
 impl Keys {
@@ -93,14 +97,13 @@ impl Keys {
     /// keys that it may have had, nor open to all.
     pub fn open(configured: Configured) -> Result<Self, KeysError> {
         let filed = file::read(&configured.data_dir)?;
-        Ok(Self(Arc::new(Shared {
+        let keys = Self(Arc::new(Shared {
             fixed: fixed(&configured),
             data_dir: configured.data_dir,
-            state: RwLock::new(State {
-                filed,
-                ..State::default()
-            }),
-        })))
+            state: RwLock::default(),
+        }));
+        keys.change(|state| state.filed = filed);
+        Ok(keys)
     }
 
     /// Finds out who the first client is, before anything is accepted.
@@ -114,30 +117,46 @@ impl Keys {
         Ok(())
     }
 
-    /// Reads the file again and again, for as long as the service runs.
+    /// Looks at the file again and again, for as long as the service runs.
     pub async fn watch(self, dbs: Vec<Db>) {
+        let mut lookout = Lookout::default();
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let shared = Arc::clone(&self.0);
-            let found = tokio::task::spawn_blocking(move || file::read(&shared.data_dir));
-            if let Ok(found) = found.await {
-                self.heard(found, &dbs).await;
+            let looked = tokio::task::spawn_blocking(move || {
+                let found = lookout.look(&shared.data_dir);
+                (found, lookout)
+            });
+            lookout = match looked.await {
+                Ok((found, lookout)) => {
+                    self.heard(found, &dbs).await;
+                    lookout
+                }
+                Err(_) => Lookout::default(),
+            };
+            if self.problem().is_some() {
+                lookout.forget();
             }
         }
     }
 
     /// Takes over what the file says now; keeps what it last said where it says
     /// nothing.
-    async fn heard(&self, found: Result<Option<Vec<Entry>>, KeysError>, dbs: &[Db]) {
+    async fn heard(&self, found: Found, dbs: &[Db]) {
         let had_file = self.look(|known| known.state.filed.is_some());
         match found {
-            Ok(Some(keys)) => self.take_over(keys, dbs).await,
-            Ok(None) if !had_file => {}
-            Ok(None) => {
+            Found::Unchanged => {}
+            Found::Keys(keys) => self.take_over(keys, dbs).await,
+            Found::Nothing if !had_file => self.is_well(),
+            Found::Nothing => {
                 let path = file::path(&self.0.data_dir);
                 self.keep(format!("{} has gone", path.display()));
             }
-            Err(error) => self.keep(error.to_string()),
+            Found::Unreadable(error) => self.keep(error.to_string()),
+            // A disk or a folder that fails is no file of keys: to ask for keys for
+            // good because of it would shut all out until a restart.
+            Found::Unknown(error) if !had_file => self.note(error.to_string()),
+            Found::Unknown(error) => self.keep(error.to_string()),
         }
     }
 
@@ -163,6 +182,10 @@ impl Keys {
                 );
             }
         }
+        self.is_well();
+    }
+
+    fn is_well(&self) {
         if self.problem().is_some() {
             log::info!("the API keys can be read again");
             self.change(|state| state.problem = None);
@@ -187,18 +210,22 @@ impl Keys {
         }
     }
 
-    /// Why the keys in force are not those of the file, for a person to see to.
-    #[must_use]
-    pub fn problem(&self) -> Option<String> {
+    fn problem(&self) -> Option<String> {
         self.look(|known| known.state.problem.clone())
+    }
+
+    /// What a person should see to when the keys in force may not be those of the
+    /// file. Anybody may read it.
+    #[must_use]
+    pub fn warning(&self) -> Option<&'static str> {
+        const WARNING: &str = "what keys.json says cannot be taken over; the log says why";
+        self.problem().map(|_| WARNING)
     }
 
     /// Whether a request has to come with a key.
     #[must_use]
     pub fn are_asked_for(&self) -> bool {
-        self.look(|known| {
-            known.state.filed.is_some() || known.fixed.iter().any(|key| key.is_asked_for)
-        })
+        self.look(|known| known.are_asked_for())
     }
 
     /// Who sends this key; `None` for one that is not known. All are compared with,
@@ -251,23 +278,8 @@ impl Keys {
     /// where no keys are asked for. A Backend elsewhere brings clients that are not
     /// known here.
     #[must_use]
-    pub fn clients(&self) -> Vec<String> {
-        if !self.are_asked_for() {
-            return vec![String::new()];
-        }
-        self.look(|known| {
-            let fixed = known.fixed.iter().filter(|key| key.is_asked_for);
-            let fixed = fixed.map(|key| known.kept(&key.name));
-            let filed = known.filed().iter();
-            let filed = filed.filter(|key| key.scopes.allow(Scope::Submit));
-            let mut clients: Vec<String> = Vec::new();
-            for client in fixed.chain(filed.map(|key| known.kept(&key.name))) {
-                if !clients.contains(&client) {
-                    clients.push(client);
-                }
-            }
-            clients
-        })
+    pub fn clients(&self) -> Arc<[String]> {
+        self.look(|known| Arc::clone(&known.state.clients))
     }
 
     fn look<T>(&self, look: impl FnOnce(Known<'_>) -> T) -> T {
@@ -279,7 +291,13 @@ impl Keys {
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.0.state.write().unwrap_or_else(PoisonError::into_inner));
+        let mut state = self.0.state.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state);
+        let known = Known {
+            fixed: &self.0.fixed,
+            state: &state,
+        };
+        state.clients = known.clients().into();
     }
 }
 
@@ -292,6 +310,23 @@ struct Known<'a> {
 impl Known<'_> {
     fn filed(&self) -> &[Entry] {
         self.state.filed.as_deref().unwrap_or_default()
+    }
+
+    fn are_asked_for(&self) -> bool {
+        self.state.filed.is_some() || self.fixed.iter().any(|key| key.is_asked_for)
+    }
+
+    fn clients(&self) -> Vec<String> {
+        if !self.are_asked_for() {
+            return vec![String::new()];
+        }
+        let fixed = self.fixed.iter().filter(|key| key.is_asked_for);
+        let filed = self.filed().iter();
+        let filed = filed.filter(|key| key.scopes.allow(Scope::Submit));
+        let names = fixed.map(|key| &key.name).chain(filed.map(|key| &key.name));
+        let mut seen = HashSet::new();
+        let once = names.filter(|name| seen.insert(*name));
+        once.map(|name| self.kept(name)).collect()
     }
 
     fn kept(&self, name: &str) -> String {

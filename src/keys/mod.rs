@@ -5,6 +5,7 @@ pub mod file;
 mod first;
 mod hash;
 mod known;
+mod look;
 mod scope;
 
 pub use hash::KeyHash;

@@ -54,7 +54,7 @@ impl World {
 
     /// As the service does each second.
     async fn reread(&self, keys: &Keys) {
-        let found = file::read(self.test.folder.path());
+        let found = Lookout::default().look(self.test.folder.path());
         keys.heard(found, &self.dbs()).await;
     }
 
@@ -77,7 +77,7 @@ async fn without_keys_none_is_asked_for_and_nobody_is_known() {
     let here = BackendKey::Here(OF_BACKEND.into());
     let keys = world.start_with(Some(here)).await;
     assert!(!keys.are_asked_for());
-    assert_eq!(keys.clients(), [""]);
+    assert_eq!(keys.clients()[..], [""]);
     assert_eq!(client(&keys, ONE), None);
 }
 
@@ -87,7 +87,7 @@ async fn configured_keys_may_do_all_under_names_that_do_not_move() {
     let keys = world.start().await;
     assert_eq!(client(&keys, ONE).as_deref(), Some(""));
     assert_eq!(client(&keys, TWO), Some(by_hash(TWO)));
-    assert_eq!(keys.clients(), [String::new(), by_hash(TWO)]);
+    assert_eq!(keys.clients()[..], [String::new(), by_hash(TWO)]);
     let caller = keys.caller(TWO).unwrap();
     assert_eq!((caller.scopes, caller.unnamed), (Scopes::all(), None));
     // The first 6 bytes of its SHA-256, as idempotency keys were always scoped.
@@ -111,7 +111,7 @@ async fn the_first_of_the_file_is_the_first_where_no_key_is_configured() {
     assert!(keys.are_asked_for());
     assert_eq!(client(&keys, &a).as_deref(), Some(""));
     assert_eq!(client(&keys, &b).as_deref(), Some("b"));
-    assert_eq!(keys.clients(), [""], "b may not submit");
+    assert_eq!(keys.clients()[..], [""], "b may not submit");
     world.api_keys.push(ONE.into());
     world.revoke("a");
     let again = world.add("a", "submit");
@@ -185,6 +185,28 @@ async fn a_file_that_comes_broken_asks_for_keys_all_the_same() {
 }
 
 #[tokio::test]
+async fn a_look_that_fails_asks_for_no_keys_where_there_was_never_a_file() {
+    let world = World::new(&[]);
+    let keys = world.start().await;
+    // As a disk or a folder that cannot be looked at.
+    let fail = || std::os::unix::fs::symlink("keys.json", world.file()).unwrap();
+    fail();
+    world.reread(&keys).await;
+    assert!(!keys.are_asked_for() && keys.problem().is_some());
+    fs::remove_file(world.file()).unwrap();
+    world.reread(&keys).await;
+    assert!(!keys.are_asked_for() && keys.problem().is_none());
+
+    let a = world.add("a", "submit");
+    world.reread(&keys).await;
+    fs::remove_file(world.file()).unwrap();
+    fail();
+    world.reread(&keys).await;
+    assert!(keys.are_asked_for() && keys.problem().is_some());
+    assert_eq!(client(&keys, &a).as_deref(), Some(""));
+}
+
+#[tokio::test]
 async fn where_the_first_cannot_be_kept_no_key_of_the_file_is_known() {
     let world = World::new(&[]);
     let keys = world
@@ -223,7 +245,10 @@ async fn the_backend_of_this_process_speaks_for_the_clients_of_this_process() {
         for other in [ONE, &b] {
             assert_eq!(keys.caller(other).unwrap().unnamed, None);
         }
-        assert_eq!(keys.clients(), [String::new(), by_hash(TWO), "b".into()]);
+        assert_eq!(
+            keys.clients()[..],
+            [String::new(), by_hash(TWO), "b".into()]
+        );
     }
     world.api_keys.clear();
     fs::remove_file(world.file()).unwrap();
@@ -253,5 +278,5 @@ async fn the_first_client_of_a_backend_elsewhere_is_none_of_ours() {
     assert!(keys.are_asked_for(), "it is a key like others");
     let same = World::new(&[ONE, OF_BACKEND]);
     let keys = same.start_with(elsewhere()).await;
-    assert_eq!(keys.clients(), [String::new(), by_hash(ONE)]);
+    assert_eq!(keys.clients()[..], [String::new(), by_hash(ONE)]);
 }
