@@ -97,7 +97,10 @@ fn add(config: &Config, globals: &Globals, name: &str, scopes: Scopes) -> Result
     if !globals.quiet {
         eprintln!("hoiam: only its hash is kept, so this is the one time that the key is shown");
         if !asked {
-            eprintln!("hoiam: from now on the service asks for a key");
+            eprintln!(
+                "hoiam: from now on the service asks for a key; from its next start on, callback URLs of this machine \
+                 (loopback), alerts.callback_url among them, have to be in callback.allow_cidrs"
+            );
         }
     }
     super::print(&match globals.json {

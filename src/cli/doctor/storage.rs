@@ -148,7 +148,9 @@ fn api_keys(config: &Config) -> Check {
     const CHECK: &str = "API keys";
     let path = keys::file::path(&config.data_dir);
     let shown = path.display();
-    let configured = config.server.api_keys.len();
+    // Where the TTS service runs alone, the Backend's key is one of its own.
+    let of_backend = !config.role.runs_backend() && config.backend.tts_api_key.is_some();
+    let configured = config.server.api_keys.len() + usize::from(of_backend);
     let filed = match keys::file::read(&config.data_dir) {
         // These errors name their own way out.
         Err(error) => {
@@ -157,7 +159,7 @@ fn api_keys(config: &Config) -> Check {
                 ..Check::ok(CHECK, error.to_string())
             };
         }
-        Ok(None) if configured == 0 => return Check::ok(CHECK, "none are asked for"),
+        Ok(None) if !config.asks_for_keys() => return Check::ok(CHECK, "none are asked for"),
         Ok(None) => return Check::ok(CHECK, format!("{configured} are configured")),
         Ok(Some(filed)) => filed.len(),
     };
