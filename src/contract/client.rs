@@ -7,6 +7,10 @@ pub const CLIENT_HEADER: &str = "hoiam-client";
 /// What the header says for the Backend's first client, who is kept without a name.
 const FIRST: &str = "-";
 
+/// Whose the alerts are: the operator's, and no key's. Neither a key nor the header
+/// can name it.
+pub const OPERATOR: &str = "operator:";
+
 /// A name that `keys add` takes: 1 to 64 of `a-z 0-9 . _ -`, the first a letter or
 /// a digit.
 #[must_use]
@@ -66,6 +70,7 @@ mod tests {
             "a b",
             "ä",
             "a/b",
+            OPERATOR,
             "key:",
             "key:0123456789AB",
             "key:0123456789abc",
@@ -73,6 +78,8 @@ mod tests {
         ] {
             assert_eq!(from_header(other), None, "{other}");
         }
-        assert!(!is_client_name("-") && !is_client_name(&hashed));
+        for no_name in ["-", &hashed, OPERATOR] {
+            assert!(!is_client_name(no_name), "{no_name}");
+        }
     }
 }

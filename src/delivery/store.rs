@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::delivery::{After, can_redeliver};
 use super::dispatcher::InDelivery;
 use crate::clock::Millis;
+use crate::contract::client::OPERATOR;
 use crate::contract::{
     Callback, Delivery, DeliveryAttempt, DeliveryStatus, DeliveryType, Service, rfc3339,
 };
@@ -46,7 +47,7 @@ pub struct Row {
     pub created_at: Millis,
     /// When it ended, of its newest round.
     pub ended_at: Option<Millis>,
-    /// Whose subject it is.
+    /// Whose subject it is; an alert is [`OPERATOR`]'s.
     pub client: String,
 }
 
@@ -64,7 +65,8 @@ impl Row {
         DeliveryType::parse(&self.kind).is_some_and(DeliveryType::is_alert)
     }
 
-    /// One that is owed from this instant on, and was not tried yet; nobody's.
+    /// One that is owed from this instant on, and was not tried yet: the operator's
+    /// for an alert, else the first client's.
     #[must_use]
     pub fn owed(id: Uuid, subject: Uuid, kind: DeliveryType, url: &str, now: Millis) -> Self {
         Self {
@@ -80,7 +82,7 @@ impl Row {
             next_attempt_at: Some(now),
             created_at: now,
             ended_at: None,
-            client: String::new(),
+            client: if kind.is_alert() { OPERATOR } else { "" }.to_owned(),
         }
     }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::cli::assert_refused;
+use crate::keys::{add, with};
 use crate::support::disk::Disk;
 use crate::support::service::Setup;
 use crate::support::signed::{SECRET, assert_signed};
@@ -156,6 +157,41 @@ fn deliveries_that_are_given_up_are_gathered_and_none_is_missing() {
     let shown = client.get(&path).expect(200).json();
     assert_eq!(shown["alert_id"], alert["data"]["id"]);
     assert!(shown["task_id"].is_null());
+}
+
+/// The first client's rows are kept without a name.
+#[test]
+fn an_alert_is_no_clients_and_not_the_first_ones_either() {
+    let disk = Disk::plain();
+    let folder = disk.folder().to_owned();
+    let [first, admin] = [("web", "submit,read"), ("boss", "admin")]
+        .map(|(name, scopes)| add(&folder, name, scopes));
+    let (operator, receiver) = (Peer::receiver(), Peer::receiver());
+    receiver.react(|_| Reaction::Answer(500));
+    let service = told_to(&operator)
+        .set("callback.schedule", "0")
+        .set("callback.allow_cidrs", "127.0.0.0/8")
+        .known_key(&admin)
+        .start_on(disk);
+    let [first, admin] = [first, admin].map(|key| with(&service, &key));
+    let body = json!({"text": "Chào.", "voice": "test/silence", "format": "wav",
+        "callback_url": receiver.url("/hook"), "callback_check": false});
+    first.post("/v1/speech", &body).expect(202);
+    operator.wait_for_callback("delivery.exhausted");
+    let alert = eventually("it is delivered", || {
+        let mut all = deliveries(&admin).into_iter();
+        all.find(|one| one["status"] == "delivered")
+    });
+    let path = format!("/v1/tasks/deliveries/{}", alert["id"].as_str().unwrap());
+    let redeliver = format!("{path}/redeliver");
+    assert!(deliveries(&first).is_empty());
+    first.get(&path).expect_problem(404, "not_found");
+    first.ask(&redeliver).expect_problem(404, "not_found");
+    let all = first.ask("/v1/tasks/deliveries/redeliver?status=delivered");
+    assert_eq!(all.expect(200).json()["redelivered"], 0);
+    let untouched = admin.get(&path).expect(200).json();
+    assert_eq!(untouched["round"], 1, "{untouched}");
+    admin.ask(&redeliver).expect(202);
 }
 
 #[test]

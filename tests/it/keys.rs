@@ -24,7 +24,7 @@ fn keys(folder: &Path, arguments: &[&str]) -> Output {
 
 /// Adds a key and gives it.
 #[track_caller]
-fn add(folder: &Path, name: &str, scopes: &str) -> String {
+pub fn add(folder: &Path, name: &str, scopes: &str) -> String {
     let added = keys(folder, &["add", name, "--scope", scopes, "--json"]);
     json(&added)["key"].as_str().unwrap().to_owned()
 }
@@ -35,7 +35,7 @@ fn revoke(folder: &Path, name: &str) {
     assert!(revoked.status.success(), "{revoked:?}");
 }
 
-fn with(service: &Service, key: &str) -> Client {
+pub fn with(service: &Service, key: &str) -> Client {
     Client::new(service.address(), Some(key))
 }
 
