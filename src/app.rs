@@ -882,7 +882,7 @@ fn serve(
             .collect(),
         due: services.iter().map(|service| service.due.clone()).collect(),
     });
-    let streams = web::Data::new(Streams::new(common.stopping.clone()));
+    let streams = web::Data::new(Streams::new(common.stopping.clone(), common.keys.clone()));
     let routes: Vec<Routes> = services
         .iter()
         .map(|service| Arc::clone(&service.routes))

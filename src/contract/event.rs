@@ -93,6 +93,12 @@ impl Event {
         self.task_id.or(self.speech_id)
     }
 
+    /// Whether the task or the speech has begun with it.
+    #[must_use]
+    pub fn is_beginning(&self) -> bool {
+        self.kind == EventType::State && self.from.is_none()
+    }
+
     /// Whether the task or the speech has ended with it.
     #[must_use]
     pub fn is_end(&self) -> bool {

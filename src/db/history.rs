@@ -136,6 +136,22 @@ fn read(service: Service, rows: Vec<Row>) -> Vec<Event> {
         .collect()
 }
 
+/// Whose this task or speech is now; `None` where there is none.
+///
+/// # Errors
+/// What the database says.
+pub fn owner(conn: &mut Conn, service: Service, subject: Uuid) -> QueryResult<Option<String>> {
+    let id = Id(subject);
+    let owner = match service {
+        Service::Backend => tasks::table.find(id).select(tasks::client).first(conn),
+        Service::Tts => speeches::table
+            .find(id)
+            .select(speeches::client)
+            .first(conn),
+    };
+    owner.optional()
+}
+
 /// The id of the newest event: where a feed without a `Last-Event-ID` starts.
 ///
 /// # Errors

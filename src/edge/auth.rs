@@ -102,14 +102,7 @@ impl Gate {
         if signed == Signed::Yes {
             return Ok(Admitted::unnamed("link", true));
         }
-        let bearer = request
-            .headers()
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, key)| key.trim());
-        match bearer {
+        match bearer(request.headers()) {
             Some(key) => self.admit(request, key, need),
             None => {
                 let detail = match signed {
@@ -216,6 +209,17 @@ impl Gate {
                       there, or make a key with `hoiam keys add`.";
         Err(Problem::new(Code::WrongOrigin, detail))
     }
+}
+
+/// The key that a request comes with.
+#[must_use]
+pub fn bearer(headers: &header::HeaderMap) -> Option<&str> {
+    let (scheme, key) = headers
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
 fn check_scope(scopes: Scopes, need: Need) -> Result<(), Problem> {

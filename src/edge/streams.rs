@@ -1,5 +1,7 @@
 //! Event histories, as JSON and as server-sent events.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix_web::http::header;
@@ -10,29 +12,43 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::auth::bearer;
 use super::problem::Answer;
 use super::request::{preferred_wait, seen_client};
-use crate::contract::{Event, EventType};
-use crate::db::Db;
-use crate::db::history::{Whose, events_after, newest_event};
+use crate::contract::{Code, Event, EventType, Problem};
+use crate::db::history::{Page, Whose, events_after, newest_event, owner};
 use crate::db::hub::{Interest, News, Subscription};
+use crate::db::{Conn, Db, StoreError};
+use crate::keys::{Caller, Keys};
 
 /// A comment so often keeps proxies from closing a quiet stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Events read at once.
 const PAGE: usize = 500;
+/// Every commit wakes the feed of a client, which reads the table then: not more
+/// often than this, so that those who listen leave the readers to others.
+const REST: Duration = Duration::from_millis(100);
+/// Feeds that one client may have open.
+const MOST_FEEDS: usize = 20;
 
-/// Ends every stream when the service stops.
+/// Ends every stream when the service stops, and those of a key that may read no
+/// more.
 #[derive(Clone)]
 pub struct Streams {
     stopping: watch::Receiver<bool>,
+    keys: Keys,
+    feeds: Feeds,
 }
 
 impl Streams {
     /// Streams that live until `stopping` turns true.
     #[must_use]
-    pub fn new(stopping: watch::Receiver<bool>) -> Self {
-        Self { stopping }
+    pub fn new(stopping: watch::Receiver<bool>, keys: Keys) -> Self {
+        Self {
+            stopping,
+            keys,
+            feeds: Feeds::default(),
+        }
     }
 
     /// Answers with these events, as a stream where the request accepts one;
@@ -40,7 +56,8 @@ impl Streams {
     /// stream.
     ///
     /// # Errors
-    /// When the history cannot be read.
+    /// When the history cannot be read; 404 where the subject is gone, 429 where the
+    /// client has too many feeds open.
     pub async fn answer(
         &self,
         request: &HttpRequest,
@@ -48,20 +65,26 @@ impl Streams {
         whose: Whose,
         guard: impl FnOnce() -> Box<dyn std::any::Any>,
     ) -> Result<HttpResponse, Answer> {
-        let service = db.service();
         let is_of_one = matches!(whose, Whose::Subject(_));
+        let whose = Shown {
+            whose,
+            client: seen_client(request),
+        };
         if !wants_stream(request) && is_of_one {
-            let page = db
-                .read(move |conn| events_after(conn, service, &whose, 0, usize::MAX))
-                .await?;
+            let page = whose.page(db, 0, usize::MAX).await?;
+            let page = page.ok_or_else(|| Problem::not_found("task or speech of this id"))?;
             let items = page.events;
             return Ok(
                 HttpResponse::Ok().json(serde_json::json!({ "items": items, "next_cursor": null }))
             );
         }
+        let place = match &whose.whose {
+            Whose::Client(client) => Some(self.feeds.take_place(client)?),
+            _ => None,
+        };
         // Subscribed before the history is read, so that nothing falls
         // between the two.
-        let live = db.subscribe(match whose {
+        let live = db.subscribe(match whose.whose {
             Whose::Subject(subject) => Interest::Of(subject),
             // An event does not say whose it is.
             Whose::Client(_) => Interest::Stored,
@@ -83,7 +106,10 @@ impl Streams {
             live,
             state: State::New,
             quiet_since: Instant::now(),
+            rested_at: None,
             stopping: self.stopping.clone(),
+            listener: Listener::of(request, &self.keys),
+            _place: place,
             _guard: guard(),
         };
         Ok(HttpResponse::Ok()
@@ -101,16 +127,129 @@ fn wants_stream(request: &HttpRequest) -> bool {
     accept.is_some_and(|accept| accept.contains("text/event-stream"))
 }
 
+/// What a request is shown of the history.
+#[derive(Clone)]
+struct Shown {
+    whose: Whose,
+    /// Who sees nothing but its own.
+    client: Option<String>,
+}
+
+impl Shown {
+    /// The next page of the table; `None` where the subject is gone, or is another
+    /// client's now: an id may be used again once its task or speech is erased.
+    async fn page(&self, db: &Db, after: i64, most: usize) -> Result<Option<Page>, StoreError> {
+        let (service, shown) = (db.service(), self.clone());
+        db.read(move |conn: &mut Conn| {
+            let page = events_after(conn, service, &shown.whose, after, most)?;
+            let Whose::Subject(subject) = shown.whose else {
+                return Ok(Some(page));
+            };
+            // Asked last: what was read until now was still this one's.
+            let owner = owner(conn, service, subject)?;
+            let is_shown = |owner: String| shown.client.is_none_or(|client| client == owner);
+            Ok(Some(page).filter(|_| owner.is_some_and(is_shown)))
+        })
+        .await
+    }
+}
+
+/// Who listens, to be asked for again when the keys change.
+struct Listener {
+    keys: Keys,
+    changes: watch::Receiver<()>,
+    key: Option<String>,
+    /// Whose the key was when the stream began.
+    caller: Option<Caller>,
+}
+
+impl Listener {
+    fn of(request: &HttpRequest, keys: &Keys) -> Self {
+        let key = bearer(request.headers()).map(str::to_owned);
+        Self {
+            changes: keys.changes(),
+            caller: key.as_deref().and_then(|key| keys.caller(key)),
+            keys: keys.clone(),
+            key,
+        }
+    }
+
+    /// Whether the gate would still let it in, as the same client and with the same
+    /// scopes.
+    fn is_let_in(&self) -> bool {
+        if !self.keys.are_asked_for() {
+            return true;
+        }
+        let caller = self.key.as_deref().and_then(|key| self.keys.caller(key));
+        caller.is_some() && caller == self.caller
+    }
+
+    /// Waits until it is let in no more.
+    async fn leaves(&mut self) {
+        while self.is_let_in() {
+            let _ = self.changes.changed().await;
+        }
+    }
+}
+
+/// How many feeds each client has open.
+#[derive(Clone, Default)]
+struct Feeds(Arc<Mutex<HashMap<String, usize>>>);
+
+impl Feeds {
+    fn take_place(&self, client: &str) -> Result<Place, Problem> {
+        let mut open = self.open();
+        let count = open.entry(client.to_owned()).or_default();
+        if *count == MOST_FEEDS {
+            let detail = format!(
+                "{MOST_FEEDS} streams of /v1/events are open for this client, which is the most; close one first."
+            );
+            return Err(Problem::new(Code::ShareFull, detail));
+        }
+        *count += 1;
+        Ok(Place {
+            feeds: self.clone(),
+            client: client.to_owned(),
+        })
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One of a client's feeds, until it is dropped.
+struct Place {
+    feeds: Feeds,
+    client: String,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.feeds.open();
+        if let Some(count) = open.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.client);
+            }
+        }
+    }
+}
+
 struct Feed {
     db: Db,
-    whose: Whose,
+    whose: Shown,
     /// Everything up to it has been sent, or is not to be.
     last_id: i64,
     live: Subscription,
     state: State,
     /// When something was sent last.
     quiet_since: Instant,
+    /// When the feed of a client, which has read the table, may do so again.
+    rested_at: Option<Instant>,
     stopping: watch::Receiver<bool>,
+    listener: Listener,
+    _place: Option<Place>,
     _guard: Box<dyn std::any::Any>,
 }
 
@@ -125,7 +264,7 @@ enum State {
 
 impl Feed {
     async fn next(mut self) -> Option<(Result<Bytes, actix_web::Error>, Self)> {
-        loop {
+        while self.listener.is_let_in() {
             let mut text = match self.state {
                 State::New => format!(": hoiam\n\n{}", self.stored().await?),
                 State::Behind => self.stored().await?,
@@ -139,19 +278,19 @@ impl Feed {
                 return Some((Ok(Bytes::from(text)), self));
             }
             if *self.stopping.borrow() {
-                return None;
+                break;
             }
         }
+        None
     }
 
     /// The next page of the table.
     async fn stored(&mut self) -> Option<String> {
-        let (service, whose, after) = (self.db.service(), self.whose.clone(), self.last_id);
-        let page = self
-            .db
-            .read(move |conn| events_after(conn, service, &whose, after, PAGE))
-            .await
-            .ok()?;
+        let page = self.whose.page(&self.db, self.last_id, PAGE).await;
+        let page = page.ok().flatten()?;
+        if self.is_of_a_client() {
+            self.rested_at = Some(Instant::now() + REST);
+        }
         self.last_id = page.last_id;
         self.state = if page.is_full {
             State::Behind
@@ -163,28 +302,46 @@ impl Feed {
 
     /// What has come, if anything, within the time for which a stream may be quiet.
     async fn heard(&mut self) -> Option<String> {
+        let (rested_at, live) = (self.rested_at, &mut self.live);
+        let news = async move {
+            if let Some(at) = rested_at {
+                tokio::time::sleep_until(at).await;
+            }
+            live.next().await
+        };
         let news = tokio::select! {
             _ = self.stopping.wait_for(|stopping| *stopping) => return None,
-            news = tokio::time::timeout_at(self.quiet_since + HEARTBEAT, self.live.next()) => news,
+            () = self.listener.leaves() => return None,
+            news = tokio::time::timeout_at(self.quiet_since + HEARTBEAT, news) => news,
         };
         let events = match news {
             Err(_) => return Some(String::new()),
             Ok(News::Events(events)) => events,
             Ok(News::InTable) => {
                 self.state = State::Behind;
-                let is_usual = matches!(self.whose, Whose::Client(_));
+                let is_usual = self.is_of_a_client();
                 let comment = if is_usual { "" } else { ": catching up\n\n" };
                 return Some(comment.to_owned());
             }
         };
+        let is_of_one = matches!(self.whose.whose, Whose::Subject(_));
         let mut text = String::new();
         for event in events {
+            if is_of_one && event.is_beginning() && event.id > Some(self.last_id) {
+                // The id was used again, and whose it is now the table knows.
+                self.state = State::Behind;
+                break;
+            }
             if event.id.is_none_or(|id| id > self.last_id) {
                 self.last_id = event.id.unwrap_or(self.last_id);
                 text.push_str(&render(&event));
             }
         }
         Some(text)
+    }
+
+    fn is_of_a_client(&self) -> bool {
+        matches!(self.whose.whose, Whose::Client(_))
     }
 }
 

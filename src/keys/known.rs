@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::file::{self, Entry, KeysError};
 use super::first;
 use super::hash::KeyHash;
@@ -81,6 +83,8 @@ enum Place {
 struct State {
     /// `None` where there never was a file.
     filed: Option<Vec<Entry>>,
+    /// Announces every change.
+    changed: watch::Sender<()>,
     /// The client whose name is kept as an empty one.
     first: Option<String>,
     /// Why `filed` may be older than the file. It has paths in it.
@@ -264,6 +268,12 @@ impl Keys {
         })
     }
 
+    /// Hears of every change after which [`Self::caller`] may answer otherwise.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.look(|known| known.state.changed.subscribe())
+    }
+
     /// The client whom the Backend names in a header, as he is kept; `None` for what
     /// is no name. `unnamed` is its [`Caller::unnamed`].
     #[must_use]
@@ -298,6 +308,7 @@ impl Keys {
             state: &state,
         };
         state.clients = known.clients().into();
+        state.changed.send_replace(());
     }
 }
 

@@ -243,6 +243,51 @@ fn the_feed_of_a_client_brings_its_own_events_and_those_that_it_has_missed() {
     assert_eq!(subjects(from_the_first, &last), [id(&of_mine), id(&last)]);
 }
 
+#[test]
+fn the_streams_of_a_key_that_may_read_no_more_end_and_are_not_begun_again() {
+    let service = Service::all().start();
+    let folder = service.folder().to_owned();
+    let nobody = Client::new(service.address(), None);
+    let task = submit(&nobody, json!({ "voice": "test/silence" }));
+    nobody.wait_for_status(&task, "completed");
+    let events = format!("{task}/events");
+    let open = |client: &Client| ["/v1/events", &events].map(|path| client.stream(path, Some("0")));
+    let wait_for_ends = |streams: [EventStream; 2]| {
+        let ends = streams.map(|stream| std::thread::spawn(|| stream.for_each(drop)));
+        eventually("both have ended", || {
+            ends.iter().all(|end| end.is_finished()).then_some(())
+        });
+    };
+    let refused = |client: &Client| {
+        for path in ["/v1/events", &events] {
+            client.get(path).expect_problem(401, "unauthorized");
+        }
+    };
+    let of_nobody = open(&nobody);
+    let first = with(&service, &add(&folder, "first", "submit,read"));
+    wait_for_ends(of_nobody);
+    refused(&nobody);
+
+    let mut of_first = open(&first);
+    let admin = with(&service, &add(&folder, "boss", "admin"));
+    eventually("the second key is known", || {
+        (admin.get(&task).status == 200).then_some(())
+    });
+    // That another key comes or goes ends nothing.
+    let mut of_admin = admin.stream("/v1/events", None);
+    let hear = |feed: &mut EventStream| {
+        let new = submit(&admin, json!({ "voice": "test/silence" }));
+        assert!(feed.any(|event| event.data["task_id"] == id(&new)));
+    };
+    hear(&mut of_admin);
+    let own = submit(&first, json!({ "voice": "test/silence" }));
+    assert!(of_first[0].any(|event| event.data["task_id"] == id(&own)));
+    revoke(&folder, "first");
+    wait_for_ends(of_first);
+    refused(&first);
+    hear(&mut of_admin);
+}
+
 /// Each path with its methods and who may use them, written down a second time.
 const ROUTES: &[(&str, &[(&str, &str)])] = &[
     ("/metrics", &[("GET", "any")]),

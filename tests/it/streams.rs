@@ -4,15 +4,19 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::time::{Duration, Instant};
 
 use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::Service as _;
 use actix_web::test::TestRequest;
-use actix_web::{App, test, web};
+use actix_web::{App, HttpMessage, HttpRequest, test, web};
 use hoiam::backend::store as tasks;
-use hoiam::contract::{Event, EventType, Service};
-use hoiam::db::Db;
+use hoiam::contract::{Code, Event, EventType, Service};
 use hoiam::db::history::{Whose, events_after};
+use hoiam::db::{Accepted, Db};
+use hoiam::edge::auth::{Client, SeesAll};
 use hoiam::edge::streams::{Streams, Wait, all_events};
+use hoiam::keys::{Configured, Keys};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -20,6 +24,11 @@ use crate::actors::support::{World, create, task, task_row};
 
 /// More events than a stream may be behind in memory.
 const MANY: i64 = 6000;
+
+/// Where no keys are asked for.
+fn streams(stopping: watch::Receiver<bool>) -> Streams {
+    Streams::new(stopping, Keys::open(Configured::default()).unwrap())
+}
 
 /// The ids in a piece of a stream.
 fn ids(piece: &[u8]) -> Vec<i64> {
@@ -34,7 +43,11 @@ async fn a_stream_that_is_thousands_of_events_behind_gets_every_one_of_them_in_o
     let (_stop, stopping) = watch::channel(false);
     let app = App::new()
         .app_data(web::Data::new(world.db.clone()))
-        .app_data(web::Data::new(Streams::new(stopping)))
+        .app_data(web::Data::new(streams(stopping)))
+        .wrap_fn(|request, app| {
+            request.extensions_mut().insert(SeesAll);
+            app.call(request)
+        })
         .route("/v1/events", web::get().to(all_events));
     let app = test::init_service(app).await;
     let request = test::TestRequest::get()
@@ -68,13 +81,28 @@ async fn a_stream_that_is_thousands_of_events_behind_gets_every_one_of_them_in_o
     }
 }
 
-/// A stream of these events, after the newest there is or after `last`.
-async fn stream(db: &Db, stop: &watch::Sender<bool>, whose: Whose, last: Option<i64>) -> BoxBody {
+/// A request for a stream, of who may see all.
+fn request(last: Option<i64>) -> HttpRequest {
     let mut request = TestRequest::get().insert_header(("accept", "text/event-stream"));
     if let Some(last) = last {
         request = request.insert_header(("last-event-id", last.to_string()));
     }
-    let (request, streams) = (request.to_http_request(), Streams::new(stop.subscribe()));
+    let request = request.to_http_request();
+    request.extensions_mut().insert(SeesAll);
+    request
+}
+
+/// The same, of a client who sees its own.
+fn request_of(client: &str) -> HttpRequest {
+    let request = request(None);
+    request.extensions_mut().remove::<SeesAll>();
+    request.extensions_mut().insert(Client(client.to_owned()));
+    request
+}
+
+/// A stream of these events, after the newest there is or after `last`.
+async fn stream(db: &Db, stop: &watch::Sender<bool>, whose: Whose, last: Option<i64>) -> BoxBody {
+    let (request, streams) = (request(last), streams(stop.subscribe()));
     let answer = streams.answer(&request, db, whose, || Box::new(()));
     answer.await.unwrap().into_body()
 }
@@ -161,6 +189,79 @@ async fn a_clients_feed_looks_at_the_rows_of_others_once() {
 }
 
 #[actix_rt::test]
+async fn a_clients_feed_reads_the_table_ten_times_a_second_at_most() {
+    let world = World::new(Service::Backend);
+    let (stop, _) = watch::channel(false);
+    let began = Instant::now();
+    let mut body = stream(&world.db, &stop, client("an"), Some(0)).await;
+    assert!(piece(&mut body).await.unwrap().starts_with(": hoiam"));
+    for count in 1..=5 {
+        submit_for(&world.db, &["an"]).await;
+        assert_eq!(ids(piece(&mut body).await.unwrap().as_bytes()), [count]);
+    }
+    assert!(began.elapsed() >= Duration::from_millis(5 * 100));
+}
+
+#[actix_rt::test]
+async fn a_client_has_twenty_feeds_at_most_and_others_theirs() {
+    let world = World::new(Service::Backend);
+    let (_stop, stopping) = watch::channel(false);
+    let streams = streams(stopping);
+    let feed = async |name: &str| {
+        let request = request_of(name);
+        let answer = streams.answer(&request, &world.db, client(name), || Box::new(()));
+        answer.await.map(|answer| answer.into_body())
+    };
+    let mut open = Vec::new();
+    for _ in 0..20 {
+        open.push(feed("an").await.unwrap());
+    }
+    for _ in 0..2 {
+        assert_eq!(feed("an").await.err().unwrap().0.code, Code::ShareFull);
+    }
+    feed("binh").await.unwrap();
+    open.pop();
+    open.push(feed("an").await.unwrap());
+    assert!(feed("an").await.is_err());
+}
+
+/// As an id that its client gives away by erasing what is under it.
+#[actix_rt::test]
+async fn a_stream_of_one_ends_where_its_id_is_used_again_by_somebody_else() {
+    let world = World::new(Service::Backend);
+    let (stop, _) = watch::channel(false);
+    let id = submit_for(&world.db, &["an"]).await[0];
+    let open = async |request: HttpRequest| {
+        let streams = streams(stop.subscribe());
+        let answer = streams.answer(&request, &world.db, Whose::Subject(id), || Box::new(()));
+        let mut body = answer.await.unwrap().into_body();
+        assert_eq!(ids(piece(&mut body).await.unwrap().as_bytes()), [1]);
+        body
+    };
+    let mut of_an = open(request_of("an")).await;
+    let mut of_admin = open(request(None)).await;
+    let new = tasks::New {
+        id,
+        ..task_of("binh")
+    };
+    let erased = world.db.write(move |tx| tasks::cancel(tx, id));
+    erased.await.unwrap();
+    for body in [&mut of_an, &mut of_admin] {
+        assert_eq!(ids(piece(body).await.unwrap().as_bytes()), [2]);
+    }
+    let erased = world.db.write(move |tx| tasks::erase(tx, id));
+    erased.await.unwrap();
+    let created = world.db.write(move |tx| tasks::submit(tx, &new));
+    assert!(matches!(created.await.unwrap(), Accepted::New(_)));
+    assert_eq!(piece(&mut of_an).await, None);
+    assert_eq!(ids(piece(&mut of_admin).await.unwrap().as_bytes()), [3]);
+    // Nor is it begun anew.
+    let (streams, request) = (streams(stop.subscribe()), request_of("an"));
+    let answer = streams.answer(&request, &world.db, Whose::Subject(id), || Box::new(()));
+    assert_eq!(piece(&mut answer.await.unwrap().into_body()).await, None);
+}
+
+#[actix_rt::test]
 async fn what_is_stored_while_the_history_is_read_comes_once() {
     let world = World::new(Service::Backend);
     let (stop, _) = watch::channel(false);
@@ -202,7 +303,7 @@ async fn an_end_that_comes_right_after_a_look_is_heard_of_by_who_waits_for_it() 
     let (_stop, stopping) = watch::channel(false);
     let request = TestRequest::post()
         .insert_header(("prefer", "wait=60"))
-        .app_data(web::Data::new(Streams::new(stopping)))
+        .app_data(web::Data::new(streams(stopping)))
         .to_http_request();
     let [id, other] = submit_for(&world.db, &["an", "an"]).await[..] else {
         panic!("two tasks");
