@@ -1,7 +1,7 @@
 //! Where trouble is reported: one for the whole process, so that what both
 //! services meet is told once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -14,6 +14,9 @@ use crate::contract::{DeliveryType, Example, Service};
 
 /// Bytes of an error that are told.
 const MAX_ERROR_BYTES: usize = 500;
+/// A service that has something for a receiver tries it again sooner than this, also
+/// where a Retry-After has kept it away.
+const TRIED_WITHIN_MS: u64 = 30 * 60_000;
 
 /// Something may be to be told.
 #[derive(Message, Clone, Copy)]
@@ -67,9 +70,9 @@ pub struct State {
     pub standing: Standing,
     /// Up to which event the exhausted deliveries of each service are gathered.
     pub exhausted_to: BTreeMap<String, i64>,
-    /// Which services have the circuit of a shut receiver open; none where that was
-    /// before the start.
-    shut_by: BTreeMap<String, BTreeSet<&'static str>>,
+    /// Which services have the circuit of a shut receiver open, and when each last
+    /// found it so; none where that was before the start.
+    shut_by: BTreeMap<String, BTreeMap<&'static str, Millis>>,
 }
 
 impl State {
@@ -116,7 +119,8 @@ impl Reporter {
     }
 
     /// A receiver has not answered for so often that this service has its circuit
-    /// open. It is shut until it has answered every service that found it so.
+    /// open. It is shut until it has answered every service that has found it so within
+    /// the last half hour.
     pub fn receiver_shut(&self, service: Service, origin: &str, error: Option<&str>) {
         let Some(desk) = self.0.as_ref().filter(|desk| desk.own_origin != origin) else {
             return;
@@ -130,7 +134,7 @@ impl Reporter {
         let mut state = desk.state();
         desk.has_shut.store(true, Ordering::Release);
         let shut_by = state.shut_by.entry(origin.to_owned()).or_default();
-        shut_by.insert(service.as_str());
+        shut_by.insert(service.as_str(), now);
         let is_new = state.standing.shuts(origin, now);
         // Who is forgotten there is forgotten here.
         let State {
@@ -150,9 +154,11 @@ impl Reporter {
         if !desk.has_shut.load(Ordering::Acquire) {
             return;
         }
-        let mut state = desk.state();
+        let (mut state, now) = (desk.state(), desk.clock.now());
         if let Some(shut_by) = state.shut_by.get_mut(origin) {
             shut_by.remove(service.as_str());
+            // Who has nothing more for it will not find it open either.
+            shut_by.retain(|_, last_at| now.abs_diff(*last_at) < TRIED_WITHIN_MS);
             if !shut_by.is_empty() {
                 return;
             }
@@ -167,7 +173,7 @@ impl Reporter {
             origin: Some(origin.to_owned()),
             ..Example::default()
         };
-        desk.note(state, DeliveryType::ReceiverOpen, desk.clock.now(), example);
+        desk.note(state, DeliveryType::ReceiverOpen, now, example);
     }
 
     /// Deliveries were given up, and that is committed: which ones, the database
@@ -256,6 +262,8 @@ pub fn shortened(error: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn reporter() -> Reporter {
@@ -320,6 +328,24 @@ mod tests {
         reporter.receiver_shut(Service::Backend, "http://a", None);
         reporter.receiver_answers(Service::Backend, "http://a");
         reporter.receiver_answers(Service::Tts, "http://a");
+        assert_eq!(counts(&reporter), [("receiver.open", 1)]);
+    }
+
+    #[test]
+    fn one_for_which_a_service_has_nothing_more_opens_for_it_with_an_answer_to_the_other() {
+        let (clock, hand) = Clock::manual(1_700_000_000_000);
+        let reporter = Reporter::new(clock, "http://own".to_owned(), &Ledger::default());
+        let pass = |minutes: u64| hand.advance(Duration::from_secs(minutes * 60));
+        for service in [Service::Tts, Service::Backend] {
+            reporter.receiver_shut(service, "http://a", None);
+        }
+        pass(10);
+        reporter.receiver_shut(Service::Tts, "http://a", None);
+        pass(29);
+        reporter.receiver_answers(Service::Backend, "http://a");
+        assert_eq!(counts(&reporter), [("receiver.shut", 1)]);
+        pass(1);
+        reporter.receiver_answers(Service::Backend, "http://a");
         assert_eq!(counts(&reporter), [("receiver.open", 1)]);
     }
 
