@@ -113,7 +113,7 @@ impl Gather {
         let told_at = &self.told_at;
         let due = self
             .pending
-            .extract_if(.., |_, batch| due_at(told_at, batch) <= now);
+            .extract_if(.., |_, batch| due_at(told_at, batch, now) <= now);
         due.map(|(_, batch)| batch).collect()
     }
 
@@ -122,11 +122,11 @@ impl Gather {
         self.told_at.insert(kind.as_str().to_owned(), now);
     }
 
-    /// When the next alert is due.
+    /// When the next alert is due, as it looks now.
     #[must_use]
-    pub fn next_at(&self) -> Option<Millis> {
+    pub fn next_at(&self, now: Millis) -> Option<Millis> {
         let pending = self.pending.values();
-        pending.map(|batch| due_at(&self.told_at, batch)).min()
+        pending.map(|batch| due_at(&self.told_at, batch, now)).min()
     }
 
     /// When each kind was last told.
@@ -138,13 +138,18 @@ impl Gather {
 
 /// A kind that was told in a future that the clock has taken back waits no
 /// longer than any other.
-fn due_at(told_at: &ToldAt, batch: &Batch) -> Millis {
+fn due_at(told_at: &ToldAt, batch: &Batch, now: Millis) -> Millis {
     let gathered_at = batch.since + GATHER_MS;
-    let last_at = told_at.get(batch.kind.as_str());
-    last_at.map_or(gathered_at, |last_at| {
-        let next_at = (last_at + EVERY_MS).min(batch.since + EVERY_MS);
-        next_at.max(gathered_at)
-    })
+    let Some(last_at) = told_at.get(batch.kind.as_str()) else {
+        return gathered_at;
+    };
+    // What happened before the last alert may be noted after it.
+    let from = if *last_at > now {
+        batch.since
+    } else {
+        *last_at
+    };
+    gathered_at.max(from + EVERY_MS)
 }
 
 #[cfg(test)]
@@ -155,8 +160,8 @@ mod tests {
 
     #[derive(Debug, Clone)]
     enum Step {
-        /// So many things of this kind happen.
-        Happens(usize, u64),
+        /// So many things of this kind are noted, so long after they have happened.
+        Happens(usize, u64, Millis),
         /// Time passes, and whoever tells looks.
         Passes(Millis),
         /// The same, and what is due cannot be kept.
@@ -168,11 +173,16 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            4 => (0..5_usize, 1..30_u64).prop_map(|(kind, count)| Step::Happens(kind, count)),
+            4 => (0..5_usize, 1..30_u64, late())
+                .prop_map(|(kind, count, late)| Step::Happens(kind, count, late)),
             4 => (0..90_000_i64).prop_map(Step::Passes),
             2 => (0..90_000_i64).prop_map(Step::Fails),
             1 => Just(Step::Restarts),
         ]
+    }
+
+    fn late() -> impl Strategy<Value = Millis> {
+        prop_oneof![3 => Just(0), 1 => 0..200_000_i64]
     }
 
     fn happened(kind: DeliveryType, at: Millis, number: u64) -> Batch {
@@ -192,22 +202,27 @@ mod tests {
             let (mut now, mut gather) = (1_700_000_000_000, Gather::default());
             let mut told: Vec<(Batch, Millis)> = Vec::new();
             let mut counts = [0_u64; 5];
+            let mut noted_from: BTreeMap<&str, Millis> = BTreeMap::new();
+            let mut noted_late = [false; 5];
             for step in steps {
                 match step {
-                    Step::Happens(kind, count) => {
+                    Step::Happens(kind, count, late) => {
                         for number in 0..count {
                             let number = counts[kind] + number;
-                            gather.add(happened(DeliveryType::ALERTS[kind], now, number));
+                            gather.add(happened(DeliveryType::ALERTS[kind], now - late, number));
                         }
                         counts[kind] += count;
+                        noted_late[kind] |= late > 0;
+                        noted_from.entry(DeliveryType::ALERTS[kind].as_str()).or_insert(now);
                     }
                     Step::Passes(ms) => {
                         // The loop wakes when something is due, at the latest.
                         let until = now + ms;
-                        while let Some(at) = gather.next_at().filter(|at| *at <= until) {
+                        while let Some(at) = gather.next_at(now).filter(|at| *at <= until) {
                             now = now.max(at);
                             for batch in gather.take_due(now) {
                                 gather.told(batch.kind, now);
+                                noted_from.remove(batch.kind.as_str());
                                 told.push((batch, now));
                             }
                         }
@@ -227,29 +242,29 @@ mod tests {
                         gather = anew;
                     }
                 }
-                // Nothing that has happened is due later than a minute after.
+                // Nothing that is noted is due later than a minute after.
                 for batch in gather.pending.values() {
-                    let due_at = due_at(&gather.told_at, batch);
+                    let due_at = due_at(&gather.told_at, batch, now);
                     prop_assert!(due_at >= batch.since + GATHER_MS);
-                    prop_assert!(due_at <= batch.since + EVERY_MS);
+                    prop_assert!(due_at <= noted_from[batch.kind.as_str()] + EVERY_MS);
                 }
             }
             now += EVERY_MS;
             for batch in gather.take_due(now) {
                 told.push((batch, now));
             }
-            prop_assert_eq!(gather.next_at(), None);
-            for (kind, count) in DeliveryType::ALERTS.iter().zip(counts) {
+            prop_assert_eq!(gather.next_at(now), None);
+            for ((kind, count), is_late) in DeliveryType::ALERTS.iter().zip(counts).zip(noted_late) {
                 let of_kind: Vec<_> = told.iter().filter(|(batch, _)| batch.kind == *kind).collect();
                 prop_assert_eq!(of_kind.iter().map(|(batch, _)| batch.count).sum::<u64>(), count);
                 for pair in of_kind.windows(2) {
                     prop_assert!(pair[1].1 - pair[0].1 >= EVERY_MS);
-                    prop_assert!(pair[1].0.since >= pair[0].0.until);
+                    prop_assert!(is_late || pair[1].0.since >= pair[0].0.until);
                 }
                 for (batch, _) in of_kind {
                     let shown = batch.count.min(MAX_EXAMPLES as u64);
                     prop_assert_eq!(batch.examples.len() as u64, shown);
-                    prop_assert_eq!(&batch.examples[0].at, &rfc3339(batch.since));
+                    prop_assert!(is_late || batch.examples[0].at == rfc3339(batch.since));
                 }
             }
         }
@@ -261,6 +276,6 @@ mod tests {
         let mut gather = Gather::default();
         gather.told(kind, 10 * EVERY_MS);
         gather.add(happened(kind, 0, 0));
-        assert_eq!(gather.next_at(), Some(EVERY_MS));
+        assert_eq!(gather.next_at(0), Some(EVERY_MS));
     }
 }

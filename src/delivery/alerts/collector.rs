@@ -412,8 +412,9 @@ impl Handler<Told> for AlertCollector {
 
 impl AlertCollector {
     fn wake_for_alerts(&mut self) {
+        let now = self.parts.db.clock().now();
         let state = self.parts.reporter.state();
-        if let Some(at) = state.and_then(|state| state.gather.next_at()) {
+        if let Some(at) = state.and_then(|state| state.gather.next_at(now)) {
             self.claims.wake_at(at);
         }
     }
