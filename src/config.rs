@@ -253,10 +253,16 @@ impl Callback {
 }
 
 /// The section `alerts`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Alerts {
-    /// Where the operator is told; `None`: nowhere.
+    /// Where the operator is told; `None`: nowhere. It may hold a secret.
     pub callback_url: Option<Url>,
+}
+
+impl fmt::Debug for Alerts {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Alerts(hidden)")
+    }
 }
 
 /// The section `links`.
@@ -440,11 +446,13 @@ fn asks_for_keys(role: Role, data_dir: &Path, server: &Server, backend: &Backend
 }
 
 /// The keys that must never be shown, and what is shown instead.
-const SECRET_KEYS: [(&str, &str); 4] = [
+const SECRET_KEYS: [(&str, &str); 5] = [
     ("server.api_keys", "(hidden)"),
     ("backend.tts_api_key", "(hidden)"),
     ("callback.secrets", "whsec_…(hidden)"),
     ("callback.default_headers", "(hidden)"),
+    // The URLs of chat services are their keys.
+    ("alerts.callback_url", "(hidden)"),
 ];
 
 fn is_secret(key: &str) -> bool {

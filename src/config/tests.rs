@@ -273,10 +273,17 @@ fn secrets_and_api_keys_are_checked_and_never_repeated() {
         ("callback.secrets", "whsec_c2hvcnQ=,secret-of-mine"),
         ("server.api_keys", "too-short"),
         ("backend.tts_api_key", "with white space in it"),
+        ("alerts.callback_url", "example.com/path-of-mine"),
     ])
     .unwrap_err();
-    assert_eq!(faults.0.len(), 4, "{faults}");
-    for part in ["c2hvcnQ", "secret-of-mine", "too-short", "white space in"] {
+    assert_eq!(faults.0.len(), 5, "{faults}");
+    for part in [
+        "path-of-mine",
+        "c2hvcnQ",
+        "secret-of-mine",
+        "too-short",
+        "white space in",
+    ] {
         assert!(!faults.to_string().contains(part), "{faults}");
     }
 }
@@ -301,6 +308,7 @@ fn listings_hide_every_secret() {
         ("callback.secrets", SECRET),
         ("server.api_keys", KEY),
         ("backend.tts_api_key", "another-key-of-16"),
+        ("alerts.callback_url", "https://example.com/path-of-mine"),
     ])
     .unwrap();
     let shown = serde_json::to_string(&config.rows()).unwrap() + &format!("{config:?}");

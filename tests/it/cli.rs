@@ -438,7 +438,14 @@ fn doctor_names_what_is_wrong() {
     let alerts = |url: &str| with(&["--set", &format!("alerts.callback_url={url}")]);
     assert_problem(alerts(&format!("http://{}/", nobody())), "alerts");
     assert_problem(alerts("http://10.0.0.7/"), "alerts");
-    let (code, report) = alerts(&Peer::receiver().url("/alerts"));
+    assert!(
+        !alerts("http://10.0.0.7/of-mine")
+            .1
+            .to_string()
+            .contains("of-mine")
+    );
+    let (code, report) = alerts(&Peer::receiver().url("/of-mine"));
+    assert!(!report.to_string().contains("of-mine"));
     assert_eq!(code, Some(0), "{report}");
     assert_eq!(looks(&report, "alerts")[0]["status"], "ok");
 

@@ -46,22 +46,24 @@ pub async fn checks(config: &Config, running: bool) -> Vec<Check> {
 /// Whether the operator would be told.
 async fn alerts(config: &Config, url: &Url) -> Check {
     let problem = |detail: String, way_out: &str| Check::problem("alerts", detail, way_out);
+    // The rest of it may be a secret.
+    let origin = url.origin().ascii_serialization();
     let report = match report(config, url, CallbackHeaders::default()).await {
         Ok(report) => report,
         Err(message) => return problem(message, "mend what it says"),
     };
     match report.finding {
-        Finding::Open => Check::ok("alerts", format!("{url} answers")),
+        Finding::Open => Check::ok("alerts", format!("{origin} answers")),
         Finding::NotFound { status } => problem(
-            format!("two signed POSTs to {url} were answered by {status}"),
+            format!("two signed POSTs to {origin} were answered by {status}"),
             "correct the path of alerts.callback_url, or have the route answer POST with another status",
         ),
         Finding::Forbidden(error) => problem(
-            format!("a service with this configuration does not call {url}. {error}"),
+            format!("a service with this configuration does not call {origin}. {error}"),
             "name another in alerts.callback_url, or leave it empty",
         ),
         Finding::Unreachable(error) => problem(
-            format!("{url} is not reached: {error}"),
+            format!("{origin} is not reached: {error}"),
             way_to_reach(&error),
         ),
     }
