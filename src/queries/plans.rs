@@ -8,6 +8,7 @@ use crate::backend::due::Wanted;
 use crate::contract::DeliveryAttempt;
 use crate::db::history::{Whose, events_after, newest_event};
 use crate::retention::store::{Stage, Subjects};
+use crate::tts::turns::Wish;
 
 /// Indexes of what is open or owed, which may be read from one end to the other.
 const OF_WHAT_IS_OPEN: [&str; 13] = [
@@ -176,6 +177,22 @@ const OF_SPEECHES: &[Query] = &[
     ("expire", |tx| tts::store::expire(tx).map(drop)),
     ("claim", |tx| {
         tts::store::claim(tx, Uuid::now_v7(), 8).map(drop)
+    }),
+    ("claim of a guest", |tx| {
+        let wish = Wish {
+            except: ["a".to_owned()].into(),
+            is_short: true,
+            ..Wish::any(1)
+        };
+        tts::store::claim_wished(tx, Uuid::now_v7(), &wish).map(drop)
+    }),
+    ("claim for newcomers", |tx| {
+        let wish = Wish {
+            except: ["a".to_owned()].into(),
+            each: 1,
+            ..Wish::any(8)
+        };
+        tts::store::claim_wished(tx, Uuid::now_v7(), &wish).map(drop)
     }),
     ("recover", |tx| {
         tts::store::recover(tx, Uuid::now_v7()).map(drop)

@@ -265,8 +265,6 @@ pub struct Claimed {
     pub more: bool,
     /// How many jobs nobody waited for any more.
     pub expired: usize,
-    /// When deadlines are to be looked at next.
-    pub next_deadline_at: Option<Millis>,
     /// When the next postponed job may be claimed.
     pub next_not_before: Option<Millis>,
 }
@@ -285,10 +283,7 @@ pub fn claim(tx: &mut Tx<'_>, boot: Uuid, most: usize) -> QueryResult<Claimed> {
 /// # Errors
 /// What the database says.
 pub fn claim_wished(tx: &mut Tx<'_>, boot: Uuid, wish: &Wish) -> QueryResult<Claimed> {
-    let Expired {
-        count: expired,
-        next_deadline_at,
-    } = expire(tx)?;
+    let expired = end_overdue(tx)?;
     let next_not_before = end_waits(tx)?;
     let Turns { jobs, more } = turns::take(tx.conn, wish, oldest_short)?;
     let jobs = jobs
@@ -299,7 +294,6 @@ pub fn claim_wished(tx: &mut Tx<'_>, boot: Uuid, wish: &Wish) -> QueryResult<Cla
         jobs,
         more,
         expired,
-        next_deadline_at,
         next_not_before,
     })
 }
@@ -417,6 +411,14 @@ pub struct Expired {
 /// # Errors
 /// What the database says.
 pub fn expire(tx: &mut Tx<'_>) -> QueryResult<Expired> {
+    Ok(Expired {
+        count: end_overdue(tx)?,
+        next_deadline_at: next_deadline(tx)?,
+    })
+}
+
+/// The same without a look at the next one; says how many have failed.
+fn end_overdue(tx: &mut Tx<'_>) -> QueryResult<usize> {
     /// Few enough that a claim behind a thousand dead jobs is not held up.
     const MOST: i64 = 100;
     let rows: Vec<Row> = speeches::table
@@ -430,10 +432,7 @@ pub fn expire(tx: &mut Tx<'_>) -> QueryResult<Expired> {
     for row in &rows {
         end_failed(tx, row, &deadline_exceeded(), "TTSWorker")?;
     }
-    Ok(Expired {
-        count: rows.len(),
-        next_deadline_at: next_deadline(tx)?,
-    })
+    Ok(rows.len())
 }
 
 /// Since when the oldest row of each kind of work is due.

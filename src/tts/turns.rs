@@ -23,14 +23,22 @@ pub(super) const CLAIMABLE: &str = "status = 'queued' AND not_before IS NULL";
 /// How many younger short jobs may go before a long one of the same client.
 const MOST_OVERTAKES: usize = 10;
 
-/// The row of `meta` that keeps who had the last turn.
-const LAST_TURN_KEY: &str = "last_turn";
+/// The row of `meta` that keeps who had the last turn. Where only short jobs are wished
+/// for, the round is another one: it passes those who have only long ones.
+fn last_turn_key(wish: &Wish) -> &'static str {
+    match wish.is_short {
+        true => "last_short_turn",
+        false => "last_turn",
+    }
+}
 
 /// Which jobs are to be claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wish {
     /// At most so many.
     pub most: usize,
+    /// At most so many of each client.
+    pub each: usize,
     /// None of these clients.
     pub except: BTreeSet<String>,
     /// Short ones only.
@@ -43,6 +51,7 @@ impl Wish {
     pub fn any(most: usize) -> Self {
         Self {
             most,
+            each: usize::MAX,
             except: BTreeSet::new(),
             is_short: false,
         }
@@ -78,7 +87,7 @@ pub(super) fn take<J: Aged>(
     read: impl Fn(&mut Conn, &str, usize) -> QueryResult<Vec<J>>,
 ) -> QueryResult<Turns<J>> {
     let Next { clients, round } = next_clients(conn, wish)?;
-    let share = wish.most.div_ceil(clients.len().max(1));
+    let share = wish.most.div_ceil(clients.len().max(1)).min(wish.each);
     let mut queues = Vec::new();
     for client in clients {
         let short = read(conn, &client.name, share)?;
@@ -98,7 +107,7 @@ pub(super) fn take<J: Aged>(
         && round.last.as_ref() != Some(&served)
     {
         diesel::replace_into(meta::table)
-            .values((meta::key.eq(LAST_TURN_KEY), meta::value.eq(served)))
+            .values((meta::key.eq(last_turn_key(wish)), meta::value.eq(served)))
             .execute(conn)?;
     }
     let more = jobs.len() == wish.most || queues.iter().any(|queue| queue.given == share);
@@ -171,7 +180,7 @@ fn next_clients(conn: &mut Conn, wish: &Wish) -> QueryResult<Next> {
         });
     }
     let last: Option<String> = meta::table
-        .find(LAST_TURN_KEY)
+        .find(last_turn_key(wish))
         .select(meta::value)
         .first(conn)
         .optional()?;
@@ -209,7 +218,8 @@ fn clients(
             break;
         }
         let has_long = long.as_ref() == Some(&name);
-        if !wish.except.contains(&name) {
+        let is_passed = wish.except.contains(&name) || (wish.is_short && is_due(conn, &name)?);
+        if !is_passed {
             found.push(Client {
                 name: name.clone(),
                 may_have_long: has_long || wish.is_short,
@@ -244,6 +254,14 @@ fn next_client(
         None => waiting.first(conn),
     }
     .optional()
+}
+
+/// Whether the oldest long job of a client goes before its short ones.
+fn is_due(conn: &mut Conn, client: &str) -> QueryResult<bool> {
+    match keys(conn, client, true, 1)?.first() {
+        Some(long) => Ok(Overtakes::read(conn, client)?.are_spent(*long)),
+        None => Ok(false),
+    }
 }
 
 /// The oldest jobs of a client.
@@ -326,7 +344,8 @@ impl<J: Aged> Queue<J> {
 #[derive(Debug, Default)]
 struct Overtakes {
     youngest: BTreeSet<Key>,
-    has_changed: bool,
+    /// As the database has them.
+    kept: BTreeSet<Key>,
 }
 
 impl Overtakes {
@@ -337,30 +356,30 @@ impl Overtakes {
     }
 
     fn note(&mut self, short: Key) {
-        self.has_changed |= self.youngest.insert(short);
+        self.youngest.insert(short);
         if self.youngest.len() > MOST_OVERTAKES {
             self.youngest.pop_first();
         }
     }
 
     fn read(conn: &mut Conn, client: &str) -> QueryResult<Self> {
-        let noted = overtakes::table
+        let kept: BTreeSet<Key> = overtakes::table
             .select((overtakes::created_at, overtakes::id))
             .filter(overtakes::client.eq(client))
-            .load::<Key>(conn)?;
+            .load::<Key>(conn)?
+            .into_iter()
+            .collect();
         Ok(Self {
-            youngest: noted.into_iter().collect(),
-            has_changed: false,
+            youngest: kept.clone(),
+            kept,
         })
     }
 
     fn keep(&self, conn: &mut Conn, client: &str) -> QueryResult<()> {
-        if !self.has_changed {
-            return Ok(());
+        for (created_at, id) in self.kept.difference(&self.youngest) {
+            diesel::delete(overtakes::table.find((client, created_at, id))).execute(conn)?;
         }
-        let of_client = overtakes::table.filter(overtakes::client.eq(client));
-        diesel::delete(of_client).execute(conn)?;
-        for (created_at, id) in &self.youngest {
+        for (created_at, id) in self.youngest.difference(&self.kept) {
             diesel::insert_into(overtakes::table)
                 .values((
                     overtakes::client.eq(client),

@@ -868,7 +868,6 @@ impl Handler<Claims> for TtsWorker {
                 jobs,
                 more,
                 expired,
-                next_deadline_at,
                 next_not_before,
             }) => {
                 if more {
@@ -878,9 +877,6 @@ impl Handler<Claims> for TtsWorker {
                 let wanted = jobs.filter(|job| !canceled.contains(&job.row.id.0));
                 for job in wanted {
                     self.take(job, ctx);
-                }
-                if let Some(at) = next_deadline_at {
-                    self.deadlines.wake_at(at);
                 }
                 if let Some(at) = next_not_before {
                     self.claims.wake_at(at);
@@ -897,7 +893,6 @@ impl Handler<Claims> for TtsWorker {
             }
         }
         self.pump(ctx);
-        self.scan_deadlines(ctx);
     }
 }
 

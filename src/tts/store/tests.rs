@@ -505,8 +505,8 @@ async fn a_job_that_is_still_spoken_five_minutes_after_its_deadline_fails_and_is
         accept(tx, &new(id, None, CheckState::Off, 60))?;
         let deadline_at = tx.now + 60_000;
         let claimed = claim(tx, Uuid::now_v7(), 1)?;
-        let mut looks = vec![(0, claimed.next_deadline_at.map(|at| at - deadline_at))];
-        for late_ms in [0, 299_999, 300_000] {
+        let mut looks = Vec::new();
+        for late_ms in [-1, 0, 299_999, 300_000] {
             tx.now = deadline_at + late_ms;
             let looked = expire(tx)?;
             let next = looked.next_deadline_at.map(|at| at - deadline_at);
@@ -585,8 +585,6 @@ async fn whose_turn_it_is_and_what_has_expired_are_found_by_their_indexes() {
         found,
         [
             by_deadline,
-            by_deadline,
-            by_deadline,
             "speeches_postponed",
             "speeches_queued",
             "speeches_queued",
@@ -594,7 +592,7 @@ async fn whose_turn_it_is_and_what_has_expired_are_found_by_their_indexes() {
             "speeches_queued",
             "id"
         ],
-        "expire looks three times and what waits is looked at once; then for the clients \
+        "what has expired and what waits are looked at once; then for the clients \
          that wait and for the jobs of the only one, and the claim"
     );
     let found = plans(
@@ -973,78 +971,172 @@ async fn a_guest_does_not_go_before_a_long_one_of_its_client_that_is_due() {
     .await;
 }
 
+#[tokio::test]
+async fn a_client_whose_long_job_is_due_does_not_keep_guests_of_others_out() {
+    with_tx(|tx| {
+        let of_b = [(); 2].map(|()| accept_for(tx, "b", true));
+        let before = [(); 11].map(|()| accept_for(tx, "b", false));
+        let guest = Wish {
+            except: ["a".to_owned()].into(),
+            is_short: true,
+            ..Wish::any(1)
+        };
+        for id in &before[..10] {
+            assert_eq!(claim_ids(tx, &guest), [*id]);
+        }
+        let of_c = accept_for(tx, "c", false);
+        assert_eq!(claim_ids(tx, &guest), [of_c]);
+        assert!(claim_ids(tx, &guest).is_empty());
+        assert_eq!(
+            claim_ids(tx, &Wish::any(9)),
+            [&of_b, &before[10..]].concat()
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn guests_do_not_cost_a_client_its_turn_that_has_long_jobs_only() {
+    with_tx(|tx| {
+        let guest = Wish {
+            is_short: true,
+            ..Wish::any(1)
+        };
+        for client in ["a", "c"] {
+            for _ in 0..4 {
+                accept_for(tx, client, false);
+            }
+        }
+        let long = accept_for(tx, "b", true);
+        claim_ids(tx, &Wish::any(1));
+        claim_ids(tx, &guest);
+        assert_eq!(claim_ids(tx, &Wish::any(1)), [long]);
+    })
+    .await;
+}
+
 /// What happens at the queue.
 #[derive(Debug, Clone)]
 enum Move {
     Come { client: usize, is_long: bool },
-    Claim { most: usize },
+    Claim(Wish),
     GiveBack { claim: usize },
 }
 
+const CLIENTS: [&str; 3] = ["", "b", "c"];
+
 fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let except = prop::collection::btree_set(prop::sample::select(&CLIENTS), 0..2);
+    let each = prop::sample::select(vec![1, 2, usize::MAX]);
+    let wish =
+        (1_usize..7, each, except, any::<bool>()).prop_map(|(most, each, except, is_short)| Wish {
+            most,
+            each,
+            except: except.into_iter().map(str::to_owned).collect(),
+            is_short,
+        });
     let one = prop_oneof![
         6 => (0_usize..3, prop::bool::weighted(0.2))
             .prop_map(|(client, is_long)| Move::Come { client, is_long }),
-        3 => (1_usize..7).prop_map(|most| Move::Claim { most }),
+        2 => (1_usize..7).prop_map(|most| Move::Claim(Wish::any(most))),
+        2 => wish.prop_map(Move::Claim),
         1 => any::<usize>().prop_map(|claim| Move::GiveBack { claim }),
     ];
-    prop::collection::vec(one, 0..80)
+    prop::collection::vec(one, 0..120)
 }
 
-/// Drives the queue and holds each claim against the rules: nobody who waits is passed
-/// over twice by another, and no long job is overtaken an eleventh time.
+/// The queue as the rules have it.
+#[derive(Default)]
+struct Waiting {
+    /// Each job's client and length.
+    all: HashMap<Uuid, (usize, bool)>,
+    ids: BTreeSet<Uuid>,
+    /// Who has overtaken any long job, by client.
+    overtakers: [BTreeSet<Uuid>; 3],
+}
+
+impl Waiting {
+    fn of(&self, client: usize, is_long: bool) -> impl Iterator<Item = Uuid> {
+        let ids = self.ids.iter().copied();
+        ids.filter(move |id| self.all[id] == (client, is_long))
+    }
+
+    /// Whether a client can have a turn of such a claim.
+    fn may_go(&self, client: usize, wish: &Wish) -> bool {
+        if wish.except.contains(CLIENTS[client]) {
+            return false;
+        }
+        let oldest_long = self.of(client, true).next();
+        let is_due =
+            oldest_long.is_some_and(|long| self.overtakers[client].range(long..).count() >= 10);
+        let has_short = self.of(client, false).next().is_some();
+        match wish.is_short {
+            true => has_short && !is_due,
+            false => has_short || oldest_long.is_some(),
+        }
+    }
+}
+
+/// Drives the queue and holds each claim against the rules: nobody who can have a turn
+/// is passed over twice by another, and no long job is overtaken an eleventh time.
 fn drive_turns(tx: &mut Tx<'_>, moves: &[Move]) -> Result<(), TestCaseError> {
-    let clients = ["", "b", "c"];
-    // Each job's client and length, those that wait, and who has overtaken each long one.
-    let mut all: HashMap<Uuid, (usize, bool)> = HashMap::new();
-    let mut waiting: BTreeSet<Uuid> = BTreeSet::new();
+    let mut waiting = Waiting::default();
     let mut overtaken: HashMap<Uuid, HashSet<Uuid>> = HashMap::new();
-    let mut turns_since = [[0; 3]; 3];
+    // Guests have a round of their own.
+    let mut rounds = [[[0; 3]; 3]; 2];
     let mut claims = Vec::new();
-    let end = [const { Move::Claim { most: 1 } }; 100];
+    let end = vec![Move::Claim(Wish::any(1)); 150];
     for one in moves.iter().chain(&end) {
         match one {
             Move::Come { client, is_long } => {
-                let id = accept_for(tx, clients[*client], *is_long);
-                all.insert(id, (*client, *is_long));
-                waiting.insert(id);
+                let id = accept_for(tx, CLIENTS[*client], *is_long);
+                waiting.all.insert(id, (*client, *is_long));
+                waiting.ids.insert(id);
             }
-            Move::Claim { most } => {
-                let claimed = claim(tx, Uuid::nil(), *most).unwrap();
-                prop_assert!(claimed.jobs.len() <= *most);
-                prop_assert!(claimed.more || claimed.jobs.len() == waiting.len());
+            Move::Claim(wish) => {
+                let claimed = claim_wished(tx, Uuid::nil(), wish).unwrap();
+                prop_assert!(claimed.jobs.len() <= wish.most);
+                for client in CLIENTS {
+                    let of_client = claimed.jobs.iter().filter(|job| job.row.client == client);
+                    prop_assert!(of_client.count() <= wish.each);
+                }
+                let turns_since = &mut rounds[usize::from(wish.is_short)];
                 for Job { row, .. } in claimed.jobs {
                     let id = row.id.0;
-                    prop_assert!(waiting.remove(&id));
-                    let (client, is_long) = all[&id];
+                    let (client, is_long) = waiting.all[&id];
+                    prop_assert!(waiting.may_go(client, wish));
+                    prop_assert!(!(is_long && wish.is_short));
+                    prop_assert!(waiting.ids.remove(&id));
                     for (other, turns) in turns_since.iter_mut().enumerate() {
                         turns[client] += 1;
-                        let waits = waiting.iter().any(|id| all[id].0 == other);
-                        if other == client || !waits {
+                        if other == client || !waiting.may_go(other, wish) {
                             *turns = [0; 3];
                         }
                         prop_assert!(turns.iter().all(|turns| *turns <= 1));
                     }
                     if !is_long {
-                        let passed = waiting.iter().filter(|other| all[*other] == (client, true));
-                        for long in passed.filter(|long| **long < id) {
-                            let by = overtaken.entry(*long).or_default();
+                        let passed = waiting.of(client, true).filter(|long| *long < id);
+                        for long in passed.collect::<Vec<_>>() {
+                            waiting.overtakers[client].insert(id);
+                            let by = overtaken.entry(long).or_default();
                             by.insert(id);
                             prop_assert!(by.len() <= 10);
                         }
                     }
                     claims.push(row);
                 }
+                let is_over = (0..3).all(|client| !waiting.may_go(client, wish));
+                prop_assert!(claimed.more || is_over);
             }
             Move::GiveBack { claim } if !claims.is_empty() => {
                 let row = claims.swap_remove(claim % claims.len());
                 prop_assert!(give_back(tx, &row, "").unwrap());
-                waiting.insert(row.id.0);
+                waiting.ids.insert(row.id.0);
             }
             Move::GiveBack { .. } => {}
         }
     }
-    prop_assert!(waiting.is_empty());
+    prop_assert!(waiting.ids.is_empty());
     Ok(())
 }
 
