@@ -206,7 +206,7 @@ struct Guest {
 enum Purpose {
     /// What is next.
     Next,
-    /// Jobs of those of whom nothing is claimed ahead.
+    /// One job of each of whom nothing is claimed ahead.
     Newcomers,
     /// One to be spoken beside a long text.
     Guest,
@@ -314,7 +314,8 @@ impl TtsWorker {
 
     /// Tells the others whether a job that comes now would be spoken here.
     fn note_freedom(&mut self) {
-        let may_begin = self.child_is_ready && !self.claims.is_closed() && !self.claims.is_paused();
+        let can_claim = !self.claims.is_closed() && !self.claims.is_paused();
+        let may_begin = self.child_is_ready && can_claim && self.finishing < MAX_FINISHING;
         let is_busy = self.current.is_some() || !self.claimed.is_empty();
         let (texts, number) = (&self.parts.long_texts, self.parts.number);
         texts.set_free(number, may_begin && !is_busy);
@@ -378,10 +379,12 @@ impl TtsWorker {
             ctx.address(),
         );
         actix_rt::spawn(async move {
+            let most = wish.most;
             let claimed = db.write(move |tx| store::claim_wished(tx, boot, &wish));
             worker.do_send(Claims {
                 claimed: claimed.await,
                 purpose,
+                most,
                 scan,
             });
         });
@@ -407,11 +410,17 @@ impl TtsWorker {
         let has_any = self.synthesizer.is_none() && !self.claimed.is_empty();
         let is_held = |client: &str| self.claimed.has_any_of(client);
         if is_speaking_short && has_any && self.newcomers.are_others(is_held) {
-            let wish = Wish {
-                except: self.claimed.clients(),
-                ..Wish::any(self.claimed.len())
-            };
-            return Some((Purpose::Newcomers, wish));
+            let except = self.claimed.clients();
+            // Who finds no room is not far from his turn in the queue.
+            let room = ahead.saturating_sub(except.len());
+            if room > 0 {
+                let wish = Wish {
+                    each: 1,
+                    except,
+                    ..Wish::any(room)
+                };
+                return Some((Purpose::Newcomers, wish));
+            }
         }
         let host = self.host()?;
         let is_host = |client: &str| client == host.row.client;
@@ -547,6 +556,7 @@ impl TtsWorker {
 
     /// Has a short text of another client spoken beside a long one.
     fn let_in(&mut self, ctx: &mut Context<Self>) {
+        self.use_again(ctx);
         let Some(host) = self.host() else { return };
         let (client, borders) = (host.row.client.clone(), host.borders.clone());
         let is_guest = |order: &Order| order.row.client != client && !is_long(&order.request);
@@ -845,6 +855,8 @@ impl Handler<DeadlinesScanned> for TtsWorker {
 struct Claims {
     claimed: Result<Claimed, StoreError>,
     purpose: Purpose,
+    /// As was wished.
+    most: usize,
     scan: Scan,
 }
 
@@ -855,6 +867,7 @@ impl Handler<Claims> for TtsWorker {
         let Claims {
             claimed,
             purpose,
+            most,
             scan,
         } = claims;
         let _ = self.claims.end_scan(scan);
@@ -871,7 +884,7 @@ impl Handler<Claims> for TtsWorker {
                 next_not_before,
             }) => {
                 if more {
-                    self.note_more(purpose, &jobs);
+                    self.note_more(purpose, &jobs, most);
                 }
                 let jobs = jobs.into_iter();
                 let wanted = jobs.filter(|job| !canceled.contains(&job.row.id.0));
@@ -897,14 +910,17 @@ impl Handler<Claims> for TtsWorker {
 }
 
 impl TtsWorker {
-    /// A claim has left jobs like these.
-    fn note_more(&mut self, purpose: Purpose, claimed: &[Job]) {
+    /// A claim of at most so many has left jobs like these.
+    fn note_more(&mut self, purpose: Purpose, claimed: &[Job], most: usize) {
         self.claims.hint();
         match purpose {
             Purpose::Next | Purpose::Guest => self.callers.call(None),
             Purpose::Newcomers => {
                 for job in claimed {
                     self.newcomers.call(Some(&job.row.client));
+                }
+                if claimed.len() == most {
+                    self.newcomers.call(None);
                 }
             }
         }

@@ -27,11 +27,11 @@ impl Workers {
         let _ = self.0.set(workers);
     }
 
-    /// A job may be there to claim. A worker whose mailbox is full has such
-    /// a hint already.
+    /// A job of anyone may be there to claim. A mailbox that is full may have other
+    /// hints only, so this one must not be lost.
     pub fn queued(&self) {
         for worker in self.0.get().into_iter().flatten() {
-            let _ = worker.try_send(JobQueued);
+            worker.do_send(JobQueued);
         }
     }
 

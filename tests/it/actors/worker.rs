@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix::Addr;
 use diesel::connection::SimpleConnection;
-use diesel::{QueryDsl, RunQueryDsl};
+use diesel::{ExpressionMethods, QueryDsl, RunQueryDsl};
 use hoiam::claim_loop::Pulse;
 use hoiam::contract::{Create, Service};
 use hoiam::db::history::{Whose, events_after, newest_event};
@@ -558,6 +558,80 @@ async fn who_comes_while_much_is_claimed_ahead_for_another_waits_for_two_texts_a
     let place = place.unwrap();
     // Outcomes are committed side by side, so one may overtake those before it.
     assert!(place < 16, "{place}");
+}
+
+/// How many jobs have this status.
+async fn count(world: &World, status: &'static str) -> i64 {
+    let found = world.db.read(move |conn| {
+        let found = rows::table.filter(rows::status.eq(status));
+        found.count().get_result(conn)
+    });
+    found.await.unwrap()
+}
+
+#[actix_rt::test]
+async fn whoever_comes_has_one_job_claimed_ahead_and_no_more() {
+    let mut world = World::new(Service::Tts);
+    let worker = start_quick(&mut world).await;
+    let mut jobs = vec![("a", "test/slow-600000", "One.".to_owned())];
+    jobs.resize(80, ("a", "test/silence", "One.".to_owned()));
+    let flood = accept_all(&world, jobs).await;
+    worker.do_send(JobQueuedBy("a".into()));
+    becomes(&world, flood[31], "synthesizing").await;
+    for client in ["b", "c", "d", "e", "f"] {
+        let jobs = vec![(client, "test/silence", "One.".to_owned()); 40];
+        let jobs = accept_all(&world, jobs).await;
+        worker.do_send(JobQueuedBy(client.into()));
+        becomes(&world, jobs[0], "synthesizing").await;
+        world.settle().await;
+    }
+    assert_eq!(count(&world, "synthesizing").await, 32 + 5);
+    call_off(&world, &worker, flood[0]).await;
+    let over = || async { count(&world, "completed").await == 30 + 79 + 200 };
+    eventually("all are spoken", over).await;
+}
+
+#[actix_rt::test]
+async fn a_hint_of_anyone_is_heard_behind_any_number_of_others() {
+    let mut world = World::new(Service::Tts);
+    let worker = start_quick(&mut world).await;
+    let mut jobs = vec![("a", "test/slow-600000", "One.".to_owned())];
+    jobs.resize(80, ("a", "test/silence", "One.".to_owned()));
+    let flood = accept_all(&world, jobs).await;
+    let workers = Workers::default();
+    workers.fill(vec![worker.clone()]);
+    workers.queued_by("a");
+    becomes(&world, flood[31], "synthesizing").await;
+    world.settle().await;
+    let late = accept_for(&world, "b", "test/silence", "One.").await;
+    for _ in 0..100 {
+        workers.queued_by("a");
+    }
+    workers.help_wanted();
+    workers.queued();
+    becomes(&world, late, "synthesizing").await;
+    let spoken = job_row(&world.db, flood[0]).await;
+    assert_eq!(spoken.attempt, 0, "not given up");
+    call_off(&world, &worker, flood[0]).await;
+    becomes(&world, late, "completed").await;
+}
+
+#[actix_rt::test]
+async fn a_guest_whose_text_was_spoken_before_is_not_spoken_again() {
+    let mut world = World::new(Service::Tts);
+    let (worker, _) = start(&mut world);
+    let before = accept_for(&world, "b", "espeak/en-us", "One.").await;
+    worker.do_send(JobQueuedBy("b".into()));
+    becomes(&world, before, "completed").await;
+    let long = accept_long(&world, "a", "They hang.").await;
+    worker.do_send(JobQueuedBy("a".into()));
+    becomes(&world, long, "synthesizing").await;
+    let guest = accept_for(&world, "b", "espeak/en-us", "One.").await;
+    worker.do_send(JobQueuedBy("b".into()));
+    becomes(&world, guest, "completed").await;
+    let audio = job_row(&world.db, guest).await.audio.unwrap();
+    assert!(audio.contains("\"cached\":true"), "{audio}");
+    call_off(&world, &worker, long).await;
 }
 
 #[actix_rt::test]
