@@ -283,7 +283,10 @@ pub fn claim(tx: &mut Tx<'_>, boot: Uuid, most: usize) -> QueryResult<Claimed> {
 /// # Errors
 /// What the database says.
 pub fn claim_wished(tx: &mut Tx<'_>, boot: Uuid, wish: &Wish) -> QueryResult<Claimed> {
-    let expired = end_overdue(tx)?;
+    let expired = match oldest_overdue(tx.conn, tx.now)? {
+        Some(_) => end_overdue(tx)?,
+        None => 0,
+    };
     let next_not_before = end_waits(tx)?;
     let Turns { jobs, more } = turns::take(tx.conn, wish, oldest_short)?;
     let jobs = jobs
@@ -435,6 +438,18 @@ fn end_overdue(tx: &mut Tx<'_>) -> QueryResult<usize> {
     Ok(rows.len())
 }
 
+/// The earliest deadline of those that [`expire`] would fail.
+fn oldest_overdue(conn: &mut Conn, now: Millis) -> QueryResult<Option<Millis>> {
+    speeches::table
+        .select(speeches::deadline_at)
+        .filter(Condition(OPEN))
+        .filter(speeches::deadline_at.le(now))
+        .filter(Condition(NOT_SPOKEN).or(speeches::deadline_at.le(now - GRACE_MS)))
+        .order(speeches::deadline_at)
+        .first(conn)
+        .optional()
+}
+
 /// Since when the oldest row of each kind of work is due.
 ///
 /// # Errors
@@ -458,14 +473,7 @@ pub fn oldest_due(
         .first(conn)
         .optional()?;
     let job = queued.into_iter().chain(postponed.flatten()).min();
-    let deadline: Option<Millis> = speeches::table
-        .select(speeches::deadline_at)
-        .filter(Condition(OPEN))
-        .filter(speeches::deadline_at.le(now))
-        .filter(Condition(NOT_SPOKEN).or(speeches::deadline_at.le(now - GRACE_MS)))
-        .order(speeches::deadline_at)
-        .first(conn)
-        .optional()?;
+    let deadline = oldest_overdue(conn, now)?;
     Ok(vec![
         ("checks", checking),
         ("jobs", job),
