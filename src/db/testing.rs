@@ -49,10 +49,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// `, sorted` where the rows are sorted after they were found. Statements that
 /// look for nothing are left out.
 pub fn found_by<T>(conn: &mut Conn, verb: impl FnOnce(&mut Conn) -> QueryResult<T>) -> Vec<String> {
-    let statements = record(conn);
-    let result = verb(conn);
-    stop_recording(conn);
-    result.unwrap();
+    let statements = run_by(conn, verb);
     told(conn, &statements)
 }
 
@@ -61,10 +58,7 @@ pub fn found_by_tx<T>(
     tx: &mut Tx<'_>,
     verb: impl FnOnce(&mut Tx<'_>) -> QueryResult<T>,
 ) -> Vec<String> {
-    let statements = record(tx.conn);
-    let result = verb(tx);
-    stop_recording(tx.conn);
-    result.unwrap();
+    let statements = run_by_tx(tx, verb);
     told(tx.conn, &statements)
 }
 
@@ -73,15 +67,9 @@ pub fn plan_lines<T>(
     conn: &mut Conn,
     verb: impl FnOnce(&mut Conn) -> QueryResult<T>,
 ) -> Vec<String> {
-    let statements = record(conn);
-    let result = verb(conn);
-    stop_recording(conn);
-    result.unwrap();
-    let statements = statements.lock().unwrap().clone();
-    statements
-        .iter()
-        .flat_map(|statement| plan(conn, statement))
-        .collect()
+    let statements = run_by(conn, verb);
+    let of = |statement: &String| plan(conn, statement);
+    statements.iter().flat_map(of).collect()
 }
 
 /// The same for a verb that writes.
@@ -89,11 +77,7 @@ pub fn plan_lines_tx<T>(
     tx: &mut Tx<'_>,
     verb: impl FnOnce(&mut Tx<'_>) -> QueryResult<T>,
 ) -> Vec<String> {
-    let statements = record(tx.conn);
-    let result = verb(tx);
-    stop_recording(tx.conn);
-    result.unwrap();
-    let statements = statements.lock().unwrap().clone();
+    let statements = run_by_tx(tx, verb);
     let of = |statement: &String| plan(tx.conn, statement);
     statements.iter().flat_map(of).collect()
 }
@@ -113,12 +97,29 @@ fn record(conn: &mut Conn) -> Statements {
     statements
 }
 
-fn stop_recording(conn: &mut Conn) {
+fn stop_recording(conn: &mut Conn, statements: &Statements) -> Vec<String> {
     conn.set_instrumentation(|_: InstrumentationEvent<'_>| {});
+    statements.lock().unwrap().clone()
 }
 
-fn told(conn: &mut Conn, statements: &Statements) -> Vec<String> {
-    let statements = statements.lock().unwrap().clone();
+/// The statements that `verb` runs.
+fn run_by<T>(conn: &mut Conn, verb: impl FnOnce(&mut Conn) -> QueryResult<T>) -> Vec<String> {
+    let statements = record(conn);
+    let result = verb(conn);
+    let statements = stop_recording(conn, &statements);
+    result.unwrap();
+    statements
+}
+
+fn run_by_tx<T>(tx: &mut Tx<'_>, verb: impl FnOnce(&mut Tx<'_>) -> QueryResult<T>) -> Vec<String> {
+    let statements = record(tx.conn);
+    let result = verb(tx);
+    let statements = stop_recording(tx.conn, &statements);
+    result.unwrap();
+    statements
+}
+
+fn told(conn: &mut Conn, statements: &[String]) -> Vec<String> {
     statements
         .iter()
         .filter_map(|statement| in_short(&plan(conn, statement)))

@@ -528,13 +528,18 @@ async fn accept_all(world: &World, jobs: Vec<(&'static str, &'static str, String
     accepted.await.unwrap()
 }
 
+/// 80 jobs of client `a`; the first holds the child until it is called off.
+async fn flood_of_a(world: &World) -> Vec<Uuid> {
+    let mut jobs = vec![("a", "test/slow-600000", "One.".to_owned())];
+    jobs.resize(80, ("a", "test/silence", "One.".to_owned()));
+    accept_all(world, jobs).await
+}
+
 #[actix_rt::test]
 async fn who_comes_while_much_is_claimed_ahead_for_another_waits_for_two_texts_at_most() {
     let mut world = World::new(Service::Tts);
     let worker = start_quick(&mut world).await;
-    let mut jobs = vec![("a", "test/slow-600000", "One.".to_owned())];
-    jobs.resize(80, ("a", "test/silence", "One.".to_owned()));
-    let flood = accept_all(&world, jobs).await;
+    let flood = flood_of_a(&world).await;
     let before = world.db.read(newest_event).await.unwrap();
     worker.do_send(JobQueuedBy("a".into()));
     becomes(&world, flood[20], "synthesizing").await;
@@ -573,9 +578,7 @@ async fn count(world: &World, status: &'static str) -> i64 {
 async fn whoever_comes_has_one_job_claimed_ahead_and_no_more() {
     let mut world = World::new(Service::Tts);
     let worker = start_quick(&mut world).await;
-    let mut jobs = vec![("a", "test/slow-600000", "One.".to_owned())];
-    jobs.resize(80, ("a", "test/silence", "One.".to_owned()));
-    let flood = accept_all(&world, jobs).await;
+    let flood = flood_of_a(&world).await;
     worker.do_send(JobQueuedBy("a".into()));
     becomes(&world, flood[31], "synthesizing").await;
     for client in ["b", "c", "d", "e", "f"] {
@@ -595,9 +598,7 @@ async fn whoever_comes_has_one_job_claimed_ahead_and_no_more() {
 async fn a_hint_of_anyone_is_heard_behind_any_number_of_others() {
     let mut world = World::new(Service::Tts);
     let worker = start_quick(&mut world).await;
-    let mut jobs = vec![("a", "test/slow-600000", "One.".to_owned())];
-    jobs.resize(80, ("a", "test/silence", "One.".to_owned()));
-    let flood = accept_all(&world, jobs).await;
+    let flood = flood_of_a(&world).await;
     let workers = Workers::default();
     workers.fill(vec![worker.clone()]);
     workers.queued_by("a");
