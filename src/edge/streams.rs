@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{FutureExt as _, stream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -161,22 +161,27 @@ struct Listener {
     key: Option<String>,
     /// Whose the key was when the stream began.
     caller: Option<Caller>,
+    /// As of the last change that was heard.
+    is_let_in: bool,
 }
 
 impl Listener {
     fn of(request: &HttpRequest, keys: &Keys) -> Self {
         let key = bearer(request.headers()).map(str::to_owned);
-        Self {
+        let mut listener = Self {
             changes: keys.changes(),
             caller: key.as_deref().and_then(|key| keys.caller(key)),
             keys: keys.clone(),
             key,
-        }
+            is_let_in: true,
+        };
+        listener.is_let_in = listener.would_be_let_in();
+        listener
     }
 
-    /// Whether the gate would still let it in, as the same client and with the same
-    /// scopes.
-    fn is_let_in(&self) -> bool {
+    /// Whether the gate would let it in, as the same client and with the same scopes.
+    /// That compares the key with all there are, so it is asked once a change.
+    fn would_be_let_in(&self) -> bool {
         if !self.keys.are_asked_for() {
             return true;
         }
@@ -186,9 +191,15 @@ impl Listener {
 
     /// Waits until it is let in no more.
     async fn leaves(&mut self) {
-        while self.is_let_in() {
+        while self.is_let_in {
             let _ = self.changes.changed().await;
+            self.is_let_in = self.would_be_let_in();
         }
+    }
+
+    /// Whether it is let in just now.
+    fn stays(&mut self) -> bool {
+        self.leaves().now_or_never().is_none()
     }
 }
 
@@ -264,7 +275,7 @@ enum State {
 
 impl Feed {
     async fn next(mut self) -> Option<(Result<Bytes, actix_web::Error>, Self)> {
-        while self.listener.is_let_in() {
+        while self.listener.stays() {
             let mut text = match self.state {
                 State::New => format!(": hoiam\n\n{}", self.stored().await?),
                 State::Behind => self.stored().await?,
