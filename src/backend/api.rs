@@ -16,7 +16,7 @@ use crate::contract::create::Rules;
 use crate::contract::signature::Secret;
 use crate::contract::{Catalog, Code, Create, Faults, Page, Problem, Service, Task, TaskStatus};
 use crate::db::Db;
-use crate::db::history::Whose;
+use crate::db::history::{Whose, is_of};
 use crate::delivery::DeliveryOwed;
 use crate::delivery::api::{self as deliveries, DeliveryState};
 use crate::edge::admission::Admission;
@@ -190,30 +190,11 @@ async fn submit(
 async fn one(state: &BackendState, request: &HttpRequest, id: Uuid) -> Result<Task, Problem> {
     let (view, client) = (state.view.clone(), request::seen_client(request));
     let found = state.db.read(move |conn| {
-        let is_seen = store::is_of(conn, id, client.as_deref())?;
+        let is_seen = is_of(conn, Service::Backend, id, client.as_deref())?;
         is_seen.then(|| view.read(conn, id)).transpose()
     });
     let found = found.await?.flatten();
     found.ok_or_else(|| Problem::not_found("such task"))
-}
-
-/// Refuses what is another client's as if it were not there. Whose it is never
-/// changes, so this may be asked before a verb.
-async fn check_client(
-    state: &BackendState,
-    request: &HttpRequest,
-    id: Uuid,
-) -> Result<(), Problem> {
-    let Some(client) = request::seen_client(request) else {
-        return Ok(());
-    };
-    let is_seen = state
-        .db
-        .read(move |conn| store::is_of(conn, id, Some(&client)));
-    match is_seen.await? {
-        true => Ok(()),
-        false => Err(Problem::not_found("such task")),
-    }
 }
 
 async fn get(
@@ -251,7 +232,7 @@ async fn cancel(
     id: web::Path<String>,
 ) -> Result<HttpResponse, Answer> {
     let id = request::id(&id)?;
-    check_client(&state, &request, id).await?;
+    request::check_client(&request, &state.db, id, "such task").await?;
     let hints = state.hints.clone();
     let hint = move |_: &Ended| {
         let _ = hints.backend.try_send(TaskEnded);
@@ -305,7 +286,7 @@ async fn erase(
     id: web::Path<String>,
 ) -> Result<HttpResponse, Answer> {
     let id = request::id(&id)?;
-    check_client(&state, &request, id).await?;
+    request::check_client(&request, &state.db, id, "such task").await?;
     let hints = state.hints.clone();
     let hint = move |_: &Ended| {
         let _ = hints.backend.try_send(TaskEnded);

@@ -921,20 +921,6 @@ pub fn open_load(conn: &mut Conn) -> QueryResult<ByClient> {
     Ok(load)
 }
 
-/// Whether there is such a task and it is this client's. `None` is who sees all,
-/// and is not told whether there is one.
-///
-/// # Errors
-/// What the database says.
-pub fn is_of(conn: &mut Conn, id: Uuid, client: Option<&str>) -> QueryResult<bool> {
-    let Some(client) = client else {
-        return Ok(true);
-    };
-    let found = tasks::table.find(Id(id)).select(tasks::client);
-    let found: Option<String> = found.first(conn).optional()?;
-    Ok(found.is_some_and(|found| found == client))
-}
-
 /// One task.
 ///
 /// # Errors

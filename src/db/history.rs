@@ -152,6 +152,24 @@ pub fn owner(conn: &mut Conn, service: Service, subject: Uuid) -> QueryResult<Op
     owner.optional()
 }
 
+/// Whether there is such a task or speech and it is this client's. `None` is who sees
+/// all, and is not told whether there is one.
+///
+/// # Errors
+/// What the database says.
+pub fn is_of(
+    conn: &mut Conn,
+    service: Service,
+    subject: Uuid,
+    client: Option<&str>,
+) -> QueryResult<bool> {
+    let Some(client) = client else {
+        return Ok(true);
+    };
+    let owner = owner(conn, service, subject)?;
+    Ok(owner.is_some_and(|owner| owner == client))
+}
+
 /// The id of the newest event: where a feed without a `Last-Event-ID` starts.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::auth::{Client, IdempotencyScope, SeesAll};
 use crate::contract::{Code, Faults, Problem, Service};
+use crate::db::history::is_of;
 use crate::db::{Accepted, Db, Ended, Tx};
 use crate::outbound::guard::{Policy, check_url};
 use crate::supervision::spawn_unit;
@@ -139,6 +140,28 @@ pub fn seen_client(request: &HttpRequest) -> Option<String> {
 #[must_use]
 pub fn sees(request: &HttpRequest, client: &str) -> bool {
     seen_client(request).is_none_or(|seen| seen == client)
+}
+
+/// Refuses what is another client's as if it were not there. Whose it is never
+/// changes, so this may be asked before a verb.
+///
+/// # Errors
+/// 404, or 503 when the store cannot say.
+pub async fn check_client(
+    request: &HttpRequest,
+    db: &Db,
+    id: Uuid,
+    what: &str,
+) -> Result<(), Problem> {
+    let Some(client) = seen_client(request) else {
+        return Ok(());
+    };
+    let service = db.service();
+    let is_seen = db.read(move |conn| is_of(conn, service, id, Some(&client)));
+    match is_seen.await? {
+        true => Ok(()),
+        false => Err(Problem::not_found(what)),
+    }
 }
 
 /// A key as it is, or in quotes as

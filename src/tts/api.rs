@@ -20,7 +20,7 @@ use crate::contract::{
     CallbackHeaders, CheckState, Code, Create, Faults, Page, Problem, Service, Speech, SpeechStatus,
 };
 use crate::db::Db;
-use crate::db::history::Whose;
+use crate::db::history::{Whose, is_of};
 use crate::delivery::api::{self as deliveries, DeliveryState};
 use crate::delivery::check::{CheckCache, Finding};
 use crate::delivery::dispatcher::CheckNow;
@@ -207,26 +207,11 @@ fn read(
 async fn one(state: &TtsState, request: &HttpRequest, id: Uuid) -> Result<Speech, Problem> {
     let (view, client) = (state.view.clone(), request::seen_client(request));
     let found = state.db.read(move |conn| {
-        let is_seen = store::is_of(conn, id, client.as_deref())?;
+        let is_seen = is_of(conn, Service::Tts, id, client.as_deref())?;
         is_seen.then(|| view.read(conn, id)).transpose()
     });
     let found = found.await?.flatten();
     found.ok_or_else(|| Problem::not_found("such speech"))
-}
-
-/// Refuses what is another client's as if it were not there. Whose it is never
-/// changes, so this may be asked before a verb.
-async fn check_client(state: &TtsState, request: &HttpRequest, id: Uuid) -> Result<(), Problem> {
-    let Some(client) = request::seen_client(request) else {
-        return Ok(());
-    };
-    let is_seen = state
-        .db
-        .read(move |conn| store::is_of(conn, id, Some(&client)));
-    match is_seen.await? {
-        true => Ok(()),
-        false => Err(Problem::not_found("such speech")),
-    }
 }
 
 async fn get(
@@ -305,7 +290,7 @@ async fn cancel(
     id: web::Path<String>,
 ) -> Result<HttpResponse, Answer> {
     let id = request::id(&id)?;
-    check_client(&state, &request, id).await?;
+    request::check_client(&request, &state.db, id, "such speech").await?;
     let (workers, dispatcher) = (state.workers.clone(), state.dispatcher.clone());
     let hint = move |_: &Ended| {
         workers.canceled(id);
@@ -326,7 +311,7 @@ async fn erase(
     id: web::Path<String>,
 ) -> Result<HttpResponse, Answer> {
     let id = request::id(&id)?;
-    check_client(&state, &request, id).await?;
+    request::check_client(&request, &state.db, id, "such speech").await?;
     let text = state.db.read(move |conn| store::text(conn, id)).await?;
     let ended = request::commit(&state.db, move |tx| store::erase(tx, id), |_| ()).await?;
     let refused = |_: &store::Row| Problem::new(Code::NotEnded, "Cancel it first.");

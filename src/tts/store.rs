@@ -1063,20 +1063,6 @@ fn first_waiting(conn: &mut Conn, origin: &str, url: Option<&str>) -> QueryResul
         .first(conn)
 }
 
-/// Whether there is such a speech and it is this client's. `None` is who sees all,
-/// and is not told whether there is one.
-///
-/// # Errors
-/// What the database says.
-pub fn is_of(conn: &mut Conn, id: Uuid, client: Option<&str>) -> QueryResult<bool> {
-    let Some(client) = client else {
-        return Ok(true);
-    };
-    let found = speeches::table.find(Id(id)).select(speeches::client);
-    let found: Option<String> = found.first(conn).optional()?;
-    Ok(found.is_some_and(|found| found == client))
-}
-
 /// One speech.
 ///
 /// # Errors
