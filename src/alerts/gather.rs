@@ -278,4 +278,14 @@ mod tests {
         gather.add(happened(kind, 0, 0));
         assert_eq!(gather.next_at(0), Some(EVERY_MS));
     }
+
+    /// What happened before it and is noted after it waits like anything else.
+    #[test]
+    fn a_kind_that_is_told_this_moment_waits_its_minute_from_now() {
+        let now = 1_700_000_000_000;
+        let mut gather = Gather::default();
+        gather.told(DeliveryType::ReceiverShut, now);
+        gather.add(happened(DeliveryType::ReceiverShut, now - 50_000, 1));
+        assert_eq!(gather.next_at(now), Some(now + EVERY_MS));
+    }
 }

@@ -131,4 +131,42 @@ mod tests {
         assert!(!standing.shut.contains_key("http://0"));
         assert!(standing.shut.contains_key(&format!("http://{last}")));
     }
+
+    #[test]
+    fn what_was_told_is_remembered_by_kind_and_the_rest_stays_news() {
+        let (mut ledger, none) = (Ledger::default(), BTreeMap::new());
+        let mut standing = Standing::default();
+        standing.disk.insert("store".into(), "full".into());
+        standing.engine = Some("no library".into());
+        ledger.tell(DeliveryType::DiskFailing, 1, &standing, &none);
+        assert_eq!(
+            (&ledger.told.disk, &ledger.told.engine),
+            (&standing.disk, &None)
+        );
+        assert_eq!(ledger.told.resolved(DeliveryType::DiskFailing), Some(false));
+        ledger.tell(DeliveryType::EngineFailing, 2, &standing, &none);
+        assert_eq!(ledger.told, standing);
+        ledger.tell(DeliveryType::EngineFailing, 3, &Standing::default(), &none);
+        ledger.tell(DeliveryType::DiskFailing, 3, &Standing::default(), &none);
+        assert_eq!(ledger.told, Standing::default());
+    }
+
+    #[test]
+    fn what_was_told_of_shut_receivers_has_the_same_bound() {
+        let (mut ledger, none) = (Ledger::default(), BTreeMap::new());
+        let half = Millis::try_from(MAX_SHUT / 2).unwrap();
+        let mut told = 0..3;
+        let mut tell = |from: Millis, count: Millis| {
+            let mut standing = Standing::default();
+            for at in from..from + count {
+                standing.shuts(&format!("http://{at}"), at);
+            }
+            let now = told.next().unwrap();
+            ledger.tell(DeliveryType::ReceiverShut, now, &standing, &none);
+            ledger.told.shut.len()
+        };
+        assert_eq!(tell(0, half), MAX_SHUT / 2);
+        assert_eq!(tell(half, half), MAX_SHUT);
+        assert_eq!(tell(2 * half, 2), MAX_SHUT);
+    }
 }

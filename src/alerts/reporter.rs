@@ -359,4 +359,46 @@ mod tests {
         reporter.receiver_answers(Service::Tts, "http://a");
         assert_eq!(counts(&reporter), [("receiver.open", 1)]);
     }
+
+    #[test]
+    fn each_of_several_shut_receivers_is_told_to_answer() {
+        let reporter = reporter();
+        for origin in ["http://a", "http://b"] {
+            reporter.receiver_shut(Service::Tts, origin, None);
+        }
+        assert_eq!(counts(&reporter), [("receiver.shut", 2)]);
+        for origin in ["http://b", "http://a"] {
+            reporter.receiver_answers(Service::Tts, origin);
+            assert_eq!(counts(&reporter), [("receiver.open", 1)]);
+        }
+    }
+
+    #[test]
+    fn who_has_shut_a_receiver_is_forgotten_with_the_receiver() {
+        let reporter = reporter();
+        for number in 0..1200 {
+            reporter.receiver_shut(Service::Tts, &format!("http://{number}"), None);
+        }
+        let state = reporter.state().unwrap();
+        let shut: Vec<_> = state.standing.shut.keys().collect();
+        assert_eq!(shut.len(), 1000);
+        assert!(state.shut_by.keys().eq(shut));
+    }
+
+    #[test]
+    fn an_example_says_what_is_failing_and_why() {
+        let reporter = reporter();
+        reporter.disk("the store", Some("full"));
+        reporter.engine(Some("no library"));
+        let due = reporter.state().unwrap().gather.take_due(Millis::MAX);
+        let examples = due.iter().flat_map(|batch| &batch.examples);
+        let told: Vec<_> = examples
+            .map(|example| (example.place.as_deref(), example.error.as_deref()))
+            .collect();
+        let expected = [
+            (Some("the store"), Some("full")),
+            (Some("the engines of the tts service"), Some("no library")),
+        ];
+        assert_eq!(told, expected);
+    }
 }

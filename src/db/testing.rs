@@ -7,8 +7,10 @@ use diesel::connection::InstrumentationEvent;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use tempfile::TempDir;
+use uuid::Uuid;
 
-use super::{Conn, Db, Tx, open};
+use super::schema::events;
+use super::{Conn, Db, Id, Tx, open};
 use crate::clock::{Clock, ManualClock};
 use crate::contract::Service;
 
@@ -42,6 +44,35 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
         .build()
         .unwrap()
         .block_on(future)
+}
+
+/// The events of a subject, one a line: `type: from > to, reason (by)`.
+pub fn history(conn: &mut Conn, id: Uuid) -> Vec<String> {
+    type Line = (
+        String,
+        Option<String>,
+        Option<String>,
+        Option<String>,
+        Option<String>,
+    );
+    let lines: Vec<Line> = events::table
+        .filter(events::subject_id.eq(Id(id)))
+        .select((
+            events::kind,
+            events::from_status,
+            events::to_status,
+            events::reason,
+            events::by,
+        ))
+        .order(events::id)
+        .load(conn)
+        .unwrap();
+    let shown = |(kind, from, to, reason, by): Line| {
+        let [from, to, reason, by] =
+            [from, to, reason, by].map(|word| word.unwrap_or_else(|| "-".to_owned()));
+        format!("{kind}: {from} > {to}, {reason} ({by})")
+    };
+    lines.into_iter().map(shown).collect()
 }
 
 /// How SQLite finds the rows of each statement that `verb` runs: the name of

@@ -1,6 +1,8 @@
 //! The Backend's verbs against the pure machine of [`task`], and how they
 //! find their rows.
 
+mod history;
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;
