@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
-use diesel::prelude::QueryResult;
-use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
@@ -20,16 +18,18 @@ use super::check::{CheckCache, Finding, Report, Slots, probe, probe_alone};
 use super::check_queue::{CheckQueue, ExpiredHolds, Wanted};
 use super::delivery::{Outcome, after};
 use super::held::Held;
+use super::look::{DueDelivery, Look, Room, kind_of, read_due};
 use super::receivers::{News, Receivers, Shown};
-use super::shares::{self, Kind, Shares};
-use super::store::{self, Row, origin_of};
+use super::shares::Kind;
+use super::store::{self, origin_of};
+use super::subject::Subject;
 use crate::alerts::Reporter;
 use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
 use crate::clock::Millis;
-use crate::contract::{CallbackHeaders, DeliveryAttempt, DeliveryStatus, Failure};
-use crate::db::{Conn, Db, StoreError, Tx};
+use crate::contract::{CallbackHeaders, DeliveryAttempt, DeliveryStatus};
+use crate::db::{Db, StoreError, Tx};
 use crate::fault;
-use crate::supervision::{Drain, UnitFailure, contained, spawn_unit};
+use crate::supervision::{Drain, spawn_unit};
 
 /// Checks under way at most, over all receivers, but for those that wait for
 /// their second look.
@@ -45,10 +45,6 @@ const GATHER: Duration = Duration::from_millis(3);
 const GIVEN_UP_A_COMMIT: i64 = 200;
 /// How long the dispatcher waits after the store has failed it.
 const STORE_PAUSE_MS: Millis = 1000;
-/// A look reads so many rows of each kind at first, and more only where these left
-/// slots free: most that are due together are due to few receivers.
-const FIRST_READ: usize = 128;
-
 /// A delivery may be due.
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
@@ -58,42 +54,6 @@ pub struct DeliveryOwed;
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct CheckOwed;
-
-/// What a service's callbacks carry: its resources.
-pub trait Subject: Send + Sync {
-    /// What this delivery tells of, with links minted now; `None` if it has
-    /// been erased.
-    ///
-    /// # Errors
-    /// What the database says.
-    fn told_by(&self, conn: &mut Conn, delivery: &Row) -> QueryResult<Option<Told>>;
-}
-
-/// What a callback carries.
-pub struct Told {
-    /// The resource as GET answers it.
-    pub json: Box<RawValue>,
-    /// The code of its failure.
-    pub error_code: Option<String>,
-    /// What its receiver wants beside.
-    pub headers: CallbackHeaders,
-}
-
-impl Told {
-    /// Of a resource. `None` is never the answer for what this crate answers
-    /// GET with: that is JSON.
-    pub fn of(
-        resource: &impl Serialize,
-        failure: Option<&Failure>,
-        headers: CallbackHeaders,
-    ) -> Option<Self> {
-        Some(Self {
-            json: to_raw_value(resource).ok()?,
-            error_code: failure.map(|failure| failure.code.clone()),
-            headers,
-        })
-    }
-}
 
 /// The deliveries that are being tried now, for those who show them.
 #[derive(Clone, Default)]
@@ -371,159 +331,6 @@ impl CallbackDispatcher {
         if has_changed || !shown.is_empty() {
             *shown = self.receivers.shut();
         }
-    }
-}
-
-fn kind_of(row: &Row) -> Kind {
-    match row.attempt {
-        0 => Kind::FirstTry,
-        _ => Kind::Retry,
-    }
-}
-
-/// What a claim may take.
-struct Room {
-    shares: Shares,
-    /// How many at each receiver that does not answer.
-    probes: HashMap<String, usize>,
-    running: HashSet<Uuid>,
-}
-
-/// What a claim does with a row.
-enum Fate {
-    Taken,
-    /// It is being tried.
-    Running,
-    /// Its receiver can take no more.
-    ReceiverIsFull,
-    /// There is no slot for its kind.
-    NoSlot,
-}
-
-impl Room {
-    fn fate(&mut self, row: &Row) -> Fate {
-        if self.running.contains(&row.id.0) {
-            return Fate::Running;
-        }
-        let mut probes = self.probes.get_mut(&row.origin);
-        if probes.as_deref() == Some(&0) || !self.shares.has_share(&row.origin) {
-            return Fate::ReceiverIsFull;
-        }
-        if !self.shares.has_slot(kind_of(row)) {
-            return Fate::NoSlot;
-        }
-        if let Some(probes) = &mut probes {
-            **probes -= 1;
-        }
-        self.running.insert(row.id.0);
-        self.shares.begin(&row.origin, kind_of(row));
-        Fate::Taken
-    }
-
-    /// The receivers that can take no more.
-    fn full_origins(&self) -> Vec<String> {
-        let shut = self.probes.iter().filter(|(_, most)| **most == 0);
-        let shut = shut.map(|(origin, _)| origin);
-        let full = self.shares.full();
-        let full = full.filter(|origin| self.probes.get(*origin) != Some(&0));
-        shut.chain(full).cloned().collect()
-    }
-}
-
-/// A delivery with what its body tells.
-struct DueDelivery {
-    row: Row,
-    /// `None`: what it tells of has been erased. The error: it cannot be told.
-    told: Result<Option<Told>, UnitFailure>,
-}
-
-/// What a claim has read.
-#[derive(Default)]
-struct Look {
-    taken: Vec<DueDelivery>,
-    /// From when on there are due rows that there was no slot for.
-    left_from: Option<Millis>,
-    /// From when on there are due rows of receivers that can take no more.
-    passed_over: HashMap<String, Millis>,
-    /// When the next row that is not due yet will be.
-    next_at: Option<Millis>,
-}
-
-impl Look {
-    fn leaves(&mut self, from: Millis) {
-        self.left_from = Some(self.left_from.map_or(from, |earlier| earlier.min(from)));
-    }
-
-    fn passes_over(&mut self, origin: &str, from: Millis) {
-        let passed = self.passed_over.entry(origin.to_owned()).or_insert(from);
-        *passed = from.min(*passed);
-    }
-}
-
-/// Reads what is due at `now` and was not before `from`.
-fn read_due(
-    conn: &mut Conn,
-    (from, now): (Millis, Millis),
-    mut room: Room,
-    subject: &dyn Subject,
-) -> QueryResult<Look> {
-    let mut look = Look::default();
-    let mut blocked = room.full_origins();
-    for origin in &blocked {
-        // Their rows are not even looked at.
-        look.passes_over(origin, from);
-    }
-    let mut most = FIRST_READ;
-    loop {
-        let limit = i64::try_from(most).unwrap_or(i64::MAX);
-        let due = store::due(conn, (from, now), limit, &blocked)?;
-        look.next_at = due.next_at;
-        let mut unread_from = None;
-        for rows in [due.first_tries, due.retries] {
-            if rows.len() == most
-                && let Some(last) = rows.last()
-            {
-                let last_at = last.next_attempt_at.unwrap_or(from);
-                unread_from = Some(unread_from.map_or(last_at, |at: Millis| at.min(last_at)));
-            }
-            for row in rows {
-                let due_at = row.next_attempt_at.unwrap_or(from);
-                match room.fate(&row) {
-                    Fate::Taken => {
-                        // What panics is this delivery's trouble, and not that
-                        // of all that are due.
-                        let told = match contained(|| subject.told_by(conn, &row)) {
-                            Ok(told) => Ok(told?),
-                            Err(failure) => Err(failure),
-                        };
-                        look.taken.push(DueDelivery { row, told });
-                    }
-                    Fate::Running => {}
-                    Fate::ReceiverIsFull => look.passes_over(&row.origin, due_at),
-                    Fate::NoSlot => look.leaves(due_at),
-                }
-            }
-        }
-        let Some(unread_from) = unread_from else {
-            return Ok(look);
-        };
-        let full = room.full_origins();
-        // Rows that are being tried still look due, and those that were taken are: so
-        // many say that there is no slot for more.
-        let enough = shares::MOST + room.running.len();
-        if room.shares.free() == 0 || (full.len() == blocked.len() && most >= enough) {
-            look.leaves(unread_from);
-            return Ok(look);
-        }
-        if full.len() == blocked.len() {
-            most *= 2;
-        }
-        // Behind the rows of a receiver that has its share now there may be
-        // some of others.
-        for origin in full.iter().filter(|origin| !blocked.contains(origin)) {
-            look.passes_over(origin, unread_from);
-        }
-        blocked = full;
     }
 }
 

@@ -14,8 +14,10 @@ pub mod check_queue;
 pub mod delivery;
 pub mod dispatcher;
 pub mod held;
+pub mod look;
 pub mod receivers;
 pub mod shares;
 pub mod store;
+pub mod subject;
 
 pub use dispatcher::{CallbackDispatcher, CheckOwed, DeliveryOwed};

@@ -7,8 +7,8 @@ use diesel::prelude::QueryResult;
 use super::store;
 use crate::contract::CallbackHeaders;
 use crate::db::Conn;
-use crate::delivery::dispatcher::{Subject, Told};
 use crate::delivery::store::Row;
+use crate::delivery::subject::{Subject, Told};
 
 /// A service's resources, and the alerts that its database keeps.
 pub struct WithAlerts(pub Arc<dyn Subject>);
