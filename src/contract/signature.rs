@@ -550,4 +550,25 @@ mod tests {
             prop_assert_eq!(verify(&secrets, &received, NOW_S), Ok(()));
         }
     }
+
+    #[test]
+    fn what_is_not_accepted_says_what_is_wrong_with_it() {
+        use SignatureError::{Malformed, Missing, Stale, Wrong};
+        let codes = [Missing, Malformed, Stale, Wrong].map(|error| {
+            let words = error.to_string();
+            assert!(words.starts_with("The signature "), "{words}");
+            error.code()
+        });
+        assert_eq!(codes, ["missing", "malformed", "stale", "wrong"]);
+        let secrets = ["secret", "whsec_!", "whsec_AAAA"].map(|text| {
+            let error = Secret::parse(text).unwrap_err();
+            error.to_string()
+        });
+        let words = [
+            "a secret begins with `whsec_`",
+            "what follows `whsec_` in a secret must be base64",
+            "a secret holds 24 to 64 bytes; this one holds 3",
+        ];
+        assert_eq!(secrets, words);
+    }
 }

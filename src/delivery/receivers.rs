@@ -358,4 +358,34 @@ mod tests {
         }
         assert!(receivers.by_origin.len() <= MANY + 1);
     }
+
+    /// Fails once at each of so many receivers.
+    fn fail_at(receivers: &mut Receivers, numbers: std::ops::Range<usize>, now: Millis) {
+        for number in numbers {
+            let origin = format!("http://{number}");
+            assert!(receivers.begin(&origin, TRY, now));
+            receivers.end(&origin, TRY, FAILS, now);
+        }
+    }
+
+    #[test]
+    fn of_very_many_with_trouble_those_called_lately_and_those_passed_over_are_kept() {
+        let mut receivers = Receivers::new(&[]);
+        fail_at(&mut receivers, 0..MANY, 0);
+        receivers.pass_over("http://0", 0, 0);
+        fail_at(&mut receivers, MANY - 1..MANY, 1);
+        fail_at(&mut receivers, MANY - 1..MANY, FORGOTTEN_AFTER_MS);
+        assert_eq!(receivers.by_origin.len(), MANY, "these are not very many");
+        fail_at(&mut receivers, MANY..MANY + 1, FORGOTTEN_AFTER_MS - 1);
+        assert_eq!(
+            receivers.by_origin.len(),
+            MANY + 1,
+            "all were called lately"
+        );
+        fail_at(&mut receivers, MANY..MANY + 1, FORGOTTEN_AFTER_MS);
+        let mut kept: Vec<_> = receivers.by_origin.keys().collect();
+        kept.sort();
+        let (last, new) = (format!("http://{}", MANY - 1), format!("http://{MANY}"));
+        assert_eq!(kept, ["http://0", &last, &new]);
+    }
 }

@@ -211,4 +211,35 @@ mod tests {
             prop_assert_eq!((shares.all, shares.retries, shares.by_origin.len()), (0, 0, 0));
         }
     }
+
+    #[test]
+    fn a_slot_is_one_more_than_those_that_are_taken() {
+        let mut shares = Shares::default();
+        let mut begin = |count: usize, kind: Kind| {
+            (0..count).for_each(|_| shares.begin("http://a", kind));
+            [Kind::FirstTry, Kind::Retry].map(|kind| shares.has_slot(kind))
+        };
+        assert_eq!(
+            begin(MOST - KEPT_FOR_FIRST_TRIES - 1, Kind::Retry),
+            [true, true]
+        );
+        assert_eq!(begin(1, Kind::Retry), [true, false]);
+        assert_eq!(
+            begin(KEPT_FOR_FIRST_TRIES - 1, Kind::FirstTry),
+            [true, false]
+        );
+        assert_eq!(begin(1, Kind::FirstTry), [false, false]);
+        shares.end("http://a", Kind::Retry);
+        assert!(shares.has_slot(Kind::FirstTry) && shares.has_slot(Kind::Retry));
+    }
+
+    #[test]
+    fn first_tries_may_take_every_slot_from_retries() {
+        let mut shares = Shares::default();
+        for _ in 0..MOST {
+            assert!(shares.has_slot(Kind::Retry));
+            shares.begin("http://a", Kind::FirstTry);
+        }
+        assert!(!shares.has_slot(Kind::Retry) && !shares.has_slot(Kind::FirstTry));
+    }
 }

@@ -101,6 +101,74 @@ async fn pages_together_show_what_the_filters_mean_newest_first() {
     found.await.unwrap();
 }
 
+/// Nothing is asked for that is not there.
+#[tokio::test]
+async fn a_page_that_is_just_full_is_the_last_where_nothing_follows() {
+    let test = filled(Service::Backend, 300).await;
+    let found = test.db.write(|tx| {
+        for table in &TABLES {
+            let all = i64::try_from(lines(tx.conn, table)?.len()).unwrap();
+            let of = |limit| Filter {
+                limit,
+                ..Filter::default()
+            };
+            assert_eq!(table.find(tx.conn, &of(all))?.next, None);
+            let short = table.find(tx.conn, &of(all - 1))?;
+            let oldest = lines(tx.conn, table)?.pop().unwrap();
+            assert_eq!(short.ids.len(), usize::try_from(all - 1).unwrap());
+            assert!(short.next.unwrap().created_at >= oldest.created_at);
+        }
+        Ok(())
+    });
+    found.await.unwrap();
+}
+
+/// Two statuses are two walks, each of which looks at half of what a page may.
+#[tokio::test]
+async fn several_walks_share_what_a_page_may_look_at() {
+    let test = filled(Service::Backend, 300).await;
+    let found = test.db.write(|tx| {
+        let statuses = ["failed", "timed_out"];
+        let filter = Filter {
+            statuses: statuses.map(str::to_owned).to_vec(),
+            client: Some("nobody".into()),
+            limit: 50,
+            ..Filter::default()
+        };
+        let all = lines(tx.conn, &TABLES[TASKS])?;
+        let third = statuses.map(|status| {
+            let mut of_it = all.iter().filter(|line| line.status == status);
+            of_it.nth(2).unwrap().created_at
+        });
+        let page = TABLES[TASKS].find_within(tx.conn, &filter, 6)?;
+        let looked_to = page.next.unwrap().created_at;
+        assert_eq!(Some(looked_to), third.into_iter().max());
+        Ok(())
+    });
+    found.await.unwrap();
+}
+
+#[test]
+fn a_cursor_is_read_as_it_is_written() {
+    let cursor = Cursor {
+        created_at: 1_700_000_000_000,
+        id: Uuid::from_u128(7),
+    };
+    let text = cursor.to_string();
+    assert_eq!(text, "1700000000000_00000000000000000000000000000007");
+    assert_eq!(Cursor::parse(&text), Some(cursor));
+    for other in [
+        "",
+        "_",
+        "1",
+        "1_",
+        "x_00000000000000000000000000000007",
+        "1_7",
+    ] {
+        assert_eq!(Cursor::parse(other), None, "{other}");
+    }
+}
+
 /// How many pages of a hundred rows looked at a list has, and how many items.
 fn size(conn: &mut Conn, table: usize, filter: &Filter) -> QueryResult<(usize, usize)> {
     let filter = Filter {

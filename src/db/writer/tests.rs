@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 
+use super::super::history::{Whose, events_after};
 use super::super::hub::News;
 use super::super::testing::{START, TestDb};
 use super::super::{OpenError, open};
@@ -385,11 +386,13 @@ async fn each_commit_keeps_the_time_for_the_next_start() {
 #[tokio::test]
 async fn an_outcome_waits_for_a_store_that_cannot_take_it() {
     let test = TestDb::new(Service::Tts);
-    let tries = Arc::new(AtomicUsize::new(0));
-    let (counted, db) = (Arc::clone(&tries), test.db.clone());
+    let tries = Arc::new(Mutex::new(Vec::new()));
+    let (noted, db) = (Arc::clone(&tries), test.db.clone());
     let kept = tokio::spawn(async move {
         db.write_until_kept(move |tx| {
-            if counted.fetch_add(1, Ordering::SeqCst) < 2 {
+            let mut tries = noted.lock().unwrap();
+            tries.push(tx.now);
+            if tries.len() < 3 {
                 return Err(diesel::result::Error::BrokenTransactionManager);
             }
             put(tx, "kept", "")
@@ -401,6 +404,79 @@ async fn an_outcome_waits_for_a_store_that_cannot_take_it() {
         tokio::task::yield_now().await;
     }
     kept.await.unwrap().unwrap();
-    assert_eq!(tries.load(Ordering::SeqCst), 3);
-    assert!(test.db.clock().now() >= START + 2 * RETRY_MS);
+    let tries = tries.lock().unwrap();
+    assert_eq!(tries.len(), 3);
+    let mut waits = tries.windows(2).map(|two| two[1] - two[0]);
+    assert!(waits.all(|wait| wait >= RETRY_MS), "{tries:?}");
+}
+
+/// An event with a word in each place.
+fn ended(subject: Uuid, from: &'static str, to: &'static str) -> NewEvent<'static> {
+    NewEvent {
+        subject,
+        from: Some(from),
+        to: Some(to),
+        reason: Some("why"),
+        by: "who",
+        ..NewEvent::default()
+    }
+}
+
+#[tokio::test]
+async fn who_listens_hears_what_the_history_says() {
+    let test = TestDb::new(Service::Tts);
+    let subject = Uuid::now_v7();
+    let mut live = test.db.subscribe(Interest::All);
+    assert_eq!(test.db.listeners(), 1);
+    let write = test.db.write(move |tx| tx.event(&ended(subject, "a", "b")));
+    write.await.unwrap();
+    let News::Events(heard) = live.next().await else {
+        panic!("more than a listener can hear");
+    };
+    let read = test.db.read(move |conn| {
+        let whose = Whose::Subject(subject);
+        events_after(conn, Service::Tts, &whose, 0, 10)
+    });
+    let heard: Vec<&Event> = heard.iter().map(AsRef::as_ref).collect();
+    let kept = read.await.unwrap().events;
+    assert!(heard.into_iter().eq(&kept), "{kept:?}");
+    assert_eq!(kept.len(), 1);
+    drop(live);
+    assert_eq!(test.db.listeners(), 0);
+}
+
+#[tokio::test]
+async fn an_end_is_counted_once_and_what_is_noted_at_it_is_no_other() {
+    let test = TestDb::new(Service::Tts);
+    let ways = [
+        ("queued", "failed"),
+        ("synthesizing", "completed"),
+        ("completed", "completed"),
+        ("fetching", "completed"),
+        ("queued", "synthesizing"),
+    ];
+    let write = test.db.write(move |tx| {
+        let mut ways = ways.iter();
+        ways.try_for_each(|(from, to)| tx.event(&ended(Uuid::now_v7(), from, to)))
+    });
+    write.await.unwrap();
+    let count = |end: &&str| test.db.ends().count(end);
+    assert_eq!(Ends::OF_SUBJECTS.each_ref().map(count), [2, 1, 0, 0]);
+    assert_eq!(Ends::OF_DELIVERIES.each_ref().map(count), [0, 0, 0]);
+    assert_eq!(test.db.ends().count("synthesizing"), 0);
+}
+
+#[test]
+fn what_goes_wrong_has_words_of_its_own() {
+    let all = [
+        StoreError::Unavailable("full".into()),
+        StoreError::Panicked,
+        StoreError::Closed,
+    ];
+    let words = [
+        "the store is unavailable: full",
+        "the store's verb panicked",
+        "the store has been closed",
+    ];
+    assert_eq!(all.map(|error| error.to_string()), words);
 }

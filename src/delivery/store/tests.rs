@@ -1,7 +1,7 @@
 //! How the deliveries' verbs find their rows.
 
 use super::*;
-use crate::db::testing::{TestDb, found_by, found_by_tx};
+use crate::db::testing::{TestDb, found_by, found_by_tx, history};
 
 async fn plans<T: Send + 'static>(
     test: &TestDb,
@@ -174,4 +174,140 @@ fn what_has_ended_is_shown_as_ended_even_while_its_attempt_is_put_away() {
     for ended in [Delivered, Exhausted, Aborted] {
         assert_eq!(shown(ended, true), ended);
     }
+}
+
+/// The type, the subject and the delivery of each event.
+fn events_of(conn: &mut Conn, subject: Id) -> Vec<(String, Option<Id>)> {
+    events::table
+        .filter(events::subject_id.eq(subject))
+        .select((events::kind, events::delivery_id))
+        .order(events::id)
+        .load(conn)
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_delivery_tells_each_attempt_its_end_and_who_has_it_made_again() {
+    let test = TestDb::new(Service::Tts);
+    let told = test.db.write(|tx| {
+        let row = owed(tx)?;
+        let mut attempt = failed_attempt(tx);
+        attempt.status = Some(503);
+        let at = record(tx, &row, &attempt, again(5))?;
+        assert_eq!(at, Some(tx.now + 5000));
+        tx.now += 10_000;
+        let late = tx.now;
+        let given_up = give_up(tx, &row.origin, late, &HashSet::new(), 9)?;
+        assert_eq!(given_up, 1);
+        let ended = get(tx.conn, row.id.0)?.unwrap();
+        assert_eq!(
+            (ended.status(), ended.ended_at),
+            (DeliveryStatus::Exhausted, Some(late))
+        );
+        assert_eq!(redeliver(tx, row.id.0)?, Redelivered::Done);
+        assert_eq!(redeliver(tx, row.id.0)?, Redelivered::NotEnded);
+        let row = get(tx.conn, row.id.0)?.unwrap();
+        assert_eq!((row.round, row.attempt, row.attempts), (2, 0, 1));
+        assert_eq!((row.next_attempt_at, row.ended_at), (Some(late), None));
+        let of = ("attempt".to_owned(), Some(row.id));
+        assert_eq!(events_of(tx.conn, row.subject_id), vec![of; 3]);
+        Ok((
+            row.kind.clone(),
+            row.origin.clone(),
+            history(tx.conn, row.subject_id.0),
+        ))
+    });
+    let (kind, origin, told) = told.await.unwrap();
+    let expected = [
+        format!("attempt: delivering > pending, {kind} answered 503 (CallbackDispatcher)"),
+        format!(
+            "attempt: pending > exhausted, {kind}: {origin} has not answered for too long (CallbackDispatcher)"
+        ),
+        "attempt: exhausted > pending, redelivery asked for (api)".to_owned(),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn what_becomes_of_an_alert_is_shown_in_no_feed() {
+    let test = TestDb::new(Service::Tts);
+    let write = test.db.write(|tx| {
+        let kind = DeliveryType::DiskFailing;
+        let id = owe(tx, Uuid::now_v7(), OPERATOR, kind, "http://own/")?;
+        let row = get(tx.conn, id)?.unwrap();
+        let late = tx.now + 1;
+        assert_eq!(give_up(tx, &row.origin, late, &HashSet::new(), 9)?, 1);
+        assert_eq!(redeliver(tx, id)?, Redelivered::Done);
+        let of = ("alert".to_owned(), Some(row.id));
+        assert_eq!(events_of(tx.conn, row.subject_id), vec![of; 2]);
+        Ok(())
+    });
+    write.await.unwrap();
+}
+
+#[test]
+fn a_delivery_names_what_it_tells_of_by_what_that_is() {
+    let subject = Uuid::now_v7();
+    let ids = |service, kind| {
+        let row = Row::owed(Uuid::now_v7(), subject, kind, "http://a/", 0);
+        let shown = resource(service, &row, Vec::new(), false);
+        [shown.task_id, shown.speech_id, shown.alert_id]
+    };
+    let (task, speech, alert) = (Service::Backend, Service::Tts, DeliveryType::DiskFailing);
+    let some = Some(subject);
+    assert_eq!(ids(task, DeliveryType::TaskCompleted), [some, None, None]);
+    assert_eq!(ids(speech, DeliveryType::SpeechFailed), [None, some, None]);
+    for service in [task, speech] {
+        assert_eq!(ids(service, alert), [None, None, some]);
+    }
+}
+
+/// Both are exclusive, as in the lists.
+#[test]
+fn a_span_of_ends_means_what_ended_within_it() {
+    let mut row = Row::owed(
+        Uuid::now_v7(),
+        Uuid::now_v7(),
+        DeliveryType::TaskFailed,
+        "http://a/",
+        0,
+    );
+    row.ended_at = Some(5);
+    let means = |ended_after, ended_before| {
+        let filter = Filter {
+            ended_after,
+            ended_before,
+            ..Filter::default()
+        };
+        is_meant(&row, &filter)
+    };
+    assert_eq!(
+        [4, 5, 6].map(|at| means(Some(at), None)),
+        [true, false, false]
+    );
+    assert_eq!(
+        [4, 5, 6].map(|at| means(None, Some(at))),
+        [false, false, true]
+    );
+    assert!(means(Some(4), Some(6)));
+}
+
+#[tokio::test]
+async fn nothing_of_a_blocked_receiver_is_due() {
+    let test = TestDb::new(Service::Tts);
+    let urls = test.db.write(|tx| {
+        for url in ["http://a/", "http://b/"] {
+            owe(tx, Uuid::now_v7(), "", DeliveryType::TaskFailed, url)?;
+        }
+        let due = |tx: &mut Tx<'_>, blocked: &[String]| {
+            let due = due(tx.conn, (0, tx.now), 10, blocked)?;
+            QueryResult::Ok(due.first_tries.iter().map(|row| row.url.clone()).collect())
+        };
+        let both: Vec<String> = due(tx, &[])?;
+        let one: Vec<String> = due(tx, &["http://a".to_owned()])?;
+        Ok([both, one])
+    });
+    let [both, one] = urls.await.unwrap();
+    assert_eq!(both, ["http://a/", "http://b/"]);
+    assert_eq!(one, ["http://b/"]);
 }
