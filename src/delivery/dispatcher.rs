@@ -1011,3 +1011,34 @@ impl Handler<CheckNow> for CallbackDispatcher {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_the_status_or_why_there_is_none() {
+        let error = |status: Option<u16>, body: &str| {
+            error_of(&DeliveryAttempt {
+                number: 1,
+                at: String::new(),
+                phase: "answer".into(),
+                status,
+                body: Some(body.into()),
+                duration_ms: 1,
+            })
+        };
+        assert_eq!(error(Some(204), "fine"), None);
+        assert_eq!(error(Some(500), "a secret").unwrap(), "it answered 500");
+        assert_eq!(error(None, "refused").unwrap(), "refused");
+    }
+
+    #[test]
+    fn shares_are_spread_over_the_whole_of_it() {
+        let mut shares: Vec<f64> = (0..1000).map(|_| random_share()).collect();
+        shares.sort_by(f64::total_cmp);
+        assert!(shares[0] >= 0.0 && shares[999] <= 1.0);
+        // By chance one of them is wrong once in 2^100 runs or less.
+        assert!(shares[100] < 0.5 && shares[900] > 0.5, "{shares:?}");
+    }
+}

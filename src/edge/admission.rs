@@ -254,4 +254,49 @@ mod tests {
         assert_eq!(admitted("a"), Some(Code::ShareFull));
         assert_eq!(admitted("b"), None);
     }
+
+    #[test]
+    fn a_disk_with_less_free_than_is_kept_is_a_reason_and_one_with_as_much_is_none() {
+        let test = TestDb::new(Service::Tts);
+        let mut admission = door(&test, 8, 800, &[""]);
+        let free = Arc::get_mut(&mut admission.0).unwrap();
+        let bound_to = |door: &mut Door, bytes| door.bounds.min_free_bytes = bytes;
+        bound_to(free, u64::MAX);
+        let places = admission.places();
+        let wrong: Vec<_> = places.iter().map(|(_, reason)| reason.is_some()).collect();
+        assert_eq!(wrong, [false, false, true]);
+        assert_eq!(places[2].0, "the disk of the data folder");
+        assert_eq!(admission.reasons().len(), 1);
+        assert!(admission.reasons()[0].starts_with("the disk has "));
+        assert_eq!(code_of(admission.admit("", "a")), Some(Code::Unavailable));
+        bound_to(Arc::get_mut(&mut admission.0).unwrap(), 1);
+        assert!(
+            admission
+                .places()
+                .iter()
+                .all(|(_, reason)| reason.is_none())
+        );
+    }
+
+    #[test]
+    fn who_observes_hears_of_the_trouble_of_each_place_and_of_its_end() {
+        let test = TestDb::new(Service::Tts);
+        let door = door(&test, 8, 800, &[""]);
+        let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let notes = Arc::clone(&heard);
+        door.observe(move |place, reason| {
+            let line = (place.to_owned(), reason.map(str::to_owned));
+            notes.lock().unwrap().push(line);
+        });
+        for trouble in [door.0.db.trouble(), door.0.files.trouble()] {
+            let _ = trouble.begin("full");
+            trouble.end();
+        }
+        let places = door.places();
+        let expected = places[..2].iter().flat_map(|(place, _)| {
+            let reason = format!("{place} cannot be written: full");
+            [(place.clone(), Some(reason)), (place.clone(), None)]
+        });
+        assert!(heard.lock().unwrap().iter().cloned().eq(expected));
+    }
 }

@@ -138,3 +138,53 @@ fn is_of_file(path: &str) -> bool {
     let file = below.next().and_then(|below| below.split_once('/'));
     file.is_some_and(|(id, name)| Uuid::try_parse(id).is_ok() && Wanted::parse(name).is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_file_of_a_result_has_a_link_that_holds_for_as_long_as_is_said() {
+        let (clock, hand) = Clock::manual(1_700_000_000_000);
+        let secret = Secret::generate().unwrap();
+        let base = Url::parse("https://a.example/voices/").unwrap();
+        let links = Links::new(base, vec![secret].into(), 60, clock);
+        let (service, id) = (Service::Tts, Uuid::from_u128(7));
+        let recording = |segments| {
+            let recording = json!({
+                "format": "mp3", "sample_rate_hz": 22050, "channels": 1, "duration_ms": 1000,
+                "bytes": 10, "sha256": "00", "segments": segments,
+            });
+            serde_json::from_value(recording).unwrap()
+        };
+        let of = links.of(service, id, recording(json!([])));
+        assert_eq!(
+            of.audio.expires_at.as_deref(),
+            Some("2023-11-14T22:14:20.000Z")
+        );
+        assert_eq!(of.segments, None, "a text without segments has none");
+        let urls = [&of.audio.url, &of.subtitles.srt, &of.words, &of.marks];
+        let signed = || {
+            urls.map(|url| {
+                let url = Url::parse(url).unwrap();
+                let path = url.path().strip_prefix("/voices").unwrap();
+                links.signed(path, url.query().unwrap())
+            })
+        };
+        assert!(
+            of.audio
+                .url
+                .contains(&format!("/v1/speech/{id}/audio.mp3?"))
+        );
+        assert_eq!(signed(), [Signed::Yes; 4]);
+        hand.advance(std::time::Duration::from_secs(60));
+        assert_eq!(signed(), [Signed::Yes; 4], "its last second is one of them");
+        hand.advance(std::time::Duration::from_secs(1));
+        assert_eq!(signed(), [Signed::Ended; 4]);
+        let segments = json!([{ "index": 0, "start_ms": 0, "end_ms": 900 }]);
+        let of = links.of(service, id, recording(segments));
+        assert_eq!(of.segments.map(|segments| segments.len()), Some(1));
+    }
+}

@@ -463,4 +463,30 @@ mod tests {
             let _ = parse(&whole);
         }
     }
+
+    #[test]
+    fn a_file_of_the_largest_size_is_read_and_one_of_a_byte_more_is_faulty() {
+        let folder = tempfile::tempdir().unwrap();
+        add(folder.path(), "a", Scopes::all(), NOW).unwrap();
+        let file = path(folder.path());
+        let mut text = fs::read(&file).unwrap();
+        text.resize(usize::try_from(MAX_BYTES).unwrap(), b' ');
+        fs::write(&file, &text).unwrap();
+        assert_eq!(names(folder.path()), ["a"]);
+        text.push(b' ');
+        fs::write(&file, &text).unwrap();
+        let error = read(folder.path()).unwrap_err();
+        let detail = format!("more than {MAX_BYTES} bytes");
+        assert!(error.to_string().contains(&detail), "{error}");
+    }
+
+    /// Who may not look must not take it for nothing.
+    #[test]
+    fn a_file_that_cannot_be_reached_is_no_missing_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let no_folder = folder.path().join("a file");
+        fs::write(&no_folder, "").unwrap();
+        assert!(matches!(read(&no_folder), Err(KeysError::Io { .. })));
+        assert_eq!(read(&folder.path().join("nothing")).unwrap(), None);
+    }
 }

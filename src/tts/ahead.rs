@@ -142,7 +142,7 @@ mod tests {
         }
         assert_eq!(ahead.extract_first(|job| job.starts_with('b')), Some("b1"));
         assert_eq!(ahead.extract(|job| job.ends_with('2')), ["a2", "b2"]);
-        assert!(!ahead.has_any_of("b"));
+        assert!(ahead.has_any_of("a") && !ahead.has_any_of("b"));
         assert_eq!(ahead.len(), 2);
     }
 

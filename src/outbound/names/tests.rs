@@ -63,6 +63,63 @@ impl Asked {
     }
 }
 
+/// The class that a name has after lookups that have taken so long and found something.
+fn class_after(lookups: &[(Duration, bool)], later: Duration) -> Class {
+    let mut asked = Asked::new();
+    for (took, found) in lookups {
+        asked.ask("a.example");
+        asked.end_all(*took, *found);
+    }
+    let now = asked.now + later;
+    asked.queue.class("a.example", now)
+}
+
+#[test]
+fn a_name_that_hangs_may_answer_again_only_if_it_has_quickly_within_the_last_hour() {
+    let (quick, slow) = (QUICK, QUICK + SECOND);
+    let none = Duration::ZERO;
+    assert_eq!(class_after(&[], none), Class::Unsure);
+    assert_eq!(class_after(&[(quick, false)], none), Class::Quick);
+    assert_eq!(
+        class_after(&[(quick, true), (slow, true)], none),
+        Class::Unsure
+    );
+    let hour = ANSWERED_LATELY - slow;
+    let almost = hour - Duration::from_millis(1);
+    assert_eq!(
+        class_after(&[(quick, true), (slow, true)], almost),
+        Class::Unsure
+    );
+    assert_eq!(
+        class_after(&[(quick, true), (slow, true)], hour),
+        Class::Slow
+    );
+    assert_eq!(
+        class_after(&[(quick, false), (slow, false)], none),
+        Class::Slow
+    );
+    assert_eq!(
+        class_after(&[(slow, true), (slow, true)], none),
+        Class::Slow
+    );
+}
+
+#[test]
+fn of_very_many_names_the_half_that_ended_last_is_kept() {
+    let mut asked = Asked::new();
+    for number in 0..=MANY {
+        let host = format!("{number}.example");
+        asked.ask(&host);
+        asked.now += Duration::from_millis(1);
+        asked.end(&host, true);
+    }
+    let known = &asked.queue.known;
+    assert_eq!(known.len(), MANY / 2);
+    let is_known = |number: usize| known.contains_key(&format!("{number}.example"));
+    assert!(!is_known(0) && !is_known(MANY / 2));
+    assert!(is_known(MANY / 2 + 1) && is_known(MANY));
+}
+
 #[test]
 fn names_that_hang_leave_threads_to_a_name_that_has_answered() {
     let mut asked = Asked::new();

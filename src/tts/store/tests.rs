@@ -1,6 +1,8 @@
 //! The TTS service's verbs against the pure machine of [`job`], and how they
 //! find their rows.
 
+mod history;
+
 use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
