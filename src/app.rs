@@ -11,7 +11,9 @@ use actix::Recipient;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use futures_util::future::LocalBoxFuture;
+use rustls::ClientConfig;
 use tokio::sync::watch;
+use url::Url;
 use uuid::Uuid;
 
 use crate::alerts::{Ledger, Reporter};
@@ -97,9 +99,11 @@ struct Common {
     keys: Keys,
     /// What the Backend shows to the TTS service.
     tts_api_key: Option<String>,
+    /// For URLs that clients name.
     policy: Policy,
     client: Client,
     trusted: Client,
+    roots: Arc<ClientConfig>,
     alerts: Reporter,
     stopping: watch::Receiver<bool>,
 }
@@ -307,7 +311,7 @@ fn common(
     let roots = tls::system_roots().map_err(|error| failed("the TLS roots")(&error))?;
     let timeouts = outgoing_timeouts(&config);
     let client = Client::new(policy.clone(), timeouts, Arc::clone(&roots));
-    let trusted = Client::new(Policy::trusted(), timeouts, roots);
+    let trusted = Client::new(Policy::trusted(), timeouts, Arc::clone(&roots));
     Ok(Common {
         config,
         clock,
@@ -319,6 +323,7 @@ fn common(
         policy,
         client,
         trusted,
+        roots,
         alerts: Reporter::default(),
         stopping,
     })
@@ -375,7 +380,7 @@ fn start_alerts(tree: &mut Tree, common: &Common, services: &[Started], ledger: 
                 url: url.to_string(),
                 db: keeper.db.clone(),
                 dbs: services.iter().map(|service| service.db.clone()).collect(),
-                sender: sender(common),
+                sender: sender(common, &common.client),
                 schedule: common.config.callback.schedule.clone(),
                 dispatcher: keeper.dispatcher.clone(),
                 disks: Arc::new(move || doors.iter().flat_map(Admission::places).collect()),
@@ -385,20 +390,30 @@ fn start_alerts(tree: &mut Tree, common: &Common, services: &[Started], ledger: 
     );
 }
 
-/// Which callback URLs are called.
+/// Which callback URLs that clients name are called.
 #[must_use]
 pub fn callback_policy(config: &Config) -> Policy {
     // A service for this machine alone may report to this machine.
     let loopback_allowed = !config.asks_for_keys();
-    let always = config
-        .role
-        .runs_backend()
-        .then_some(&config.backend.callback_base_url);
-    Policy::callbacks(
-        config.callback.allow_cidrs.clone(),
-        loopback_allowed,
-        always,
-    )
+    Policy::callbacks(config.callback.allow_cidrs.clone(), loopback_allowed)
+        .without(config.server.listen)
+}
+
+/// The same for the TTS service, which also reports to the Backend in its own process.
+fn policy_with_reports(common: &Common) -> Result<Policy, StartError> {
+    let policy = common.policy.clone();
+    if !common.config.role.runs_backend() {
+        return Ok(policy);
+    }
+    let url = Url::parse(&report_to(&common.config));
+    let url = url.map_err(|error| failed("backend.callback_base_url")(&error))?;
+    Ok(policy.exempting(url))
+}
+
+/// Where the Backend has hand-overs report to.
+fn report_to(config: &Config) -> String {
+    let base = config.backend.callback_base_url.as_str();
+    format!("{}/v1/callbacks", base.trim_end_matches('/'))
 }
 
 /// How long an outgoing request may take.
@@ -410,9 +425,9 @@ pub fn outgoing_timeouts(config: &Config) -> Timeouts {
     }
 }
 
-fn sender(common: &Common) -> Sender {
+fn sender(common: &Common, client: &Client) -> Sender {
     Sender {
-        client: common.client.clone(),
+        client: client.clone(),
         secrets: Arc::clone(&common.secrets),
         origin: common
             .config
@@ -505,6 +520,12 @@ async fn start_tts(
         in_delivery: in_delivery.clone(),
     };
     let check_timeout = Duration::from_secs(config.callback.check_timeout_s);
+    let policy = policy_with_reports(common)?;
+    let client = Client::new(
+        policy.clone(),
+        outgoing_timeouts(config),
+        Arc::clone(&common.roots),
+    );
     let [deliveries, urls, deadlines] = [(); 3].map(|()| Pulse::default());
     let jobs: Vec<Pulse> = (0..config.tts.workers).map(|_| Pulse::default()).collect();
     let due = Due {
@@ -523,7 +544,7 @@ async fn start_tts(
         "tts.dispatcher",
         CallbackDispatcher::new(dispatcher::Parts {
             db: db.clone(),
-            sender: sender(common),
+            sender: sender(common, &client),
             schedule: config.callback.schedule.clone(),
             subject: Arc::new(WithAlerts(Arc::new(view.clone()))),
             alerts: common.alerts.clone(),
@@ -605,7 +626,7 @@ async fn start_tts(
         voices: voices.clone(),
         pronunciations: Arc::clone(&settings.pronunciations),
         checks,
-        policy: common.policy.clone(),
+        policy,
         rules: body_rules(common, Service::Tts),
         body_limit: config.limits.body_bytes,
         admission: admission.clone(),
@@ -717,7 +738,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
         "backend.dispatcher",
         CallbackDispatcher::new(dispatcher::Parts {
             db: db.clone(),
-            sender: sender(common),
+            sender: sender(common, &common.client),
             schedule: config.callback.schedule.clone(),
             subject: Arc::new(WithAlerts(Arc::new(view.clone()))),
             alerts: common.alerts.clone(),
@@ -766,14 +787,6 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
         ),
     );
 
-    let report_to = format!(
-        "{}/v1/callbacks",
-        config
-            .backend
-            .callback_base_url
-            .as_str()
-            .trim_end_matches('/')
-    );
     let admission = admission(common, &db, &files);
     let state = BackendState {
         db: db.for_clients(),
@@ -784,7 +797,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
         rules: body_rules(common, Service::Backend),
         body_limit: config.limits.body_bytes,
         admission: admission.clone(),
-        report_to,
+        report_to: report_to(config),
         secrets: Arc::clone(&common.secrets),
         hints: backend::Hints {
             backend,

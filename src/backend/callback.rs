@@ -60,8 +60,15 @@ pub async fn callbacks(
             format!("The callback cannot be read: {error}."),
         )
     })?;
-    if envelope.kind == DeliveryType::CallbackCheck.as_str() {
-        return Ok(HttpResponse::NoContent().finish());
+    match DeliveryType::parse(&envelope.kind) {
+        Some(DeliveryType::CallbackCheck) => return Ok(HttpResponse::NoContent().finish()),
+        Some(kind) if kind.is_of_speech() => {}
+        // We sign those too, and whoever may name a URL could have them sent here.
+        _ => {
+            let detail =
+                "This takes speech.completed, speech.failed, speech.canceled and callback.check.";
+            return Err(Problem::new(Code::Malformed, detail).into());
+        }
     }
     let speech: Speech = serde_json::from_value(envelope.data).map_err(|error| {
         Problem::new(

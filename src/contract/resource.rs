@@ -178,6 +178,15 @@ impl DeliveryType {
         Self::EngineFailing,
     ];
 
+    /// Whether it is what the TTS service reports of a speech.
+    #[must_use]
+    pub fn is_of_speech(self) -> bool {
+        matches!(
+            self,
+            Self::SpeechCompleted | Self::SpeechFailed | Self::SpeechCanceled
+        )
+    }
+
     /// Whether it is told to the operator.
     #[must_use]
     pub fn is_alert(self) -> bool {

@@ -18,7 +18,8 @@
 //!   one, so whoever downloads compares the size or the hash it expects.
 //! - The pool's key is host and port, not the policy. So there is one [`Client`]
 //!   for each policy, and a connection that one policy admitted never serves
-//!   another; and within it one `awc` client for each scheme.
+//!   another; and within it one `awc` client for each scheme. The URL that a policy
+//!   exempts has connections of its own for the same reason.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -197,6 +198,8 @@ fn unix_seconds(http_date: &str) -> Option<i64> {
 #[derive(Clone)]
 pub struct Client {
     inner: Rc<Inner>,
+    /// The URL that the policy exempts, with what calls it.
+    exempt: Option<(Url, Rc<Inner>)>,
 }
 
 struct Inner {
@@ -253,20 +256,18 @@ impl Client {
         tls: Arc<ClientConfig>,
         resolver: Resolver,
     ) -> Self {
-        let connect = Connect {
-            policy: Rc::new(policy),
-            resolver,
-            tls: None,
-            limit: timeouts.connect,
-        };
-        let new_clients = move || new_clients(&connect, &tls);
+        let exempt = policy.exempt().cloned();
+        let inner = |policy| Inner::new(policy, timeouts, &tls, &resolver);
         Self {
-            inner: Rc::new(Inner {
-                timeouts,
-                single: new_clients(),
-                new_clients: Box::new(new_clients),
-                kept: RefCell::new(None),
-            }),
+            exempt: exempt.map(|url| (url, inner(Policy::trusted()))),
+            inner: inner(policy),
+        }
+    }
+
+    fn inner_for(&self, url: &Url) -> &Rc<Inner> {
+        match &self.exempt {
+            Some((exempt, inner)) if exempt == url => inner,
+            _ => &self.inner,
         }
     }
 
@@ -346,7 +347,8 @@ impl Client {
     /// waits for the head of the answer.
     async fn open(&self, request: &Outgoing, deadline: Instant) -> Result<Opened, OutboundError> {
         let origin = &request.url[..Position::BeforePath];
-        let kept = self.inner.pool_for(origin);
+        let inner = self.inner_for(&request.url);
+        let kept = inner.pool_for(origin);
         let progress = Rc::new(Progress::default());
         let mut outcome = self
             .exchange(kept.as_ref(), request, deadline, &progress)
@@ -358,7 +360,7 @@ impl Client {
         }
         let opened = outcome?;
         if !opened.leaves_connection_clean {
-            self.inner.never_reuse(origin);
+            inner.never_reuse(origin);
         }
         if opened.status < 200 {
             return Err(OutboundError::Protocol {
@@ -380,7 +382,7 @@ impl Client {
     ) -> Result<Opened, OutboundError> {
         let uri = target(&request.url)?;
         let mut wire = kept
-            .unwrap_or(&self.inner.single)
+            .unwrap_or(&self.inner_for(&request.url).single)
             .for_url(&request.url)
             .request(request.method.clone(), uri)
             .insert_header((header::HOST, host_header(&request.url)))
@@ -411,6 +413,28 @@ impl Client {
 }
 
 impl Inner {
+    fn new(
+        policy: Policy,
+        timeouts: Timeouts,
+        tls: &Arc<ClientConfig>,
+        resolver: &Resolver,
+    ) -> Rc<Self> {
+        let connect = Connect {
+            policy: Rc::new(policy),
+            resolver: resolver.clone(),
+            tls: None,
+            limit: timeouts.connect,
+        };
+        let tls = Arc::clone(tls);
+        let new_clients = move || new_clients(&connect, &tls);
+        Rc::new(Self {
+            timeouts,
+            single: new_clients(),
+            new_clients: Box::new(new_clients),
+            kept: RefCell::new(None),
+        })
+    }
+
     /// The pool to use for an origin, unless it gets a connection of its own.
     fn pool_for(self: &Rc<Self>, origin: &str) -> Option<Clients> {
         let mut kept = self.kept.borrow_mut();

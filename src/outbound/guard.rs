@@ -7,21 +7,29 @@
 //! it sees every address, literal or resolved, at the moment of use, so a name
 //! that resolves differently the second time gains nothing.
 //!
-//! The ranges are those that the IANA registries call not globally reachable
-//! (<https://www.iana.org/assignments/iana-ipv4-special-registry>,
-//! <https://www.iana.org/assignments/iana-ipv6-special-registry>), and the ways
-//! in which IPv6 can carry an IPv4 address.
+//! Of IPv4 everything is public but the ranges that the IANA registry calls not
+//! globally reachable
+//! (<https://www.iana.org/assignments/iana-ipv4-special-registry>). Of IPv6 nothing
+//! is but 2000::/3, the only block that addresses are given out of
+//! (<https://www.iana.org/assignments/ipv6-address-space>), less its own special
+//! ranges (<https://www.iana.org/assignments/iana-ipv6-special-registry>) and the
+//! ways in which it can carry an IPv4 address. An address of this machine is no
+//! public one: what listens on all of its addresses often expects only neighbours.
 
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::{Host, Url};
 
+use super::own::is_own;
+
 /// What may be reached.
 #[derive(Debug, Clone)]
 pub struct Policy {
     reach: Reach,
+    exempt: Option<Url>,
 }
 
 #[derive(Debug, Clone)]
@@ -32,7 +40,7 @@ enum Reach {
     Public {
         allow_cidrs: Vec<IpNet>,
         loopback_allowed: bool,
-        always: Option<(String, u16)>,
+        listener: Option<SocketAddr>,
     },
 }
 
@@ -42,24 +50,16 @@ impl Policy {
     /// `allow_cidrs` is `callback.allow_cidrs`; an IPv4 range covers the IPv6 forms
     /// that stand for its addresses, too. `loopback_allowed` holds only
     /// while no API key is configured, that is for a service that serves this
-    /// machine alone. `always` is `backend.callback_base_url`: its host and port
-    /// are reached whatever the host resolves to.
+    /// machine alone; it opens the machine's other addresses as well.
     #[must_use]
-    pub fn callbacks(
-        allow_cidrs: Vec<IpNet>,
-        loopback_allowed: bool,
-        always: Option<&Url>,
-    ) -> Self {
-        let always = always.and_then(|url| {
-            let host = comparable(url.host_str()?);
-            Some((host, url.port_or_known_default()?))
-        });
+    pub fn callbacks(allow_cidrs: Vec<IpNet>, loopback_allowed: bool) -> Self {
         Self {
             reach: Reach::Public {
                 allow_cidrs,
                 loopback_allowed,
-                always,
+                listener: None,
             },
+            exempt: None,
         }
     }
 
@@ -68,7 +68,33 @@ impl Policy {
     pub fn trusted() -> Self {
         Self {
             reach: Reach::Anywhere,
+            exempt: None,
         }
+    }
+
+    /// Never calls the listener of this service: no caller has a reason to have it
+    /// call itself, and it would do so from where more may be open than to him.
+    #[must_use]
+    pub fn without(mut self, address: SocketAddr) -> Self {
+        if let Reach::Public { listener, .. } = &mut self.reach {
+            *listener = Some(address);
+        }
+        self
+    }
+
+    /// Lets through exactly this URL, wherever it leads, as [`Policy::trusted`] would:
+    /// where this process reports to itself.
+    #[must_use]
+    pub fn exempting(mut self, url: Url) -> Self {
+        self.exempt = Some(url);
+        self
+    }
+
+    /// The URL of [`Policy::exempting`]. [`Policy::admit`], which sees no more than a
+    /// host and a port, does not know it; the client has connections of its own for it.
+    #[must_use]
+    pub fn exempt(&self) -> Option<&Url> {
+        self.exempt.as_ref()
     }
 
     /// Keeps the addresses of `host` that may be reached, IPv4 before IPv6.
@@ -92,11 +118,13 @@ impl Policy {
         let mut admitted = Vec::new();
         let mut refused = None;
         for address in addresses {
-            match self.refuses(host, port, address.ip()) {
-                None => admitted.push(address),
-                Some(reason) => {
+            match self.refuses(port, address.ip()) {
+                Ok(None) => admitted.push(address),
+                Ok(Some(reason)) => {
                     refused.get_or_insert((address.ip(), reason));
                 }
+                // It cannot be told just now: no verdict, and no connection.
+                Err(_) => {}
             }
         }
         match refused {
@@ -112,27 +140,43 @@ impl Policy {
         }
     }
 
-    fn refuses(&self, host: &str, port: u16, address: IpAddr) -> Option<Reason> {
+    fn refuses(&self, port: u16, address: IpAddr) -> io::Result<Option<Reason>> {
         let address = carried_by(address);
         if is_metadata(address) {
-            return Some(Reason::Metadata);
+            return Ok(Some(Reason::Metadata));
         }
         let Reach::Public {
             allow_cidrs,
             loopback_allowed,
-            always,
+            listener,
         } = &self.reach
         else {
-            return None;
+            return Ok(None);
         };
-        let reason = special_range(address)?;
-        let admitted = allow_cidrs.iter().any(|net| net.contains(&address))
-            || (reason == Reason::Loopback && *loopback_allowed)
-            || always
-                .as_ref()
-                .is_some_and(|(name, at)| *at == port && *name == comparable(host));
-        (!admitted).then_some(reason)
+        if let Some(listener) = listener
+            && listener.port() == port
+            && hears(listener.ip(), address)?
+        {
+            return Ok(Some(Reason::Listener));
+        }
+        if allow_cidrs.iter().any(|net| net.contains(&address)) {
+            return Ok(None);
+        }
+        match special_range(address) {
+            None | Some(Reason::Loopback) if *loopback_allowed => Ok(None),
+            None => Ok(is_own(address)?.then_some(Reason::Own)),
+            reason => Ok(reason),
+        }
     }
+}
+
+/// Whether what listens at `listener` hears what is sent to `address` from here.
+fn hears(listener: IpAddr, address: IpAddr) -> io::Result<bool> {
+    let listener = listener.to_canonical();
+    if address.is_unspecified() || listener == address {
+        return Ok(true);
+    }
+    Ok(listener.is_unspecified() && (address.is_loopback() || is_own(address)?))
 }
 
 /// Checks at submission what can be known without resolving a name: the scheme,
@@ -145,6 +189,9 @@ impl Policy {
 ///
 /// [`Forbidden`], whose code is `callback_url_forbidden`.
 pub fn check_url(policy: &Policy, url: &Url) -> Result<(), Forbidden> {
+    if policy.exempt() == Some(url) {
+        return Ok(());
+    }
     let host_text = url.host_str().unwrap_or_default();
     let refuse = |address, reason| {
         Err(Forbidden {
@@ -210,8 +257,12 @@ impl Forbidden {
                 "Name the host that takes the callback: letters, digits, hyphens, dots."
             }
             Reason::Port => "Use a port from 1 to 65535.",
-            Reason::Metadata => "No setting allows this address.",
-            Reason::Loopback | Reason::Private | Reason::LinkLocal | Reason::Reserved => {
+            Reason::Metadata | Reason::Listener => "No setting allows this address.",
+            Reason::Loopback
+            | Reason::Own
+            | Reason::Private
+            | Reason::LinkLocal
+            | Reason::Reserved => {
                 "If the service is meant to reach it, its operator adds the range to callback.allow_cidrs."
             }
         }
@@ -228,6 +279,8 @@ impl fmt::Display for Forbidden {
             Reason::Port => write!(f, "The URL names port 0, which does not exist."),
             Reason::Metadata => write!(f, "{host} is a cloud metadata service."),
             Reason::Loopback => write!(f, "{host} is this machine itself (loopback)."),
+            Reason::Own => write!(f, "{host} is this machine itself."),
+            Reason::Listener => write!(f, "{host} at this port is this service itself."),
             Reason::Private => write!(f, "{host} lies in a private network."),
             Reason::LinkLocal => write!(f, "{host} has an address of the local link only."),
             Reason::Reserved => write!(f, "{host} has an address that is reserved."),
@@ -254,6 +307,10 @@ pub enum Reason {
     Metadata,
     /// This machine.
     Loopback,
+    /// This machine, by an address that others know it by.
+    Own,
+    /// This service.
+    Listener,
     /// A private network, carrier-grade address translation included.
     Private,
     /// The local link.
@@ -327,7 +384,8 @@ fn special_range(address: IpAddr) -> Option<Reason> {
         IpAddr::V6(v6) => RANGES_V6
             .iter()
             .find(|(net, _)| net.contains(&v6))
-            .map(|(_, reason)| *reason),
+            .map(|(_, reason)| *reason)
+            .or((!UNICAST_V6.contains(&v6)).then_some(Reason::Reserved)),
     }
 }
 
@@ -356,6 +414,9 @@ const METADATA_V6: &[Ipv6Net] = &[
     v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0], 32),        // Amazon
     v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128),    // Google
     v6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42], 128),     // Scaleway
+    v6([0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1], 128), // Hetzner and others, after IPv4's
+    v6([0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe], 128), // Oracle
+    v6([0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200], 128), // Alibaba
     v6([0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe], 128), // OpenStack
 ];
 
@@ -377,20 +438,19 @@ const RANGES_V4: &[(Ipv4Net, Reason)] = &[
     (v4(240, 0, 0, 0, 4), Reason::Reserved),
 ];
 
-/// The first entry that contains an address names the reason.
+/// Global unicast. Everything else is reserved by the IETF, or has an entry below.
+const UNICAST_V6: Ipv6Net = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
+
+/// The exceptions in [`UNICAST_V6`], and what outside of it has a name.
 const RANGES_V6: &[(Ipv6Net, Reason)] = &[
     (v6([0, 0, 0, 0, 0, 0, 0, 1], 128), Reason::Loopback),
-    (v6([0, 0, 0, 0, 0, 0, 0, 0], 8), Reason::Reserved), // compatible, SIIT, NAT64 of local use
-    (v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64), Reason::Reserved),
     (v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), Reason::Reserved), // Teredo is in it
     (v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), Reason::Reserved),
     (v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16), Reason::Reserved),
     (v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20), Reason::Reserved),
-    (v6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16), Reason::Reserved),
     (v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7), Reason::Private),
     (v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), Reason::LinkLocal),
-    (v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10), Reason::Private),
-    (v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), Reason::Reserved),
+    (v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10), Reason::Private), // site-local, RFC 3879
 ];
 
 /// The public islands inside 2001::/23.
@@ -413,17 +473,8 @@ fn is_host_name(name: &str) -> bool {
 /// Names under `localhost` are this machine, whatever a name server says
 /// (RFC 6761, section 6.3).
 fn is_localhost(name: &str) -> bool {
-    let name = comparable(name);
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
     name == "localhost" || name.ends_with(".localhost")
-}
-
-/// A host in the one spelling that can be compared: lower case, without the
-/// brackets of IPv6 and the dot at the end.
-fn comparable(host: &str) -> String {
-    host.trim_start_matches('[')
-        .trim_end_matches(']')
-        .trim_end_matches('.')
-        .to_ascii_lowercase()
 }
 
 #[cfg(test)]

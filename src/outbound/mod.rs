@@ -2,7 +2,8 @@
 //!
 //! [`client`] sends a request and reads the answer within bounds; `connector`
 //! opens a connection for it, `names` looks up the host, and [`guard`] decides there,
-//! between name resolution and connect, which addresses may be reached; `stream` is
+//! between name resolution and connect, which addresses may be reached (`own` tells it
+//! which are this machine's); `stream` is
 //! that connection, and `head_filter` puts what it answers into the form that `awc` can
 //! read; [`circuit`] says when a destination that fails is tried again; [`tls`] holds
 //! the trusted roots. Nothing else of the crate opens a connection.
@@ -14,6 +15,7 @@ mod error;
 pub mod guard;
 mod head_filter;
 mod names;
+mod own;
 mod stream;
 pub mod tls;
 

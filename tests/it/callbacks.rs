@@ -409,3 +409,44 @@ fn a_callback_that_panics_each_time_is_a_failed_try_and_is_told_once_it_does_not
     client.wait_for_status(&delivery, "delivered");
     assert_eq!(receiver.callbacks("task.completed").len(), 1);
 }
+
+/// Whoever may name a callback URL could otherwise have the Backend's own callbacks, or
+/// its alerts, sent here with a genuine signature.
+#[test]
+fn the_backend_is_told_of_speeches_and_of_nothing_else() {
+    let service = Service::backend()
+        .set("backend.tts_url", "http://127.0.0.1:9")
+        .start();
+    let client = service.client();
+    let task = client
+        .post(
+            "/v1/tasks",
+            &json!({"text": "Chào.", "voice": "test/silence"}),
+        )
+        .expect(202)
+        .json();
+    let path = format!("/v1/tasks/{}", task["id"].as_str().unwrap());
+    let told = |kind: &str| {
+        let mut body = failed_speech(&task);
+        body["type"] = json!(kind);
+        let body = body.to_string();
+        let headers = sign(SECRET, "msg_1", now_s(&client), body.as_bytes());
+        report(&client, &headers, body.as_bytes())
+    };
+    for kind in [
+        "task.failed",
+        "task.completed",
+        "task.late_result",
+        "receiver.shut",
+        "disk.failing",
+        "speech.begun",
+        "speech.",
+        "",
+    ] {
+        told(kind).expect_problem(400, "malformed");
+    }
+    told("callback.check").expect(204);
+    assert_ne!(client.get(&path).json()["status"], "failed");
+    told("speech.failed").expect(204);
+    assert_eq!(client.get(&path).json()["status"], "failed");
+}

@@ -8,6 +8,7 @@
 )]
 
 mod actors;
+mod addresses;
 mod alerts;
 mod cache;
 mod callback_headers;

@@ -169,7 +169,7 @@ fn no_roots() -> Arc<ClientConfig> {
 }
 
 fn local() -> Policy {
-    Policy::callbacks(Vec::new(), true, None)
+    Policy::callbacks(Vec::new(), true)
 }
 
 fn client() -> Client {
@@ -772,11 +772,7 @@ async fn a_name_that_turns_to_a_forbidden_address_is_refused() {
 async fn literal_addresses_pass_the_guard_too() {
     let server = Server::answering(OK).await;
     let port = server.address.port();
-    let strict = Client::new(
-        Policy::callbacks(Vec::new(), false, None),
-        TIMEOUTS,
-        no_roots(),
-    );
+    let strict = Client::new(Policy::callbacks(Vec::new(), false), TIMEOUTS, no_roots());
     for host in [
         "127.0.0.1",
         "2130706433",
@@ -799,6 +795,25 @@ async fn literal_addresses_pass_the_guard_too() {
     assert_eq!(error.code(), "forbidden_address");
 }
 
+#[actix_rt::test]
+async fn one_url_is_exempt_and_lends_its_connection_to_no_other() {
+    let server = Server::answering(OK).await;
+    let own = server.url("/v1/callbacks");
+    let policy = Policy::callbacks(Vec::new(), false)
+        .without(server.address)
+        .exempting(own.clone());
+    let client = Client::new(policy, TIMEOUTS, no_roots());
+    for _ in 0..2 {
+        assert_eq!(client.send(post(own.clone())).await.unwrap().status, 200);
+        for path in ["/", "/v1/callbacks/", "/v1/callbacks?x", "/v1/tasks"] {
+            let error = client.send(post(server.url(path))).await.unwrap_err();
+            assert_eq!(error.code(), "forbidden_address", "{path}");
+        }
+    }
+    assert_eq!(server.seen.requests.borrow().len(), 2);
+    assert_eq!(server.accepted(), 1);
+}
+
 const INSIDE: &str = "HOIAM_TEST_INSIDE_OWN_NETWORK";
 
 /// Starts itself again in a network of its own, where foreign addresses can be
@@ -809,8 +824,11 @@ fn the_guard_holds_between_real_addresses() {
         actix_rt::System::new().block_on(between_real_addresses());
         return;
     }
-    let network = "ip link set lo up && for a in 10.1.2.3 169.254.169.254 8.8.8.8; \
-                   do ip addr add $a/32 dev lo || exit 125; done";
+    // 8.8.8.8 is a secondary address, 8.8.6.1 only a route. 9.9.9.9 is another machine's
+    // to the eyes of the guard: what is sent there comes from another address.
+    let network = "ip link set lo up && for a in 10.1.2.3/32 169.254.169.254/32 8.8.8.7/24 8.8.8.8/24; \
+                   do ip addr add $a dev lo || exit 125; done && ip route add local 8.8.6.1 dev lo && \
+                   ip route add local 9.9.9.9 dev lo src 10.1.2.3";
     let unshare = |script: &str| {
         std::process::Command::new("unshare")
             .args(["-n", "sh", "-c", script])
@@ -831,12 +849,14 @@ fn the_guard_holds_between_real_addresses() {
 
 async fn between_real_addresses() {
     let ranges = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-    let strict = Policy::callbacks(Vec::new(), false, None);
-    let opened = Policy::callbacks(ranges(&["10.0.0.0/8"]), false, None);
-    let wide_open = Policy::callbacks(ranges(&["0.0.0.0/0", "::/0"]), true, None);
+    let strict = Policy::callbacks(Vec::new(), false);
+    let opened = Policy::callbacks(ranges(&["10.0.0.0/8"]), false);
+    let wide_open = Policy::callbacks(ranges(&["0.0.0.0/0", "::/0"]), true);
     let trusted = Policy::trusted();
     for (address, [by_strict, by_opened, by_wide_open, by_trusted]) in [
-        ("8.8.8.8:0", [true, true, true, true]),
+        ("9.9.9.9:0", [true, true, true, true]),
+        ("8.8.8.8:0", [false, false, true, true]),
+        ("8.8.6.1:0", [false, false, true, true]),
         ("10.1.2.3:0", [false, true, true, true]),
         ("127.0.0.1:0", [false, false, true, true]),
         ("169.254.169.254:0", [false, false, false, false]),

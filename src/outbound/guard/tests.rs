@@ -2,11 +2,11 @@ use super::*;
 use proptest::prelude::*;
 
 fn strict() -> Policy {
-    Policy::callbacks(Vec::new(), false, None)
+    Policy::callbacks(Vec::new(), false)
 }
 
 fn open_to(cidr: &str) -> Policy {
-    Policy::callbacks(vec![cidr.parse().unwrap()], false, None)
+    Policy::callbacks(vec![cidr.parse().unwrap()], false)
 }
 
 fn verdict(policy: &Policy, address: IpAddr) -> Option<Reason> {
@@ -94,7 +94,18 @@ const RANGES: &[(&str, Reason, &str, &str)] = &[
     ("::5efe:0:0/96", Reason::Reserved, "", ""),
     ("64:ff9b:1::/48", Reason::Reserved, "", ""),
     ("ff:ffff::/32", Reason::Reserved, "", ""),
-    ("100::/64", Reason::Reserved, "", "100:0:0:1::"),
+    ("100::/8", Reason::Reserved, "", ""),
+    ("200::/7", Reason::Reserved, "", ""),
+    ("400::/6", Reason::Reserved, "", ""),
+    ("1000::/4", Reason::Reserved, "", "2000::"),
+    (
+        "4000::/2",
+        Reason::Reserved,
+        "3fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+        "",
+    ),
+    ("8000::/2", Reason::Reserved, "", ""),
+    ("fe00::/9", Reason::Reserved, "", ""),
     (
         "2001::/32",
         Reason::Reserved,
@@ -118,9 +129,9 @@ const RANGES: &[(&str, Reason, &str, &str)] = &[
         "3ffe:ffff:ffff::",
         "3fff:1000::",
     ),
-    ("5f00::/16", Reason::Reserved, "5eff:ffff:ffff::", "5f01::"),
-    ("fc00::/7", Reason::Private, "fbff:ffff:ffff::", "fe00::"),
-    ("fe80::/10", Reason::LinkLocal, "fe7f:ffff:ffff::", ""),
+    ("5f00::/16", Reason::Reserved, "", ""),
+    ("fc00::/7", Reason::Private, "", ""),
+    ("fe80::/10", Reason::LinkLocal, "", ""),
     ("fec0::/10", Reason::Private, "", ""),
     ("ff00::/8", Reason::Reserved, "", ""),
 ];
@@ -186,9 +197,8 @@ fn an_ipv4_address_in_ipv6_clothes_is_judged_as_itself() {
 
 #[test]
 fn metadata_is_refused_whatever_is_configured_and_however_it_is_written() {
-    let base = Url::parse("http://169.254.169.254/").unwrap();
     let everything = ["0.0.0.0/0", "::/0"].map(|net| net.parse().unwrap());
-    let widest = Policy::callbacks(everything.to_vec(), true, Some(&base));
+    let widest = Policy::callbacks(everything.to_vec(), true);
     for text in [
         "169.254.169.254",
         "169.254.170.2",
@@ -199,6 +209,10 @@ fn metadata_is_refused_whatever_is_configured_and_however_it_is_written() {
         "fd00:ec2::254",
         "fd00:ec2::23",
         "fd20:ce::254",
+        "fd00:42::42",
+        "fd00:a9fe:a9fe::1",
+        "fd00:c1::a9fe:a9fe",
+        "fd00:100::100:200",
         "fe80::a9fe:a9fe",
         "::ffff:169.254.169.254",
         "::169.254.169.254",
@@ -242,7 +256,7 @@ fn link_local_addresses_can_be_opened_but_for_metadata() {
 
 #[test]
 fn loopback_passes_by_itself_only_while_no_key_is_configured() {
-    let local_service = Policy::callbacks(Vec::new(), true, None);
+    let local_service = Policy::callbacks(Vec::new(), true);
     for text in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
         assert_eq!(verdict(&local_service, address(text)), None);
         assert_eq!(verdict(&strict(), address(text)), Some(Reason::Loopback));
@@ -254,19 +268,82 @@ fn loopback_passes_by_itself_only_while_no_key_is_configured() {
 }
 
 #[test]
-fn the_own_callback_base_is_reached_at_its_host_and_port_only() {
-    let base = Url::parse("http://Backend.internal:4640/base").unwrap();
-    let policy = Policy::callbacks(Vec::new(), false, Some(&base));
-    let inside = [SocketAddr::new(address("10.0.0.5"), 4640)];
-    assert!(policy.admit("backend.internal", 4640, inside).is_ok());
-    assert!(policy.admit("backend.internal.", 4640, inside).is_ok());
-    assert!(policy.admit("backend.internal", 22, inside).is_err());
-    assert!(policy.admit("other.internal", 4640, inside).is_err());
-    let v6 = Url::parse("http://[fd12::1]/").unwrap();
-    let policy = Policy::callbacks(Vec::new(), false, Some(&v6));
-    let inside = [SocketAddr::new(address("fd12::1"), 80)];
-    assert!(policy.admit("[fd12::1]", 80, inside).is_ok());
-    assert_eq!(check_url(&policy, &v6), Ok(()));
+fn one_url_is_exempt_and_none_that_differs_from_it() {
+    let url = |text: &str| Url::parse(text).unwrap();
+    let reports = url("http://Backend.internal:4640/base/v1/callbacks");
+    let by_address = url("http://[fd12::1]/v1/callbacks");
+    for (exempt, others) in [
+        (
+            &reports,
+            ["http://10.0.0.5:4640/base/v1/callbacks"; 1].as_slice(),
+        ),
+        (
+            &by_address,
+            &[
+                "http://[fd12::1]/",
+                "http://[fd12::1]/v1/callbacks/",
+                "http://[fd12::1]/v1/callbacks?x",
+                "http://[fd12::1]/v1/callbacks#x",
+                "http://[fd12::1]:81/v1/callbacks",
+                "https://[fd12::1]/v1/callbacks",
+                "http://user@[fd12::1]/v1/callbacks",
+            ],
+        ),
+    ] {
+        let policy = strict().exempting(exempt.clone());
+        assert_eq!(check_url(&policy, exempt), Ok(()));
+        assert!(check_url(&strict(), &by_address).is_err());
+        for other in others {
+            assert!(check_url(&policy, &url(other)).is_err(), "{other}");
+        }
+        // What sees an address alone exempts nothing.
+        let inside = [SocketAddr::new(address("10.0.0.5"), 4640)];
+        assert!(policy.admit("backend.internal", 4640, inside).is_err());
+    }
+}
+
+#[test]
+fn this_service_is_not_called_whatever_is_configured() {
+    let everything = ["0.0.0.0/0", "::/0"].map(|net| net.parse().unwrap());
+    let widest = |listener: &str| {
+        Policy::callbacks(everything.to_vec(), true).without(listener.parse().unwrap())
+    };
+    let admits = |policy: &Policy, at: &str| {
+        let at: SocketAddr = at.parse().unwrap();
+        let outcome = policy.admit("x", at.port(), [at]);
+        match outcome {
+            Ok(_) => true,
+            Err(forbidden) => {
+                assert_eq!(forbidden.reason, Reason::Listener, "{at}");
+                false
+            }
+        }
+    };
+    for (listener, refused, admitted) in [
+        (
+            "127.0.0.1:4640",
+            ["127.0.0.1:4640", "[::ffff:127.0.0.1]:4640", "0.0.0.0:4640"],
+            ["127.0.0.1:4641", "127.0.0.2:4640", "10.0.0.1:4640"],
+        ),
+        (
+            "0.0.0.0:4640",
+            ["127.0.0.1:4640", "127.0.0.2:4640", "[::1]:4640"],
+            ["127.0.0.1:80", "192.0.2.1:4640", "[2001:db8::1]:4640"],
+        ),
+        (
+            "[::]:4640",
+            ["127.0.0.1:4640", "[::1]:4640", "[::]:4640"],
+            ["[::1]:80", "192.0.2.1:4640", "[2001:db8::1]:4640"],
+        ),
+    ] {
+        let policy = widest(listener);
+        for at in refused {
+            assert!(!admits(&policy, at), "{at} for {listener}");
+        }
+        for at in admitted {
+            assert!(admits(&policy, at), "{at} for {listener}");
+        }
+    }
 }
 
 #[test]
@@ -363,7 +440,7 @@ proptest! {
 
     #[test]
     fn the_url_check_and_the_guard_agree_on_literals(bits: u32, loopback: bool) {
-        let policy = Policy::callbacks(Vec::new(), loopback, None);
+        let policy = Policy::callbacks(Vec::new(), loopback);
         let url = Url::parse(&format!("http://{bits}/")).unwrap();
         let at_submission = check_url(&policy, &url).err().map(|f| f.reason);
         prop_assert_eq!(at_submission, verdict(&policy, IpAddr::V4(Ipv4Addr::from(bits))));
