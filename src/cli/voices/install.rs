@@ -18,7 +18,7 @@ use super::add::{Place, tell};
 use crate::config::Config;
 use crate::contract::create::nearest;
 use crate::files::hex;
-use crate::outbound::{Client, Download, Fetch, Policy, Timeouts, tls};
+use crate::outbound::{Client, Download, Fetch, OutboundError, Policy, Timeouts, tls};
 use crate::speech::text::is_of;
 
 const TIMEOUTS: Timeouts = Timeouts {
@@ -151,19 +151,48 @@ fn wanted<'a>(name: &str, entry: &'a Entry) -> Result<Vec<Wanted<'a>>, String> {
     }
 }
 
-/// Where voices come from.
+/// Where voices come from. The operator named the list, and so its origin is called
+/// wherever it lies. What the list, or a redirect, says beyond that is somebody else's
+/// word.
 struct Source {
     index: Url,
     client: Client,
+    /// For other origins.
+    elsewhere: Client,
 }
 
 impl Source {
     fn new(index: &Url) -> Result<Self, String> {
         let tls = tls::system_roots().map_err(|error| error.to_string())?;
+        let client = Client::new(Policy::trusted(), TIMEOUTS, tls.clone());
+        // Without encryption anybody on the way may write what the list says, so
+        // nothing is gained by being strict with it.
+        let elsewhere = match index.scheme() {
+            "https" => Client::new(Policy::callbacks(Vec::new(), false), TIMEOUTS, tls),
+            _ => client.clone(),
+        };
         Ok(Self {
             index: index.clone(),
-            client: Client::new(Policy::trusted(), TIMEOUTS, tls),
+            client,
+            elsewhere,
         })
+    }
+
+    fn client_for(&self, url: &Url) -> &Client {
+        match url.origin() == self.index.origin() {
+            true => &self.client,
+            false => &self.elsewhere,
+        }
+    }
+
+    /// From an encrypted list nothing leads to what is not.
+    fn check_encrypted(&self, url: &Url) -> Result<(), String> {
+        if self.index.scheme() == "https" && url.scheme() != "https" {
+            return Err(format!(
+                "it is at {url}, without encryption, and the list is not"
+            ));
+        }
+        Ok(())
     }
 
     async fn index(&self) -> Result<Index, String> {
@@ -224,10 +253,11 @@ impl Source {
         Ok(())
     }
 
-    /// Follows redirects, but none from https to http.
+    /// Follows redirects.
     async fn get(&self, url: &Url, limit: u64) -> Result<Download, String> {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
+            self.check_encrypted(&url)?;
             let fetch = Fetch {
                 url: url.clone(),
                 headers: Vec::new(),
@@ -235,19 +265,21 @@ impl Source {
                 idle_timeout: IDLE,
                 total_timeout: None,
             };
-            let answer = self.client.download(fetch).await;
-            let answer = answer.map_err(|error| error.to_string())?;
+            let answer = self.client_for(&url).download(fetch).await;
+            let answer = answer.map_err(|error| match error {
+                // Its way out is for callbacks.
+                OutboundError::Forbidden(_) => format!(
+                    "it is at {url}, an address that is not public, where only a list of the same host may lead"
+                ),
+                error => error.to_string(),
+            })?;
             match answer.status {
                 200 => return Ok(answer),
                 301 | 302 | 303 | 307 | 308 => {}
                 status => return Err(format!("the answer was {status}")),
             }
             let target = answer.headers.get("location").unwrap_or_default();
-            let next = url.join(target).map_err(|error| error.to_string())?;
-            if url.scheme() == "https" && next.scheme() != "https" {
-                return Err(format!("it is sent on to {next}, without encryption"));
-            }
-            url = next;
+            url = url.join(target).map_err(|error| error.to_string())?;
         }
         Err("it is sent on and on".to_owned())
     }
@@ -314,4 +346,38 @@ fn unknown(name: &str, index: &Index) -> String {
         format!("there is {}", near.join(", "))
     };
     format!("the list has no voice {name}; {near}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[actix_rt::test]
+    async fn an_encrypted_list_leads_to_nothing_plain_and_to_no_private_address() {
+        let own = TcpListener::bind("127.0.0.1:0").unwrap();
+        own.set_nonblocking(true).unwrap();
+        let port = own.local_addr().unwrap().port();
+        let source = Source::new(&Url::parse("https://voices.example/a/list.json").unwrap());
+        let source = source.unwrap();
+        for (path, told) in [
+            (
+                format!("http://127.0.0.1:{port}/a.onnx"),
+                "without encryption",
+            ),
+            ("http://8.8.8.8/a.onnx".to_owned(), "without encryption"),
+            (format!("https://127.0.0.1:{port}/a.onnx"), "not public"),
+            (format!("//localhost:{port}/a.onnx"), "not public"),
+            ("https://[fd00::1]/a.onnx".to_owned(), "not public"),
+            ("https://169.254.169.254/a.onnx".to_owned(), "not public"),
+        ] {
+            let url = source.index.join(&path).unwrap();
+            let refused = source.get(&url, 1).await.err().unwrap();
+            assert!(refused.contains(told), "{path}: {refused}");
+        }
+        assert!(own.accept().is_err(), "somebody has called");
+        let beside = source.index.join("b/a.onnx").unwrap();
+        assert!(source.check_encrypted(&beside).is_ok());
+    }
 }
