@@ -70,8 +70,8 @@ impl Gate {
     /// `hosts` is given only where the listener is on loopback: while no key is asked
     /// for, a page in a browser could otherwise reach it under a name of its own (DNS
     /// rebinding).
-    /// Then pages may change something only if they are the listener's own or of
-    /// one of the origins `pages`.
+    /// On every listener, while no key is asked for, pages may change something only if
+    /// they are the listener's own or of one of the origins `pages`.
     #[must_use]
     pub fn new(keys: Keys, hosts: Option<Vec<String>>, pages: Vec<String>, links: Links) -> Self {
         Self {
@@ -187,22 +187,29 @@ impl Gate {
     }
 
     /// Without keys whoever reaches the listener may do all, and so could any page in
-    /// a browser on this machine: what changes something needs no answer that the
-    /// page could read. A browser names the page in `Origin`.
+    /// a browser that reaches it: what changes something needs no answer that the
+    /// page could read. A browser names the page in `Origin`, and says in
+    /// `Sec-Fetch-Site` (Fetch Metadata) how it stands to us where it hides its name.
     fn check_origin(&self, request: &ServiceRequest) -> Result<(), Problem> {
-        if self.hosts.is_none() || request.method().is_safe() {
+        if request.method().is_safe() {
             return Ok(());
         }
-        let header = |name| {
+        let header = |name: &str| {
             let value = request.headers().get(name);
             value.map(|value| value.to_str().unwrap_or_default())
         };
-        let Some(origin) = header(header::ORIGIN) else {
+        let origin = header("origin");
+        if origin.is_some_and(|origin| self.pages.iter().any(|page| page == origin)) {
             return Ok(());
-        };
-        let authority = origin.split_once("://").map(|(_, authority)| authority);
-        let is_own = authority.is_some() && authority == header(header::HOST);
-        if is_own || self.pages.iter().any(|page| page == origin) {
+        }
+        let authority = |origin: &str| origin.split_once("://").map(|(_, rest)| rest.to_owned());
+        let is_own = origin.is_none_or(|origin| {
+            let authority = authority(origin);
+            authority.is_some() && authority.as_deref() == header("host")
+        });
+        let is_from_elsewhere =
+            header("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
+        if is_own && !is_from_elsewhere {
             return Ok(());
         }
         let detail = "Without API keys only pages of server.cors_origins may change anything. Add this page's origin \

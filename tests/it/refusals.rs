@@ -368,8 +368,39 @@ fn without_keys_a_page_of_another_origin_changes_nothing() {
     for known in [&service.url(), "https://mine.example"] {
         accept(known).expect(200);
     }
-    let reads = [("origin", "https://evil.example")];
+    // A page can have a browser hide its name, but not how it stands to us.
+    let from = |site: &str, origin: Option<&str>| {
+        let mut headers = vec![("sec-fetch-site", site)];
+        headers.extend(origin.map(|origin| ("origin", origin)));
+        client.send_bytes("POST", "/v1/clock/accept", &headers, b"")
+    };
+    for site in ["cross-site", "same-site"] {
+        from(site, None).expect_problem(403, "wrong_origin");
+        from(site, Some(&service.url())).expect_problem(403, "wrong_origin");
+        from(site, Some("https://mine.example")).expect(200);
+    }
+    for site in ["same-origin", "none"] {
+        from(site, None).expect(200);
+    }
+    let reads = [
+        ("origin", "https://evil.example"),
+        ("sec-fetch-site", "cross-site"),
+    ];
     client
         .send_bytes("GET", "/health/live", &reads, b"")
         .expect(200);
+}
+
+#[test]
+fn an_open_listener_without_keys_is_no_more_open_to_pages() {
+    let service = Service::all()
+        .set("server.allow_unauthenticated", true)
+        .set("server.public_url", "http://voice.example")
+        .listening_everywhere()
+        .start();
+    let client = service.client();
+    let accept =
+        |origin: &str| client.send_bytes("POST", "/v1/clock/accept", &[("origin", origin)], b"");
+    accept("https://evil.example").expect_problem(403, "wrong_origin");
+    accept(&service.url()).expect(200);
 }

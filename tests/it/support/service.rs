@@ -45,6 +45,7 @@ pub struct Setup {
     fault: Option<String>,
     wall: Option<Arc<Wall>>,
     names_hang: bool,
+    listens_everywhere: bool,
 }
 
 impl Setup {
@@ -56,6 +57,7 @@ impl Setup {
             fault: None,
             wall: None,
             names_hang: false,
+            listens_everywhere: false,
         };
         // Few threads and children, since many services run side by side. On a
         // machine that has no time for them nothing is to run out of it, unless
@@ -110,6 +112,12 @@ impl Setup {
     /// Whoever looks up a name under `.hangs.test` waits for ever.
     pub fn names_hang(mut self) -> Self {
         self.names_hang = true;
+        self
+    }
+
+    /// It listens on all addresses, not on loopback alone.
+    pub fn listening_everywhere(mut self) -> Self {
+        self.listens_everywhere = true;
         self
     }
 
@@ -192,7 +200,7 @@ impl Service {
     fn try_start(&mut self) -> bool {
         let line = self.spawn();
         if let Some(url) = line.trim().strip_prefix("listening on http://") {
-            self.address = url.to_owned();
+            self.address = url.replace("0.0.0.0", "127.0.0.1");
             return true;
         }
         let status = self.wait();
@@ -220,9 +228,13 @@ impl Service {
         if self.setup.names_hang {
             command.env("LD_PRELOAD", library("hanging_names"));
         }
+        let listen = match self.setup.listens_everywhere {
+            true => self.address.replace("127.0.0.1", "0.0.0.0"),
+            false => self.address.clone(),
+        };
         let mut child = command
             .args(["serve", "--role", self.setup.role.as_str()])
-            .args(["--listen", &self.address])
+            .args(["--listen", &listen])
             .arg("--data-dir")
             .arg(self.disk.folder_of_service())
             .stdout(Stdio::piped())
