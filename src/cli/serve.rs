@@ -15,6 +15,7 @@ pub struct ServeArgs {
 
 /// Runs until SIGTERM or Ctrl-C.
 pub fn run(args: ServeArgs, globals: Globals) -> ExitCode {
+    keep_files_private();
     let config = match globals.load_or_explain(&args.service) {
         Ok(config) => config,
         Err(code) => return code,
@@ -27,4 +28,12 @@ pub fn run(args: ServeArgs, globals: Globals) -> ExitCode {
             ExitCode::from(EXIT_FAILED)
         }
     }
+}
+
+/// What the service writes, texts above all, is for its own user alone. Commands that
+/// write where a person wants it keep that person's umask.
+#[expect(unsafe_code, reason = "there is no safe call for it in std")]
+fn keep_files_private() {
+    // SAFETY: it takes a number, and always succeeds. Nothing of ours runs yet.
+    unsafe { libc::umask(0o077) };
 }

@@ -20,6 +20,8 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 /// The row of `meta` that keeps the clock's anchor.
 pub(super) const CLOCK_KEY: &str = "clock";
 
+const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 5000";
+
 /// Why a database could not be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OpenError {
@@ -221,7 +223,7 @@ fn take_lock(path: &Path) -> Result<File, OpenError> {
 /// diesel's documentation of `SqliteConnection` advises.
 pub(super) fn connect(path: &Path, read_only: bool) -> Result<Conn, Box<dyn std::error::Error>> {
     let mut conn = Conn::establish(&path.to_string_lossy())?;
-    conn.batch_execute("PRAGMA busy_timeout = 5000")?;
+    conn.batch_execute(BUSY_TIMEOUT)?;
     conn.batch_execute("PRAGMA journal_mode = WAL")?;
     // A 202 means "on disk", so every commit is synced.
     conn.batch_execute("PRAGMA synchronous = FULL")?;
@@ -229,8 +231,29 @@ pub(super) fn connect(path: &Path, read_only: bool) -> Result<Conn, Box<dyn std:
     conn.batch_execute("PRAGMA cache_size = -8000")?;
     if read_only {
         conn.batch_execute("PRAGMA query_only = ON")?;
+    } else {
+        // What is erased is overwritten, and does not wait in a free page.
+        conn.batch_execute("PRAGMA secure_delete = ON")?;
     }
     Ok(conn)
+}
+
+/// What a checkpoint says.
+#[derive(QueryableByName)]
+struct Checkpoint {
+    /// Whether somebody kept it from being a whole one.
+    #[diesel(sql_type = diesel::sql_types::Integer)]
+    busy: i32,
+}
+
+/// Copies the write-ahead log into the file and empties it, since it has what was
+/// erased, too. Waits no longer than a moment for readers of older states; whether it
+/// was done.
+pub(super) fn empty_log(conn: &mut Conn) -> QueryResult<bool> {
+    conn.batch_execute("PRAGMA busy_timeout = 20")?;
+    let done = diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)").get_result::<Checkpoint>(conn);
+    conn.batch_execute(BUSY_TIMEOUT)?;
+    Ok(done?.busy == 0)
 }
 
 #[cfg(test)]

@@ -9,13 +9,17 @@
 //! If it is the disk that failed, all get the same answer, [`Db::trouble`] says
 //! so, and the writer tries by itself each second whether it can write again.
 //! A file that SQLite has found damaged is written no more.
+//!
+//! What a commit erases is overwritten in the file, but the write-ahead log has it
+//! still. So within a second of it the log is emptied, between two batches; where
+//! readers keep it from that, it is tried again each second.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use diesel::connection::TransactionManager;
@@ -24,7 +28,7 @@ use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use tokio::sync::{oneshot, watch};
 
 use super::Id;
-use super::connection::{CLOCK_KEY, Conn, connect, is_damage};
+use super::connection::{CLOCK_KEY, Conn, connect, empty_log, is_damage};
 use super::history::{OF_ALERT, newest_event};
 use super::hub::{Hub, Interest, Subscription};
 use super::load::{Amount, ByClient, Load};
@@ -46,6 +50,8 @@ const RETRY_MS: Millis = 1000;
 /// How long a writer that could not write waits for work before it tries
 /// without any.
 const PROBE: Duration = Duration::from_secs(1);
+/// How long the log may keep what was erased, so that it is emptied once for many.
+const EMPTIED_AFTER: Duration = Duration::from_secs(1);
 /// The row of `meta` that keeps the id of the newest event there has been.
 const LAST_EVENT_KEY: &str = "last_event";
 
@@ -161,6 +167,7 @@ pub struct Tx<'a> {
     last_event: i64,
     events: Vec<(Uuid, Event)>,
     load: ByClient,
+    erases: bool,
 }
 
 impl Tx<'_> {
@@ -212,12 +219,13 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Forgets the events of a subject. Their ids are never given again, since
+    /// Forgets the events of a subject, which is what erases one. Their ids are never given again, since
     /// a stream goes on after the last id that it has seen.
     ///
     /// # Errors
     /// What the database says.
     pub fn erase_events(&mut self, subject: Uuid) -> QueryResult<()> {
+        self.erases = true;
         diesel::replace_into(meta::table)
             .values((
                 meta::key.eq(LAST_EVENT_KEY),
@@ -513,6 +521,8 @@ pub(super) fn start(
         last_event,
         trouble: trouble.clone(),
         damage: None,
+        // A process that was killed may have left it so.
+        empty_log_at: Some(Instant::now()),
         _lock: lock,
         _alive: alive,
     };
@@ -583,6 +593,8 @@ struct Writer {
     trouble: Trouble,
     /// Nothing is written after this was found.
     damage: Option<String>,
+    /// When the log is to be emptied of what was erased.
+    empty_log_at: Option<Instant>,
     _lock: File,
     _alive: watch::Sender<()>,
 }
@@ -604,6 +616,7 @@ struct Committed {
     last_event: i64,
     events: Vec<(Uuid, Event)>,
     load: ByClient,
+    erases: bool,
 }
 
 impl Writer {
@@ -613,8 +626,11 @@ impl Writer {
             let first = match self.next(queue) {
                 Ok(first) => first,
                 Err(RecvTimeoutError::Timeout) => {
-                    // The answer is in `trouble`.
-                    let _ = self.attempt(&mut [], Keep::Anchor);
+                    if self.trouble.is_met() {
+                        // The answer is in `trouble`.
+                        let _ = self.attempt(&mut [], Keep::Anchor);
+                    }
+                    self.empty_log_if_due();
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -627,17 +643,28 @@ impl Writer {
                 }
             }
             self.commit(batch);
+            self.empty_log_if_due();
         }
         // Leaves a short file behind for backups and for the next start.
         let _ = diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.conn);
     }
 
     fn next(&self, queue: &Receiver<Work>) -> Result<Work, RecvTimeoutError> {
-        if self.trouble.is_met() {
-            queue.recv_timeout(PROBE)
-        } else {
-            queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        match self.empty_log_at {
+            _ if self.trouble.is_met() => queue.recv_timeout(PROBE),
+            Some(at) => queue.recv_deadline(at),
+            None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
+    }
+
+    fn empty_log_if_due(&mut self) {
+        let now = Instant::now();
+        if self.empty_log_at.is_none_or(|at| now < at) || self.trouble.is_met() {
+            return;
+        }
+        // A disk that fails is found by the next commit, which is told to somebody.
+        let is_empty = empty_log(&mut self.conn).unwrap_or(false);
+        self.empty_log_at = (!is_empty).then(|| now + EMPTIED_AFTER);
     }
 
     fn commit(&mut self, mut batch: Vec<Box<dyn Command>>) {
@@ -683,6 +710,7 @@ impl Writer {
                     last_event,
                     events: Vec::new(),
                     load: ByClient::default(),
+                    erases: false,
                 };
                 for command in batch.iter_mut() {
                     command.run(&mut tx)?;
@@ -691,6 +719,7 @@ impl Writer {
                     last_event,
                     events,
                     load,
+                    erases,
                     ..
                 } = tx;
                 // A batch that changed nothing must not cost a sync.
@@ -705,6 +734,7 @@ impl Writer {
                     last_event,
                     events,
                     load,
+                    erases,
                 })
             })
         }));
@@ -766,6 +796,10 @@ impl Writer {
         self.last_event = committed.last_event;
         self.committed_at.store(committed.at, Ordering::Release);
         self.load.add(&committed.load);
+        if committed.erases {
+            let soon = Instant::now() + EMPTIED_AFTER;
+            self.empty_log_at.get_or_insert(soon);
+        }
         for (_, event) in &committed.events {
             self.ends.note(event);
         }

@@ -165,3 +165,34 @@ fn an_old_task_takes_its_speech_with_it_and_leaves_what_others_use() {
     wait_until_none_is_owed(&service);
     assert_eq!(files_in(&cache), kept);
 }
+
+#[test]
+fn what_is_erased_is_in_no_file_any_more() {
+    let service = Service::all().start();
+    let client = service.client();
+    // One in a row, one in pages of its own, and others that stay.
+    let (short, long) = ("Geheimniskürzel", "Staatsgeheimnisse ".repeat(3_000));
+    let submit = |text: &str| {
+        let body =
+            json!({ "text": text, "voice": "test/silence", "reference": text.split(' ').next() });
+        let task = client.post("/v1/tasks", &body).expect(202).json();
+        format!("/v1/tasks/{}", task["id"].as_str().unwrap())
+    };
+    let tasks: Vec<String> = [short, &long, "Bleibendes"].map(submit).into();
+    for task in &tasks {
+        client.wait_for_status(task, "completed");
+    }
+    let is_kept = |text: &str| {
+        let files = files_in(service.folder());
+        let mut files = files.iter().filter_map(|file| std::fs::read(file).ok());
+        files.any(|bytes| bytes.windows(text.len()).any(|at| at == text.as_bytes()))
+    };
+    assert!(is_kept("Geheimniskürzel") && is_kept("Staatsgeheimnisse"));
+    for task in &tasks[..2] {
+        client.delete(task).expect(204);
+    }
+    for text in ["Geheimniskürzel", "Staatsgeheimnisse"] {
+        eventually("it is gone", || (!is_kept(text)).then_some(()));
+    }
+    assert!(is_kept("Bleibendes"));
+}
