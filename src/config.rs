@@ -303,9 +303,10 @@ pub struct Row {
 
 impl Config {
     /// Reads the file (that of `HOIAM_CONFIG` when none is given), the process's
-    /// environment and the `(key, value)` flags over the defaults.
+    /// environment and the `(key, value)` flags over the defaults. Flags may hold no
+    /// secret.
     pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self, Faults> {
-        let mut faults = Vec::new();
+        let mut faults: Vec<Fault> = flags.iter().filter_map(shown_secret).collect();
         let mut environment = Vec::new();
         for (name, value) in std::env::vars_os() {
             let Some(name) = name
@@ -463,6 +464,37 @@ fn is_secret(key: &str) -> bool {
     SECRET_KEYS
         .iter()
         .any(|(secret, _)| *secret == key || is_entry(secret))
+}
+
+/// What is wrong with a flag that shows a secret to whoever may list processes.
+fn shown_secret((key, value): &(String, String)) -> Option<Fault> {
+    if value.is_empty() || !is_secret(key) {
+        return None;
+    }
+    let own = match key.as_str() {
+        "server.api_keys" => "Make a key with `hoiam keys add NAME`, or set",
+        _ => "Set",
+    };
+    Some(Fault {
+        kind: FaultKind::ShownSecret,
+        key: key.clone(),
+        source: Some(Source::Flag),
+        detail: format!(
+            "is a secret, and everybody on this machine can read command lines. {own} the variable {}, or write it \
+             into a configuration file that you alone can read",
+            settings::environment_name(map_of(key))
+        ),
+    })
+}
+
+/// The table that a key is an entry of, or the key itself: an environment variable sets
+/// a whole table.
+fn map_of(key: &str) -> &str {
+    SECRET_KEYS
+        .iter()
+        .map(|(secret, _)| *secret)
+        .find(|secret| key.starts_with(secret))
+        .unwrap_or(key)
 }
 
 /// The settings as they may be kept for listings.

@@ -19,6 +19,8 @@ pub enum FaultKind {
     Contradiction,
     /// Other machines could use the service without a key.
     Unprotected,
+    /// A secret where others can read it.
+    ShownSecret,
 }
 
 impl FaultKind {
@@ -31,6 +33,7 @@ impl FaultKind {
             Self::MissingValue => "missing_value",
             Self::Contradiction => "contradiction",
             Self::Unprotected => "unprotected",
+            Self::ShownSecret => "shown_secret",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use hoiam::app::{self, Surroundings};
-use hoiam::cli::{Globals, ServiceArgs};
+use hoiam::config::Config;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -269,20 +269,15 @@ fn an_engine_that_cannot_be_started_is_told() {
     let operator = Peer::receiver();
     let folder = tempfile::tempdir().unwrap();
     let settings = [
+        ("role", "tts".to_owned()),
+        ("server.listen", "127.0.0.1:0".to_owned()),
+        ("data_dir", folder.path().display().to_string()),
         ("alerts.callback_url", operator.url("/alerts")),
         ("tts.workers", "1".to_owned()),
         ("callback.secrets", SECRET.to_owned()),
     ];
-    let globals = Globals {
-        set: settings.map(|(key, value)| (key.to_owned(), value)).into(),
-        ..Globals::default()
-    };
-    let args = ServiceArgs {
-        role: Some("tts".to_owned()),
-        listen: Some("127.0.0.1:0".to_owned()),
-        data_dir: Some(folder.path().display().to_string()),
-    };
-    let config = globals.load(&args).expect("a configuration");
+    let settings = settings.map(|(key, value)| (key.to_owned(), value));
+    let config = Config::from_sources(None, &[], &settings).expect("a configuration");
     let (stop, stopped) = oneshot::channel::<()>();
     let thread = std::thread::spawn(move || {
         let around = Surroundings {
@@ -314,16 +309,9 @@ fn serve(folder: &Path, url: &str) -> Output {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HOIAM")) {
         command.env_remove(name);
     }
-    let set = format!("alerts.callback_url={url}");
     command
-        .args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--set",
-            &set,
-            "--data-dir",
-        ])
+        .env("HOIAM__ALERTS__CALLBACK_URL", url)
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
         .arg(folder)
         .output()
         .unwrap()

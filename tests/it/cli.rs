@@ -17,13 +17,40 @@ use super::support::{Encrypted, Peer, Reaction, Service, eventually};
 
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 
-/// Runs in `folder`, where relative paths lead.
+/// What may not be set by a flag.
+const SECRETS: [&str; 4] = [
+    "server.api_keys",
+    "backend.tts_api_key",
+    "callback.secrets",
+    "alerts.callback_url",
+];
+
+/// Runs in `folder`, where relative paths lead. Secrets that are given as flags are set
+/// as variables.
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hoiam"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HOIAM")) {
         command.env_remove(name);
     }
-    command.current_dir(folder).args(arguments);
+    command.current_dir(folder);
+    let mut left = arguments.iter().peekable();
+    while let Some(argument) = left.next() {
+        let pair = left
+            .peek()
+            .filter(|_| *argument == "--set")
+            .and_then(|pair| pair.split_once('='))
+            .filter(|(key, _)| SECRETS.contains(key));
+        match pair {
+            Some((key, value)) => {
+                let name = key.replace('.', "__").to_uppercase();
+                command.env(format!("HOIAM__{name}"), value);
+                left.next();
+            }
+            None => {
+                command.arg(argument);
+            }
+        }
+    }
     command
 }
 
@@ -277,10 +304,8 @@ fn looks(report: &Value, name: &str) -> Vec<Value> {
 }
 
 fn doctor(folder: &Path, arguments: &[&str]) -> (Option<i32>, Value) {
-    let output = command(folder, &["doctor", "--json"])
-        .args(arguments)
-        .output()
-        .unwrap();
+    let arguments = [&["doctor", "--json"], arguments].concat();
+    let output = command(folder, &arguments).output().unwrap();
     (output.status.code(), json(&output))
 }
 
@@ -505,11 +530,8 @@ fn check_callback(url: &str, more: &[&str]) -> (Option<i32>, Value) {
         "--set=callback.check_timeout_s=60",
         "--set=callback.total_timeout_s=60",
     ];
-    let output = command(folder.path(), &["check-callback", "--json", url])
-        .args(patient)
-        .args(more)
-        .output()
-        .unwrap();
+    let arguments = [&["check-callback", "--json", url], &patient[..], more].concat();
+    let output = command(folder.path(), &arguments).output().unwrap();
     assert!(names_in(folder.path()).is_empty(), "no secret is made");
     (output.status.code(), json(&output))
 }
@@ -868,4 +890,56 @@ fn the_help_of_each_command_mentions_its_flags() {
             "{wrong:?}"
         );
     }
+}
+
+#[test]
+fn a_secret_on_the_command_line_is_refused_with_the_way_that_is_safe() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |key: &str, value: &str, way: &str| {
+        let set = format!("--set={key}={value}");
+        let output = command(folder.path(), &["config", &set]).output().unwrap();
+        assert_refused(&output, 2, way);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(!told.contains(value), "{told}");
+    };
+    let key = "a-key-of-enough-length";
+    refused("server.api_keys", key, "hoiam keys add NAME");
+    refused("server.api_keys", key, "HOIAM__SERVER__API_KEYS");
+    refused("backend.tts_api_key", key, "HOIAM__BACKEND__TTS_API_KEY");
+    refused("callback.secrets", SECRET, "HOIAM__CALLBACK__SECRETS");
+    let headers = "HOIAM__CALLBACK__DEFAULT_HEADERS,";
+    refused("callback.default_headers", "x-key=open", headers);
+    refused("callback.default_headers.x-key", "opensesame", headers);
+    refused(
+        "alerts.callback_url",
+        "https://example.com/of-mine",
+        "HOIAM__ALERTS__CALLBACK_URL",
+    );
+    let none = ["config", "--set=server.api_keys="];
+    assert!(hoiam(folder.path(), &none).status.success());
+}
+
+/// Whatever umask it was started with.
+#[test]
+fn what_a_service_writes_is_for_its_own_user_alone() {
+    let service = Service::all().start();
+    let client = service.client();
+    let body = serde_json::json!({ "text": "Private.", "voice": "test/silence" });
+    let task = client.post("/v1/tasks", &body).expect(202).json();
+    let path = format!("/v1/tasks/{}", task["id"].as_str().unwrap());
+    client.wait_for_status(&path, "completed");
+    let mut seen = Vec::new();
+    let mut folders = vec![service.folder().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode & 0o077, 0, "{:?} has mode {mode:o}", entry.path());
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            }
+            seen.push(entry.path());
+        }
+    }
+    assert!(seen.len() > 5, "{seen:?}");
 }

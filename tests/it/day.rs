@@ -18,8 +18,8 @@ use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use hoiam::app::{self, Surroundings};
-use hoiam::cli::{Globals, ServiceArgs};
 use hoiam::clock::{Clock, ManualClock};
+use hoiam::config::Config;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -69,6 +69,9 @@ impl Running {
         drop(free);
         let (clock, hand) = Clock::manual(START);
         let settings = [
+            ("role", "all".to_owned()),
+            ("server.listen", address.clone()),
+            ("data_dir", folder.path().display().to_string()),
             ("server.workers", "2".to_owned()),
             ("tts.workers", "2".to_owned()),
             ("tts.test_voices", "true".to_owned()),
@@ -78,16 +81,8 @@ impl Running {
             ("retention.files_s", FILES_KEPT.to_string()),
             ("retention.rows_s", ROWS_KEPT.to_string()),
         ];
-        let globals = Globals {
-            set: settings.map(|(key, value)| (key.to_owned(), value)).into(),
-            ..Globals::default()
-        };
-        let args = ServiceArgs {
-            role: Some("all".to_owned()),
-            listen: Some(address.clone()),
-            data_dir: Some(folder.path().display().to_string()),
-        };
-        let config = globals.load(&args).expect("a configuration");
+        let settings = settings.map(|(key, value)| (key.to_owned(), value));
+        let config = Config::from_sources(None, &[], &settings).expect("a configuration");
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let around = Surroundings {
