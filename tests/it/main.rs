@@ -26,6 +26,7 @@ mod disks;
 mod erasures;
 mod hand_over;
 mod hostile_texts;
+mod installs;
 mod isolation;
 mod keys;
 mod listen;

@@ -1,7 +1,7 @@
 //! `hoiam voices add`: takes the files of a neural voice into the folder of
 //! voices.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -72,11 +72,32 @@ pub(super) fn tell(id: &str, globals: &Globals) -> Result<(), String> {
 }
 
 /// Where a voice is being put together, beside the others and unseen. It goes
-/// away with everything in it unless it is taken over.
+/// away with everything in it unless it is taken over. It is locked for as long as
+/// somebody works in it, so that what a killed process has left is known as such.
 pub(super) struct Place {
     folder: PathBuf,
     goal: PathBuf,
     name: String,
+    _lock: File,
+}
+
+/// How the folder's name of a [`Place`] ends.
+const ENDING: &str = ".part";
+
+/// Removes what was begun by processes that are no more.
+pub(super) fn remove_abandoned(voices_dir: &Path) {
+    let Ok(entries) = fs::read_dir(voices_dir) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let is_place = name.to_string_lossy().starts_with('.')
+            && name.to_string_lossy().ends_with(ENDING)
+            && entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_place && File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 impl Place {
@@ -93,10 +114,13 @@ impl Place {
                 "there is a voice {name} already; to replace it: hoiam voices remove {name}"
             ));
         }
-        let folder = voices_dir.join(format!(".{name}.{}.part", std::process::id()));
-        fs::create_dir_all(&folder)
+        let folder = voices_dir.join(format!(".{name}.{}{ENDING}", std::process::id()));
+        let lock = fs::create_dir_all(&folder)
+            .and_then(|()| File::open(&folder))
+            .and_then(|lock| lock.lock().map(|()| lock))
             .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
         Ok(Self {
+            _lock: lock,
             goal: voices_dir.join(name),
             name: name.to_owned(),
             folder,

@@ -8,6 +8,9 @@ mod remove;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Globals, ServiceArgs};
 
@@ -52,14 +55,37 @@ pub fn run(args: VoicesArgs, globals: Globals) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
+    add::remove_abandoned(&config.tts.voices_dir);
     let action = args.action.unwrap_or(Action::List(args.list));
     let done = actix_web::rt::System::new().block_on(async {
         match action {
             Action::List(args) => list::list(&args, &globals, &config).await,
             Action::Add(args) => add::add(&args, &globals, &config),
             Action::Remove(args) => remove::remove(&args, &globals, &config),
-            Action::Install(args) => install::install(&args, &globals, &config).await,
+            // What is begun is taken away by whoever drops it.
+            Action::Install(args) => tokio::select! {
+                done = install::install(&args, &globals, &config) => done,
+                told = told_to_end() => Err(told),
+            },
         }
     });
     super::exit(done)
+}
+
+/// Resolves with what to say about it; never where signals cannot be received.
+async fn told_to_end() -> String {
+    let signals = [
+        SignalKind::hangup(),
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+    ];
+    let mut heard: FuturesUnordered<_> = signals
+        .into_iter()
+        .filter_map(|kind| signal(kind).ok())
+        .map(|mut signal| async move { signal.recv().await })
+        .collect();
+    match heard.next().await {
+        Some(_) => "stopped by a signal; nothing is installed".to_owned(),
+        None => std::future::pending().await,
+    }
 }
