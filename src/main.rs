@@ -7,11 +7,27 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 use std::process::ExitCode;
 
 use clap::Parser;
+use hoiam::cli::{Cli, Command};
 
 fn main() -> ExitCode {
     decline_huge_pages();
     raise_limit_of_descriptors();
-    hoiam::cli::run(hoiam::cli::Cli::parse())
+    let cli = Cli::parse();
+    // That one does so itself, when it has written to its `/proc/self`.
+    if !matches!(cli.command, Command::Synthesizer(_)) {
+        close_memory_to_others();
+    }
+    hoiam::cli::run(cli)
+}
+
+/// Other processes of the same user may open the memory of this one, and its
+/// environment, by way of `/proc`; and its children are of the same user, and work on
+/// texts from strangers. Nor is there a core dump, which would have keys and texts
+/// in it (prctl(2), `PR_SET_DUMPABLE`).
+#[expect(unsafe_code, reason = "there is no safe call for it in std")]
+fn close_memory_to_others() {
+    // SAFETY: this call takes plain numbers and touches no memory of ours.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
 }
 
 /// The allocator asks for transparent huge pages, and the kernel then backs

@@ -13,6 +13,7 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::speech::engine::Files;
 use crate::speech::{self, Engines, Made, Sink, SpeechError, Spoken};
 use crate::synthesizer::limits;
 use crate::synthesizer::protocol::{
@@ -50,7 +51,9 @@ pub fn run(setup: &str) -> ExitCode {
 fn serve(setup: &Setup) -> Result<Infallible, ProtocolError> {
     let output = limits::private_stdout().map_err(ProtocolError::Io)?;
     limits::die_with_parent(setup.parent_pid).map_err(ProtocolError::Io)?;
-    let limits = limits::apply(setup, &output);
+    let mut limits = limits::apply(setup, &output);
+    let files = Files::after_loading_libraries(&setup.engines);
+    limits.push(limits::read_only(&files));
 
     leave_at_end_of_input().map_err(ProtocolError::Io)?;
     let mut input = Input::open().map_err(ProtocolError::Io)?;

@@ -10,12 +10,17 @@
     reason = "prctl, setrlimit, signal and descriptors have no safe interface in std"
 )]
 
+mod filter;
+mod landlock;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::speech::engine::Files;
 use crate::synthesizer::protocol::Setup;
 
 /// Descriptors that a child may have open: the standard three, the private
@@ -30,7 +35,7 @@ const OOM_SCORE: &str = "500";
 /// One thing that a child tried to take away from itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
-    /// A stable name, such as `no_network`.
+    /// A stable name, such as `no_core_dumps`.
     pub name: String,
     /// Why it did not take effect; null when it did.
     pub error: Option<String>,
@@ -79,9 +84,60 @@ pub fn apply(setup: &Setup, output: &File) -> Vec<Limit> {
             set_limit(libc::RLIMIT_AS, setup.address_space_bytes),
         ),
         Limit::new("no_signals_of_the_service", ignore_service_signals()),
+        Limit::new("no_capabilities", drop_capabilities()),
         Limit::new("no_new_privileges", forbid_new_privileges()),
-        Limit::new("no_network", filter::install()),
+        // No network, no writing, no signals to others.
+        Limit::new("few_system_calls", filter::install()),
     ]
+}
+
+/// What says how many processors there are, and how many of them may be used.
+const MACHINE: [&str; 5] = [
+    "/proc/cpuinfo",
+    "/proc/self/cgroup",
+    "/proc/self/mountinfo",
+    "/sys/devices/system/cpu",
+    "/sys/fs/cgroup",
+];
+
+/// Lets this process open nothing but these files and folders, and what tells of the
+/// machine's processors, and that only to read it. To be called after libraries were
+/// loaded, and before any thread is started.
+pub fn read_only(files: &Files) -> Limit {
+    let machine = MACHINE.iter().map(PathBuf::from);
+    let readable: Vec<PathBuf> = files.read.iter().cloned().chain(machine).collect();
+    let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count);
+    let restricted = landlock::read_only(&readable, &files.listed);
+    let restricted = restricted.and_then(|()| match threads? {
+        1 => Ok(()),
+        threads => Err(io::Error::other(format!(
+            "it holds for one of {threads} threads"
+        ))),
+    });
+    Limit::new("reads_voices_only", restricted)
+}
+
+/// Root reads and writes what belongs to others, and the memory of processes too,
+/// by its capabilities (capabilities(7)).
+fn drop_capabilities() -> io::Result<()> {
+    /// `struct __user_cap_header_struct` of linux/capability.h.
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: libc::c_int,
+    }
+    /// `_LINUX_CAPABILITY_VERSION_3`: two words for each of the three sets.
+    const VERSION: u32 = 0x2008_0522;
+    let header = Header {
+        version: VERSION,
+        pid: 0,
+    };
+    let none = [0_u32; 6];
+    // SAFETY: both live through the call and are of the size that this version has.
+    match unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Has the kernel kill this process when its parent ends, and tells whether
@@ -241,120 +297,6 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
         Err(io::Error::last_os_error())
     } else {
         Ok(result)
-    }
-}
-
-/// The system calls that a child is refused, as a seccomp filter (seccomp(2),
-/// and the kernel's Documentation/userspace-api/seccomp_filter.rst).
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-mod filter {
-    use std::io;
-
-    use libc::{sock_filter, sock_fprog};
-
-    /// Everything that reaches a network, and the ways around: `io_uring`
-    /// opens sockets without `socket`, `pidfd_getfd` and `ptrace` borrow
-    /// another process's, and another program could be one that has the right
-    /// to. Engines start no programs (eSpeak NG would, for MBROLA voices).
-    const REFUSED: [libc::c_long; 13] = [
-        libc::SYS_socket,
-        libc::SYS_socketpair,
-        libc::SYS_connect,
-        libc::SYS_bind,
-        libc::SYS_listen,
-        libc::SYS_accept,
-        libc::SYS_accept4,
-        libc::SYS_io_uring_setup,
-        libc::SYS_pidfd_getfd,
-        libc::SYS_ptrace,
-        libc::SYS_process_vm_writev,
-        libc::SYS_execve,
-        libc::SYS_execveat,
-    ];
-
-    /// `AUDIT_ARCH_*` of linux/audit.h: the ELF machine number, 64 bit, little
-    /// endian.
-    #[cfg(target_arch = "x86_64")]
-    const ARCHITECTURE: u32 = 62 | 0xC000_0000;
-    #[cfg(target_arch = "aarch64")]
-    const ARCHITECTURE: u32 = 183 | 0xC000_0000;
-
-    /// On x86_64 numbers from here on are the x32 ABI's, a second door to the
-    /// same calls (asm/unistd.h, `__X32_SYSCALL_BIT`).
-    const FIRST_X32_CALL: u32 = 0x4000_0000;
-
-    /// Offsets in `struct seccomp_data` (linux/seccomp.h).
-    const CALL_NUMBER: u32 = 0;
-    const CALL_ARCHITECTURE: u32 = 4;
-
-    const REFUSE: sock_filter = answer(libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs());
-
-    /// The filter holds for this thread and those that it starts.
-    pub(super) fn install() -> io::Result<()> {
-        let mut program = vec![
-            load(CALL_ARCHITECTURE),
-            skip_one_if(libc::BPF_JEQ, ARCHITECTURE),
-            REFUSE,
-            load(CALL_NUMBER),
-            skip_one_unless(libc::BPF_JGE, FIRST_X32_CALL),
-            REFUSE,
-        ];
-        for call in REFUSED {
-            let number = u32::try_from(call).map_err(io::Error::other)?;
-            program.extend([skip_one_unless(libc::BPF_JEQ, number), REFUSE]);
-        }
-        program.push(answer(libc::SECCOMP_RET_ALLOW));
-        let program = sock_fprog {
-            len: u16::try_from(program.len()).map_err(io::Error::other)?,
-            filter: program.as_mut_ptr(),
-        };
-        // SAFETY: `program` and the instructions it points at live through the
-        // call, and the kernel copies and checks them.
-        super::check(unsafe {
-            libc::prctl(
-                libc::PR_SET_SECCOMP,
-                libc::SECCOMP_MODE_FILTER,
-                &raw const program,
-            )
-        })
-        .map(|_| ())
-    }
-
-    const fn load(offset: u32) -> sock_filter {
-        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset)
-    }
-
-    const fn skip_one_if(comparison: u32, value: u32) -> sock_filter {
-        instruction(libc::BPF_JMP | comparison | libc::BPF_K, 1, 0, value)
-    }
-
-    const fn skip_one_unless(comparison: u32, value: u32) -> sock_filter {
-        instruction(libc::BPF_JMP | comparison | libc::BPF_K, 0, 1, value)
-    }
-
-    const fn answer(value: u32) -> sock_filter {
-        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, value)
-    }
-
-    /// No code of these is above 0xFF, so nothing is cut off.
-    const fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
-        sock_filter {
-            code: code as u16,
-            jt,
-            jf,
-            k,
-        }
-    }
-}
-
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-mod filter {
-    use std::io;
-
-    pub(super) fn install() -> io::Result<()> {
-        Err(io::Error::other(
-            "no filter was written for this processor architecture",
-        ))
     }
 }
 

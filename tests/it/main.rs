@@ -38,6 +38,7 @@ mod receivers;
 mod refusals;
 mod results;
 mod retention;
+mod sandbox;
 mod shutdown;
 mod streams;
 mod submit;

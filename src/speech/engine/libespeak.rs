@@ -76,6 +76,7 @@ type Synth = unsafe extern "C" fn(
 type TextToPhonemes =
     unsafe extern "C" fn(*mut *const c_void, textmode: c_int, phonememode: c_int) -> *const c_char;
 
+type FindData = unsafe extern "C" fn(*const c_char);
 type Info = unsafe extern "C" fn(*mut *const c_char) -> *const c_char;
 type Initialize = unsafe extern "C" fn(c_int, c_int, *const c_char, c_int) -> c_int;
 type SynthCallback = unsafe extern "C" fn(*mut c_short, c_int, *const RawEvent) -> c_int;
@@ -133,6 +134,26 @@ pub(super) struct Heard {
 pub(super) fn open() -> Result<&'static Mutex<LibEspeak>, String> {
     let loaded = LOADED.get_or_init(|| LibEspeak::load().map(Mutex::new));
     loaded.as_ref().map_err(String::clone)
+}
+
+/// Loads the library for good, with all that it is linked with, and finds its data.
+/// Nothing is initialised, which would start a thread; and what is wrong with it is
+/// told by who opens it.
+pub(super) fn load_and_find_data() -> Option<PathBuf> {
+    // SAFETY: as for `LibEspeak::load`; the function that looks for the data is one of
+    // espeak_ng.h, without a path for those that were compiled in and the environment's.
+    let folder = unsafe {
+        let library = Library::new(LIBRARY).ok()?;
+        let find: FindData = symbol(&library, "espeak_ng_InitializePath").ok()?;
+        let info: Info = symbol(&library, "espeak_Info").ok()?;
+        find(std::ptr::null());
+        let mut folder = std::ptr::null();
+        info(&raw mut folder);
+        let folder = text(folder);
+        std::mem::forget(library);
+        folder
+    };
+    (!folder.is_empty()).then(|| PathBuf::from(folder))
 }
 
 /// A panic while the lock was held has left nothing half done here.

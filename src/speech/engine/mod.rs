@@ -8,7 +8,7 @@ mod mnemonics;
 pub mod piper;
 mod test;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +74,40 @@ pub struct Setup {
     pub threads: usize,
     /// The library of ONNX Runtime; `None` where the loader is to find it.
     pub onnxruntime_library: Option<PathBuf>,
+}
+
+/// What a process reads that opens the engines and speaks with them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Files {
+    /// Files, and folders with all that is below them.
+    pub read: Vec<PathBuf>,
+    /// Folders whose names are read, with the folders below them.
+    pub listed: Vec<PathBuf>,
+}
+
+impl Files {
+    /// Of these engines, and loads their libraries: wherever the loader finds them, and
+    /// whatever they are linked with, no more of that has to be opened later. It starts
+    /// no thread.
+    #[must_use]
+    pub fn after_loading_libraries(setup: &Setup) -> Self {
+        let mut files = Self::default();
+        files.read.extend(libespeak::load_and_find_data());
+        if let Some(folder) = &setup.voices_dir {
+            let voices = piper::find(folder);
+            if !voices.is_empty() {
+                piper::load_library(setup);
+            }
+            files
+                .read
+                .extend(voices.iter().flat_map(|voice| voice.all()));
+            files.listed.push(folder.clone());
+            // A folder of a voice's own may be a link to elsewhere.
+            let own = voices.iter().filter_map(|voice| voice.model.parent());
+            files.listed.extend(own.map(Path::to_owned));
+        }
+        files
+    }
 }
 
 /// The engines of this machine: those that could be opened, and why the others

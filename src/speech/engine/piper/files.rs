@@ -42,6 +42,15 @@ impl VoiceFiles {
         })
     }
 
+    /// All of them.
+    pub(in super::super) fn all(&self) -> [PathBuf; 3] {
+        [self.model.clone(), self.config.clone(), self.card()]
+    }
+
+    fn card(&self) -> PathBuf {
+        self.model.with_file_name("MODEL_CARD")
+    }
+
     /// Reads the description.
     pub(super) fn read(&self) -> Result<VoiceConfig, String> {
         let shown = self.config.display();
@@ -72,7 +81,7 @@ impl VoiceFiles {
 
     /// What the model card beside the model says of the licence.
     pub(super) fn licence(&self) -> Option<String> {
-        let card = fs::read_to_string(self.model.with_file_name("MODEL_CARD")).ok()?;
+        let card = fs::read_to_string(self.card()).ok()?;
         let said = card.lines().find_map(|line| {
             let line = line.trim_start_matches(['*', '-', ' ']);
             line.strip_prefix("License:").map(str::trim)

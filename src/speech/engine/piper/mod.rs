@@ -38,6 +38,11 @@ pub const ONNX_RUNTIME: &str = "onnxruntime";
 /// sound. What it holds meanwhile grows with them, to 0.4 GB here.
 const MOST_SYMBOLS: usize = 160;
 
+/// Loads the library that runs networks, if it is not built in.
+pub(super) fn load_library(setup: &Setup) {
+    Runtime::load_library(setup.onnxruntime_library.as_deref());
+}
+
 /// Neural voices, of which the last one used is in memory.
 pub(super) struct Piper {
     installed: Vec<Installed>,

@@ -231,6 +231,11 @@ pub(in super::super) struct LibOnnxRuntime {
     _library: Library,
 }
 
+/// Loads it for good; what is wrong with it is told by who opens it.
+pub(super) fn load(path: Option<&Path>) {
+    std::mem::forget(library(path));
+}
+
 impl LibOnnxRuntime {
     /// Opens the library at this path, or else where the loader finds it. It
     /// stays open as long as the process lives. The error says the way out.

@@ -50,6 +50,15 @@ impl Runtime {
         }
     }
 
+    /// Loads that library, for [`Runtime::open`] to find it without opening a file.
+    #[cfg(feature = "onnxruntime")]
+    pub(super) fn load_library(library: Option<&Path>) {
+        libonnxruntime::load(library);
+    }
+
+    #[cfg(not(feature = "onnxruntime"))]
+    pub(super) fn load_library(_: Option<&Path>) {}
+
     #[cfg(not(feature = "onnxruntime"))]
     pub(super) fn open(_: Option<&Path>) -> (Self, Option<String>) {
         (Self::Rten, None)
