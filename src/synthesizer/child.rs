@@ -67,7 +67,7 @@ fn serve(setup: &Setup) -> Result<Infallible, ProtocolError> {
         unavailable: engines.unavailable(),
         limits,
     };
-    output.push(0, &FromChild::Hello(hello))?;
+    output.push(0, &FromChild::Hello(hello.fitted()))?;
     output.flush_blocking()?;
 
     loop {

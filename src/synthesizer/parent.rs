@@ -110,7 +110,7 @@ impl Options {
     #[must_use]
     pub fn configured(tts: &Tts) -> Self {
         let models = piper::find(&tts.voices_dir).into_iter();
-        let bytes = models.filter_map(|files| Some(files.model.metadata().ok()?.len()));
+        let bytes = models.filter_map(|files| files.model_bytes().ok());
         let model_bytes = bytes.max().map_or(0, |model| NETWORK_BYTES + 4 * model);
         let plain = Self::default();
         Self {

@@ -47,6 +47,11 @@ pub const MAX_AUDIO_BYTES: usize = 256 * 1024;
 /// [`MAX_FRAME_BYTES`] for one more very long word.
 const WORDS_FRAME_BYTES: usize = 256 * 1024;
 
+/// How much JSON a [`Hello`] may have of voices, and of what is not there; with what
+/// else it has far below [`MAX_FRAME_BYTES`].
+const VOICES_BYTES: usize = 704 * 1024;
+const UNAVAILABLE_BYTES: usize = 192 * 1024;
+
 /// The length field itself.
 const LENGTH_BYTES: usize = 4;
 
@@ -106,6 +111,38 @@ pub struct Hello {
     pub unavailable: Vec<(String, String)>,
     /// What the child tried to take away from itself, and whether it worked.
     pub limits: Vec<Limit>,
+}
+
+impl Hello {
+    /// Leaves out what would not fit in a frame, the last voices first: with too many
+    /// of them a child speaks with those that it could tell of.
+    #[must_use]
+    pub fn fitted(mut self) -> Self {
+        let kept = how_many_fit(&self.voices, VOICES_BYTES);
+        let left_out = self.voices.split_off(kept);
+        let why = "there are more voices than a service can tell of; remove some";
+        let left_out = left_out.into_iter().map(|voice| (voice.id, why.to_owned()));
+        self.unavailable.extend(left_out);
+        let kept = how_many_fit(&self.unavailable, UNAVAILABLE_BYTES);
+        let more = self.unavailable.split_off(kept).len();
+        if more > 0 {
+            let told = format!("{more} more cannot be used");
+            self.unavailable.push(("voices".to_owned(), told));
+        }
+        self
+    }
+}
+
+/// How many of the first of these are so much JSON together.
+fn how_many_fit<T: Serialize>(all: &[T], most_bytes: usize) -> usize {
+    let mut bytes = 0;
+    let fits = |one: &&T| {
+        let json = serde_json::to_vec(one);
+        // With the comma behind it.
+        bytes += json.map_or(most_bytes, |json| json.len()) + 1;
+        bytes <= most_bytes
+    };
+    all.iter().take_while(fits).count()
 }
 
 /// One text to be spoken.
@@ -798,6 +835,52 @@ mod tests {
         let (arrived, error) = read_all(&encoded(&[(1, largest.clone())])[..]);
         assert!(error.is_none());
         assert_eq!(arrived, [(1, largest)]);
+    }
+
+    #[test]
+    fn a_hello_fits_in_a_frame_whatever_there_is_to_tell() {
+        let voice = |at: usize| Voice {
+            id: format!("piper/{at}"),
+            engine: "piper".into(),
+            language: "x".into(),
+            name: "x".into(),
+            gender: None,
+            sample_rate_hz: 22_050,
+            licence: None,
+            speakers: vec!["\u{1}".repeat(100); 100],
+            version: None,
+            is_costly: true,
+        };
+        let hello = |voices: usize, missing: usize| Hello {
+            protocol: VERSION,
+            build: String::new(),
+            voices: (0..voices).map(voice).collect(),
+            unavailable: vec![("x".into(), "\"".repeat(500)); missing],
+            limits: Vec::new(),
+        };
+        let few = hello(3, 3);
+        assert_eq!(few.clone().fitted(), few);
+        for (voices, missing) in [(1000, 0), (0, 10_000), (1000, 10_000)] {
+            let whole = hello(voices, missing);
+            let mut out = Vec::new();
+            assert!(encode(0, &FromChild::Hello(whole.clone()), &mut out).is_err());
+            let fitted = whole.fitted();
+            assert!(encode(0, &FromChild::Hello(fitted.clone()), &mut out).is_ok());
+            assert_eq!(
+                fitted.voices[..],
+                hello(voices, 0).voices[..fitted.voices.len()]
+            );
+            assert!(voices == 0 || fitted.voices.len() > 8);
+            if missing == 0 {
+                let told = fitted.voices.len() + fitted.unavailable.len();
+                assert_eq!(told, voices, "each is told of");
+                continue;
+            }
+            let (last, told) = fitted.unavailable.last().unwrap();
+            assert_eq!(last, "voices");
+            let left_out = voices - fitted.voices.len() + missing - (fitted.unavailable.len() - 1);
+            assert_eq!(told, &format!("{left_out} more cannot be used"));
+        }
     }
 
     #[test]

@@ -293,6 +293,12 @@ fn a_voice_that_cannot_be_used_is_not_added_and_nothing_of_it_stays() {
     fs::copy(description, here.join("bad.onnx.json")).unwrap();
     let bad = hoiam(here, &["voices", "add", "bad.onnx"]);
     assert_refused(&bad, 1, "bad.onnx is not the model");
+    let description = fs::read_to_string(here.join("bad.onnx.json")).unwrap();
+    let mut crowd: Value = serde_json::from_str(&description).unwrap();
+    crowd["num_speakers"] = u32::MAX.into();
+    fs::write(here.join("bad.onnx.json"), crowd.to_string()).unwrap();
+    let bad = hoiam(here, &["voices", "add", "bad.onnx"]);
+    assert_refused(&bad, 1, "speakers");
     assert_refused(&hoiam(here, &["voices", "add", "none.onnx"]), 1, "no model");
     assert_refused(&hoiam(here, &["voices", "add", "data"]), 1, "no voice in");
     assert_eq!(names_in(&here.join("data/voices")), [""; 0]);

@@ -511,6 +511,65 @@ async fn the_kernel_holds_the_child_to_its_limits() {
     assert_eq!(field("NSpgid:"), pid.to_string(), "its own process group");
 }
 
+/// The description of a voice with so many speakers, of names that are so long.
+fn description(num_speakers: u32, names: usize, length: usize) -> String {
+    let speakers: Vec<String> = (0..names)
+        .map(|number| format!(r#""{number:0length$}": {number}"#))
+        .collect();
+    format!(
+        r#"{{"audio": {{"sample_rate": 22050}}, "phoneme_type": "text",
+            "phoneme_id_map": {{"_": [0], "^": [1], "$": [2]}},
+            "num_speakers": {num_speakers}, "speaker_id_map": {{{}}}}}"#,
+        speakers.join(",")
+    )
+}
+
+#[tokio::test]
+async fn voices_that_cannot_be_opened_cost_those_voices_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, description: &str| {
+        std::fs::write(folder.path().join(format!("{name}.onnx")), b"").unwrap();
+        std::fs::write(folder.path().join(format!("{name}.onnx.json")), description).unwrap();
+    };
+    put("a-good", &description(2, 2, 10));
+    put("b-crowd", &description(u32::MAX, 0, 0));
+    put("c-deep", &"[".repeat(100_000));
+    // More than one frame holds, of voices and of faults.
+    for number in 0..20 {
+        put(&format!("d-{number:02}"), &description(1000, 1000, 100));
+    }
+    for number in 0..2000 {
+        std::fs::write(folder.path().join(format!("e-{number}.onnx")), b"").unwrap();
+    }
+    let huge = std::fs::File::create(folder.path().join("f-huge.onnx")).unwrap();
+    huge.set_len(1 << 40).unwrap();
+
+    let mut synthesizer = Synthesizer::new(Options {
+        engines: engine::Setup {
+            voices_dir: Some(folder.path().to_owned()),
+            ..test_voices()
+        },
+        ..real()
+    });
+    let hello = synthesizer.ensure_started().await.unwrap().hello.clone();
+    let has = |id: &str| hello.voices.iter().any(|voice| voice.id == id);
+    assert!(has("espeak/vi") && has("piper/a-good") && has("piper/d-00"));
+    let missing = |id: &str| hello.unavailable.iter().any(|(missing, _)| missing == id);
+    assert!(missing("piper/b-crowd") && missing("piper/c-deep"));
+    assert!(!has("piper/d-19"), "it would not fit");
+    assert!(missing("voices"), "{:?}", hello.unavailable.last());
+    assert_speaks(&mut synthesizer).await;
+    let good = synthesizer
+        .speak(
+            &text_by("espeak/vi", "Xin chào."),
+            AMPLE,
+            &mut Heard::default(),
+            pending(),
+        )
+        .await;
+    assert!(good.is_ok(), "{good:?}");
+}
+
 #[tokio::test]
 async fn a_child_without_memory_to_start_with_is_told_as_not_started() {
     let mut synthesizer = Synthesizer::new(Options {

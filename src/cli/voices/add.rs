@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::super::{Globals, pretty, print};
+use super::trial::try_voice;
 use crate::config::Config;
 use crate::speech::engine::piper::{VoiceFiles, check, find};
 
@@ -24,8 +25,9 @@ pub struct AddArgs {
 }
 
 /// Adds a voice.
-pub fn add(args: &AddArgs, globals: &Globals, config: &Config) -> Result<(), String> {
+pub async fn add(args: &AddArgs, globals: &Globals, config: &Config) -> Result<(), String> {
     let files = given(&args.path)?;
+    check(&files)?;
     let name = args.name.clone().unwrap_or_else(|| files.name.clone());
     let place = Place::new(&config.tts.voices_dir, &name)?;
     for (from, to) in [
@@ -39,7 +41,7 @@ pub fn add(args: &AddArgs, globals: &Globals, config: &Config) -> Result<(), Str
         files.model.with_file_name("MODEL_CARD"),
         place.file("MODEL_CARD"),
     );
-    let id = place.take_over()?;
+    let id = place.take_over(config).await?;
     tell(&id, globals)
 }
 
@@ -133,10 +135,8 @@ impl Place {
     }
 
     /// Tries the voice and, if it can be used, lets it be seen. Its id.
-    pub(super) fn take_over(self) -> Result<String, String> {
-        let model = self.file(&format!("{}.onnx", self.name));
-        let files = VoiceFiles::of(model).ok_or("a voice without a model")?;
-        check(&files)?;
+    pub(super) async fn take_over(self, config: &Config) -> Result<String, String> {
+        try_voice(&self.folder, &self.name, config).await?;
         fs::rename(&self.folder, &self.goal)
             .map_err(|error| format!("cannot make {}: {error}", self.goal.display()))?;
         Ok(format!("piper/{}", self.name))

@@ -113,7 +113,7 @@ pub async fn install(args: &InstallArgs, globals: &Globals, config: &Config) -> 
         source.download(&file, &place, &bar).await?;
     }
     bar.finish_and_clear();
-    tell(&place.take_over()?, globals)
+    tell(&place.take_over(config).await?, globals)
 }
 
 /// A file of a voice: where the list has it, what it is called here.

@@ -4,6 +4,7 @@ mod add;
 mod install;
 mod list;
 mod remove;
+mod trial;
 
 use std::process::ExitCode;
 
@@ -60,7 +61,7 @@ pub fn run(args: VoicesArgs, globals: Globals) -> ExitCode {
     let done = actix_web::rt::System::new().block_on(async {
         match action {
             Action::List(args) => list::list(&args, &globals, &config).await,
-            Action::Add(args) => add::add(&args, &globals, &config),
+            Action::Add(args) => add::add(&args, &globals, &config).await,
             Action::Remove(args) => remove::remove(&args, &globals, &config),
             // What is begun is taken away by whoever drops it.
             Action::Install(args) => tokio::select! {

@@ -1,20 +1,37 @@
 //! Where voices are kept: `NAME.onnx` beside `NAME.onnx.json`, in the folder of
 //! voices itself or in a folder of their own below it.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::super::libespeak::{self, lock};
-use super::model::Runtime;
 use super::voice::VoiceConfig;
 
 /// What a model's file is called after the voice's name.
 const MODEL: &str = "onnx";
 
+/// The largest model: the memory of a child is measured by it. Piper's own have
+/// 115 MB at most.
+const MAX_MODEL_BYTES: u64 = 1 << 30;
+
 /// The largest description of a voice; those with a thousand speakers have
 /// about 60 kB.
-const MAX_CONFIG_BYTES: u64 = 4 << 20;
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// What is read of a model card, whose lines about the licence come early.
+const MAX_CARD_BYTES: u64 = 64 << 10;
+
+/// The longest licence that is shown.
+const MAX_LICENCE_CHARS: usize = 200;
+
+/// What is told of a fault, which can quote the file.
+const MAX_FAULT_CHARS: usize = 300;
+
+/// How many names of a folder are looked at.
+const MAX_ENTRIES: usize = 10_000;
 
 /// The files of one voice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +50,10 @@ impl VoiceFiles {
     pub fn of(model: PathBuf) -> Option<Self> {
         let is_model = model.extension().is_some_and(|ending| ending == MODEL);
         let name = model.file_stem()?.to_str()?.to_owned();
+        // It would be part of an id, which is shown in terminals and logs.
+        if name.chars().any(char::is_control) {
+            return None;
+        }
         let mut config = model.clone().into_os_string();
         config.push(".json");
         is_model.then_some(Self {
@@ -51,18 +72,38 @@ impl VoiceFiles {
         self.model.with_file_name("MODEL_CARD")
     }
 
-    /// Reads the description.
+    /// Reads the description, and sees that there is a model.
     pub(super) fn read(&self) -> Result<VoiceConfig, String> {
+        self.model_bytes()?;
         let shown = self.config.display();
-        let unreadable = |error: std::io::Error| {
+        let unreadable = |error: io::Error| {
             format!("{shown} cannot be read: {error}; it comes with the voice's model")
         };
-        let bytes = fs::metadata(&self.config).map_err(unreadable)?.len();
-        if bytes > MAX_CONFIG_BYTES {
+        let file = open_file(&self.config).map_err(unreadable)?;
+        let mut text = String::new();
+        let read = file.take(MAX_CONFIG_BYTES + 1).read_to_string(&mut text);
+        if read.map_err(unreadable)? as u64 > MAX_CONFIG_BYTES {
             return Err(format!("{shown} is too large for a voice's description"));
         }
-        let text = fs::read_to_string(&self.config).map_err(unreadable)?;
-        VoiceConfig::parse(&text).map_err(|fault| format!("{shown}: {fault}"))
+        VoiceConfig::parse(&text).map_err(|fault| format!("{shown}: {}", shortened(&fault)))
+    }
+
+    /// The size of the model.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read, or is larger than any model of a voice; for people.
+    pub fn model_bytes(&self) -> Result<u64, String> {
+        let shown = self.model.display();
+        let file = open_file(&self.model);
+        let bytes = file.and_then(|file| Ok(file.metadata()?.len()));
+        match bytes {
+            Ok(bytes) if bytes > MAX_MODEL_BYTES => {
+                let most = MAX_MODEL_BYTES >> 20;
+                Err(format!("{shown} is larger than {most} MiB"))
+            }
+            bytes => bytes.map_err(|error| format!("{shown} cannot be read: {error}")),
+        }
     }
 
     /// Changes with the files, and with what makes phonemes for them.
@@ -81,12 +122,38 @@ impl VoiceFiles {
 
     /// What the model card beside the model says of the licence.
     pub(super) fn licence(&self) -> Option<String> {
-        let card = fs::read_to_string(self.card()).ok()?;
+        let file = open_file(&self.card()).ok()?;
+        let mut card = Vec::new();
+        file.take(MAX_CARD_BYTES).read_to_end(&mut card).ok()?;
+        let card = String::from_utf8_lossy(&card);
         let said = card.lines().find_map(|line| {
             let line = line.trim_start_matches(['*', '-', ' ']);
             line.strip_prefix("License:").map(str::trim)
         })?;
-        (!said.is_empty()).then(|| said.to_owned())
+        let said = said.chars().filter(|c| !c.is_control());
+        let said: String = said.take(MAX_LICENCE_CHARS).collect();
+        (!said.is_empty()).then_some(said)
+    }
+}
+
+/// Opens a file, and nothing else that a path may lead to: a pipe would have us wait,
+/// a device never end.
+fn open_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is no file")),
+    }
+}
+
+fn shortened(fault: &str) -> String {
+    match fault.char_indices().nth(MAX_FAULT_CHARS) {
+        Some((end, _)) => format!("{} …", &fault[..end]),
+        None => fault.to_owned(),
     }
 }
 
@@ -108,6 +175,7 @@ pub fn find(folder: &Path) -> Vec<VoiceFiles> {
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let listed = fs::read_dir(folder).into_iter().flatten().flatten();
+    let listed = listed.take(MAX_ENTRIES);
     let mut paths: Vec<PathBuf> = listed
         .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
         .map(|entry| entry.path())
@@ -116,13 +184,12 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Whether a voice can be used: its description is read, and its model loaded.
+/// Whether the files of a voice are there, and its description can be used. Whether
+/// its model can, only a child finds out that may be lost with it.
 ///
 /// # Errors
 ///
 /// What is wrong with which file, for people.
 pub fn check(files: &VoiceFiles) -> Result<(), String> {
-    files.read()?;
-    // What is built in: the voice may be spoken where no library is.
-    Runtime::Rten.load(&files.model, 1).map(drop)
+    files.read().map(drop)
 }

@@ -11,6 +11,7 @@ mod model;
 mod phonemes;
 mod voice;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -37,6 +38,10 @@ pub const ONNX_RUNTIME: &str = "onnxruntime";
 /// The most symbols that a network is given at once: twelve seconds or so of
 /// sound. What it holds meanwhile grows with them, to 0.4 GB here.
 const MOST_SYMBOLS: usize = 160;
+
+/// The most numbers that may stand for them: two for a symbol, and more where one
+/// stands for several.
+const MOST_NUMBERS: usize = 512;
 
 /// Loads the library that runs networks, if it is not built in.
 pub(super) fn load_library(setup: &Setup) {
@@ -115,15 +120,23 @@ impl Piper {
         Some((found, Some(speaker)))
     }
 
-    fn loaded(&mut self, path: &Path) -> Result<&dyn Model, String> {
+    fn loaded(&mut self, path: &Path) -> Result<&dyn Model, SpeechError> {
         // Another one goes first: two do not fit in the child's memory.
         let kept = self.loaded.take().filter(|loaded| loaded.path == path);
         let loaded = match kept {
             Some(loaded) => loaded,
-            None => Loaded {
-                path: path.to_owned(),
-                model: self.runtime.load(path, self.threads)?,
-            },
+            None => {
+                // It may be gone, or not the file that this child was let read: a child
+                // that is started later knows what there is then.
+                File::open(path).map_err(|error| SpeechError::EngineUnavailable {
+                    detail: format!("{} cannot be opened: {error}", path.display()),
+                })?;
+                let model = self.runtime.load(path, self.threads);
+                Loaded {
+                    path: path.to_owned(),
+                    model: model.map_err(|detail| SpeechError::EngineFailed { detail })?,
+                }
+            }
         };
         Ok(self.loaded.insert(loaded).model.as_ref())
     }
@@ -176,14 +189,15 @@ impl Engine for Piper {
         let (at, speaker) = self.find(&voice.id).ok_or_else(unknown)?;
         let installed = self.installed.get(at).ok_or_else(unknown)?;
         let (path, config) = (installed.model.clone(), installed.config.clone());
-        let reader = Reader::open(&config.alphabet)?;
+        let reader = Reader::open(&config.alphabet);
         let scales = config.scales(manner.speed);
         for sentence in sentences {
             if tape.has(sentence)? {
                 continue;
             }
             // Not before: who only puts together what others speak needs none.
-            let model = self.loaded(&path).map_err(failed)?;
+            let model = self.loaded(&path)?;
+            let reader = reader.as_ref().map_err(SpeechError::clone)?;
             let spoken = manner.spoken(sentence);
             let read = reader.read(sentence, &spoken).map_err(failed)?;
             let (mut samples, mut events) = (Vec::new(), Vec::new());
@@ -191,6 +205,11 @@ impl Engine for Piper {
                 let ids = config.ids(&part.symbols);
                 if ids.is_silent() {
                     continue;
+                }
+                if ids.ids.len() > MOST_NUMBERS {
+                    return Err(failed(
+                        "the voice has too many numbers for its symbols".into(),
+                    ));
                 }
                 let made = model.speak(&ids.ids, scales, speaker).map_err(failed)?;
                 events.extend(part.words.iter().filter_map(|word| {

@@ -137,6 +137,94 @@ fn a_description_that_cannot_be_used_says_why() {
 }
 
 #[test]
+fn a_description_beyond_all_bounds_is_refused_whatever_of_it_is() {
+    let refused = |what: &str, with: &str| {
+        let changed = CONFIG.replace(what, with);
+        assert_ne!(changed, CONFIG, "{what}");
+        let fault = VoiceConfig::parse(&changed).unwrap_err();
+        assert!(fault.len() < 200, "{fault}");
+        fault
+    };
+    let speakers = r#""num_speakers": 3"#;
+    let most = refused(speakers, r#""num_speakers": 4294967295"#);
+    assert!(most.contains("more than 10000 speakers"), "{most}");
+    refused(speakers, r#""num_speakers": 2"#);
+    refused(r#""anna": 2"#, r#""anna": -1"#);
+    refused("anna", &"a".repeat(101));
+    refused("anna", r"\u001b[2J");
+    let names = |count: usize| (3..count).map(|n| format!(r#""{n:090}": 0, "#));
+    let many: String = names(2000).collect();
+    refused(r#""anna""#, &format!(r#"{many}"anna""#));
+    let symbols: String = (0..4096).map(|n| format!(r#""s{n}": [1], "#)).collect();
+    refused(r#""_": [0]"#, &format!(r#"{symbols}"_": [0]"#));
+    refused(r#""a": [10]"#, &format!(r#""{}": [10]"#, "a".repeat(17)));
+    refused("[10]", &format!("[{}1]", "1, ".repeat(8)));
+    refused("[10]", "[-1]");
+    refused("[10]", "[65536]");
+    refused(r#"["ɹ"]"#, &format!(r#"["{}"]"#, "ɹ".repeat(17)));
+    refused("en_US", &"x".repeat(101));
+    refused("medium", r"a\nb");
+    refused(r#""en-us""#, &format!(r#""{}""#, "e".repeat(41)));
+    for (what, with) in [
+        (r#""noise_scale": 0.5"#, r#""noise_scale": 1e39"#),
+        (r#""noise_scale": 0.5"#, r#""noise_scale": -1"#),
+        (r#""length_scale": 1.5"#, r#""length_scale": 0"#),
+        (r#""length_scale": 1.5"#, r#""length_scale": 11"#),
+        (r#""noise_w": 0.25"#, r#""noise_w": 1e9"#),
+    ] {
+        refused(what, with);
+    }
+}
+
+#[test]
+fn what_is_no_file_or_too_large_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let voice = || VoiceFiles::of(at("a.onnx")).unwrap();
+    let link = |to: &str, name: &str| {
+        let _ = std::fs::remove_file(at(name));
+        std::os::unix::fs::symlink(to, at(name)).unwrap();
+    };
+    let write = |name: &str, text: &[u8]| {
+        let _ = std::fs::remove_file(at(name));
+        std::fs::write(at(name), text).unwrap();
+    };
+    write("a.onnx", b"");
+    write("a.onnx.json", CONFIG.as_bytes());
+    write("MODEL_CARD", b"License: CC0\x1b[2J\n");
+    assert!(voice().read().is_ok());
+    assert_eq!(voice().licence().as_deref(), Some("CC0[2J"));
+
+    // Neither ends, and a pipe does not even begin.
+    link("/dev/zero", "MODEL_CARD");
+    assert_eq!(voice().licence(), None);
+    std::fs::remove_file(at("MODEL_CARD")).unwrap();
+    let made = std::process::Command::new("mkfifo")
+        .arg(at("MODEL_CARD"))
+        .status();
+    assert!(made.unwrap().success());
+    assert_eq!(voice().licence(), None);
+    link("/dev/zero", "a.onnx.json");
+    assert!(voice().read().unwrap_err().contains("no file"));
+    link(at("MODEL_CARD").to_str().unwrap(), "a.onnx.json");
+    assert!(voice().read().unwrap_err().contains("no file"));
+    write("a.onnx.json", &[b' '; (1 << 20) + 1]);
+    assert!(voice().read().unwrap_err().contains("too large"));
+    // What a fault quotes is not told at length.
+    let quoted = format!(r#"{{"audio": "{}"}}"#, "x".repeat(10_000));
+    write("a.onnx.json", quoted.as_bytes());
+    assert!(voice().read().unwrap_err().len() < 1000);
+
+    write("a.onnx.json", CONFIG.as_bytes());
+    let huge = std::fs::File::create(at("a.onnx")).unwrap();
+    huge.set_len(1 << 40).unwrap();
+    assert!(voice().read().unwrap_err().contains("1024 MiB"));
+    link("/dev/zero", "a.onnx");
+    assert!(voice().read().unwrap_err().contains("no file"));
+    assert!(VoiceFiles::of(at("a\u{1b}[2J.onnx")).is_none());
+}
+
+#[test]
 fn clauses_keep_their_marks() {
     let (symbols, _) = english("Hello, world; this is: a test!");
     assert_eq!(symbols, "həlˈoʊ, wˈɜːld; ðɪs ɪz: ɐ tˈɛst!");
@@ -365,8 +453,8 @@ fn a_file_that_is_no_network_is_refused_with_its_name() {
     let model = folder.path().join("x.onnx");
     std::fs::write(&model, b"no network").unwrap();
     std::fs::write(folder.path().join("x.onnx.json"), CONFIG).unwrap();
-    let fault = check(&VoiceFiles::of(model).unwrap()).unwrap_err();
-    assert!(fault.contains("x.onnx"), "{fault}");
+    let fault = Runtime::Rten.load(&model, 1).err().unwrap();
+    assert!(fault.contains("x.onnx is not the model"), "{fault}");
 }
 
 proptest! {

@@ -14,6 +14,20 @@ const BEGIN: &str = "^";
 const END: &str = "$";
 const PAD: &str = "_";
 
+/// What a description may have: far more than those of Piper's own voices, and so
+/// little that many of them together do not fill a child's memory.
+const MAX_SYMBOLS: usize = 4096;
+const MAX_SYMBOL_CHARS: usize = 16;
+/// Numbers of a symbol, and symbols in place of one.
+const MAX_PARTS: usize = 8;
+const MAX_NUMBER: i32 = 65_535;
+const MAX_SPEAKERS: u32 = 10_000;
+/// Of all speakers together.
+const MAX_SPEAKER_NAMES_BYTES: usize = 128 << 10;
+const MAX_NAME_CHARS: usize = 100;
+/// eSpeak NG copies the names of voices into buffers of about this size.
+const MAX_ESPEAK_BYTES: usize = 40;
+
 /// The description of a voice.
 #[derive(Debug, Clone)]
 pub(super) struct VoiceConfig {
@@ -83,6 +97,98 @@ struct LanguageCode {
     code: String,
 }
 
+impl File {
+    /// A description may come from anywhere.
+    fn check_bounds(&self) -> Result<(), String> {
+        check_symbols(self)?;
+        check_speakers(self)?;
+        let Inference {
+            noise_scale,
+            length_scale,
+            noise_w,
+        } = self.inference;
+        let is_usable = |scale, most| (0.0..=most).contains(&scale);
+        let are_usable = is_usable(noise_scale, 10.0) && is_usable(noise_w, 10.0);
+        if !are_usable || !(0.1..=10.0).contains(&length_scale) {
+            return Err("`inference` is beyond what any voice speaks with".to_owned());
+        }
+        let texts = [
+            ("audio.quality", &self.audio.quality),
+            ("phoneme_type", &self.phoneme_type),
+        ];
+        for (key, text) in texts {
+            check_name(key, text.as_deref().unwrap_or_default())?;
+        }
+        if let Some(language) = &self.language {
+            check_name("language.code", &language.code)?;
+        }
+        match &self.espeak {
+            Some(espeak) if espeak.voice.len() > MAX_ESPEAK_BYTES => {
+                Err(too_many("bytes in `espeak.voice`", MAX_ESPEAK_BYTES))
+            }
+            Some(espeak) => check_name("espeak.voice", &espeak.voice),
+            None => Ok(()),
+        }
+    }
+}
+
+fn check_symbols(file: &File) -> Result<(), String> {
+    let (ids, replaced) = (&file.phoneme_id_map, &file.phoneme_map);
+    if ids.len() > MAX_SYMBOLS || replaced.len() > MAX_SYMBOLS {
+        return Err(too_many("symbols", MAX_SYMBOLS));
+    }
+    let parts = ids.values().map(Vec::len);
+    if parts.chain(replaced.values().map(Vec::len)).max() > Some(MAX_PARTS) {
+        return Err(too_many("parts of one symbol", MAX_PARTS));
+    }
+    let symbols = ids.keys().chain(replaced.keys());
+    let mut symbols = symbols.chain(replaced.values().flatten());
+    if symbols.any(|symbol| symbol.chars().count() > MAX_SYMBOL_CHARS) {
+        return Err(too_many("characters in one symbol", MAX_SYMBOL_CHARS));
+    }
+    let mut numbers = ids.values().flatten();
+    if numbers.any(|number| !(0..=MAX_NUMBER).contains(number)) {
+        return Err(format!("a symbol's number is not one of 0 to {MAX_NUMBER}"));
+    }
+    Ok(())
+}
+
+fn check_speakers(file: &File) -> Result<(), String> {
+    let speakers = &file.speaker_id_map;
+    if file.num_speakers > MAX_SPEAKERS || speakers.len() > MAX_SPEAKERS as usize {
+        return Err(too_many("speakers", MAX_SPEAKERS as usize));
+    }
+    for (name, number) in speakers {
+        check_name("speaker_id_map", name)?;
+        let is_known = u32::try_from(*number).is_ok_and(|number| number < file.num_speakers);
+        if file.num_speakers > 1 && !is_known {
+            return Err(format!("there is no speaker {number}"));
+        }
+    }
+    if speakers.keys().map(String::len).sum::<usize>() > MAX_SPEAKER_NAMES_BYTES {
+        return Err(too_many(
+            "bytes of speakers' names",
+            MAX_SPEAKER_NAMES_BYTES,
+        ));
+    }
+    Ok(())
+}
+
+/// What is shown in lists, in terminals and in logs.
+fn check_name(key: &str, name: &str) -> Result<(), String> {
+    if name.chars().count() > MAX_NAME_CHARS {
+        return Err(too_many(&format!("characters in `{key}`"), MAX_NAME_CHARS));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(format!("`{key}` has control characters"));
+    }
+    Ok(())
+}
+
+fn too_many(what: &str, most: usize) -> String {
+    format!("more than {most} {what}")
+}
+
 /// The defaults are Piper's own.
 #[derive(Deserialize)]
 #[serde(default)]
@@ -107,6 +213,7 @@ impl VoiceConfig {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let file: File = serde_json::from_str(text)
             .map_err(|error| format!("not the description of a Piper voice: {error}"))?;
+        file.check_bounds()?;
         for symbol in [BEGIN, END, PAD] {
             if !file.phoneme_id_map.contains_key(symbol) {
                 return Err(format!("`phoneme_id_map` has no `{symbol}`"));

@@ -30,6 +30,10 @@ const FRAMES: &str = "/Ceil_output_0";
 /// Samples in one frame, in every voice of Piper's (`hop_length`).
 const FRAME_SAMPLES: usize = 256;
 
+/// The most samples that a network may make of one part of a sentence: five minutes
+/// at the highest rate. The longest of real ones are 12 s, slowed down a few times.
+const MOST_SAMPLES: usize = 5 * 60 * 48_000;
+
 /// What runs networks.
 #[derive(Clone, Copy)]
 pub(super) enum Runtime {
@@ -96,14 +100,21 @@ pub(super) struct Made {
 impl Made {
     /// Of the samples, and the frames that each number takes where the network
     /// tells.
-    fn new(samples: Vec<f32>, frames: &[f32]) -> Self {
-        let mut sum = 0;
+    fn new(samples: Vec<f32>, frames: &[f32]) -> Result<Self, String> {
+        if samples.len() > MOST_SAMPLES {
+            let made = samples.len();
+            return Err(format!(
+                "the network of the voice made {made} samples at once"
+            ));
+        }
+        let mut sum: usize = 0;
         let ends = frames.iter().map(|frames| {
-            sum += frames.max(0.0) as usize * FRAME_SAMPLES;
+            let samples_of = (frames.max(0.0) as usize).saturating_mul(FRAME_SAMPLES);
+            sum = sum.saturating_add(samples_of).min(samples.len());
             sum
         });
         let starts = std::iter::once(0).chain(ends).collect();
-        Self { samples, starts }
+        Ok(Self { samples, starts })
     }
 
     /// The sample at which a number begins to sound.
@@ -118,6 +129,19 @@ fn not_a_model(path: &Path, what: &dyn Display) -> String {
         "{} is not the model of a Piper voice: {what}",
         path.display()
     )
+}
+
+#[cfg(test)]
+mod made {
+    use super::*;
+
+    #[test]
+    fn a_network_that_lies_about_its_frames_points_at_its_samples_all_the_same() {
+        let frames = [1.0, f32::NAN, -3.0, f32::INFINITY, f32::MAX, 2.0];
+        let made = Made::new(vec![0.0; 1000], &frames).unwrap();
+        assert_eq!(made.starts, [0, 256, 256, 256, 1000, 1000, 1000]);
+        assert!(Made::new(vec![0.0; MOST_SAMPLES + 1], &[]).is_err());
+    }
 }
 
 #[cfg(test)]

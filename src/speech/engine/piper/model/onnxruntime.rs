@@ -87,7 +87,7 @@ impl Model for Network {
         let made = made.map_err(|error| format!("the network of the voice failed: {error}"))?;
         let mut made = made.into_iter();
         let samples = made.next().unwrap_or_default();
-        Ok(Made::new(samples, &made.next().unwrap_or_default()))
+        Made::new(samples, &made.next().unwrap_or_default())
     }
 }
 

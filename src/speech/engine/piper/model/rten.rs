@@ -65,7 +65,7 @@ impl Model for Network {
             Some(_) => floats(made.next())?,
             None => Vec::new(),
         };
-        Ok(Made::new(samples, &frames))
+        Made::new(samples, &frames)
     }
 }
 

@@ -1,0 +1,60 @@
+//! A voice is tried before it is offered: by a child, as it will be spoken with.
+//! Its files may come from anywhere, and have that child do whatever they like.
+
+use std::future::pending;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::super::speaker::not_started;
+use crate::config::{Config, Tts};
+use crate::speech::engine::piper;
+use crate::speech::{Output, Request, SpeechError};
+use crate::synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
+
+/// For a word. A slow machine loads a large model in some seconds.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Has the voice of this name, the only one in the folder, say a word.
+///
+/// # Errors
+///
+/// Why it cannot, for people.
+pub(super) async fn try_voice(folder: &Path, name: &str, config: &Config) -> Result<(), String> {
+    let tts = Tts {
+        voices_dir: folder.to_owned(),
+        ..config.tts.clone()
+    };
+    let mut synthesizer = Synthesizer::new(Options::configured(&tts));
+    let ready = synthesizer.ensure_started().await;
+    let ready = ready.map_err(|error| not_started(&error))?;
+    let id = format!("{}/{name}", piper::NAME);
+    let mut unavailable = ready.hello.unavailable.iter();
+    if let Some((_, detail)) = unavailable.find(|(missing, _)| *missing == id) {
+        return Err(detail.clone());
+    }
+    let request = Request::plain("A.", id, Output::default());
+    let spoken = synthesizer
+        .speak(&request, LIMIT, &mut Unheard, pending())
+        .await;
+    synthesizer.stop().await;
+    match spoken {
+        // The model was loaded before a library was missing, which is no fault of the voice.
+        Ok(_) | Err(SpeakError::Engine(SpeechError::EngineUnavailable { .. })) => Ok(()),
+        Err(SpeakError::Engine(error)) => Err(error.to_string()),
+        Err(error) => Err(format!("the voice cannot be spoken with: {error}")),
+    }
+}
+
+/// Only that it can be made matters.
+struct Unheard;
+
+impl Events for Unheard {
+    async fn audio(&mut self, _: Bytes) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn progress(&mut self, _: u32, _: u32) {}
+}
