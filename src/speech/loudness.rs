@@ -37,6 +37,9 @@ const PAUSES_DB: f64 = 0.4;
 /// as if it were said again and again for so long.
 const SHORTEST_MS: usize = 1200;
 
+/// The longest sound that is levelled at once; almost every sentence is shorter.
+const MOST_AT_ONCE_S: usize = 60;
+
 /// The limiter looks at the sound in blocks of so many samples: a millisecond or so.
 const BLOCK: usize = 24;
 
@@ -74,8 +77,20 @@ impl Leveler {
         })
     }
 
-    /// A sentence as loud as it should be. Silence stays silence.
+    /// A sentence as loud as it should be. Silence stays silence. One of minutes is
+    /// levelled in parts of equal length, since the work takes six times its memory.
     pub(super) fn level(&self, pcm: &[i16]) -> Vec<i16> {
+        let most = MOST_AT_ONCE_S * self.sample_rate_hz as usize;
+        let parts = pcm.len().div_ceil(most.max(1)).max(1);
+        let length = pcm.len().div_ceil(parts).max(1);
+        let mut made = Vec::with_capacity(pcm.len());
+        for part in pcm.chunks(length) {
+            made.extend(self.level_at_once(part));
+        }
+        made
+    }
+
+    fn level_at_once(&self, pcm: &[i16]) -> Vec<i16> {
         let source: Vec<f32> = pcm.iter().map(|at| f32::from(*at) / 32_768.0).collect();
         let Some(loudness) = self.loudness(&source) else {
             return pcm.to_vec();
@@ -283,6 +298,19 @@ mod tests {
             let (lufs, peak) = measured(&leveler.level(&voice(120, loudest, 3 * RATE as usize)));
             assert!((lufs - wanted).abs() < 0.4, "{loudest}: {lufs} LUFS");
             assert!(peak <= -1.0, "{loudest}: {peak} dBTP");
+        }
+    }
+
+    #[test]
+    fn a_sentence_of_minutes_is_as_loud_in_all_its_parts() {
+        let leveler = Leveler::new(DEFAULT_LUFS, false, RATE).unwrap();
+        let wanted = f64::from(DEFAULT_LUFS) + PAUSES_DB;
+        let sentence = voice(120, 0.3, 125 * RATE as usize);
+        let made = leveler.level(&sentence);
+        assert_eq!(made.len(), sentence.len());
+        for part in made.chunks(25 * RATE as usize) {
+            let (lufs, peak) = measured(part);
+            assert!((lufs - wanted).abs() < 0.4 && peak <= -1.0, "{lufs} {peak}");
         }
     }
 

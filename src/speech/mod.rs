@@ -122,7 +122,12 @@ impl Segment {
     /// The text as it is spoken, and its sentences.
     fn sentences(&self) -> (Composed, Vec<Sentence>) {
         let composed = Composed::of(&self.text);
-        let sentences = text::sentences(&composed.text);
+        let mut costs: Vec<u32> = composed.text.chars().map(text::cost).collect();
+        for term in Dictionary::new(&self.pronunciations).find(&composed.text) {
+            costs[term.span.clone()].fill(0);
+            costs[term.span.start] = term.said.cost();
+        }
+        let sentences = text::sentences_at(&composed.text, &costs);
         (composed, sentences)
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
 use super::spoken::Reading;
-use super::text::is_of;
+use super::text::{cost_of, is_of};
 
 /// The longest term and the longest `say`, in characters; that of phonemes is
 /// in [`super::ipa`].
@@ -40,6 +40,19 @@ pub enum Said {
     /// Sounds, in IPA.
     #[serde(rename = "phonemes")]
     Phonemes(String),
+}
+
+impl Said {
+    /// How much is said, as [`cost_of`] counts it; a little, if it is nothing.
+    pub(super) fn cost(&self) -> u32 {
+        match self {
+            Self::Words(words) => cost_of(words).max(1),
+            Self::Phonemes(phonemes) => {
+                let sounds = phonemes.chars().count().max(1);
+                u32::try_from(sounds).unwrap_or(u32::MAX)
+            }
+        }
+    }
 }
 
 /// Words as they are, phonemes between slashes, as dictionaries print them and

@@ -28,14 +28,26 @@ pub(super) fn resample(
     let filter = SincInterpolationParameters::new(FILTER_SAMPLES, WindowFunction::BlackmanHarris2);
     let mut resampler =
         Async::<f32>::new_sinc(ratio, 1.0, &filter, CHUNK, 1, FixedAsync::Input).map_err(failed)?;
-    let samples = pcm.iter().copied().map(f32::from).collect();
-    let samples = InterleavedOwned::new_from(samples, 1, pcm.len()).map_err(failed)?;
-    let made = resampler
-        .process_all(&samples, pcm.len(), None)
-        .map_err(failed)?;
-    // A conversion from float to integer stops at either end of the range.
-    let rounded = made.take_data().into_iter().map(|at| at.round() as i16);
-    Ok(Cow::Owned(rounded.collect()))
+    // As the resampler's own `process_all` does it, which would hold all of it as f32.
+    let length = (ratio * pcm.len() as f64).ceil() as usize;
+    let mut delay = resampler.output_delay();
+    let mut made = Vec::with_capacity(length);
+    let silence = std::iter::repeat(&[] as &[i16]);
+    let mut chunks = pcm.chunks(CHUNK).chain(silence);
+    while made.len() < length {
+        let chunk = chunks.next().unwrap_or_default();
+        let samples = chunk.iter().copied().map(f32::from);
+        let samples = samples.chain(std::iter::repeat(0.0)).take(CHUNK).collect();
+        let samples = InterleavedOwned::new_from(samples, 1, CHUNK).map_err(failed)?;
+        let converted = resampler.process(&samples, None).map_err(failed)?;
+        let converted = converted.take_data();
+        let late = delay.min(converted.len());
+        delay -= late;
+        // A conversion from float to integer stops at either end of the range.
+        let rounded = converted[late..].iter().map(|at| at.round() as i16);
+        made.extend(rounded.take(length - made.len()));
+    }
+    Ok(Cow::Owned(made))
 }
 
 fn failed(error: impl std::fmt::Display) -> SpeechError {
@@ -83,6 +95,35 @@ mod tests {
             };
             let louder = power(&made) / power(&expected);
             assert!((0.99..1.01).contains(&louder), "{from} to {to}: {louder}");
+        }
+    }
+
+    #[test]
+    fn a_long_sound_is_what_the_resampler_makes_of_it_at_once() {
+        for (from, to, samples) in [
+            (22_050, 48_000, 50_000),
+            (48_000, 8_000, CHUNK),
+            (16_000, 22_050, 3),
+        ] {
+            let source = tone(from, samples);
+            let ratio = f64::from(to) / f64::from(from);
+            let window = WindowFunction::BlackmanHarris2;
+            let filter = SincInterpolationParameters::new(FILTER_SAMPLES, window);
+            let fixed = FixedAsync::Input;
+            let resampler = Async::<f32>::new_sinc(ratio, 1.0, &filter, CHUNK, 1, fixed);
+            let whole = source.iter().copied().map(f32::from).collect();
+            let whole = InterleavedOwned::new_from(whole, 1, samples).unwrap();
+            let expected = resampler
+                .unwrap()
+                .process_all(&whole, samples, None)
+                .unwrap();
+            let expected = expected.take_data().into_iter().map(|at| at.round() as i16);
+            let expected: Vec<i16> = expected.collect();
+            assert_eq!(
+                *resample(&source, from, to).unwrap(),
+                expected,
+                "{from} to {to}"
+            );
         }
     }
 

@@ -43,8 +43,9 @@ const MOST_AHEAD_BYTES: usize = 4096;
 /// After the first failed start; doubled by each that follows.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 
-/// More than a sentence can be: 400 characters in a minute and a half.
-const MAX_SENTENCE_BYTES: usize = 8 << 20;
+/// More than a sentence can be (`speech::text`): ten minutes, where a slow voice reads
+/// out the names of another script's letters.
+const MAX_SENTENCE_BYTES: usize = 32 << 20;
 
 /// The longest wait between two failed starts.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);

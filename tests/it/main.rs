@@ -24,6 +24,7 @@ mod deadlines;
 mod dialogue;
 mod disks;
 mod erasures;
+mod expansions;
 mod hand_over;
 mod hostile_texts;
 mod installs;

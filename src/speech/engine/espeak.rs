@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use unicode_normalization::char::is_combining_mark;
+
 use super::super::spoken::Spoken;
 use super::super::text::{Sentence, is_blank};
 use super::super::track::Tape;
@@ -18,9 +20,22 @@ pub(super) const NAME: &str = "espeak";
 /// The fewest and most words a minute that eSpeak takes.
 const RATE_LIMITS: (f32, f32) = (80.0, 450.0);
 
-/// eSpeak reads 800 bytes at once, and cuts what is longer anywhere, within
-/// `[[…]]` too.
-const MOST_BYTES: usize = 600;
+/// eSpeak reads 800 bytes and 300 words at once, and cuts what is longer anywhere,
+/// within a letter and `[[…]]` too. A text is cut at the first blank behind so many
+/// bytes, which is where no sentence is that is read as it is written …
+const MOST_BYTES: usize = 700;
+
+/// … one with phonemes sooner, since the names of one word are many …
+const MOST_BYTES_WITH_SOUNDS: usize = 600;
+
+/// … one without blanks in any case …
+const MOST_BYTES_WITHOUT_BLANKS: usize = 780;
+
+/// … one that has to be cut behind a mark, if there is one this far …
+const MOST_BYTES_AT_A_MARK: usize = 400;
+
+/// … and one of very short words behind so many.
+const MOST_WORDS: usize = 250;
 
 /// eSpeak NG. All values share the one library of the process.
 pub(super) struct Espeak {
@@ -173,40 +188,90 @@ fn voice(file: &VoiceFile, sample_rate_hz: u32, version: &str) -> Voice {
 /// Phonemes by eSpeak's own names, at their places in the text that is read.
 type Sounds = BTreeMap<usize, String>;
 
-/// A sentence as eSpeak is given it, with the names of phonemes in `[[…]]`. It is
-/// one part, unless those names make it too long.
+/// A sentence as eSpeak is given it, with the names of phonemes in `[[…]]`: in one
+/// part, unless what is said is too long.
 fn readable(spoken: &Spoken, sounds: &Sounds) -> Vec<EspeakText> {
-    let (mut parts, mut part) = (Vec::new(), EspeakText::default());
-    let mut cut_before = |part: &mut EspeakText, bytes: usize| {
-        if !sounds.is_empty() && part.len() + bytes > MOST_BYTES {
-            parts.push(std::mem::take(part));
-        }
+    let mut parts = Parts {
+        is_long: spoken.text.len() > MOST_BYTES,
+        has_sounds: !sounds.is_empty(),
+        ..Parts::default()
     };
-    let mut behind_sounds = false;
+    let (mut behind_sounds, mut before) = (false, ' ');
     for (at, (&origin, c)) in spoken.origins.iter().zip(spoken.text.chars()).enumerate() {
         if let Some(names) = sounds.get(&at) {
             // eSpeak sees `[[` only at the start of a word.
             for word in names.split(' ') {
-                cut_before(&mut part, word.len());
-                part.push(' ', origin);
-                part.push_phonemes(word, origin);
+                parts.cut_if_full(word.len());
+                parts.part.push(' ', origin);
+                parts.part.push_phonemes(word, origin);
             }
-            behind_sounds = true;
+            (behind_sounds, before) = (true, c);
             continue;
         }
         // A mark that is parted from what it ends would end nothing.
         if std::mem::take(&mut behind_sounds) && !".,;:?!…".contains(c) {
-            part.push(' ', origin);
+            parts.part.push(' ', origin);
         }
         if is_blank(c) {
-            cut_before(&mut part, 0);
+            parts.words += 1;
+            parts.cut_at_blank(before);
+        } else if !is_combining_mark(c) {
+            parts.cut_anywhere(c.len_utf8());
         }
         // What people write in brackets is text.
         let is_bracket = c == '[' && !sounds.is_empty();
-        part.push(if is_bracket { '(' } else { c }, origin);
+        parts.part.push(if is_bracket { '(' } else { c }, origin);
+        before = c;
     }
-    parts.push(part);
-    parts
+    parts.cut();
+    parts.done
+}
+
+/// What eSpeak is given one after another.
+#[derive(Default)]
+struct Parts {
+    done: Vec<EspeakText>,
+    part: EspeakText,
+    /// How many blanks the part has.
+    words: usize,
+    /// It is more than one part.
+    is_long: bool,
+    has_sounds: bool,
+}
+
+impl Parts {
+    fn cut(&mut self) {
+        self.done.push(std::mem::take(&mut self.part));
+        self.words = 0;
+    }
+
+    /// Phonemes of so many bytes come.
+    fn cut_if_full(&mut self, bytes: usize) {
+        if self.part.len() + bytes > MOST_BYTES_WITH_SOUNDS {
+            self.cut();
+        }
+    }
+
+    /// A blank comes, behind this character.
+    fn cut_at_blank(&mut self, before: char) {
+        let most = match self.has_sounds {
+            true => MOST_BYTES_WITH_SOUNDS,
+            false => MOST_BYTES,
+        };
+        let bytes = self.part.len();
+        let is_mark = ",;:.?!".contains(before);
+        let is_good = self.is_long && is_mark && bytes > MOST_BYTES_AT_A_MARK;
+        if bytes > most || self.words > MOST_WORDS || is_good {
+            self.cut();
+        }
+    }
+
+    /// A character of so many bytes comes that does not belong to the one before it.
+    fn cut_anywhere(&mut self, bytes: usize) {
+        if self.part.len() + bytes > MOST_BYTES_WITHOUT_BLANKS {
+            self.cut();
+        }
+    }
 }
 
 /// The events of a part with the positions of the sentence, those that point
@@ -219,4 +284,57 @@ fn in_sentence(part: &EspeakText, events: &[Event], sample: usize) -> Vec<Event>
         })
     });
     moved.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn spoken(text: &str) -> Spoken {
+        Spoken {
+            text: text.to_owned(),
+            origins: (0..text.chars().count()).collect(),
+            sounds: BTreeMap::new(),
+        }
+    }
+
+    fn parts(text: &str) -> Vec<String> {
+        let parts = readable(&spoken(text), &Sounds::new());
+        parts.iter().map(|part| part.as_str().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_sentence_that_is_read_as_it_is_written_is_one_part() {
+        let text = "một hai, ba bốn. ".repeat(30);
+        let mut end = text.floor_char_boundary(MOST_BYTES);
+        end = text[..end].trim_end().len();
+        assert_eq!(parts(&text[..end]).len(), 1);
+    }
+
+    #[test]
+    fn a_longer_one_is_cut_behind_a_mark() {
+        let text = "one two three, four five six. ".repeat(60);
+        let parts = parts(&text);
+        assert!(parts.len() > 2);
+        for part in &parts[..parts.len() - 1] {
+            assert!(part.ends_with([',', '.']), "{part}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_part_is_longer_than_is_read_and_nothing_is_lost(
+            text in "([a-c]{1,3}|[ữ字]{1,90}|%{1,9}|[,.]|a b c d e f )( ?([a-c]{1,3}|[ữ字]{1,90}|%{1,9}|[,.]|a b c d e f )){0,300}",
+        ) {
+            let parts = parts(&text);
+            for part in &parts {
+                prop_assert!(part.len() < 800, "{}", part.len());
+                prop_assert!(part.split(' ').count() <= 300);
+            }
+            let written = |text: &str| text.split_whitespace().collect::<String>();
+            prop_assert_eq!(written(&parts.concat()), written(&text));
+        }
+    }
 }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::speech::text::cost_of;
 
 fn assert_read(language: Language, cases: &[(&str, &str)]) {
     let wrong: Vec<String> = cases
@@ -408,6 +409,20 @@ proptest! {
                 prop_assert!(!reading.span.is_empty() && reading.span.end <= chars);
                 prop_assert!(!reading.said.to_string().is_empty());
             }
+        }
+    }
+}
+
+proptest! {
+    /// How much is said is known before it is said, whatever a language's rules make of it.
+    #[test]
+    fn no_rule_says_much_more_than_a_text_counts_as(
+        text in r"(\$?[0-9]{1,12}[.,/:%-]?[0-9]{0,3} ?(k?m|kg|km/h|%|USD|đ|m2|lb|TP|TS|St|Dr|ha|IV|am)?[ .] ?){1,12}",
+    ) {
+        for language in [Language::English, Language::Vietnamese] {
+            let said = Spoken::of(&text, Some(language), &Dictionary::default()).text;
+            let (said, counted) = (cost_of(&said), cost_of(&text));
+            prop_assert!(said <= 2 * counted + 40, "{} of {}: {}", said, counted, text);
         }
     }
 }

@@ -3,12 +3,14 @@
 //! Our own tokenizer decides what a word is; engines only say when it is
 //! heard. All offsets count Unicode code points of the text as it was sent.
 
+mod cost;
 mod language;
 mod sentences;
 mod words;
 
 use unicode_normalization::char::is_combining_mark;
 
+pub(in crate::speech) use cost::{cost, cost_of};
 pub use language::{is_of, looks_vietnamese};
 
 /// One sentence: what an engine is given at a time, and the unit of progress.
@@ -80,14 +82,22 @@ pub fn has_speech(text: &str) -> bool {
 }
 
 /// The sentences that have something to speak, in order. Sentences longer
-/// than 400 characters or 700 bytes are cut, and so are words that are longer
-/// still; no engine is ever given more than that at once.
+/// than 400 characters or 700 bytes, or of which more is said than for
+/// [`sentences::MAX_COST`] letters, are cut, and so are words that are longer still.
 pub fn sentences(text: &str) -> Vec<Sentence> {
+    let costs: Vec<u32> = text.chars().map(cost).collect();
+    sentences_at(text, &costs)
+}
+
+/// The same of a text of which something else is said than what is written: `costs`
+/// has for each character how much that is, as [`cost`] counts it. Of what is said as
+/// one the first character has all of it and the others 0, and it is not cut there.
+pub(in crate::speech) fn sentences_at(text: &str, costs: &[u32]) -> Vec<Sentence> {
     let chars: Vec<char> = text.chars().collect();
     let mut words = words::words(text).into_iter().peekable();
     let mut sentences: Vec<Sentence> = Vec::new();
     let mut spoken_until = 0;
-    for span in sentences::sentences(&chars) {
+    for span in sentences::sentences(&chars, costs) {
         let mut tokens = Vec::new();
         while let Some(word) = words.peek().filter(|word| word.start < span.end) {
             let part = word.start.max(span.start)..word.end.min(span.end);

@@ -12,6 +12,13 @@ pub(super) const MAX_CHARS: usize = 400;
 /// 234 ideographs.
 pub(super) const MAX_BYTES: usize = 700;
 
+/// The most that may be said for one sentence, as [`super::cost`] counts it: two
+/// minutes or so at the usual speed, and five where a voice reads out the names of
+/// another script's letters. As much as the bounds above allow of any script, so that
+/// what people write in sentences is cut by those; numbers, symbols and pronunciations
+/// are cut by this one.
+pub(super) const MAX_COST: u32 = 1600;
+
 /// Words whose full stop does not end a sentence, in lower case.
 const ABBREVIATIONS: &[&str] = &[
     // Vietnamese: places, titles, degrees, streets.
@@ -24,12 +31,12 @@ const ABBREVIATIONS: &[&str] = &[
 
 /// The sentences, in order and without the white space around them. Together
 /// they cover everything but white space.
-pub(super) fn sentences(chars: &[char]) -> Vec<Span> {
+pub(super) fn sentences(chars: &[char], costs: &[u32]) -> Vec<Span> {
     let mut found = Vec::new();
     let mut start = 0;
     while start < chars.len() {
         let end = sentence_end(chars, start);
-        cut(chars, start..end, &mut found);
+        cut(chars, costs, start..end, &mut found);
         start = end;
     }
     found
@@ -152,12 +159,12 @@ fn line_only_wraps(chars: &[char], blank: Span) -> bool {
 }
 
 /// Puts a sentence into `found`, in pieces if it is too long.
-fn cut(chars: &[char], sentence: Span, found: &mut Vec<Span>) {
+fn cut(chars: &[char], costs: &[u32], sentence: Span, found: &mut Vec<Span>) {
     let mut rest = trim(chars, sentence);
     while !rest.is_empty() {
-        let limit = longest(chars, rest.clone());
+        let limit = longest(chars, costs, rest.clone());
         let end = if limit < rest.end {
-            cut_point(chars, rest.start..limit)
+            cut_point(chars, costs, rest.start..limit)
         } else {
             limit
         };
@@ -166,13 +173,17 @@ fn cut(chars: &[char], sentence: Span, found: &mut Vec<Span>) {
     }
 }
 
-/// How far a sentence that begins where `rest` does may go.
-fn longest(chars: &[char], rest: Span) -> usize {
-    let mut bytes = 0;
+/// How far a sentence that begins where `rest` does may go: what is said as one at
+/// least, however much that is.
+fn longest(chars: &[char], costs: &[u32], rest: Span) -> usize {
+    let (mut bytes, mut cost) = (0, 0);
     let mut end = rest.start;
     while end < rest.end && end - rest.start < MAX_CHARS {
         bytes += chars[end].len_utf8();
-        if bytes > MAX_BYTES {
+        let said = costs.get(end).copied().unwrap_or_default();
+        cost += said;
+        let is_too_much = cost > MAX_COST && said > 0 && end > rest.start;
+        if bytes > MAX_BYTES || is_too_much {
             break;
         }
         end += 1;
@@ -180,21 +191,25 @@ fn longest(chars: &[char], rest: Span) -> usize {
     end
 }
 
-/// The best place to cut in `window`: after the last punctuation of its second
-/// half, else at its last white space, else at its end, inside a word.
-fn cut_point(chars: &[char], window: Span) -> usize {
+/// The best place to cut in `window`, which is not the end of the text: after the last
+/// punctuation of its second half, else at its last white space, else at its end,
+/// inside a word. What is said as one stays whole where it fits.
+fn cut_point(chars: &[char], costs: &[u32], window: Span) -> usize {
     let half = window.start + window.len() / 2;
-    let after_punctuation = (half..window.end - 1)
-        .rev()
-        .find(|at| is_wide_comma(chars[*at]) || (is_pause(chars[*at]) && is_blank(chars[at + 1])));
+    let is_whole = |at: &usize| costs.get(*at).is_none_or(|cost| *cost > 0);
+    let after_punctuation = (half..window.end - 1).rev().find(|at| {
+        let is_end = is_wide_comma(chars[*at]) || (is_pause(chars[*at]) && is_blank(chars[at + 1]));
+        is_end && is_whole(&(at + 1))
+    });
     let at_blank = || {
         (window.start + 1..window.end)
             .rev()
-            .find(|at| is_blank(chars[*at]))
+            .find(|at| is_blank(chars[*at]) && is_whole(at))
     };
+    let between = || (window.start + 1..=window.end).rev().find(is_whole);
     match after_punctuation {
         Some(at) => at + 1,
-        None => at_blank().unwrap_or(window.end),
+        None => at_blank().or_else(between).unwrap_or(window.end),
     }
 }
 

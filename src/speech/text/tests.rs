@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::sentences::{MAX_BYTES, MAX_CHARS};
+use super::sentences::{MAX_BYTES, MAX_CHARS, MAX_COST};
 use super::*;
 use crate::speech::tests::processor_time;
 
@@ -345,4 +345,58 @@ fn pauses_are_between_sentences_and_longer_between_paragraphs() {
     let long = "một hai ba bốn ".repeat(40);
     assert!(pauses(&long).iter().all(|pause| *pause == None));
     assert_eq!(pauses("Một. !!!\n\n... Hai."), [None, Paragraph]);
+}
+
+#[test]
+fn what_people_write_is_not_cut_for_what_is_said() {
+    for letter in ["a", "ữ", "ж", "ع", "字", "ก", "한", "क", "あ", "შ"] {
+        let most = MAX_CHARS.min(MAX_BYTES / letter.len());
+        assert_eq!(sentences(&letter.repeat(most)).len(), 1, "{letter}");
+    }
+    let prices = "Tháng 12 năm 2024 giá là 1.250.000 đồng, tăng 12,5% so với 2023. ";
+    assert_eq!(sentences(&prices.repeat(5)).len(), 5);
+}
+
+#[test]
+fn a_sentence_of_which_too_much_is_said_is_cut_between_what_is_said_as_one() {
+    let text = "New York, ".repeat(30);
+    let mut costs: Vec<u32> = text.chars().map(cost).collect();
+    for term in costs.chunks_mut(10) {
+        term[..8].fill(0);
+        term[0] = 300;
+    }
+    let sentences = sentences_at(&text, &costs);
+    assert_eq!(sentences.len(), 6);
+    for sentence in &sentences {
+        let words: Vec<&str> = sentence.words.iter().map(|word| &*word.text).collect();
+        assert_eq!(words, ["New", "York"].repeat(5));
+    }
+}
+
+#[test]
+fn what_is_said_as_one_is_one_sentence_however_much_it_is() {
+    let costs = [4 * MAX_COST, 0, 4 * MAX_COST, 0];
+    let spoken = sentences_at("abcd", &costs);
+    let texts: Vec<&str> = spoken.iter().map(|one| &*one.text).collect();
+    assert_eq!(texts, ["ab", "cd"]);
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_lost_where_a_sentence_is_cut_for_what_is_said(
+        text in texts(),
+        factor in 0_u32..200,
+    ) {
+        let costs: Vec<u32> = text.chars().map(|c| cost(c) * factor).collect();
+        let cut = sentences_at(&text, &costs);
+        let spoken = |text: &str| text.chars().filter(|c| is_spoken(*c)).collect::<String>();
+        let read: String = cut.iter().map(|sentence| spoken(&sentence.text)).collect();
+        prop_assert_eq!(read, spoken(&text));
+        for sentence in &cut {
+            let of_sentence = costs.iter().skip(sentence.char_start);
+            let characters = sentence.text.chars().count();
+            let said: u32 = of_sentence.take(characters).sum();
+            prop_assert!(said <= MAX_COST || characters == 1, "{}", said);
+        }
+    }
 }

@@ -101,7 +101,8 @@ pub(super) fn read(
     let chars: Vec<char> = spoken.text.chars().collect();
     let pieces = pieces(sentence, spoken);
     let mut read = Read::default();
-    for clause in clauses(&chars) {
+    let clauses = clauses(&chars).into_iter();
+    for clause in clauses.flat_map(|clause| within_bounds(clause, &chars, spoken)) {
         let heard = heard(clause.span.clone(), &chars, spoken, phonemize)?;
         if !heard.is_empty() {
             if !read.symbols.is_empty() && read.symbols.last() != Some(&' ') {
@@ -284,6 +285,38 @@ fn clauses(chars: &[char]) -> Vec<Clause> {
         });
     }
     merge_marks(chars, clauses)
+}
+
+/// A clause in parts that eSpeak reads as a whole each, cut at blanks if there are
+/// any. It cuts what is longer than 800 bytes anywhere.
+fn within_bounds(clause: Clause, chars: &[char], spoken: &Spoken) -> Vec<Clause> {
+    const MOST_BYTES: usize = 600;
+    let bytes = |at: usize| match spoken.sounds.get(&at) {
+        Some(ipa) => stand_in(&ipa::symbols(ipa)).len() + 1,
+        None => chars[at].len_utf8(),
+    };
+    let (mut parts, mut gathered, mut blank) = (Vec::new(), 0, None);
+    let mut start = clause.span.start;
+    for at in clause.span.clone() {
+        gathered += bytes(at);
+        if gathered > MOST_BYTES && at > start {
+            let end = blank.take().unwrap_or(at);
+            parts.push(Clause {
+                span: start..end,
+                mark: None,
+            });
+            start = end;
+            gathered = (start..=at).map(bytes).sum();
+        }
+        if is_blank(chars[at]) {
+            blank = Some(at).filter(|at| *at > start);
+        }
+    }
+    parts.push(Clause {
+        span: start..clause.span.end,
+        mark: clause.mark,
+    });
+    parts
 }
 
 /// `?!` and `...` end one clause, with the first mark.
