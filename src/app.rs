@@ -499,7 +499,8 @@ async fn start_tts(
         Service::Tts,
         common.clock.clone(),
     )
-    .map_err(|error| failed("the TTS service's files")(&error))?;
+    .map_err(|error| failed("the TTS service's files")(&error))?
+    .keeping_free(config.limits.min_free_bytes);
     let cache = Cache::new(&files, config.cache.max_bytes);
     let loading = cache.clone();
     actix_rt::spawn(async move { loading.load().await });
@@ -567,6 +568,7 @@ async fn start_tts(
         boot,
         workers: config.tts.workers,
         ahead: Duration::from_millis(50),
+        audio_bytes: config.limits.audio_bytes,
     };
     let children_options = Options {
         program: common.program.clone(),
@@ -629,6 +631,7 @@ async fn start_tts(
         policy,
         rules: body_rules(common, Service::Tts),
         body_limit: config.limits.body_bytes,
+        audio_bytes: config.limits.audio_bytes,
         admission: admission.clone(),
         check_timeout,
         workers,
@@ -706,7 +709,8 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
         Service::Backend,
         common.clock.clone(),
     )
-    .map_err(|error| failed("the Backend service's files")(&error))?;
+    .map_err(|error| failed("the Backend service's files")(&error))?
+    .keeping_free(config.limits.min_free_bytes);
     let tts = TtsClient::new(
         common.trusted.clone(),
         config.backend.tts_url.clone(),

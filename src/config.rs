@@ -286,6 +286,8 @@ pub struct Retention {
 pub struct Limits {
     /// The largest request body.
     pub body_bytes: usize,
+    /// The largest audio file.
+    pub audio_bytes: u64,
     /// What stays free on the disk for what is accepted already.
     pub min_free_bytes: u64,
 }

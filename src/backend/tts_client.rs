@@ -12,13 +12,12 @@ use crate::contract::{Catalog, Create, Speech};
 use crate::fault;
 use crate::outbound::OutboundError;
 use crate::outbound::client::{Answer, Client, Download, Fetch, Method, Outgoing};
-use crate::speech::Word;
+use crate::speech::{Word, encode};
 
 /// The largest answer that is read: 500 statuses of 20 kB each at most.
 const ANSWER_LIMIT: usize = 12 * 1024 * 1024;
-/// The largest audio file: 100,000 characters read at half speed into wav
-/// come to about a gigabyte.
-pub(super) const AUDIO_LIMIT: u64 = 2 * 1024 * 1024 * 1024;
+/// The largest audio file, whatever the TTS service's own `limits.audio_bytes` is.
+pub(super) const AUDIO_LIMIT: u64 = encode::MOST_BYTES;
 /// The longest silence inside a download.
 const IDLE: Duration = Duration::from_secs(15);
 

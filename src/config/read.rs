@@ -15,6 +15,7 @@ use super::{
 };
 
 use crate::contract::callback_headers::{header_name, header_value};
+use crate::speech::encode;
 use crate::speech::pronunciations::{self, Said};
 
 const DEFAULT_PORT: u16 = 4640;
@@ -383,9 +384,12 @@ fn read_retention(reader: &mut Reader) -> Option<Retention> {
 
 fn read_limits(reader: &mut Reader) -> Option<Limits> {
     let body_bytes = reader.one("limits.body_bytes", values::bytes(16_384..=64 << 20));
+    let audio_bytes = values::bytes(1_000_000..=encode::MOST_BYTES);
+    let audio_bytes = reader.one("limits.audio_bytes", audio_bytes);
     let min_free_bytes = reader.one("limits.min_free_bytes", values::bytes(0..=1 << 40));
     Some(Limits {
         body_bytes: usize::try_from(body_bytes?).ok()?,
+        audio_bytes: audio_bytes?,
         min_free_bytes: min_free_bytes?,
     })
 }

@@ -44,6 +44,7 @@ fn the_reference_alone_is_a_valid_configuration() {
     assert_eq!(config.retention.files_s, 7 * 86_400);
     assert_eq!(config.retention.rows_s, 30 * 86_400);
     assert_eq!(config.limits.body_bytes, 2 << 20);
+    assert_eq!(config.limits.audio_bytes, 4_000_000_000);
     assert_eq!(config.limits.min_free_bytes, 100_000_000);
     assert!(config.tts.workers >= 1 && config.server.workers >= 1);
     assert!(config.data_dir.is_absolute());

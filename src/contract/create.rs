@@ -10,6 +10,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::callback_headers::CallbackHeaders;
 use super::problem::{Code, Faults, Problem};
+use super::resource::{AUDIO_TOO_LARGE, SMALLER};
 use crate::speech::{self, Format, Pronunciation, Said, loudness, pronunciations, source};
 
 mod fields;
@@ -29,6 +30,9 @@ const MAX_TITLE_CHARACTERS: usize = 200;
 const MAX_SEGMENTS: usize = 200;
 /// The longest `pause_after_ms`.
 const MAX_PAUSE_MS: u32 = 10_000;
+/// No voice says a letter of a word or a digit in less time at the usual speed: a third
+/// of what eSpeak NG takes for English. Other letters may have no sound of their own.
+const LEAST_MS_PER_LETTER: f64 = 20.0;
 /// Every bit rate that MPEG layer III knows, of all its sample rates; which
 /// are valid for a voice is checked once the voice is known.
 const ALL_BITRATES: &[u32] = &[
@@ -234,6 +238,46 @@ impl Create {
         let texts = self.segments.iter().map(|segment| &segment.text);
         let count = texts.chain([&self.text]).map(|text| text.nfc().count());
         u32::try_from(count.sum::<usize>()).unwrap_or(u32::MAX)
+    }
+
+    /// Adds a fault if the audio is sure to have more bytes than this. `voices_hz` is the
+    /// highest sample rate of the voices.
+    pub fn check_audio_bytes(&self, voices_hz: u32, most: u64, faults: &mut Faults) {
+        let least = self.least_audio_bytes(voices_hz);
+        if least > most {
+            let pointer = match self.segments.is_empty() {
+                true => "/text",
+                false => "/segments",
+            };
+            let detail = format!(
+                "The audio would have {} MB or more; {} are allowed (limits.audio_bytes). {SMALLER}",
+                least / 1_000_000,
+                most / 1_000_000
+            );
+            faults.add(pointer, AUDIO_TOO_LARGE, detail);
+        }
+    }
+
+    /// The fewest bytes that the audio can have; 0 where the format does not tell.
+    fn least_audio_bytes(&self, voices_hz: u32) -> u64 {
+        let format = self.format;
+        let rate = self.sample_rate_hz;
+        let rate = rate.unwrap_or_else(|| format.sample_rate(voices_hz));
+        let bytes_per_s = match format {
+            Format::Wav | Format::Pcm => 2 * u64::from(rate),
+            Format::Mp3 => u64::from(self.bitrate_kbps) * 125,
+            Format::Opus | Format::Flac => 0,
+        };
+        let least_ms = |text: &str, speed: f32| {
+            let letters = text.bytes().filter(u8::is_ascii_alphanumeric).count();
+            letters as f64 * LEAST_MS_PER_LETTER / f64::from(speed)
+        };
+        let segments = self.segments.iter().map(|segment| {
+            let pause = f64::from(segment.pause_after_ms.unwrap_or_default());
+            pause + least_ms(&segment.text, segment.speed.unwrap_or(self.speed))
+        });
+        let ms = segments.sum::<f64>() + least_ms(&self.text, self.speed);
+        ms as u64 * bytes_per_s / 1000
     }
 
     /// Every voice that is asked for, each with the place of its name in the body.
@@ -456,6 +500,33 @@ mod tests {
             takes_callback_check: true,
             max_characters: 100,
             default_timeout_s: 60,
+        }
+    }
+
+    #[test]
+    fn audio_is_too_large_only_where_it_is_sure_to_be() {
+        let create = |body: &str| {
+            let rules = Rules {
+                max_characters: 100_000,
+                ..rules()
+            };
+            Create::parse(body.as_bytes(), &rules, &mut Faults::default()).unwrap()
+        };
+        let least = |body: &str| create(body).least_audio_bytes(22_050);
+        assert_eq!(least(r#"{"text": "ten letters", "format": "wav"}"#), 8820);
+        assert_eq!(
+            least(r#"{"text": "ten letters", "format": "wav", "speed": 0.5}"#),
+            17_640
+        );
+        assert_eq!(least(r#"{"text": "ten letters"}"#), 1600);
+        assert_eq!(least(r#"{"text": "ten letters", "format": "flac"}"#), 0);
+        let dialogue = r#"{"format": "pcm", "sample_rate_hz": 8000, "segments": [
+            {"text": "a", "pause_after_ms": 1000}, {"text": "字"}]}"#;
+        assert_eq!(least(dialogue), 16_320);
+        for (most, is_refused) in [(16_319, true), (16_320, false)] {
+            let mut faults = Faults::default();
+            create(dialogue).check_audio_bytes(22_050, most, &mut faults);
+            assert_eq!(!faults.is_empty(), is_refused);
         }
     }
 

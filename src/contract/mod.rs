@@ -20,9 +20,9 @@ pub use create::Create;
 pub use event::{Event, EventType};
 pub use problem::{Code, Fault, Faults, Problem};
 pub use resource::{
-    Audio, Callback, CheckState, Delivery, DeliveryAttempt, DeliveryStatus, DeliveryType, Failure,
-    LateResult, Page, Progress, Recording, Remedy, Speech, SpeechStatus, Subtitles, Task,
-    TaskStatus, WaitingFor, Warning,
+    AUDIO_TOO_LARGE, Audio, Callback, CheckState, Delivery, DeliveryAttempt, DeliveryStatus,
+    DeliveryType, Failure, LateResult, Page, Progress, Recording, Remedy, SMALLER, Speech,
+    SpeechStatus, Subtitles, Task, TaskStatus, WaitingFor, Warning,
 };
 
 pub use voices::{Catalog, SPEAKER, VoiceItem};

@@ -267,6 +267,13 @@ pub struct Failure {
     pub retryable: bool,
 }
 
+/// The code of a text whose audio is larger than `limits.audio_bytes`, whether that is
+/// known when it is sent or found out when it is spoken.
+pub const AUDIO_TOO_LARGE: &str = "audio_too_large";
+
+/// The way out of it.
+pub const SMALLER: &str = "Ask for mp3 or opus, for a lower bit rate or fewer samples a second, or send the text in parts.";
+
 impl Failure {
     /// A failure that will come again if the same is asked again.
     #[must_use]

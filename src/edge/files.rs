@@ -196,8 +196,8 @@ async fn serve_audio(
     let partial = range.is_some();
     let part = files.read(&key, range).await.map_err(|error| match error {
         FileError::Missing => expired(),
-        FileError::Failed(detail) => {
-            log::error!("a result cannot be read: {detail}");
+        error @ (FileError::Failed(_) | FileError::NoRoom { .. }) => {
+            log::error!("a result cannot be read: {error}");
             Problem::new(Code::Unavailable, "The file cannot be read just now.")
         }
     })?;

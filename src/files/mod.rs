@@ -32,6 +32,10 @@ pub use space::{Room, free_bytes};
 use spool::Place;
 pub use spool::{Spool, Stored, hex};
 
+/// What a large file leaves free on the disk beyond what is kept for others, so that
+/// none of several that grow at the same time takes of that.
+const MARGIN_BYTES: u64 = 4 << 20;
+
 /// How long after a file could not be written it is tried with another.
 const PROBE_MS: Millis = 1000;
 
@@ -42,6 +46,11 @@ pub enum FileError {
     Missing,
     /// The store says no: full disk, no permission.
     Failed(String),
+    /// It would leave less free on the disk than is kept for others.
+    NoRoom {
+        /// Whether the disk had that much before this file was begun.
+        is_its_own: bool,
+    },
 }
 
 impl std::fmt::Display for FileError {
@@ -49,6 +58,7 @@ impl std::fmt::Display for FileError {
         match self {
             Self::Missing => f.write_str("the file is not there"),
             Self::Failed(detail) => write!(f, "the file store failed: {detail}"),
+            Self::NoRoom { .. } => f.write_str("the disk has no room for it"),
         }
     }
 }
@@ -80,6 +90,8 @@ pub struct Files {
     trouble: Trouble,
     /// Bytes that files on their way are promised.
     promised: Arc<AtomicU64>,
+    /// Bytes of the disk that large files leave free.
+    kept_free: u64,
     clock: Clock,
 }
 
@@ -112,8 +124,18 @@ impl Files {
             service,
             trouble: Trouble::none_at(format!("the {service} service's folder of files")),
             promised: Arc::default(),
+            kept_free: MARGIN_BYTES,
             clock,
         })
+    }
+
+    /// The same, where large files leave `min_free_bytes` of the disk to others.
+    #[must_use]
+    pub fn keeping_free(self, min_free_bytes: u64) -> Self {
+        Self {
+            kept_free: min_free_bytes.saturating_add(MARGIN_BYTES),
+            ..self
+        }
     }
 
     /// What keeps files from being written, if anything does.
@@ -130,16 +152,22 @@ impl Files {
 
     /// Promises room for a file of this size, for as long as the answer is
     /// kept. `None` while nothing can be written, or while the disk has less free
-    /// than this and what is promised already. No bytes are kept back for what
-    /// else may come (`limits.min_free_bytes`): they are meant for what was
-    /// accepted, and that is what asks here.
+    /// than this and what is promised already. For a small file no bytes are kept
+    /// back for what else may come (`limits.min_free_bytes`): they are meant for
+    /// what was accepted, and that is what asks here. A large one leaves them to others.
     #[must_use]
     pub fn room_for(&self, bytes: u64) -> Option<Room> {
         if self.trouble.is_met() {
             return None;
         }
         let (room, promised) = Room::promise(&self.promised, bytes);
-        let has_room = self.free_bytes().is_none_or(|free| promised <= free);
+        let left_free = if spool::is_large(bytes) {
+            self.kept_free
+        } else {
+            0
+        };
+        let needed = promised.saturating_add(left_free);
+        let has_room = self.free_bytes().is_none_or(|free| needed <= free);
         has_room.then_some(room)
     }
 

@@ -15,6 +15,11 @@ use crate::fault;
 /// Up to this size a result stays in memory.
 const IN_MEMORY: usize = 1024 * 1024;
 
+/// Whether a result of this size is written to its file as it comes.
+pub(super) fn is_large(bytes: u64) -> bool {
+    bytes > IN_MEMORY as u64
+}
+
 /// A result that is being gathered. Dropping it leaves nothing behind; what a
 /// killed process leaves is named by no row.
 pub struct Spool {
@@ -22,6 +27,8 @@ pub struct Spool {
     place: Place,
     memory: Vec<Bytes>,
     bytes_in_memory: usize,
+    /// All that has come.
+    bytes: u64,
     file: Option<Unfinished>,
 }
 
@@ -51,31 +58,56 @@ impl Spool {
             place,
             memory: Vec::new(),
             bytes_in_memory: 0,
+            bytes: 0,
             file: None,
         }
+    }
+
+    /// How many bytes have been appended.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Appends.
     ///
     /// # Errors
-    /// What the file system says.
+    /// What the file system says; [`FileError::NoRoom`] where a large result would leave
+    /// less of the disk free than [`Files::keeping_free`] says.
     pub async fn append(&mut self, bytes: Bytes) -> Result<(), FileError> {
+        self.bytes += bytes.len() as u64;
         self.bytes_in_memory += bytes.len();
         self.memory.push(bytes);
         if self.file.is_none() && self.bytes_in_memory <= IN_MEMORY {
             return Ok(());
         }
         let gathered = std::mem::take(&mut self.memory);
+        let next = std::mem::take(&mut self.bytes_in_memory) as u64;
+        let written = self.bytes - next;
         let (place, file) = (self.place.clone(), self.file.take());
+        let files = self.files.clone();
         let append = move || {
+            if let Some(free) = files.free_bytes()
+                && free < files.kept_free.saturating_add(next)
+            {
+                // The file goes with this closure.
+                let is_its_own = free.saturating_add(written) >= files.kept_free;
+                return Ok(Err(FileError::NoRoom { is_its_own }));
+            }
             let mut file = file.map_or_else(|| Unfinished::create(place), Ok)?;
             gathered
                 .iter()
                 .try_for_each(|bytes| file.handle.write_all(bytes))?;
-            Ok(file)
+            Ok(Ok(file))
         };
-        self.file = Some(self.files.note(blocking(append).await)?);
-        Ok(())
+        match blocking(append).await {
+            Ok(Err(no_room)) => Err(no_room),
+            Ok(Ok(file)) => {
+                self.file = Some(self.files.note(Ok(file))?);
+                Ok(())
+            }
+            Err(error) => self.files.note(Err(error)),
+        }
     }
 
     /// Puts `head` in the place of as many bytes at the start, and has the
@@ -224,6 +256,7 @@ mod tests {
     use bytes::Bytes;
     use futures_util::TryStreamExt;
 
+    use super::{FileError, IN_MEMORY};
     use crate::clock::Clock;
     use crate::contract::Service;
     use crate::files::Files;
@@ -284,6 +317,26 @@ mod tests {
         assert_eq!(file_count(folder.path()), 1);
         drop(spool);
         assert_eq!(file_count(folder.path()), 0);
+    }
+
+    #[actix_rt::test]
+    async fn a_large_result_leaves_free_what_is_kept_for_others_and_a_small_one_need_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::open(folder.path(), Service::Tts, Clock::manual(0).0).unwrap();
+        let files = files.keeping_free(u64::MAX / 2);
+        let key = files.key(uuid::Uuid::now_v7(), 1, "wav");
+        let mut spool = files.spool(&key);
+        spool.append(chunk(0, IN_MEMORY)).await.unwrap();
+        let more = spool.append(chunk(1, 1)).await;
+        assert_eq!(more, Err(FileError::NoRoom { is_its_own: false }));
+        drop(spool);
+        assert_eq!(file_count(folder.path()), 0);
+        assert!(!files.trouble().is_met());
+        assert!(files.room_for(1000).is_some());
+        assert!(files.room_for(2 * IN_MEMORY as u64).is_none());
+        let mut small = files.spool(&key);
+        small.append(chunk(0, IN_MEMORY)).await.unwrap();
+        small.store(Vec::new()).await.unwrap();
     }
 
     #[actix_rt::test]

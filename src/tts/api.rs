@@ -58,6 +58,8 @@ pub struct TtsState {
     pub rules: Rules,
     /// `limits.body_bytes`.
     pub body_limit: usize,
+    /// `limits.audio_bytes`.
+    pub audio_bytes: u64,
     /// Lets texts in.
     pub admission: Admission,
     /// `callback.check_timeout_s`.
@@ -177,6 +179,9 @@ fn read(
         return Err(Problem::new(Code::Unavailable, detail));
     }
     let resolved = state.voices.resolve(&create, &mut faults);
+    if let Some(resolved) = &resolved {
+        create.check_audio_bytes(resolved.sample_rate_hz, state.audio_bytes, &mut faults);
+    }
     faults.into_result()?;
     let resolved = resolved
         .ok_or_else(|| Problem::new(Code::Unavailable, "No voice is set for this language."))?;

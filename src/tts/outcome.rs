@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::store::{self, Finished, Row};
-use crate::contract::{Audio, Failure, Recording, Warning};
+use crate::contract::{AUDIO_TOO_LARGE, Audio, Failure, Recording, SMALLER, Warning};
 use crate::db::{Db, StoreError};
 use crate::fault;
 use crate::files::{Cache, CacheKey, Files, Spool, Stored};
@@ -27,8 +27,10 @@ pub(super) enum Outcome {
     Again(CacheKey),
     Failed(Failure),
     AttemptFailed(Failure),
-    /// No engine could be opened for it, and why not.
+    /// No engine could be opened for it, or others have filled the disk; and why.
     Postpone(String),
+    /// Its own audio has filled the disk.
+    NoRoom(Failure),
     GiveBack {
         reason: String,
         wait: Option<Duration>,
@@ -39,7 +41,11 @@ impl Outcome {
     fn may_queue_again(&self) -> bool {
         matches!(
             self,
-            Self::AttemptFailed(_) | Self::Postpone(_) | Self::GiveBack { .. } | Self::Again(_)
+            Self::AttemptFailed(_)
+                | Self::Postpone(_)
+                | Self::NoRoom(_)
+                | Self::GiveBack { .. }
+                | Self::Again(_)
         )
     }
 }
@@ -134,6 +140,10 @@ impl Finish {
             }
             Outcome::Postpone(reason) => {
                 db.write_until_kept(move |tx| store::postpone(tx, &row, &reason))
+                    .await
+            }
+            Outcome::NoRoom(failure) => {
+                db.write_until_kept(move |tx| store::no_room(tx, &row, &failure, max_attempts))
                     .await
             }
             Outcome::GiveBack { reason, .. } => {
@@ -258,6 +268,45 @@ fn audio(spoken: &Spoken, stored: Stored, output: &Output) -> Audio {
         bytes: stored.bytes,
         sha256: stored.sha256,
         expires_at: None,
+    }
+}
+
+/// Why no more of a result is taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Refusal {
+    /// It is larger than `limits.audio_bytes`, which are so many.
+    TooLarge(u64),
+    /// The disk has no room for it.
+    NoRoom {
+        /// Whether it had until this result came.
+        is_its_own: bool,
+    },
+    /// The file store failed.
+    Failed,
+}
+
+impl Refusal {
+    pub(super) fn outcome(self) -> Outcome {
+        match self {
+            Self::TooLarge(limit) => Outcome::Failed(Failure::permanent(
+                AUDIO_TOO_LARGE,
+                format!(
+                    "The audio is larger than the {} MB that are allowed (limits.audio_bytes). {SMALLER}",
+                    limit / 1_000_000
+                ),
+            )),
+            Self::NoRoom { is_its_own: true } => Outcome::NoRoom(Failure::transient(
+                "insufficient_storage",
+                format!(
+                    "The disk has no room for so much audio (limits.min_free_bytes). {SMALLER}"
+                ),
+            )),
+            Self::NoRoom { is_its_own: false } => Outcome::Postpone("the disk is full".into()),
+            Self::Failed => Outcome::GiveBack {
+                reason: "the file store failed".into(),
+                wait: Some(Duration::from_secs(1)),
+            },
+        }
     }
 }
 

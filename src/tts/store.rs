@@ -637,6 +637,29 @@ pub fn postpone(tx: &mut Tx<'_>, claimed: &Row, reason: &str) -> QueryResult<boo
     requeue(tx, &row, reason)
 }
 
+/// Gives the claim back and lets the job wait: its own audio has filled the disk, of
+/// which others may free something. As often as other attempts, then it is `failed` with
+/// `failure`. It is no attempt of the engine, so the text is not spoken otherwise.
+///
+/// # Errors
+/// What the database says.
+pub fn no_room(
+    tx: &mut Tx<'_>,
+    claimed: &Row,
+    failure: &Failure,
+    max_attempts: i32,
+) -> QueryResult<bool> {
+    let Some(row) = fenced(tx.conn, claimed)? else {
+        return Ok(false);
+    };
+    let job = speeches::table.find(row.id);
+    let times: i32 = job.select(speeches::postponed).first(tx.conn)?;
+    if times + 1 >= max_attempts {
+        return end_failed(tx, &row, failure, "TTSWorker");
+    }
+    postpone(tx, claimed, &failure.code)
+}
+
 /// How long a job waits that was postponed so many times before.
 fn wait_ms(times: i32) -> Millis {
     // Seven doublings are beyond the longest wait.

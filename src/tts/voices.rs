@@ -79,6 +79,8 @@ pub struct Resolved {
     pub language: String,
     /// Voice and language of each segment.
     pub segments: Vec<(String, String)>,
+    /// The highest sample rate of these voices.
+    pub sample_rate_hz: u32,
 }
 
 impl Voices {
@@ -183,6 +185,7 @@ impl Voices {
             segments: segments.collect(),
             voice: whole.id,
             language: whole.language,
+            sample_rate_hz: highest,
         })
     }
 

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::ahead::{Ahead, Callers};
 use super::long_texts::{Borders, LongTexts, Shared, is_long};
-use super::outcome::{Finish, Gathered, Outcome, failed};
+use super::outcome::{Finish, Gathered, Outcome, Refusal, failed};
 use super::salvage::{Limits, Salvage};
 use super::sentences::Sentences;
 use super::store::{self, Claimed, Expired, Job, Row};
@@ -35,7 +35,7 @@ use crate::contract::Progress;
 use crate::db::{Db, StoreError};
 use crate::delivery::DeliveryOwed;
 use crate::fault;
-use crate::files::{Cache, CacheKey, Files, Spool};
+use crate::files::{Cache, CacheKey, FileError, Files, Spool};
 use crate::progress::ProgressBoard;
 use crate::speech::{self, Place};
 use crate::supervision::{Drain, contained, spawn_unit};
@@ -97,6 +97,8 @@ pub struct Settings {
     pub workers: usize,
     /// As much speaking as this is claimed ahead.
     pub ahead: Duration,
+    /// `limits.audio_bytes`.
+    pub audio_bytes: u64,
 }
 
 /// Children as `/v1/system` shows them, by worker.
@@ -1231,6 +1233,8 @@ impl SpeakUnit {
         let mut gathered = Gather {
             id: row.id.0,
             spool: Some(self.files.spool(&file)),
+            audio_bytes: self.settings.audio_bytes,
+            refusal: None,
             progress: self.progress.clone(),
             shared: self.shared.take(),
             workers: self.workers.clone(),
@@ -1288,11 +1292,11 @@ impl SpeakUnit {
                 };
                 Outcome::Spoken(Box::new(gathered), spool)
             }
-            (Ok(_), None) => Outcome::GiveBack {
-                reason: "the file store failed".into(),
-                wait: None,
+            (Ok(_), None) => gathered.refusal.unwrap_or(Refusal::Failed).outcome(),
+            (Err(error), _) => match gathered.refusal {
+                Some(refusal) => refusal.outcome(),
+                None => failed(error, remaining),
             },
-            (Err(error), _) => failed(error, remaining),
         };
         Finish { row, outcome }
     }
@@ -1301,8 +1305,12 @@ impl SpeakUnit {
 /// Takes what the child sends while it speaks.
 struct Gather {
     id: Uuid,
-    /// `None` after it has failed.
+    /// `None` after it has taken no more.
     spool: Option<Spool>,
+    /// The most that is taken.
+    audio_bytes: u64,
+    /// Why nothing more was.
+    refusal: Option<Refusal>,
     progress: ProgressBoard,
     /// A long text, with which others may help.
     shared: Option<Shared>,
@@ -1315,14 +1323,22 @@ struct Gather {
 impl Events for Gather {
     async fn audio(&mut self, bytes: Bytes) -> std::io::Result<()> {
         let Some(mut spool) = self.spool.take() else {
-            return Err(std::io::Error::other("the file store failed before"));
+            return Err(std::io::Error::other("no more is taken"));
         };
-        spool
-            .append(bytes)
-            .await
-            .map_err(|error| std::io::Error::other(error.to_string()))?;
-        self.spool = Some(spool);
-        Ok(())
+        let refusal = match spool.append(bytes).await {
+            Ok(()) if spool.bytes() > self.audio_bytes => Refusal::TooLarge(self.audio_bytes),
+            Ok(()) => {
+                self.spool = Some(spool);
+                return Ok(());
+            }
+            Err(FileError::NoRoom { is_its_own }) => Refusal::NoRoom { is_its_own },
+            Err(error) => {
+                log::debug!("audio could not be gathered: {error}");
+                Refusal::Failed
+            }
+        };
+        self.refusal = Some(refusal);
+        Err(std::io::Error::other("no more is taken"))
     }
 
     async fn elsewhere(&mut self) -> News {

@@ -167,7 +167,7 @@ async fn sums_of_money_are_all_said_in_vietnamese() {
 async fn names_of_symbols_and_of_letters_of_other_scripts_are_borne() {
     let mut synthesizer = synthesizer();
     for voice in ["espeak/en-us", "espeak/vi", "espeak/cmn"] {
-        for written in ["ሀ", "中", "ع", "ɸ", "7 ", "≥a", "%a ", "⠿"] {
+        for written in ["ሀ", "中", "ع", "ɸ", "7 ", "≥a", "%a ", "a⠿ "] {
             let text: String = written.repeat(400).chars().take(400).collect();
             speak(&mut synthesizer, &request(voice, &text, Vec::new())).await;
         }

@@ -41,6 +41,7 @@ mod results;
 mod retention;
 mod sandbox;
 mod shutdown;
+mod sizes;
 mod streams;
 mod submit;
 mod supervision;

@@ -35,6 +35,9 @@ pub const SAMPLE_RATES: &[u32] = &[
 /// The sample rates that Opus takes (RFC 6716, section 2.1.3).
 const OPUS_SAMPLE_RATES: &[u32] = &[8_000, 12_000, 16_000, 24_000, 48_000];
 
+/// The largest file: the head of a WAV has 32 bits for its size.
+pub const MOST_BYTES: u64 = 1 << 32;
+
 /// The bit rates, in kbit/s, that an MP3 with this sample rate can have; none
 /// if there is no MP3 with this sample rate.
 pub fn valid_bitrates(sample_rate_hz: u32) -> &'static [u32] {

@@ -45,6 +45,7 @@ pub fn settings() -> Settings {
         boot: Uuid::now_v7(),
         workers: 1,
         ahead: Duration::from_millis(50),
+        audio_bytes: u64::MAX,
     }
 }
 
