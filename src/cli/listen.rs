@@ -332,6 +332,7 @@ impl Receiver {
     /// Prints a line at once; when nobody reads any more, there is nothing to do.
     fn print(&self, line: &str) {
         let mut out = io::stdout().lock();
+        let line = super::without_controls(line);
         if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
             self.done.notify_one();
         }

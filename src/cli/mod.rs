@@ -327,9 +327,20 @@ fn start_logger(globals: &Globals) {
         .init();
 }
 
+/// Text of others as a terminal can be given it: control characters, with which it can
+/// be told to do things, become question marks; ends of lines and tabs stay.
+fn without_controls(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' | '\t' => c,
+        c if c.is_control() => '?',
+        c => c,
+    };
+    text.chars().map(shown).collect()
+}
+
 /// Prints on stdout.
 fn print(text: &str) -> Result<(), String> {
-    match io::stdout().write_all(text.as_bytes()) {
+    match io::stdout().write_all(without_controls(text).as_bytes()) {
         // Who reads only the first lines (`| head`) has what they wanted.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(format!("cannot print the answer: {error}"))
@@ -382,7 +393,7 @@ fn exit(done: Result<(), String>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("hoiam: {message}");
+            eprintln!("hoiam: {}", without_controls(&message));
             ExitCode::from(EXIT_FAILED)
         }
     }
@@ -421,6 +432,13 @@ mod tests {
         };
         let config = cli.globals.load(&args.service).unwrap();
         assert_eq!(config.server.listen.port(), 2);
+    }
+
+    #[test]
+    fn what_others_have_named_tells_the_terminal_nothing() {
+        let name = "\u{1b}]0;owned\u{7}joe\u{9b}2J\r\n\tTiếng Việt 🙂\u{7f}";
+        let shown = without_controls(name);
+        assert_eq!(shown, "?]0;owned?joe?2J?\n\tTiếng Việt 🙂?");
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub use alert::{Alert, Example};
 pub use callback_headers::CallbackHeaders;
 pub use create::Create;
 pub use event::{Event, EventType};
-pub use problem::{Code, Fault, Faults, Problem};
+pub use problem::{Code, Fault, Faults, Problem, without_paths};
 pub use resource::{
     AUDIO_TOO_LARGE, Audio, Callback, CheckState, Delivery, DeliveryAttempt, DeliveryStatus,
     DeliveryType, Failure, LateResult, Page, Progress, Recording, Remedy, SMALLER, Speech,

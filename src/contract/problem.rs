@@ -162,6 +162,25 @@ impl Code {
     }
 }
 
+/// What an engine or the system has said, with names of files in place of their paths:
+/// clients read it, and where things are on the server is none of theirs.
+#[must_use]
+pub fn without_paths(text: &str) -> String {
+    let is_border = |c: char| c.is_whitespace() || "\"'`(),;=".contains(c);
+    let mut told = String::with_capacity(text.len());
+    for word in text.split_inclusive(is_border) {
+        let is_path = ["/", "./", "../", "~/"]
+            .iter()
+            .any(|root| word.starts_with(root));
+        let name = match word.rsplit_once('/') {
+            Some((_, name)) if is_path => name,
+            _ => word,
+        };
+        told.push_str(name);
+    }
+    told
+}
+
 /// One thing that is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
@@ -276,3 +295,32 @@ impl std::fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+#[cfg(test)]
+mod tests {
+    use super::without_paths;
+
+    #[test]
+    fn a_path_of_the_server_is_told_by_its_last_name_and_nothing_else_changes() {
+        for (said, told) in [
+            (
+                "/var/lib/hoiam/voices/joe.onnx is not the model of a Piper voice: no file",
+                "joe.onnx is not the model of a Piper voice: no file",
+            ),
+            (
+                "cannot open (`./data/voices/a.json`): os error 2",
+                "cannot open (`a.json`): os error 2",
+            ),
+            (
+                "libespeak-ng.so.1: '/usr/lib/x/y.so: bad'",
+                "libespeak-ng.so.1: 'y.so: bad'",
+            ),
+            (
+                "piper/en_US-joe has 1/2 of it",
+                "piper/en_US-joe has 1/2 of it",
+            ),
+        ] {
+            assert_eq!(without_paths(said), told);
+        }
+    }
+}

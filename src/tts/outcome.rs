@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::store::{self, Finished, Row};
-use crate::contract::{AUDIO_TOO_LARGE, Audio, Failure, Recording, SMALLER, Warning};
+use crate::contract::{
+    AUDIO_TOO_LARGE, Audio, Failure, Recording, SMALLER, Warning, without_paths,
+};
 use crate::db::{Db, StoreError};
 use crate::fault;
 use crate::files::{Cache, CacheKey, Files, Spool, Stored};
@@ -314,7 +316,10 @@ impl Refusal {
 /// deadline.
 pub(super) fn failed(error: SpeakError, remaining: Duration) -> Outcome {
     match error {
-        SpeakError::Engine(SpeechError::EngineUnavailable { detail }) => Outcome::Postpone(detail),
+        SpeakError::Engine(SpeechError::EngineUnavailable { detail }) => {
+            log::debug!("a text waits for its engine: {detail}");
+            Outcome::Postpone(without_paths(&detail))
+        }
         SpeakError::Engine(SpeechError::Output { detail }) => Outcome::GiveBack {
             reason: detail,
             wait: Some(Duration::from_secs(1)),
@@ -333,7 +338,8 @@ pub(super) fn failed(error: SpeakError, remaining: Duration) -> Outcome {
             Outcome::Failed(Failure::permanent("unknown_phonemes", detail))
         }
         SpeakError::Engine(SpeechError::EngineFailed { detail }) => {
-            Outcome::Failed(Failure::permanent("engine_failed", detail))
+            log::warn!("the engine failed: {detail}");
+            Outcome::Failed(Failure::permanent("engine_failed", without_paths(&detail)))
         }
         SpeakError::Crashed { how, .. } => Outcome::AttemptFailed(Failure::permanent(
             "engine_crashed",
@@ -350,7 +356,7 @@ pub(super) fn failed(error: SpeakError, remaining: Duration) -> Outcome {
             ),
         )),
         SpeakError::NotStarted(error) => Outcome::GiveBack {
-            reason: error.to_string(),
+            reason: without_paths(&error.to_string()),
             wait: Some(error.retry_in),
         },
     }

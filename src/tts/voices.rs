@@ -10,7 +10,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::alerts::Reporter;
 use crate::contract::create::{Segment, segment_place};
-use crate::contract::{Catalog, Create, Faults, SPEAKER, VoiceItem};
+use crate::contract::{Catalog, Create, Faults, SPEAKER, VoiceItem, without_paths};
 use crate::files::{CacheKey, hex};
 use crate::speech::{self, text};
 use crate::synthesizer::protocol::Hello;
@@ -133,7 +133,7 @@ impl Voices {
     pub fn withdraw(&self, problem: &str) {
         self.alerts.engine(Some(problem));
         self.offered
-            .send_modify(|offered| offered.problem = Some(problem.to_owned()));
+            .send_modify(|offered| offered.problem = Some(without_paths(problem)));
     }
 
     /// What is offered now.
