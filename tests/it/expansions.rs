@@ -172,10 +172,10 @@ async fn names_of_symbols_and_of_letters_of_other_scripts_are_borne() {
             speak(&mut synthesizer, &request(voice, &text, Vec::new())).await;
         }
     }
-    // The most that one sentence can be, with a high sample rate.
-    let longest = large_request("espeak/en-us", &"ก".repeat(233));
+    // Minutes of one sentence, with a high sample rate.
+    let longest = large_request("espeak/en-us", &"ก ".repeat(175));
     let spoken = speak(&mut synthesizer, &longest).await;
-    assert!(spoken.duration_ms > 400_000, "{}", spoken.duration_ms);
+    assert!(spoken.duration_ms > 100_000, "{}", spoken.duration_ms);
 }
 
 /// A sentence that somebody else speaks is held by the service too.
