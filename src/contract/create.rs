@@ -462,11 +462,18 @@ impl Prepared {
     }
 }
 
+/// Names of more bytes are like no other.
+const LONGEST_NAME: usize = 512;
+
 /// The names most like `name`, best first, at most `most` of them. Of names
 /// that are equally like it, the one that begins like it for longer comes
 /// first: people err at the end of `espeak/vi` and not at its start.
 #[must_use]
 pub fn nearest(name: &str, among: impl Iterator<Item = String>, most: usize) -> Vec<String> {
+    // Nothing is so long, and comparing costs the product of both lengths.
+    if name.len() > LONGEST_NAME {
+        return Vec::new();
+    }
     let name = name.to_lowercase();
     let mut near: Vec<(f64, usize, String)> = among
         .map(|candidate| {

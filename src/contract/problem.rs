@@ -32,6 +32,8 @@ pub enum Code {
     NoSuchTask,
     /// The body is over the limit.
     TooLarge,
+    /// The body did not come in time, or too slowly.
+    BodyTooSlow,
     /// The body is not `application/json`.
     UnsupportedMediaType,
     /// Well-formed, but not acceptable: `errors` has every fault.
@@ -42,6 +44,8 @@ pub enum Code {
     QueueFull,
     /// Too much of this client's is waiting already; others may be let in.
     ShareFull,
+    /// Too much is under way from this address.
+    TooManyRequests,
     /// The service cannot answer just now: starting, stopping, store down.
     Unavailable,
     /// A bug of ours.
@@ -64,11 +68,13 @@ impl Code {
         Self::Expired,
         Self::NoSuchTask,
         Self::TooLarge,
+        Self::BodyTooSlow,
         Self::UnsupportedMediaType,
         Self::InvalidRequest,
         Self::IdempotencyConflict,
         Self::QueueFull,
         Self::ShareFull,
+        Self::TooManyRequests,
         Self::Unavailable,
         Self::Internal,
     ];
@@ -90,11 +96,13 @@ impl Code {
             Self::Expired => "expired",
             Self::NoSuchTask => "no_such_task",
             Self::TooLarge => "too_large",
+            Self::BodyTooSlow => "body_too_slow",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::InvalidRequest => "invalid_request",
             Self::IdempotencyConflict => "idempotency_conflict",
             Self::QueueFull => "queue_full",
             Self::ShareFull => "share_full",
+            Self::TooManyRequests => "too_many_requests",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
         }
@@ -111,10 +119,11 @@ impl Code {
             Self::MethodNotAllowed => 405,
             Self::AlreadyEnded | Self::NotEnded | Self::NotReady => 409,
             Self::Expired | Self::NoSuchTask => 410,
+            Self::BodyTooSlow => 408,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::InvalidRequest | Self::IdempotencyConflict => 422,
-            Self::QueueFull | Self::ShareFull => 429,
+            Self::QueueFull | Self::ShareFull | Self::TooManyRequests => 429,
             Self::Unavailable => 503,
             Self::Internal => 500,
         }
@@ -137,11 +146,13 @@ impl Code {
             Self::Expired => "The result is gone",
             Self::NoSuchTask => "There is no such task",
             Self::TooLarge => "The body is too large",
+            Self::BodyTooSlow => "The body took too long",
             Self::UnsupportedMediaType => "The body must be application/json",
             Self::InvalidRequest => "The request is not acceptable",
             Self::IdempotencyConflict => "The same id or key was used with another request",
             Self::QueueFull => "Too much is waiting already",
             Self::ShareFull => "Too much of yours is waiting already",
+            Self::TooManyRequests => "Too much of yours is under way",
             Self::Unavailable => "The service cannot answer just now",
             Self::Internal => "This is a bug of ours",
         }
@@ -156,6 +167,8 @@ impl Code {
                 | Self::NotEnded
                 | Self::QueueFull
                 | Self::ShareFull
+                | Self::BodyTooSlow
+                | Self::TooManyRequests
                 | Self::Unavailable
                 | Self::Internal
         )
@@ -196,9 +209,22 @@ pub struct Fault {
     pub suggestions: Vec<String>,
 }
 
-/// Gathers every fault of a request, so that all are told at once.
+/// The most faults of a request that are told one by one.
+const MOST_FAULTS: usize = 20;
+/// Of these, so many of the first come with suggestions: each is compared with all
+/// there is to suggest.
+const MOST_WITH_SUGGESTIONS: usize = 5;
+/// The most code points of a pointer, and of a detail: both repeat what was sent.
+const MOST_OF_POINTER: usize = 200;
+const MOST_OF_DETAIL: usize = 1_000;
+
+/// Gathers the faults of a request, so that they are told at once: the first 20, and
+/// how many more there are.
 #[derive(Debug, Default)]
-pub struct Faults(Vec<Fault>);
+pub struct Faults {
+    told: Vec<Fault>,
+    more: usize,
+}
 
 impl Faults {
     /// Notes one fault.
@@ -208,48 +234,71 @@ impl Faults {
         code: &'static str,
         detail: impl Into<String>,
     ) {
-        self.suggest(pointer, code, detail, Vec::new());
+        self.suggest(pointer, code, detail, Vec::new);
     }
 
-    /// Notes one fault with nearest allowed values.
+    /// Notes one fault with nearest allowed values, which are looked for only where
+    /// they are told.
     pub fn suggest(
         &mut self,
         pointer: impl Into<String>,
         code: &'static str,
         detail: impl Into<String>,
-        suggestions: Vec<String>,
+        suggestions: impl FnOnce() -> Vec<String>,
     ) {
-        self.0.push(Fault {
-            pointer: pointer.into(),
+        if self.room() == 0 {
+            return self.add_more(1);
+        }
+        let has_suggestions = self.told.len() < MOST_WITH_SUGGESTIONS;
+        self.told.push(Fault {
+            pointer: shortened(pointer.into(), MOST_OF_POINTER),
             code,
-            detail: detail.into(),
-            suggestions,
+            detail: shortened(detail.into(), MOST_OF_DETAIL),
+            suggestions: has_suggestions.then(suggestions).unwrap_or_default(),
         });
+    }
+
+    /// How many more faults will be told.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        MOST_FAULTS - self.told.len()
+    }
+
+    /// Notes that there are so many more, beyond those that are told.
+    pub fn add_more(&mut self, more: usize) {
+        self.more += more;
     }
 
     /// Whether nothing was wrong.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.told.is_empty()
     }
 
     /// # Errors
-    /// `invalid_request` with every fault, if there was one.
+    /// `invalid_request` with the faults, if there was one.
     pub fn into_result(self) -> Result<(), Problem> {
-        if self.0.is_empty() {
+        if self.told.is_empty() {
             return Ok(());
         }
-        let detail = self
-            .0
-            .iter()
-            .map(|fault| fault.detail.as_str())
-            .collect::<Vec<_>>()
-            .join(" ");
+        let details = self.told.iter().map(|fault| fault.detail.clone());
+        let more = (self.more > 0).then(|| format!("There are {} more faults.", self.more));
+        let details: Vec<String> = details.chain(more).collect();
         Err(Problem {
-            errors: self.0,
-            ..Problem::new(Code::InvalidRequest, detail)
+            detail: details.join(" "),
+            errors: self.told,
+            ..Problem::new(Code::InvalidRequest, "")
         })
     }
+}
+
+/// The text, cut if it has more code points than that.
+fn shortened(mut text: String, most: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(most) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// A problem answer; the edge adds `type`, `instance` and `request_id`.
@@ -261,7 +310,7 @@ pub struct Problem {
     pub detail: String,
     /// Seconds for the Retry-After header; 429, 503 and `not_ready` have it.
     pub retry_after_s: Option<u32>,
-    /// For bad input: every fault.
+    /// For bad input: the faults.
     pub errors: Vec<Fault>,
 }
 
@@ -271,11 +320,16 @@ impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         let is_soon_over = matches!(
             code,
-            Code::QueueFull | Code::ShareFull | Code::Unavailable | Code::NotReady
+            Code::QueueFull
+                | Code::ShareFull
+                | Code::TooManyRequests
+                | Code::Unavailable
+                | Code::NotReady
         );
         Self {
             code,
-            detail: detail.into(),
+            // Some repeat what was sent.
+            detail: shortened(detail.into(), MOST_OF_DETAIL),
             retry_after_s: is_soon_over.then_some(1),
             errors: Vec::new(),
         }
@@ -298,7 +352,43 @@ impl std::error::Error for Problem {}
 
 #[cfg(test)]
 mod tests {
-    use super::without_paths;
+    use super::*;
+
+    #[test]
+    fn the_first_faults_are_told_and_the_others_counted() {
+        let mut faults = Faults::default();
+        let mut looked_for = 0;
+        for number in 0..25 {
+            faults.suggest(format!("/{number}"), "unknown", "No.", || {
+                looked_for += 1;
+                vec!["near".into()]
+            });
+        }
+        faults.add_more(100);
+        let problem = faults.into_result().unwrap_err();
+        assert_eq!(looked_for, MOST_WITH_SUGGESTIONS);
+        assert_eq!(problem.errors.len(), MOST_FAULTS);
+        assert_eq!(problem.errors[19].pointer, "/19");
+        let suggested = problem
+            .errors
+            .iter()
+            .filter(|one| !one.suggestions.is_empty());
+        assert_eq!(suggested.count(), MOST_WITH_SUGGESTIONS);
+        assert!(problem.detail.ends_with("No. There are 105 more faults."));
+    }
+
+    #[test]
+    fn what_was_sent_is_repeated_up_to_a_length() {
+        let long = "ư".repeat(1_000_000);
+        let mut faults = Faults::default();
+        faults.add(&long, "unknown", format!("There is no `{long}`."));
+        let problem = faults.into_result().unwrap_err();
+        let chars = |text: &str| text.chars().count();
+        assert_eq!(chars(&problem.errors[0].pointer), MOST_OF_POINTER + 1);
+        assert_eq!(chars(&problem.detail), MOST_OF_DETAIL + 1);
+        assert!(problem.detail.ends_with('…'));
+        assert_eq!(chars(&Problem::not_found(&long).detail), MOST_OF_DETAIL + 1);
+    }
 
     #[test]
     fn a_path_of_the_server_is_told_by_its_last_name_and_nothing_else_changes() {

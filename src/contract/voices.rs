@@ -70,9 +70,8 @@ impl Catalog {
         if self.items.is_empty() || self.find(name).is_some() {
             return;
         }
-        let near = self.nearest(name);
         let detail = format!("There is no voice `{name}`; GET /v1/voices has them all.");
-        faults.suggest(place, "unknown_voice", detail, near);
+        faults.suggest(place, "unknown_voice", detail, || self.nearest(name));
     }
 }
 

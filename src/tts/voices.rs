@@ -236,7 +236,7 @@ impl Voices {
         let voice = self.default_voice(language);
         if voice.is_none() {
             let detail = format!("No voice is set for the language `{language}`; name a voice.");
-            let known = self.defaults.keys().cloned().collect();
+            let known = || self.defaults.keys().cloned().collect();
             let pointer = format!("{place}/language");
             faults.suggest(pointer, "no_voice_for_language", detail, known);
         }

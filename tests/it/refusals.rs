@@ -34,6 +34,43 @@ fn faults(client: &Client, path: &str, body: &Value) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Whatever a body repeats, the answer stays small, and what it costs too.
+#[test]
+fn of_very_many_faults_the_first_are_told() {
+    let service = Service::all().start();
+    let client = service.client();
+    let fields = (0..130_000).map(|number| (format!("field{number}"), json!(1)));
+    let fields: serde_json::Map<String, Value> = fields.collect();
+    let segments = vec![json!({ "text": "a", "voice": "espeak/unknown" }); 200];
+    let bodies = [
+        (Value::Object(fields), "129981 more"),
+        (json!({ "segments": segments }), "180 more"),
+        (
+            json!({ "text": "a", "x".repeat(1_000_000): 1 }),
+            "There is no field",
+        ),
+    ];
+    for path in ["/v1/speech", "/v1/tasks"] {
+        for (body, told) in &bodies {
+            if path == "/v1/tasks" && body["segments"].is_array() {
+                // It may not know the voices yet.
+                continue;
+            }
+            let answer = client.post(path, body).expect(422);
+            assert!(answer.body().len() < 64 << 10, "{}", answer.body().len());
+            let problem = answer.json();
+            let errors = problem["errors"].as_array().unwrap();
+            assert!(errors.len() <= 20);
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.contains(told), "{detail}");
+        }
+        let too_many = json!({ "ids": [], "x".repeat(1_000_000): 1 });
+        let answer = client.post("/v1/speech/statuses", &too_many).expect(400);
+        assert!(answer.body().len() < 8 << 10);
+    }
+    nothing_is_stored(&client);
+}
+
 #[test]
 fn every_fault_of_a_body_is_told() {
     let service = Service::all().start();

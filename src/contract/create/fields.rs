@@ -202,7 +202,7 @@ impl Fields<'_> {
                     format!("{}/format", self.place),
                     "unknown_format",
                     format!("`format` must be one of {}.", names().join(", ")),
-                    names().to_vec(),
+                    || names().to_vec(),
                 ),
             },
             Some(_) => self.wrong_type("format", "a string"),
@@ -399,17 +399,17 @@ impl Fields<'_> {
     }
 
     pub(super) fn refuse_the_rest(&mut self, known: &[&str]) {
-        let unknown: Vec<String> = self.object.keys().cloned().collect();
-        for name in unknown {
-            let near = nearest(&name, known.iter().map(|known| (*known).to_owned()), 1);
+        let mut unknown = self.object.keys();
+        for name in unknown.by_ref().take(self.faults.room()) {
             let pointer = name.replace('~', "~0").replace('/', "~1");
             self.faults.suggest(
                 format!("{}/{pointer}", self.place),
                 "unknown_field",
                 format!("There is no field `{name}`."),
-                near,
+                || nearest(name, known.iter().map(|known| (*known).to_owned()), 1),
             );
         }
+        self.faults.add_more(unknown.count());
     }
 }
 
