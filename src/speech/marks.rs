@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::Word;
-use super::text::is_blank;
+use super::text::{ends_alone, is_blank, is_closer};
 
 #[derive(Serialize)]
 struct Mark<'a> {
@@ -42,20 +42,19 @@ pub fn to_marks(source: &str, words: &[Word]) -> String {
             lines.push('\n');
         }
     };
-    for sentence in words.chunk_by(|one, next| one.sentence == next.sentence) {
+    let sentences = || words.chunk_by(|one, next| one.sentence == next.sentence);
+    let mut next_word = sentences().skip(1).filter_map(<[Word]>::first);
+    for sentence in sentences() {
         let (Some(first), Some(last)) = (sentence.first(), sentence.last()) else {
             continue;
         };
         let start = byte(first.char_start);
-        // What ends a sentence has no word: up to the next white space.
-        let rest = &source[byte(last.char_end)..];
-        let tail = rest.find(is_blank).unwrap_or(rest.len());
-        write(
-            "sentence",
-            first.start_ms,
-            start,
-            byte(last.char_end) + tail,
-        );
+        let end = byte(last.char_end);
+        let next = next_word
+            .next()
+            .map_or(source.len(), |word| byte(word.char_start));
+        let tail = tail(source.get(end..next).unwrap_or_default());
+        write("sentence", first.start_ms, start, end + tail);
         for word in sentence {
             write(
                 "word",
@@ -66,6 +65,20 @@ pub fn to_marks(source: &str, words: &[Word]) -> String {
         }
     }
     lines
+}
+
+/// How many bytes of what lies between a sentence's last word and the next one's first
+/// belong to the sentence: the marks that end it, which have no word. Scripts without
+/// blanks go on at once.
+fn tail(between: &str) -> usize {
+    let mut has_ended = false;
+    for (at, c) in between.char_indices() {
+        if is_blank(c) || (has_ended && !ends_alone(c) && !is_closer(c)) {
+            return at;
+        }
+        has_ended |= ends_alone(c);
+    }
+    between.len()
 }
 
 #[cfg(test)]
@@ -101,5 +114,40 @@ mod tests {
         assert_eq!(marks.lines().count(), 5);
         assert!(marks.starts_with(r#"{"time":0,"type":"sentence","start":0,"end":"#));
         assert!(marks.contains(r#""value":"Đẹp \"quá\"!"}"#), "{marks}");
+    }
+
+    fn sentences(source: &str, words: &[Word]) -> Vec<String> {
+        let marks = to_marks(source, words);
+        let marks = marks
+            .lines()
+            .map(|mark| serde_json::from_str(mark).unwrap());
+        let sentences = marks.filter(|mark: &serde_json::Value| mark["type"] == "sentence");
+        sentences
+            .map(|mark| mark["value"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn a_sentence_ends_where_the_next_begins_also_without_a_blank() {
+        let source = "他说：“你好。”“再见！”我走了。好";
+        let words = [
+            word("他说", 0, 0, 0),
+            word("你好", 1, 4, 0),
+            word("再见", 2, 9, 1),
+            word("我走了", 3, 13, 2),
+            word("好", 4, 17, 3),
+        ];
+        assert_eq!(
+            sentences(source, &words),
+            ["他说：“你好。”", "再见！”", "我走了。", "好"]
+        );
+        // Nor does it take what was left out with it, or the rest of one that was cut.
+        let source = "一。二二二。三四";
+        let words = [
+            word("一", 0, 0, 0),
+            word("三", 1, 6, 2),
+            word("四", 2, 7, 3),
+        ];
+        assert_eq!(sentences(source, &words), ["一。", "三", "四"]);
     }
 }

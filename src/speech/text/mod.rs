@@ -12,6 +12,7 @@ use unicode_normalization::char::is_combining_mark;
 
 pub(in crate::speech) use cost::{cost, cost_of};
 pub use language::{is_of, looks_vietnamese};
+pub(in crate::speech) use sentences::{ends_alone, is_closer};
 
 /// One sentence: what an engine is given at a time, and the unit of progress.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -94,10 +94,7 @@ fn sentence_end(chars: &[char], start: usize) -> usize {
 /// began at `start`.
 fn ends_sentence(chars: &[char], start: usize, run: Span) -> bool {
     let marks = &chars[run.clone()];
-    if marks
-        .iter()
-        .any(|c| matches!(c, '。' | '！' | '？' | '．' | '｡'))
-    {
+    if marks.iter().copied().any(ends_alone) {
         return true;
     }
     match chars.get(run.end) {
@@ -259,7 +256,12 @@ pub(super) fn is_terminator(c: char) -> bool {
     )
 }
 
-fn is_closer(c: char) -> bool {
+/// Whether it ends a sentence also where no white space follows.
+pub(in crate::speech) fn ends_alone(c: char) -> bool {
+    matches!(c, '。' | '！' | '？' | '．' | '｡')
+}
+
+pub(in crate::speech) fn is_closer(c: char) -> bool {
     matches!(
         c,
         '"' | '\'' | ')' | ']' | '}' | '”' | '’' | '»' | '›' | '」' | '』' | '）' | '】'
