@@ -37,15 +37,18 @@ use crate::delivery::dispatcher::{self, CallbackDispatcher, InDelivery, ShutRece
 use crate::delivery::store::origin_of;
 use crate::edge::admission::{Admission, Bounds, Clients};
 use crate::edge::auth::{Gate, gate};
+use crate::edge::connections::{self, Connections};
 use crate::edge::cors::{Cors, preflight};
 use crate::edge::due::Due;
 use crate::edge::health::{self, Health};
 use crate::edge::links::Links;
 use crate::edge::methods::methods;
+use crate::edge::proxies::Proxies;
 use crate::edge::streams::Streams;
 use crate::edge::{clock, metrics, problem, system};
 use crate::files::{Cache, Files};
 use crate::keys::{self, BackendKey, Configured, Keys};
+use crate::open_files;
 use crate::outbound::client::{Client, Timeouts};
 use crate::outbound::guard::{Policy, check_url};
 use crate::outbound::tls;
@@ -69,6 +72,9 @@ use crate::{backend as backend_service, tts};
 pub const EXIT_GAVE_UP: i32 = 70;
 /// How long the first child may take before the listener opens without it.
 const FIRST_CHILD: Duration = Duration::from_secs(10);
+/// Connections that few descriptors leave at the least: of a quarter of them the
+/// Backend and the TTS service need some hundred for each other.
+const LEAST_CONNECTIONS: u64 = 512;
 /// Of the grace, what is kept for the HTTP server after the actors.
 const HTTP_GRACE_S: u64 = 3;
 
@@ -904,9 +910,12 @@ fn serve(
         .iter()
         .map(|service| Arc::clone(&service.routes))
         .collect();
+    let connections = connections_of(config);
+    let counted = web::Data::new(connections.clone());
     let server = HttpServer::new(move || {
         let routes = routes.clone();
         App::new()
+            .app_data(counted.clone())
             .app_data(gate_data.clone())
             .app_data(cors.clone())
             .app_data(health.clone())
@@ -915,17 +924,42 @@ fn serve(
             .wrap(from_fn(gate))
             .wrap(from_fn(methods))
             .wrap(from_fn(preflight))
+            .wrap(from_fn(connections::refuse))
             .wrap(from_fn(problem::finish))
+            .wrap(from_fn(connections::pace))
             .configure(common_routes)
             .configure(move |config| routes.iter().for_each(|routes| routes(config)))
     })
     .workers(config.server.workers)
     .keep_alive(SERVER_KEEP_ALIVE)
+    .max_connections(usize::MAX)
+    .on_connect(move |stream, extensions| connections.opened(stream, extensions))
     .shutdown_timeout(HTTP_GRACE_S)
     .disable_signals()
     .listen(listener)
     .map_err(|error| failed("the listener")(&error))?;
     Ok(server.run())
+}
+
+fn connections_of(config: &Config) -> Connections {
+    let limits = &config.limits;
+    // One that is served is two descriptors, and as many again may be refused; the
+    // other half of the descriptors is for all else. The services need some themselves.
+    let room = open_files::limit().map_or(u64::MAX, |files| files / 8);
+    let most = limits.connections.min(room.max(LEAST_CONNECTIONS));
+    if most < limits.connections {
+        log::info!(
+            "at most {most} connections are served, since few files may be open (ulimit -H -n)"
+        );
+    }
+    Connections::new(connections::Bounds {
+        connections: most,
+        bodies_bytes: limits.bodies_bytes,
+        body_bytes: limits.body_bytes as u64,
+        body_timeout: Duration::from_secs(limits.body_timeout_s),
+        write_timeout: Duration::from_secs(limits.write_timeout_s),
+        proxies: Proxies::new(config.server.trusted_proxies.clone()),
+    })
 }
 
 /// What every role serves. Each path is a resource, so that a method it does

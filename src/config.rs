@@ -155,6 +155,8 @@ pub struct Server {
     pub allow_unauthenticated: bool,
     /// Origins whose pages may use the service, as browsers write them.
     pub cors_origins: Vec<String>,
+    /// Networks of proxies that are believed whom they speak for.
+    pub trusted_proxies: Vec<IpNet>,
     /// Threads that serve HTTP, at least 1.
     pub workers: usize,
     /// How long work under way may take to end at shutdown.
@@ -288,6 +290,14 @@ pub struct Limits {
     pub body_bytes: usize,
     /// The largest audio file.
     pub audio_bytes: u64,
+    /// How long a request body may take, at least 1.
+    pub body_timeout_s: u64,
+    /// How long a client may keep the rest of its answer waiting, at least 1.
+    pub write_timeout_s: u64,
+    /// Connections that are served at once.
+    pub connections: u64,
+    /// The bytes of the bodies that are held at once.
+    pub bodies_bytes: u64,
     /// What stays free on the disk for what is accepted already.
     pub min_free_bytes: u64,
 }

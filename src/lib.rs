@@ -29,6 +29,7 @@
 //! | [`shares`] | how several share one bound |
 //! | [`supervision`], [`app`] | the supervision tree |
 //! | [`config`], [`cli`], [`clock`] | settings, commands, time |
+//! | [`open_files`] | how many this process may have |
 //! | [`fault`] | points where a test has the process die; empty in a release |
 
 pub mod alerts;
@@ -45,6 +46,7 @@ pub mod edge;
 pub mod fault;
 pub mod files;
 pub mod keys;
+pub mod open_files;
 pub mod outbound;
 pub mod progress;
 #[cfg(test)]

@@ -8,12 +8,15 @@ use serde::Deserialize;
 use super::actor::ResultKnown;
 use super::api::BackendState;
 use super::store;
-use crate::contract::signature::{Received, verify};
+use crate::contract::signature::{Received, SignatureError, verify};
 use crate::contract::{Code, DeliveryType, Problem, Speech};
 use crate::db::Tx;
 use crate::delivery::DeliveryOwed;
 use crate::edge::problem::Answer;
-use crate::edge::request;
+use crate::edge::{body, request};
+
+/// The largest callback that is read. One is a resource, with 4 KiB of metadata at most.
+const MAX_BYTES: usize = 256 << 10;
 
 #[derive(Deserialize)]
 struct Envelope {
@@ -26,11 +29,11 @@ struct Envelope {
 ///
 /// # Errors
 /// 401 when it is not ours, 410 when the task does not exist, 503 when the
-/// store cannot take it.
+/// store cannot take it, and those of [`body::read`].
 pub async fn callbacks(
     state: web::Data<BackendState>,
     request: HttpRequest,
-    body: web::Bytes,
+    payload: web::Payload,
 ) -> Result<HttpResponse, Answer> {
     let header = |name: &str| {
         request
@@ -38,22 +41,25 @@ pub async fn callbacks(
             .get(name)
             .and_then(|value| value.to_str().ok())
     };
-    let received = Received {
+    let mut received = Received {
         id: header("webhook-id"),
         timestamp: header("webhook-timestamp"),
         signature: header("webhook-signature"),
-        body: &body,
+        body: &[],
     };
+    let not_ours = |error: SignatureError| {
+        let detail = format!(
+            "The callback's signature is not acceptable: {}.",
+            error.code()
+        );
+        Problem::new(Code::Unauthorized, detail)
+    };
+    // Anybody may ask here, so whoever cannot have signed is not listened to.
+    received.check_headers().map_err(not_ours)?;
+    let body = body::read(&request, payload, MAX_BYTES).await?;
+    received.body = &body;
     let now_s = state.db.clock().wall().timestamp();
-    verify(&state.secrets, &received, now_s).map_err(|error| {
-        Problem::new(
-            Code::Unauthorized,
-            format!(
-                "The callback's signature is not acceptable: {}.",
-                error.code()
-            ),
-        )
-    })?;
+    verify(&state.secrets, &received, now_s).map_err(not_ours)?;
     let envelope: Envelope = serde_json::from_slice(&body).map_err(|error| {
         Problem::new(
             Code::Malformed,

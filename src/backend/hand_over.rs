@@ -129,7 +129,7 @@ enum Judgement {
     Again(Health),
 }
 
-/// What an error of a hand-over means. 429, 5xx and connection errors are
+/// What an error of a hand-over means. 408, 429, 5xx and connection errors are
 /// tried again; whatever may have been accepted is asked for; everything
 /// else will be answered the same next time.
 fn judge(error: &TtsError) -> Judgement {
@@ -152,7 +152,8 @@ fn judge(error: &TtsError) -> Judgement {
             })
         }
         TtsError::Status {
-            status: 500..=599, ..
+            status: 408 | 500..=599,
+            ..
         } => Judgement::Again(Health::Fails),
         TtsError::Status {
             status,
@@ -195,5 +196,28 @@ pub async fn abandon(db: &Db, tts: &TtsClient, row: &Row) -> Result<Health, Stor
             again(db, row, Errand::Abandon, &error, health).await
         }
         Err(error) => again(db, row, Errand::Abandon, &error, Health::Fails).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_taken_next_time_is_sent_again() {
+        let judged = |status| {
+            judge(&TtsError::Status {
+                status,
+                code: None,
+                detail: String::new(),
+                retry_after: None,
+            })
+        };
+        for status in [408, 429, 500, 503] {
+            assert!(matches!(judged(status), Judgement::Again(_)), "{status}");
+        }
+        for status in [401, 413, 422] {
+            assert!(matches!(judged(status), Judgement::Refused(_)), "{status}");
+        }
     }
 }

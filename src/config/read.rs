@@ -200,6 +200,7 @@ fn read_server(reader: &mut Reader, role: Role) -> Option<Server> {
     let api_keys = reader.list("server.api_keys", values::api_key);
     let allow_unauthenticated = reader.one("server.allow_unauthenticated", values::truth);
     let cors_origins = reader.list("server.cors_origins", values::origin);
+    let trusted_proxies = reader.list("server.trusted_proxies", values::network);
     let workers = read_threads(reader, "server.workers");
     let shutdown_grace_s = reader.one("server.shutdown_grace_s", values::seconds(0..=3_600));
 
@@ -220,6 +221,7 @@ fn read_server(reader: &mut Reader, role: Role) -> Option<Server> {
         api_keys: api_keys?,
         allow_unauthenticated: allow_unauthenticated?,
         cors_origins: cors_origins?,
+        trusted_proxies: trusted_proxies?,
         workers: workers?,
         shutdown_grace_s: shutdown_grace_s?,
     })
@@ -386,10 +388,21 @@ fn read_limits(reader: &mut Reader) -> Option<Limits> {
     let body_bytes = reader.one("limits.body_bytes", values::bytes(16_384..=64 << 20));
     let audio_bytes = values::bytes(1_000_000..=encode::MOST_BYTES);
     let audio_bytes = reader.one("limits.audio_bytes", audio_bytes);
+    let body_timeout_s = reader.one("limits.body_timeout_s", values::seconds(1..=3_600));
+    let write_timeout_s = reader.one("limits.write_timeout_s", values::seconds(1..=3_600));
+    let connections = reader.one("limits.connections", values::whole(16..=1_000_000));
+    let bodies_bytes = reader.one(
+        "limits.bodies_bytes",
+        values::bytes(1_000_000..=1_000_000_000_000),
+    );
     let min_free_bytes = reader.one("limits.min_free_bytes", values::bytes(0..=1 << 40));
     Some(Limits {
         body_bytes: usize::try_from(body_bytes?).ok()?,
         audio_bytes: audio_bytes?,
+        body_timeout_s: body_timeout_s?,
+        write_timeout_s: write_timeout_s?,
+        connections: connections?,
+        bodies_bytes: bodies_bytes?,
         min_free_bytes: min_free_bytes?,
     })
 }

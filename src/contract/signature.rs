@@ -217,6 +217,49 @@ pub struct Received<'a> {
     pub body: &'a [u8],
 }
 
+/// The three headers, read.
+struct Head<'a> {
+    id: &'a str,
+    timestamp: &'a str,
+    signed_at_s: i64,
+    candidates: Vec<Vec<u8>>,
+}
+
+impl<'a> Received<'a> {
+    /// Whether the headers can be those of a signed callback, which is known before
+    /// there is a body.
+    ///
+    /// # Errors
+    ///
+    /// `Missing` or `Malformed`.
+    pub fn check_headers(&self) -> Result<(), SignatureError> {
+        self.head().map(drop)
+    }
+
+    fn head(&self) -> Result<Head<'a>, SignatureError> {
+        let (Some(id), Some(timestamp), Some(signature)) =
+            (self.id, self.timestamp, self.signature)
+        else {
+            return Err(SignatureError::Missing);
+        };
+        let signed_at_s = timestamp.parse().map_err(|_| SignatureError::Malformed)?;
+        let candidates: Vec<Vec<u8>> = signature
+            .split(' ')
+            .filter_map(|one| one.strip_prefix(VERSION))
+            .filter_map(|encoded| STANDARD.decode(encoded).ok())
+            .collect();
+        if candidates.is_empty() {
+            return Err(SignatureError::Malformed);
+        }
+        Ok(Head {
+            id,
+            timestamp,
+            signed_at_s,
+            candidates,
+        })
+    }
+}
+
 /// Accepts a callback that one of `secrets` signed and whose timestamp lies
 /// within [`TOLERANCE_S`] of `now_s` (Unix seconds). Compares in constant time.
 ///
@@ -229,28 +272,15 @@ pub fn verify(
     received: &Received<'_>,
     now_s: i64,
 ) -> Result<(), SignatureError> {
-    let (Some(id), Some(timestamp), Some(signature)) =
-        (received.id, received.timestamp, received.signature)
-    else {
-        return Err(SignatureError::Missing);
-    };
-    let signed_at_s: i64 = timestamp.parse().map_err(|_| SignatureError::Malformed)?;
-    let candidates: Vec<Vec<u8>> = signature
-        .split(' ')
-        .filter_map(|one| one.strip_prefix(VERSION))
-        .filter_map(|encoded| STANDARD.decode(encoded).ok())
-        .collect();
-    if candidates.is_empty() {
-        return Err(SignatureError::Malformed);
-    }
+    let head = received.head()?;
     let genuine = secrets.iter().any(|secret| {
-        let mac = secret.over_callback(id, timestamp, received.body);
-        fits_any(&mac, &candidates)
+        let mac = secret.over_callback(head.id, head.timestamp, received.body);
+        fits_any(&mac, &head.candidates)
     });
     if !genuine {
         return Err(SignatureError::Wrong);
     }
-    if signed_at_s.abs_diff(now_s) > TOLERANCE_S.unsigned_abs() {
+    if head.signed_at_s.abs_diff(now_s) > TOLERANCE_S.unsigned_abs() {
         return Err(SignatureError::Stale);
     }
     Ok(())
@@ -354,6 +384,37 @@ mod tests {
         for signature in [each[0], each[1], &by_the_third] {
             let received = received("msg_1", &timestamp, signature);
             assert_eq!(verify(&secrets, &received, NOW_S), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_signed_is_known_before_there_is_a_body() {
+        let good = received("msg_1", "1", "v1,aaaa");
+        assert_eq!(good.check_headers(), Ok(()));
+        for (received, error) in [
+            (Received { id: None, ..good }, SignatureError::Missing),
+            (
+                Received {
+                    timestamp: None,
+                    ..good
+                },
+                SignatureError::Missing,
+            ),
+            (
+                Received {
+                    signature: None,
+                    ..good
+                },
+                SignatureError::Missing,
+            ),
+            (
+                received("msg_1", "now", "v1,aaaa"),
+                SignatureError::Malformed,
+            ),
+            (received("msg_1", "1", "v2,aaaa"), SignatureError::Malformed),
+            (received("msg_1", "1", "v1,-"), SignatureError::Malformed),
+        ] {
+            assert_eq!(received.check_headers(), Err(error), "{received:?}");
         }
     }
 

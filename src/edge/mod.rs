@@ -3,15 +3,19 @@
 
 pub mod admission;
 pub mod auth;
+pub mod body;
 pub mod clock;
+pub mod connections;
 pub mod cors;
 pub mod due;
 pub mod files;
 pub mod health;
+pub mod ledger;
 pub mod links;
 pub mod methods;
 pub mod metrics;
 pub mod problem;
+pub mod proxies;
 pub mod query;
 pub mod request;
 pub mod scopes;

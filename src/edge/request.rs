@@ -3,13 +3,13 @@
 use actix_web::http::header;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use diesel::QueryResult;
-use futures_util::StreamExt;
 use serde::Serialize;
 use std::time::Duration;
 use url::Url;
 use uuid::Uuid;
 
 use super::auth::{Client, IdempotencyScope, SeesAll};
+use super::body::{self, Body};
 use crate::contract::{Code, Faults, Problem, Service};
 use crate::db::history::is_of;
 use crate::db::{Accepted, Db, Ended, Tx};
@@ -20,13 +20,13 @@ use crate::supervision::spawn_unit;
 /// left out of what comes back.
 ///
 /// # Errors
-/// 415 for another content type, 413 above the limit, 400 when it breaks off
-/// or is not UTF-8 by its byte order mark.
+/// 415 for another content type, 400 when it is not UTF-8 by its byte order mark,
+/// and those of [`body::read`].
 pub async fn json_body(
     request: &HttpRequest,
-    mut payload: actix_web::web::Payload,
+    payload: actix_web::web::Payload,
     limit: usize,
-) -> Result<Vec<u8>, Problem> {
+) -> Result<Body, Problem> {
     let kind = request
         .headers()
         .get(header::CONTENT_TYPE)
@@ -39,33 +39,8 @@ pub async fn json_body(
             "Send the body with content-type: application/json.",
         ));
     }
-    let too_large = || {
-        Problem::new(
-            Code::TooLarge,
-            format!("The body may have at most {limit} bytes."),
-        )
-    };
-    let declared = request
-        .headers()
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok());
-    if declared
-        .and_then(|length| length.parse::<usize>().ok())
-        .is_some_and(|length| length > limit)
-    {
-        return Err(too_large());
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| {
-            Problem::new(Code::Malformed, format!("The body broke off: {error}."))
-        })?;
-        if body.len() + chunk.len() > limit {
-            return Err(too_large());
-        }
-        body.extend_from_slice(&chunk);
-    }
-    without_bom(body)
+    let body = body::read(request, payload, limit).await?;
+    body.try_map(without_bom)
 }
 
 /// Editors and .NET begin UTF-8 with a byte order mark; RFC 8259 8.1 lets a

@@ -42,6 +42,7 @@ mod retention;
 mod sandbox;
 mod shutdown;
 mod sizes;
+mod slow_clients;
 mod streams;
 mod submit;
 mod supervision;

@@ -10,6 +10,7 @@ use super::storage::databases;
 use crate::clock::{Clock, Jump};
 use crate::config::Config;
 use crate::db::kept_anchor;
+use crate::open_files;
 
 /// Enough for the callbacks of both services and for a thousand clients, beside the
 /// databases and children.
@@ -29,8 +30,7 @@ pub fn checks(config: &Config) -> Vec<Check> {
 fn open_files() -> Check {
     let way_out =
         "raise the hard limit: LimitNOFILE=65536 in a systemd unit, or /etc/security/limits.conf";
-    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    match soft_limit(&limits, "Max open files") {
+    match open_files::limit() {
         None => Check::ok("open files", "there is no limit"),
         Some(most) if most >= AMPLE_FILES => Check::ok("open files", format!("{most} may be open")),
         Some(most) => Check::warning(
@@ -39,12 +39,6 @@ fn open_files() -> Check {
             way_out,
         ),
     }
-}
-
-/// The first number behind a name in `/proc/self/limits`; `None` for `unlimited`.
-fn soft_limit(limits: &str, name: &str) -> Option<u64> {
-    let line = limits.lines().find(|line| line.starts_with(name))?;
-    line[name.len()..].split_whitespace().next()?.parse().ok()
 }
 
 fn clock(config: &Config) -> Check {
@@ -84,17 +78,4 @@ fn last_write(config: &Config) -> Option<DateTime<Utc>> {
         .filter_map(|file| file.metadata().ok()?.modified().ok())
         .max()
         .map(DateTime::from)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_soft_limit_is_the_first_number() {
-        let limits = "Max cpu time              unlimited            unlimited            seconds\n\
-                      Max open files            1024                 524288               files\n";
-        assert_eq!(soft_limit(limits, "Max open files"), Some(1024));
-        assert_eq!(soft_limit(limits, "Max cpu time"), None);
-    }
 }
