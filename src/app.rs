@@ -44,6 +44,7 @@ use crate::edge::health::{self, Health};
 use crate::edge::links::Links;
 use crate::edge::methods::methods;
 use crate::edge::proxies::Proxies;
+use crate::edge::render::Renderer;
 use crate::edge::streams::Streams;
 use crate::edge::{clock, metrics, problem, system};
 use crate::files::{Cache, Files};
@@ -912,10 +913,12 @@ fn serve(
         .collect();
     let connections = connections_of(config);
     let counted = web::Data::new(connections.clone());
+    let renderer = web::Data::new(Renderer::default());
     let server = HttpServer::new(move || {
         let routes = routes.clone();
         App::new()
             .app_data(counted.clone())
+            .app_data(renderer.clone())
             .app_data(gate_data.clone())
             .app_data(cors.clone())
             .app_data(health.clone())

@@ -20,11 +20,12 @@ use crate::db::history::{Whose, is_of};
 use crate::delivery::DeliveryOwed;
 use crate::delivery::api::{self as deliveries, DeliveryState};
 use crate::edge::admission::Admission;
-use crate::edge::files::{Kept, Wanted, serve};
+use crate::edge::files::serve;
 use crate::edge::methods::is_head;
 use crate::edge::problem::Answer;
 use crate::edge::query::Query;
 use crate::edge::request;
+use crate::edge::result::{Content, Kept, Wanted};
 use crate::edge::streams::{Streams, Wait, all_events};
 use crate::files::Files;
 use crate::outbound::guard::Policy;
@@ -334,20 +335,9 @@ async fn file(
     let id = request::id(&id)?;
     let wanted =
         Wanted::parse(&name).ok_or_else(|| Problem::not_found(format_args!("file `{name}`")))?;
-    let found = state
-        .db
-        .read(move |conn| {
-            let row = store::get(conn, id)?;
-            let content = if matches!(wanted, Wanted::Audio(_)) {
-                None
-            } else {
-                store::text_and_words(conn, id)?
-            };
-            Ok(row.map(|row| (row, content)))
-        })
-        .await?;
-    let found = found.filter(|(row, _)| request::sees(&request, &row.client));
-    let (row, content) = found.ok_or_else(|| Problem::not_found("such task"))?;
+    let row = state.db.read(move |conn| store::get(conn, id)).await?;
+    let row = row.filter(|row| request::sees(&request, &row.client));
+    let row = row.ok_or_else(|| Problem::not_found("such task"))?;
     let Some(recording) = row.recording() else {
         return Err(if row.status().is_ended() {
             Problem::new(
@@ -359,14 +349,17 @@ async fn file(
         }
         .into());
     };
-    let (text, words) = content.unwrap_or_default();
     let kept = Kept {
         file: row.file,
         audio: recording.audio,
         warnings: recording.warnings,
         language: row.language.unwrap_or_else(|| "en".into()),
-        text,
-        words,
+        ended_at: row.ended_at,
+        content: Content {
+            db: state.db.clone(),
+            id,
+            read: store::text_and_words,
+        },
     };
     Ok(serve(&request, &state.files, kept, wanted).await?)
 }

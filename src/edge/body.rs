@@ -110,7 +110,7 @@ impl Account {
 }
 
 /// The answer to what would hold too much.
-fn too_much(full: Full) -> Problem {
+pub(super) fn too_much(full: Full) -> Problem {
     match full {
         Full::Address => Problem::new(
             Code::TooManyRequests,

@@ -7,64 +7,10 @@ use actix_web::{HttpRequest, HttpResponse};
 use object_store::GetRange;
 use sha2::{Digest, Sha256};
 
-use crate::contract::{Audio, Code, Problem, Warning};
+use super::render::render;
+use super::result::{Kept, Wanted, expired};
+use crate::contract::{Audio, Code, Problem};
 use crate::files::{FileError, Files};
-use crate::speech::subtitles::{self, Style};
-use crate::speech::{Format, Word, marks, source};
-
-/// What is asked for below `/{id}/`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    /// `audio.mp3` and so on.
-    Audio(Format),
-    /// `subtitles.srt`, `subtitles.short.srt`.
-    Srt(Style),
-    /// `subtitles.vtt`, `subtitles.short.vtt`.
-    Vtt(Style),
-    /// `subtitles.karaoke.vtt`.
-    KaraokeVtt,
-    /// `subtitles.ass`, `subtitles.short.ass`.
-    Ass(Style),
-    /// `marks.jsonl`.
-    Marks,
-    /// `words.json`.
-    Words,
-}
-
-impl Wanted {
-    /// Reads the file name of a route.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Some(match name {
-            "subtitles.srt" => Self::Srt(Style::STANDARD),
-            "subtitles.vtt" => Self::Vtt(Style::STANDARD),
-            "subtitles.karaoke.vtt" => Self::KaraokeVtt,
-            "subtitles.ass" => Self::Ass(Style::STANDARD),
-            "subtitles.short.srt" => Self::Srt(Style::SHORT),
-            "subtitles.short.vtt" => Self::Vtt(Style::SHORT),
-            "subtitles.short.ass" => Self::Ass(Style::SHORT),
-            "marks.jsonl" => Self::Marks,
-            "words.json" => Self::Words,
-            _ => Self::Audio(Format::parse(name.strip_prefix("audio.")?)?),
-        })
-    }
-}
-
-/// The result of a task or a speech, as its row has it.
-pub struct Kept {
-    /// The file store's key; `None` after retention.
-    pub file: Option<String>,
-    /// Without links.
-    pub audio: Audio,
-    /// BCP 47.
-    pub language: String,
-    /// As it was sent.
-    pub text: String,
-    /// JSON of the word times.
-    pub words: Option<String>,
-    /// Sentences that are not heard as they are written.
-    pub warnings: Vec<Warning>,
-}
 
 /// Answers with one file of a result.
 ///
@@ -85,35 +31,18 @@ pub async fn serve(
             ))
         };
     }
-    let words = kept.words.ok_or_else(expired)?;
-    if wanted == Wanted::Words {
-        let body = format!(
-            r#"{{"duration_ms":{},"words":{words}}}"#,
-            kept.audio.duration_ms
-        );
-        return Ok(whole(request, "application/json", body));
+    if kept.file.is_none() {
+        return Err(expired());
     }
-    let words: Vec<Word> = serde_json::from_str(&words).map_err(|error| {
-        Problem::new(
-            Code::Internal,
-            format!("The word times cannot be read: {error}."),
-        )
-    })?;
-    let words = source::in_whole(&kept.text, words);
-    let unheard = Warning::unheard(&kept.warnings);
-    let cues = |style| {
-        let duration_ms = kept.audio.duration_ms;
-        let heard = source::without(&kept.text, &unheard);
-        subtitles::cues(style, &heard, &words, &kept.language, duration_ms)
-    };
-    let body = match wanted {
-        Wanted::Srt(style) => subtitles::to_srt(&cues(style)),
-        Wanted::Vtt(style) => subtitles::to_vtt(&cues(style)),
-        Wanted::KaraokeVtt => subtitles::to_karaoke_vtt(&cues(Style::STANDARD)),
-        Wanted::Ass(style) => subtitles::to_ass(style, &cues(style)),
-        _ => marks::to_marks(&kept.text, &words),
-    };
-    Ok(whole(request, media_type(wanted), body))
+    let etag = tag(&kept, wanted);
+    if is_known(request, &etag) {
+        return Ok(not_modified(etag));
+    }
+    let body = render(request, kept, wanted).await?;
+    Ok(HttpResponse::Ok()
+        .insert_header((header::ETAG, etag))
+        .content_type(media_type(wanted))
+        .body(body))
 }
 
 fn media_type(wanted: Wanted) -> &'static str {
@@ -121,40 +50,25 @@ fn media_type(wanted: Wanted) -> &'static str {
         Wanted::Srt(_) => "application/x-subrip; charset=utf-8",
         Wanted::Vtt(_) | Wanted::KaraokeVtt => "text/vtt; charset=utf-8",
         Wanted::Ass(_) => "text/x-ssa; charset=utf-8",
+        Wanted::Words => "application/json",
         _ => "application/jsonl",
     }
 }
 
-fn expired() -> Problem {
-    Problem::new(
-        Code::Expired,
-        "The result was removed after retention.files_s.",
-    )
-}
-
-fn whole(request: &HttpRequest, kind: &str, body: String) -> HttpResponse {
-    let etag = format!(
-        "\"{:x}\"",
-        u128::from_be_bytes(first_16(&Sha256::digest(body.as_bytes())))
+/// Known without rendering anything: a digest of all that a rendered file depends on. A
+/// text never changes, but an id may be used again, and then ends at another time.
+fn tag(kept: &Kept, wanted: Wanted) -> String {
+    let made_of = format!(
+        "{} {wanted:?} {} {:?} {} {}",
+        env!("CARGO_PKG_VERSION"),
+        kept.content.id,
+        kept.ended_at,
+        kept.language,
+        kept.audio.sha256,
     );
-    if is_known(request, &etag) {
-        return HttpResponse::NotModified()
-            .insert_header((header::ETAG, etag))
-            .finish();
-    }
-    HttpResponse::Ok()
-        .insert_header((header::ETAG, etag))
-        .content_type(kind)
-        .body(body)
-}
-
-fn first_16(bytes: &[u8]) -> [u8; 16] {
-    let mut first = [0; 16];
-    first
-        .iter_mut()
-        .zip(bytes)
-        .for_each(|(to, from)| *to = *from);
-    first
+    let digest = Sha256::digest(made_of);
+    let digest: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
+    format!("\"{digest}\"")
 }
 
 fn is_known(request: &HttpRequest, etag: &str) -> bool {
@@ -169,6 +83,12 @@ fn is_known(request: &HttpRequest, etag: &str) -> bool {
     })
 }
 
+fn not_modified(etag: String) -> HttpResponse {
+    HttpResponse::NotModified()
+        .insert_header((header::ETAG, etag))
+        .finish()
+}
+
 async fn serve_audio(
     request: &HttpRequest,
     files: &Files,
@@ -178,9 +98,7 @@ async fn serve_audio(
     let key = file.ok_or_else(expired)?;
     let etag = format!("\"{}\"", audio.sha256);
     if is_known(request, &etag) {
-        return Ok(HttpResponse::NotModified()
-            .insert_header((header::ETAG, etag))
-            .finish());
+        return Ok(not_modified(etag));
     }
     let range = wanted_range(request, &etag, audio.bytes);
     let range = match range {

@@ -6,7 +6,7 @@ use actix_web::web::Query;
 use url::Url;
 use uuid::Uuid;
 
-use super::files::Wanted;
+use super::result::Wanted;
 use crate::clock::{Clock, Millis};
 use crate::contract::signature::{Secret, SignatureError, sign_link, verify_link};
 use crate::contract::{Audio, Recording, Service, Subtitles, Warning, rfc3339};

@@ -26,10 +26,11 @@ use crate::delivery::check::{CheckCache, Finding};
 use crate::delivery::dispatcher::CheckNow;
 use crate::delivery::{CallbackDispatcher, CheckOwed, DeliveryOwed};
 use crate::edge::admission::Admission;
-use crate::edge::files::{Kept, Wanted, serve};
+use crate::edge::files::serve;
 use crate::edge::problem::Answer;
 use crate::edge::query::Query;
 use crate::edge::request;
+use crate::edge::result::{Content, Kept, Wanted};
 use crate::edge::streams::{Streams, Wait};
 use crate::files::{Cache, Files};
 use crate::outbound::guard::Policy;
@@ -363,20 +364,9 @@ async fn file(
     let id = request::id(&id)?;
     let wanted =
         Wanted::parse(&name).ok_or_else(|| Problem::not_found(format_args!("file `{name}`")))?;
-    let found = state
-        .db
-        .read(move |conn| {
-            let row = store::get(conn, id)?;
-            let content = if matches!(wanted, Wanted::Audio(_)) {
-                None
-            } else {
-                store::text_and_words(conn, id)?
-            };
-            Ok(row.map(|row| (row, content)))
-        })
-        .await?;
-    let found = found.filter(|(row, _)| request::sees(&request, &row.client));
-    let (row, content) = found.ok_or_else(|| Problem::not_found("such speech"))?;
+    let row = state.db.read(move |conn| store::get(conn, id)).await?;
+    let row = row.filter(|row| request::sees(&request, &row.client));
+    let row = row.ok_or_else(|| Problem::not_found("such speech"))?;
     let Some(recording) = row.recording() else {
         return Err(if row.status().is_ended() {
             Problem::new(
@@ -388,14 +378,17 @@ async fn file(
         }
         .into());
     };
-    let (text, words) = content.unwrap_or_default();
     let kept = Kept {
         file: row.file,
         audio: recording.audio,
         warnings: recording.warnings,
         language: row.language,
-        text,
-        words,
+        ended_at: row.ended_at,
+        content: Content {
+            db: state.db.clone(),
+            id,
+            read: store::text_and_words,
+        },
     };
     Ok(serve(&request, &state.files, kept, wanted).await?)
 }

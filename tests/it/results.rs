@@ -440,6 +440,16 @@ fn a_part_of_the_audio_can_be_asked_for_and_a_known_one_is_not_sent_again() {
     client
         .send("GET", &path, &[("range", "bytes=999999999-")], None)
         .expect(416);
+    for name in ["subtitles.srt", "marks.jsonl", "words.json"] {
+        let path = path.replace("audio.wav", name);
+        let known = client.get(&path).expect(200);
+        let length = known.header("content-length").unwrap();
+        assert_eq!(length, known.body().len().to_string());
+        let known = known.header("etag").unwrap();
+        assert_ne!(known, tag, "{name}");
+        let asks = [("if-none-match", known)];
+        client.send("GET", &path, &asks, None).expect(304);
+    }
 }
 
 /// Resident memory of a process in bytes, without what it shares. `smaps_rollup` knows

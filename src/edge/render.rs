@@ -1,0 +1,216 @@
+//! Rendering subtitles, marks and word times: off the threads that serve, a few at a
+//! time, and no more waiting for it than can be borne.
+
+use std::num::NonZero;
+use std::sync::Arc;
+
+use actix_web::body::SizedStream;
+use actix_web::web::Data;
+use actix_web::{HttpMessage, HttpRequest};
+use bytes::Bytes;
+use futures_util::stream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::body::{Account, too_much};
+use super::ledger::{Full, Hold, Ledger};
+use super::result::{Content, Kept, Wanted, expired};
+use crate::contract::{Code, Problem, Warning};
+use crate::speech::subtitles::{self, Style};
+use crate::speech::{Word, marks, source};
+
+/// Requests that may wait for their turn, and those of one address.
+const MOST_IN_LINE: u64 = 64;
+const MOST_IN_LINE_EACH: u64 = 16;
+/// How much is handed on at once.
+const PIECE: usize = 64 << 10;
+
+/// Where files are rendered. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Renderer {
+    threads: Arc<Semaphore>,
+    line: Ledger,
+}
+
+impl Default for Renderer {
+    /// One that uses half of the machine's cores.
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self {
+            threads: Arc::new(Semaphore::new(cores.div_ceil(2))),
+            line: Ledger::new(MOST_IN_LINE, MOST_IN_LINE_EACH),
+        }
+    }
+}
+
+/// A turn to render.
+struct Turn {
+    _thread: OwnedSemaphorePermit,
+    _in_line: Hold,
+}
+
+impl Renderer {
+    async fn turn(&self, account: Option<&Account>) -> Result<Turn, Problem> {
+        let address = account.and_then(|account| account.address);
+        let in_line = self.line.take(address, 1).map_err(|full| match full {
+            Full::Address => Problem::new(
+                Code::TooManyRequests,
+                format!(
+                    "At most {MOST_IN_LINE_EACH} files are rendered at a time for one address."
+                ),
+            ),
+            Full::All => Problem::new(
+                Code::Unavailable,
+                "Too many files are waiting to be rendered. Try again.",
+            ),
+        })?;
+        let thread = Arc::clone(&self.threads).acquire_owned().await;
+        Ok(Turn {
+            _thread: thread.map_err(|_| Problem::new(Code::Unavailable, "It is stopping."))?,
+            _in_line: in_line,
+        })
+    }
+}
+
+/// The file, to be sent. What is read for it is read when it is its turn, and what is
+/// made of it counts with the bodies until it is sent.
+///
+/// # Errors
+/// 410 after retention, 429 or 503 while there is no room for it.
+pub async fn render(
+    request: &HttpRequest,
+    kept: Kept,
+    wanted: Wanted,
+) -> Result<SizedStream<impl stream::Stream<Item = Result<Bytes, actix_web::Error>> + use<>>, Problem>
+{
+    let account = request.extensions().get::<Account>().cloned();
+    let renderer = request.app_data::<Data<Renderer>>();
+    let renderer = renderer
+        .map(|renderer| renderer.get_ref().clone())
+        .unwrap_or_default();
+    // Word times are there as they are sent, and a Backend fetches many at a time.
+    let turn = match wanted {
+        Wanted::Words => None,
+        _ => Some(renderer.turn(account.as_ref()).await?),
+    };
+    let Content { db, id, read } = kept.content;
+    let content = db.read(move |conn| read(conn, id)).await?;
+    let (text, words) = content.ok_or_else(expired)?;
+    let source = Source {
+        text,
+        words: words.ok_or_else(expired)?,
+        language: kept.language,
+        duration_ms: kept.audio.duration_ms,
+        warnings: kept.warnings,
+    };
+    // The turn lasts for as long as the thread works, whether or not anybody waits.
+    let rendered = actix_web::web::block(move || {
+        let _turn = turn;
+        source.render(wanted)
+    });
+    let rendered = rendered
+        .await
+        .map_err(|error| Problem::new(Code::Internal, error.to_string()))??;
+    let size = rendered.len() as u64;
+    let account = account.map(|account| account.bounds.ledger.take(account.address, size));
+    let hold = account.transpose().map_err(too_much)?;
+    let pieces = stream::unfold((Bytes::from(rendered), hold), |(mut left, hold)| async {
+        let piece = left.split_to(left.len().min(PIECE));
+        (!piece.is_empty()).then_some((Ok(piece), (left, hold)))
+    });
+    Ok(SizedStream::new(size, pieces))
+}
+
+/// What files are rendered from.
+struct Source {
+    text: String,
+    /// JSON.
+    words: String,
+    language: String,
+    duration_ms: u64,
+    warnings: Vec<Warning>,
+}
+
+impl Source {
+    fn render(self, wanted: Wanted) -> Result<String, Problem> {
+        let Self {
+            text,
+            words,
+            language,
+            duration_ms,
+            warnings,
+        } = self;
+        if wanted == Wanted::Words {
+            return Ok(format!(
+                r#"{{"duration_ms":{duration_ms},"words":{words}}}"#
+            ));
+        }
+        let words: Vec<Word> = serde_json::from_str(&words).map_err(|error| {
+            let detail = format!("The word times cannot be read: {error}.");
+            Problem::new(Code::Internal, detail)
+        })?;
+        let words = source::in_whole(&text, words);
+        let unheard = Warning::unheard(&warnings);
+        let cues = |style| {
+            let heard = source::without(&text, &unheard);
+            subtitles::cues(style, &heard, &words, &language, duration_ms)
+        };
+        Ok(match wanted {
+            Wanted::Srt(style) => subtitles::to_srt(&cues(style)),
+            Wanted::Vtt(style) => subtitles::to_vtt(&cues(style)),
+            Wanted::KaraokeVtt => subtitles::to_karaoke_vtt(&cues(Style::STANDARD)),
+            Wanted::Ass(style) => subtitles::to_ass(style, &cues(style)),
+            _ => marks::to_marks(&text, &words),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use futures_util::FutureExt as _;
+
+    use super::super::body::BodyBounds;
+    use super::*;
+
+    fn account(address: &str) -> Account {
+        let ip: IpAddr = address.parse().unwrap();
+        Account {
+            bounds: BodyBounds {
+                timeout: std::time::Duration::MAX,
+                ledger: Ledger::new(u64::MAX, u64::MAX),
+            },
+            address: Some(ip.into()),
+        }
+    }
+
+    #[test]
+    fn one_address_has_a_part_of_the_line_and_who_leaves_makes_room() {
+        let renderer = Renderer {
+            threads: Arc::new(Semaphore::new(1)),
+            ..Renderer::default()
+        };
+        let one = account("192.0.2.1");
+        let first = renderer.turn(Some(&one)).now_or_never().unwrap().unwrap();
+        let waiting = (1..MOST_IN_LINE_EACH).map(|_| {
+            let mut turn = Box::pin(renderer.turn(Some(&one)));
+            assert!(
+                turn.as_mut().now_or_never().is_none(),
+                "there is one thread"
+            );
+            turn
+        });
+        let mut waiting: Vec<_> = waiting.collect();
+        let code = |account: &Account| {
+            let turn = renderer.turn(Some(account)).now_or_never();
+            turn.map(|turn| turn.err().map(|problem| problem.code))
+        };
+        assert_eq!(code(&one), Some(Some(Code::TooManyRequests)));
+        assert_eq!(code(&account("192.0.2.2")), None, "another's waits");
+        waiting.pop();
+        assert_eq!(code(&one), None);
+        drop(first);
+        let next = waiting.first_mut().unwrap().as_mut().now_or_never();
+        assert!(next.unwrap().is_ok(), "whoever came first is next");
+    }
+}

@@ -1,0 +1,84 @@
+//! The files of a result: what may be asked for, and what they are made of.
+
+use diesel::QueryResult;
+use uuid::Uuid;
+
+use crate::clock::Millis;
+use crate::contract::{Audio, Code, Problem, Warning};
+use crate::db::{Conn, Db};
+use crate::speech::Format;
+use crate::speech::subtitles::Style;
+
+/// What is asked for below `/{id}/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// `audio.mp3` and so on.
+    Audio(Format),
+    /// `subtitles.srt`, `subtitles.short.srt`.
+    Srt(Style),
+    /// `subtitles.vtt`, `subtitles.short.vtt`.
+    Vtt(Style),
+    /// `subtitles.karaoke.vtt`.
+    KaraokeVtt,
+    /// `subtitles.ass`, `subtitles.short.ass`.
+    Ass(Style),
+    /// `marks.jsonl`.
+    Marks,
+    /// `words.json`.
+    Words,
+}
+
+impl Wanted {
+    /// Reads the file name of a route.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "subtitles.srt" => Self::Srt(Style::STANDARD),
+            "subtitles.vtt" => Self::Vtt(Style::STANDARD),
+            "subtitles.karaoke.vtt" => Self::KaraokeVtt,
+            "subtitles.ass" => Self::Ass(Style::STANDARD),
+            "subtitles.short.srt" => Self::Srt(Style::SHORT),
+            "subtitles.short.vtt" => Self::Vtt(Style::SHORT),
+            "subtitles.short.ass" => Self::Ass(Style::SHORT),
+            "marks.jsonl" => Self::Marks,
+            "words.json" => Self::Words,
+            _ => Self::Audio(Format::parse(name.strip_prefix("audio.")?)?),
+        })
+    }
+}
+
+/// The result of a task or a speech, as its row has it.
+pub struct Kept {
+    /// The file store's key; `None` after retention.
+    pub file: Option<String>,
+    /// Without links.
+    pub audio: Audio,
+    /// BCP 47.
+    pub language: String,
+    /// When the task or speech ended.
+    pub ended_at: Option<Millis>,
+    /// Sentences that are not heard as they are written.
+    pub warnings: Vec<Warning>,
+    /// What its row is not asked for.
+    pub content: Content,
+}
+
+/// Where the text and the word times of a result are: much, so they are read only when
+/// something is made of them.
+pub struct Content {
+    /// The service's database.
+    pub db: Db,
+    /// The task or speech.
+    pub id: Uuid,
+    /// Reads both; the word times are JSON, and gone after retention.
+    pub read: fn(&mut Conn, Uuid) -> QueryResult<Option<(String, Option<String>)>>,
+}
+
+/// The answer once retention has removed a result.
+#[must_use]
+pub fn expired() -> Problem {
+    Problem::new(
+        Code::Expired,
+        "The result was removed after retention.files_s.",
+    )
+}
