@@ -428,6 +428,41 @@ mod tests {
         }
     }
 
+    #[actix_rt::test]
+    async fn an_address_has_a_quarter_and_as_many_again_are_told() {
+        let connections = Connections::new(Bounds {
+            connections: 8,
+            bodies_bytes: 0,
+            body_bytes: 0,
+            body_timeout: Duration::MAX,
+            write_timeout: WRITE_TIMEOUT,
+            proxies: Proxies::new(vec!["127.0.0.2/32".parse().unwrap()]),
+        });
+        let open = || {
+            let (client, server) = connected();
+            let server = actix_rt::net::TcpStream::from_std(server).unwrap();
+            let mut extensions = Extensions::new();
+            connections.opened(&server, &mut extensions);
+            let standing = match extensions.get::<Connection>().map(|one| &one.standing) {
+                Some(Standing::Served(_)) => "served",
+                Some(Standing::Told(_, full)) => {
+                    assert_eq!(*full, Full::Address);
+                    "told"
+                }
+                None => "closed",
+            };
+            (standing, client, server, extensions)
+        };
+        let mut opened: Vec<_> = (0..5).map(|_| open()).collect();
+        let standings: Vec<&str> = opened.iter().map(|one| one.0).collect();
+        assert_eq!(standings, ["served", "served", "told", "told", "closed"]);
+        let (_, mut client, ..) = opened.pop().unwrap();
+        let end = client.read(&mut [0]);
+        assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+        opened.remove(0);
+        assert_eq!(open().0, "served");
+    }
+
     #[tokio::test]
     async fn what_a_closed_connection_holds_is_dropped() {
         let (mut client, mut server) = connected();
