@@ -16,7 +16,7 @@ use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::http::ConnectionType;
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage};
+use actix_web::{Error, HttpMessage, ResponseError};
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -285,31 +285,31 @@ pub async fn pace(
     }))
 }
 
-/// The middleware that tells those for whom there is no room.
+/// The middleware that tells those for whom there is no room: 429 or 503.
 ///
 /// # Errors
-/// 429 or 503.
+/// Those of the handler.
 pub async fn refuse(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
+) -> Result<ServiceResponse, Error> {
     let full = request
         .extensions()
         .get::<Refusal>()
         .map(|Refusal(full)| *full);
-    match full {
-        None => next.call(request).await,
-        Some(Full::Address) => Err(Answer(Problem::new(
+    let problem = match full {
+        None => return Ok(next.call(request).await?.map_into_boxed_body()),
+        Some(Full::Address) => Problem::new(
             Code::TooManyRequests,
             "There are too many connections from this address (a quarter of limits.connections). Close some.",
-        ))
-        .into()),
-        Some(Full::All) => Err(Answer(Problem::new(
+        ),
+        Some(Full::All) => Problem::new(
             Code::Unavailable,
             "There are too many connections (limits.connections). Try again.",
-        ))
-        .into()),
-    }
+        ),
+    };
+    // An answer and no error, so that `pace` sees it and ends the connection.
+    Ok(request.into_response(Answer(problem).error_response()))
 }
 
 /// Notes whose turn it is; the client's when it is dropped.

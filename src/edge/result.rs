@@ -63,6 +63,9 @@ pub struct Kept {
     pub content: Content,
 }
 
+/// A text, and the word times of what was spoken, as JSON; none after retention.
+pub type TextAndWords = (String, Option<String>);
+
 /// Where the text and the word times of a result are: much, so they are read only when
 /// something is made of them.
 pub struct Content {
@@ -70,8 +73,8 @@ pub struct Content {
     pub db: Db,
     /// The task or speech.
     pub id: Uuid,
-    /// Reads both; the word times are JSON, and gone after retention.
-    pub read: fn(&mut Conn, Uuid) -> QueryResult<Option<(String, Option<String>)>>,
+    /// Reads both.
+    pub read: fn(&mut Conn, Uuid) -> QueryResult<Option<TextAndWords>>,
 }
 
 /// The answer once retention has removed a result.
