@@ -35,6 +35,7 @@ mod long_texts;
 mod methods;
 mod names;
 mod neural;
+mod promises;
 mod receivers;
 mod refusals;
 mod results;
