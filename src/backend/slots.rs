@@ -153,6 +153,12 @@ mod tests {
     }
 
     #[test]
+    fn each_kind_has_a_word_of_its_own() {
+        let words = Kind::ALL.map(Kind::as_str);
+        assert_eq!(words, ["fetch", "hand_over", "abandon", "erasure"]);
+    }
+
+    #[test]
     fn an_id_has_one_slot_which_is_free_when_it_is_dropped() {
         let slots = Slots::default();
         let id = Uuid::now_v7();

@@ -383,31 +383,59 @@ async fn each_commit_keeps_the_time_for_the_next_start() {
     assert_eq!(anchor.map(|anchor| anchor.now_ms), Some(START + 5000));
 }
 
-#[tokio::test]
-async fn an_outcome_waits_for_a_store_that_cannot_take_it() {
-    let test = TestDb::new(Service::Tts);
-    let tries = Arc::new(Mutex::new(Vec::new()));
-    let (noted, db) = (Arc::clone(&tries), test.db.clone());
-    let kept = tokio::spawn(async move {
-        db.write_until_kept(move |tx| {
-            let mut tries = noted.lock().unwrap();
-            tries.push(tx.now);
-            if tries.len() < 3 {
-                return Err(diesel::result::Error::BrokenTransactionManager);
-            }
-            put(tx, "kept", "")
-        })
-        .await
-    });
-    while !kept.is_finished() {
-        test.hand.advance(Duration::from_millis(100));
-        tokio::task::yield_now().await;
+/// Polls a write between several others, so that it goes as far as it can without the
+/// clock.
+async fn goes_on<T>(db: &Db, write: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
+    for _ in 0..3 {
+        tokio::select! {
+            biased;
+            kept = &mut *write => return Some(kept),
+            // It may share a batch, and so an answer.
+            _ = db.write(|_| Ok(())) => {}
+        }
     }
-    kept.await.unwrap().unwrap();
-    let tries = tries.lock().unwrap();
-    assert_eq!(tries.len(), 3);
-    let mut waits = tries.windows(2).map(|two| two[1] - two[0]);
-    assert!(waits.all(|wait| wait >= RETRY_MS), "{tries:?}");
+    None
+}
+
+#[tokio::test]
+async fn an_outcome_is_written_again_each_second_while_the_store_cannot_take_it() {
+    let test = TestDb::new(Service::Tts);
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&tries);
+    let mut kept = Box::pin(test.db.write_until_kept(move |tx| {
+        if counted.fetch_add(1, Ordering::SeqCst) < 2 {
+            return Err(diesel::result::Error::BrokenTransactionManager);
+        }
+        put(tx, "kept", "")
+    }));
+    for made in 1..=2 {
+        assert_eq!(goes_on(&test.db, &mut kept).await, None);
+        assert_eq!(tries.load(Ordering::SeqCst), made);
+        test.hand.advance(Duration::from_millis(999));
+        assert_eq!(goes_on(&test.db, &mut kept).await, None);
+        assert_eq!(tries.load(Ordering::SeqCst), made, "it waits a second");
+        test.hand.advance(Duration::from_millis(1));
+    }
+    assert_eq!(kept.await, Ok(()));
+    assert_eq!(tries.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn what_waits_for_the_writer_is_counted() {
+    let test = TestDb::new(Service::Tts);
+    let held = Held::new(&test.db).await;
+    assert_eq!(test.db.waiting(), 0);
+    let mut writes = [(); 3].map(|()| Box::pin(test.db.write(|_| Ok(()))));
+    for (before, write) in writes.iter_mut().enumerate() {
+        assert_eq!(test.db.waiting(), before);
+        assert!(futures_util::poll!(write).is_pending());
+    }
+    assert_eq!(test.db.waiting(), 3);
+    held.release().await;
+    for write in writes {
+        write.await.unwrap();
+    }
+    assert_eq!(test.db.waiting(), 0);
 }
 
 /// An event with a word in each place.
@@ -464,6 +492,33 @@ async fn an_end_is_counted_once_and_what_is_noted_at_it_is_no_other() {
     assert_eq!(Ends::OF_SUBJECTS.each_ref().map(count), [2, 1, 0, 0]);
     assert_eq!(Ends::OF_DELIVERIES.each_ref().map(count), [0, 0, 0]);
     assert_eq!(test.db.ends().count("synthesizing"), 0);
+}
+
+#[test]
+fn a_disk_that_fails_is_told_from_a_verb_that_does() {
+    let database = |said: &str| {
+        let said: Box<dyn diesel::result::DatabaseErrorInformation + Send + Sync> =
+            Box::new(said.to_owned());
+        QueryError::DatabaseError(DatabaseErrorKind::Unknown, said)
+    };
+    let at_commit = |commit_error| QueryError::RollbackErrorOnCommit {
+        rollback_error: Box::new(QueryError::NotInTransaction),
+        commit_error: Box::new(commit_error),
+    };
+    let full = "database or disk is full";
+    assert_eq!(disk_fault(&database(full)).as_deref(), Some(full));
+    assert_eq!(
+        disk_fault(&at_commit(database(full))).as_deref(),
+        Some(full)
+    );
+    assert!(disk_fault(&QueryError::BrokenTransactionManager).is_some());
+    for other in [
+        database("no such table: speeches"),
+        at_commit(QueryError::NotFound),
+        QueryError::NotFound,
+    ] {
+        assert_eq!(disk_fault(&other), None, "{other}");
+    }
 }
 
 #[test]

@@ -226,3 +226,36 @@ async fn a_refused_hand_over_and_a_lost_speech_fail_their_tasks_by_name() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_is_asked_again_is_the_same_task_only_if_it_is_the_same_request() {
+    in_one_commit(|tx| {
+        let first = Uuid::now_v7();
+        let of = |id, key: Option<&str>, text: &str| New {
+            idempotency_key: key.map(str::to_owned),
+            request: Create {
+                text: text.to_owned(),
+                ..create(None, 10)
+            }
+            .into(),
+            ..new(id, None, 10)
+        };
+        let mut asked = |id, key, text| {
+            let accepted = submit(tx, &of(id, key, text)).unwrap();
+            match accepted {
+                Accepted::New(row) => ("new", Some(row.id.0)),
+                Accepted::Repeated(row) => ("repeated", Some(row.id.0)),
+                Accepted::Conflict => ("conflict", None),
+            }
+        };
+        let other = Uuid::now_v7();
+        assert_eq!(asked(first, Some("k"), "a"), ("new", Some(first)));
+        assert_eq!(asked(first, None, "a"), ("repeated", Some(first)));
+        assert_eq!(asked(first, None, "b"), ("conflict", None));
+        assert_eq!(asked(other, Some("k"), "a"), ("repeated", Some(first)));
+        assert_eq!(asked(other, Some("k"), "b"), ("conflict", None));
+        assert_eq!(asked(other, Some("other"), "b"), ("new", Some(other)));
+        Ok(())
+    })
+    .await;
+}
