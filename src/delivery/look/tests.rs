@@ -238,6 +238,20 @@ async fn receivers_of_few_are_found_behind_one_that_is_owed_very_much() {
     assert_eq!(passed, ["http://r0"]);
 }
 
+/// The first read ends with the last row that each of them may have.
+#[tokio::test]
+async fn what_lies_behind_the_first_read_of_receivers_that_are_full_now_is_found_again() {
+    let mut owed: Vec<Owed> = (0..4).map(|receiver| many(receiver, false, 32)).collect();
+    owed.push(Owed {
+        due_ms: -5,
+        ..many(0, false, 3)
+    });
+    let look = look(owed, (0, 0)).await;
+    assert_eq!(look.taken.len(), FIRST_READ);
+    let from = look.passed_over.get("http://r0").copied();
+    assert!(from.is_some_and(|from| from <= START - 5), "{from:?}");
+}
+
 /// So many that several reads would be needed for all; there is a slot for one.
 #[tokio::test]
 async fn a_look_ends_with_the_slots() {

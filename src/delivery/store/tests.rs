@@ -195,6 +195,7 @@ async fn a_delivery_tells_each_attempt_its_end_and_who_has_it_made_again() {
         attempt.status = Some(503);
         let at = record(tx, &row, &attempt, again(5))?;
         assert_eq!(at, Some(tx.now + 5000));
+        assert_eq!(get(tx.conn, row.id.0)?.unwrap().ended_at, None);
         tx.now += 10_000;
         let late = tx.now;
         let given_up = give_up(tx, &row.origin, late, &HashSet::new(), 9)?;
@@ -209,8 +210,20 @@ async fn a_delivery_tells_each_attempt_its_end_and_who_has_it_made_again() {
         let row = get(tx.conn, row.id.0)?.unwrap();
         assert_eq!((row.round, row.attempt, row.attempts), (2, 0, 1));
         assert_eq!((row.next_attempt_at, row.ended_at), (Some(late), None));
+        tx.now += 1;
+        let last = After {
+            status: DeliveryStatus::Delivered,
+            wait: None,
+        };
+        attempt.status = Some(204);
+        assert_eq!(record(tx, &row, &attempt, last)?, None);
+        let ended = get(tx.conn, row.id.0)?.unwrap();
+        assert_eq!(
+            (ended.next_attempt_at, ended.ended_at),
+            (None, Some(tx.now))
+        );
         let of = ("attempt".to_owned(), Some(row.id));
-        assert_eq!(events_of(tx.conn, row.subject_id), vec![of; 3]);
+        assert_eq!(events_of(tx.conn, row.subject_id), vec![of; 4]);
         Ok((
             row.kind.clone(),
             row.origin.clone(),
@@ -224,6 +237,7 @@ async fn a_delivery_tells_each_attempt_its_end_and_who_has_it_made_again() {
             "attempt: pending > exhausted, {kind}: {origin} has not answered for too long (CallbackDispatcher)"
         ),
         "attempt: exhausted > pending, redelivery asked for (api)".to_owned(),
+        format!("attempt: delivering > delivered, {kind} answered 204 (CallbackDispatcher)"),
     ];
     assert_eq!(told, expected);
 }

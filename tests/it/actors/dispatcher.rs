@@ -8,7 +8,7 @@ use chrono::DateTime;
 use diesel::prelude::*;
 use hoiam::alerts::Reporter;
 use hoiam::claim_loop::Pulse;
-use hoiam::contract::{CallbackHeaders, DeliveryType, Service, parse_rfc3339};
+use hoiam::contract::{CallbackHeaders, DeliveryType, Failure, Service, parse_rfc3339};
 use hoiam::db::schema::deliveries as table;
 use hoiam::db::{Conn, Db, Id};
 use hoiam::delivery::dispatcher::{InDelivery, Parts, ShutReceivers};
@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::support::peer::nobody;
 use crate::support::{PATIENCE, Peer, Reaction};
 
-use super::support::{HeldWriter, Reply, START, Server, World, eventually, sender};
+use super::support::{HeldWriter, Reply, START, Seen, Server, World, eventually, sender};
 
 /// What the callbacks carry here.
 pub struct Things;
@@ -386,6 +386,50 @@ async fn an_attempt_that_runs_is_not_made_twice_however_many_hints_come() {
     world.settle().await;
     assert_eq!(server.count("POST"), 1);
     assert_eq!(row(&world.db, id).await.status, "delivered");
+}
+
+#[actix_rt::test]
+async fn a_delivery_is_known_to_be_under_way_from_its_attempt_to_the_end_of_it() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Hang);
+    let id = owe(&world.db, vec![server.url("/")]).await[0];
+    let parts = parts(&world, &[0, 1], Arc::new(Things));
+    let in_delivery = parts.in_delivery.clone();
+    assert!(!in_delivery.contains(id));
+    let dispatcher = CallbackDispatcher::new(parts);
+    let _dispatcher = world.tree.start("dispatcher", dispatcher);
+    eventually("the attempt is made", || async { server.hanging() == 1 }).await;
+    assert!(in_delivery.contains(id) && !in_delivery.contains(Uuid::now_v7()));
+    server.release();
+    let is_over = || async { !in_delivery.contains(id) };
+    eventually("it has ended", is_over).await;
+    assert_eq!(row(&world.db, id).await.status, "delivered");
+}
+
+/// Callbacks of jobs whose URL was not found.
+struct NotFound;
+
+impl Subject for NotFound {
+    fn told_by(&self, _: &mut Conn, _: &Row) -> QueryResult<Option<Told>> {
+        let failure = Failure::permanent("callback_not_found", "It answered 404.");
+        let headers = CallbackHeaders::default();
+        Ok(Told::of(&json!({}), Some(&failure), headers))
+    }
+}
+
+#[actix_rt::test]
+async fn a_receiver_that_was_not_found_by_the_check_is_told_so_once() {
+    let mut world = World::new(Service::Tts);
+    let answer = |seen: &Seen| Reply::Status(if seen.path == "/gone" { 404 } else { 204 });
+    let server = Server::start(answer);
+    let ids = owe(&world.db, vec![server.url("/gone"), server.url("/")]).await;
+    let dispatcher = CallbackDispatcher::new(parts(&world, &[0, 1, 1], Arc::new(NotFound)));
+    let _dispatcher = world.tree.start("dispatcher", dispatcher);
+    for (id, status) in ids.into_iter().zip(["aborted", "delivered"]) {
+        attempts_made(&world.db, id, 1).await;
+        let row = row(&world.db, id).await;
+        assert_eq!((row.status.as_str(), row.next_attempt_at), (status, None));
+    }
 }
 
 #[actix_rt::test]
