@@ -16,7 +16,7 @@ use crate::contract::{
     CallbackHeaders, CheckState, Create, DeliveryType, Failure, Recording, SpeechStatus,
 };
 use crate::db::list::{Cursor, Filter, Found, Index, Listed};
-use crate::db::schema::speeches;
+use crate::db::schema::{events, speeches};
 use crate::db::{self, Amount, ByClient, Condition, Conn, Id, NewEvent, Tx, update, update_if};
 use crate::delivery::check::Verdict;
 use crate::delivery::check_queue::{ExpiredHolds, Wanted};
@@ -246,7 +246,7 @@ pub struct Job {
     pub row: Row,
     /// The text.
     pub text: String,
-    /// How often no engine could be opened for it.
+    /// How often it was, whatever the reason.
     pub postponed: i32,
 }
 
@@ -652,9 +652,14 @@ pub fn no_room(
     let Some(row) = fenced(tx.conn, claimed)? else {
         return Ok(false);
     };
-    let job = speeches::table.find(row.id);
-    let times: i32 = job.select(speeches::postponed).first(tx.conn)?;
-    if times + 1 >= max_attempts {
+    // Not by `postponed`, which counts what others were the reason of too.
+    let before: i64 = events::table
+        .filter(events::subject_id.eq(row.id))
+        .filter(events::to_status.eq(SpeechStatus::Queued.as_str()))
+        .filter(events::reason.eq(&failure.code))
+        .count()
+        .get_result(tx.conn)?;
+    if before + 1 >= i64::from(max_attempts) {
         return end_failed(tx, &row, failure, "TTSWorker");
     }
     postpone(tx, claimed, &failure.code)

@@ -10,7 +10,7 @@ use proptest::test_runner::TestCaseError;
 
 use super::*;
 use crate::contract::Service;
-use crate::db::schema::{deliveries as delivery_rows, events};
+use crate::db::schema::deliveries as delivery_rows;
 use crate::db::testing::{TestDb, block_on, found_by, found_by_tx};
 
 const MAX_ATTEMPTS: i32 = 3;
@@ -449,6 +449,32 @@ async fn a_postponed_job_waits_by_itself_and_longer_each_time() {
     let row = row.unwrap();
     let attempts = (row.status.as_str(), row.attempt, row.lost_leases, row.claim);
     assert_eq!(attempts, ("queued", 0, 0, 10));
+}
+
+#[tokio::test]
+async fn only_its_own_fillings_of_the_disk_end_a_job_and_no_wait_for_others() {
+    let test = TestDb::new(Service::Tts);
+    let id = Uuid::now_v7();
+    let seen = test.db.write(move |tx| {
+        accept(tx, &new(id, None, CheckState::Off, 86_400))?;
+        let mut seen = Vec::new();
+        for outcome in ["others", "others", "own", "others", "own", "own"] {
+            tx.now += LONGEST_WAIT_MS;
+            let claimed = claim(tx, Uuid::now_v7(), 1)?.jobs.remove(0).row;
+            match outcome {
+                "own" => {
+                    let failure = Failure::transient("insufficient_storage", "It is large.");
+                    no_room(tx, &claimed, &failure, 3)?;
+                }
+                _ => drop(postpone(tx, &claimed, "the disk is full")?),
+            }
+            seen.push(get(tx.conn, id)?.unwrap().status);
+        }
+        Ok(seen)
+    });
+    let waits = ["queued"; 5].into_iter();
+    let expected: Vec<&str> = waits.chain(["failed"]).collect();
+    assert_eq!(seen.await.unwrap(), expected);
 }
 
 #[tokio::test]
