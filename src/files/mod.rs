@@ -6,6 +6,7 @@
 //! which the row's claim makes needless, and that costs a sync more.
 
 mod cache;
+mod growing;
 mod space;
 mod spool;
 
@@ -28,6 +29,7 @@ use crate::contract::Service;
 use crate::trouble::Trouble;
 
 pub use cache::{Cache, CacheKey, Shelf};
+use growing::Growing;
 pub use space::{Room, free_bytes};
 use spool::Place;
 pub use spool::{Spool, Stored, hex};
@@ -48,7 +50,8 @@ pub enum FileError {
     Failed(String),
     /// It would leave less free on the disk than is kept for others.
     NoRoom {
-        /// Whether the disk had that much before this file was begun.
+        /// Whether the disk had that much before this file was begun, and none that is
+        /// written at the same time is larger.
         is_its_own: bool,
     },
 }
@@ -90,6 +93,7 @@ pub struct Files {
     trouble: Trouble,
     /// Bytes that files on their way are promised.
     promised: Arc<AtomicU64>,
+    growing: Growing,
     /// Bytes of the disk that large files leave free.
     kept_free: u64,
     clock: Clock,
@@ -124,6 +128,7 @@ impl Files {
             service,
             trouble: Trouble::none_at(format!("the {service} service's folder of files")),
             promised: Arc::default(),
+            growing: Growing::default(),
             kept_free: MARGIN_BYTES,
             clock,
         })

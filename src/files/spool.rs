@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::growing::Size;
 use super::{FileError, Files};
 use crate::contract::Service;
 use crate::fault;
@@ -29,7 +30,7 @@ pub struct Spool {
     bytes_in_memory: usize,
     /// All that has come.
     bytes: u64,
-    file: Option<Unfinished>,
+    file: Option<(Unfinished, Size)>,
 }
 
 /// Where a result is written.
@@ -83,7 +84,6 @@ impl Spool {
         }
         let gathered = std::mem::take(&mut self.memory);
         let next = std::mem::take(&mut self.bytes_in_memory) as u64;
-        let written = self.bytes - next;
         let (place, file) = (self.place.clone(), self.file.take());
         let files = self.files.clone();
         let append = move || {
@@ -91,14 +91,18 @@ impl Spool {
                 && free < files.kept_free.saturating_add(next)
             {
                 // The file goes with this closure.
-                let is_its_own = free.saturating_add(written) >= files.kept_free;
+                let written = file.as_ref().map_or(0, |(_, size)| size.bytes());
+                let largest = files.growing.largest();
+                let is_its_own = has_filled(free, files.kept_free, written, largest);
                 return Ok(Err(FileError::NoRoom { is_its_own }));
             }
-            let mut file = file.map_or_else(|| Unfinished::create(place), Ok)?;
+            let begin = || Ok::<_, io::Error>((Unfinished::create(place)?, files.growing.begin()));
+            let (mut file, size) = file.map_or_else(begin, Ok)?;
             gathered
                 .iter()
                 .try_for_each(|bytes| file.handle.write_all(bytes))?;
-            Ok(Ok(file))
+            size.grow(next);
+            Ok(Ok((file, size)))
         };
         match blocking(append).await {
             Ok(Err(no_room)) => Err(no_room),
@@ -125,10 +129,16 @@ impl Spool {
         } = self;
         let stored = blocking(move || match file {
             None => store_memory(place, memory, &head),
-            Some(file) => store_file(file, &head),
+            Some((file, _size)) => store_file(file, &head),
         });
         files.note(stored.await)
     }
+}
+
+/// Whether it is this file that has filled the disk: without what is `written` of it
+/// there would be as much free as is kept, and none that is being written is larger.
+fn has_filled(free: u64, kept_free: u64, written: u64, largest: u64) -> bool {
+    free.saturating_add(written) >= kept_free && written >= largest
 }
 
 fn store_memory(place: Place, memory: Vec<Bytes>, head: &[u8]) -> io::Result<Stored> {
@@ -256,7 +266,7 @@ mod tests {
     use bytes::Bytes;
     use futures_util::TryStreamExt;
 
-    use super::{FileError, IN_MEMORY};
+    use super::{FileError, IN_MEMORY, has_filled};
     use crate::clock::Clock;
     use crate::contract::Service;
     use crate::files::Files;
@@ -337,6 +347,38 @@ mod tests {
         let mut small = files.spool(&key);
         small.append(chunk(0, IN_MEMORY)).await.unwrap();
         small.store(Vec::new()).await.unwrap();
+    }
+
+    #[test]
+    fn of_several_that_fill_the_disk_together_only_the_largest_has_filled_it() {
+        // 10 are kept free, and 9 are left by one of 3000 and one of 8.
+        assert!(has_filled(9, 10, 3000, 3000));
+        assert!(!has_filled(9, 10, 8, 3000));
+        assert!(has_filled(9, 10, 8, 8));
+        // Others, which are whole, have filled it.
+        assert!(!has_filled(1, 10, 8, 8));
+        assert!(!has_filled(9, 10, 0, 0));
+    }
+
+    #[actix_rt::test]
+    async fn a_result_counts_as_one_that_grows_until_it_is_given_up_or_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::open(folder.path(), Service::Tts, Clock::manual(0).0).unwrap();
+        let key = files.key(uuid::Uuid::now_v7(), 1, "wav");
+        for is_stored in [false, true] {
+            let mut spool = files.spool(&key);
+            spool.append(chunk(0, IN_MEMORY)).await.unwrap();
+            assert_eq!(files.growing.largest(), 0, "none of it is on the disk");
+            spool.append(chunk(1, 1)).await.unwrap();
+            spool.append(chunk(2, 1)).await.unwrap();
+            assert_eq!(files.growing.largest(), IN_MEMORY as u64 + 2);
+            if is_stored {
+                spool.store(Vec::new()).await.unwrap();
+            } else {
+                drop(spool);
+            }
+            assert_eq!(files.growing.largest(), 0);
+        }
     }
 
     #[actix_rt::test]
