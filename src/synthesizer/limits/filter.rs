@@ -35,7 +35,8 @@ mod known {
 
     /// What does something to another process, or borrows what it has. Another
     /// program could be one that has the right to; engines start none (eSpeak NG
-    /// would, for MBROLA voices).
+    /// would, for MBROLA voices). Nor do they start processes: nobody would end those,
+    /// and each would have limits of its own.
     const PROCESSES: [c_long; 21] = [
         libc::SYS_kill,
         libc::SYS_tkill,
@@ -60,8 +61,9 @@ mod known {
         libc::SYS_setns,
     ];
 
-    /// What changes files and folders; the first of them hides its flags in memory.
-    const FILES: [c_long; 23] = [
+    /// What changes files and folders, and what is mounted where; the first of them
+    /// hides its flags in memory.
+    const FILES: [c_long; 32] = [
         libc::SYS_openat2,
         libc::SYS_open_by_handle_at,
         libc::SYS_mkdirat,
@@ -84,12 +86,41 @@ mod known {
         libc::SYS_lremovexattr,
         libc::SYS_fremovexattr,
         libc::SYS_mount,
+        libc::SYS_umount2,
+        libc::SYS_pivot_root,
+        libc::SYS_fsopen,
+        libc::SYS_fsconfig,
+        libc::SYS_fsmount,
+        libc::SYS_fspick,
+        libc::SYS_open_tree,
+        libc::SYS_move_mount,
+        libc::SYS_mount_setattr,
         libc::SYS_chroot,
+    ];
+
+    /// Memory and queues that processes find by a number or a name, and the right to
+    /// which depends on the user alone.
+    const SHARED: [c_long; 13] = [
+        libc::SYS_shmget,
+        libc::SYS_shmat,
+        libc::SYS_shmctl,
+        libc::SYS_msgget,
+        libc::SYS_msgsnd,
+        libc::SYS_msgrcv,
+        libc::SYS_msgctl,
+        libc::SYS_semget,
+        libc::SYS_semop,
+        libc::SYS_semtimedop,
+        libc::SYS_semctl,
+        libc::SYS_mq_open,
+        libc::SYS_mq_unlink,
     ];
 
     /// The same by their older names.
     #[cfg(target_arch = "x86_64")]
-    const OLD_FILES: [c_long; 15] = [
+    const OLD: [c_long; 17] = [
+        libc::SYS_fork,
+        libc::SYS_vfork,
         libc::SYS_creat,
         libc::SYS_mkdir,
         libc::SYS_rmdir,
@@ -107,7 +138,7 @@ mod known {
         libc::SYS_uselib,
     ];
     #[cfg(target_arch = "aarch64")]
-    const OLD_FILES: [c_long; 0] = [];
+    const OLD: [c_long; 0] = [];
 
     /// `fchmodat2`, which the headers of older systems do not have; one number on all
     /// architectures.
@@ -138,6 +169,8 @@ mod known {
     enum Refused {
         /// One that has a bit of these.
         AnyOf(u32),
+        /// One that has none of these.
+        NoneOf(u32),
         This(u32),
         AllBut(u32),
     }
@@ -150,8 +183,14 @@ mod known {
         };
         let myself = std::process::id();
         let writes = WRITES.unsigned_abs();
+        let thread = libc::CLONE_THREAD.unsigned_abs();
+        let death_signal = libc::PR_SET_PDEATHSIG.unsigned_abs();
         let mut conditionals = vec![
             of(libc::SYS_openat, 2, Refused::AnyOf(writes)),
+            // A thread is not a process.
+            of(libc::SYS_clone, 0, Refused::NoneOf(thread)),
+            // It would outlive the service.
+            of(libc::SYS_prctl, 0, Refused::This(death_signal)),
             // How a process aborts itself.
             of(libc::SYS_tgkill, 0, Refused::AllBut(myself)),
             of(libc::SYS_prlimit64, 0, Refused::AllBut(0)),
@@ -164,8 +203,15 @@ mod known {
             let refused = Refused::This(command.unsigned_abs());
             conditionals.push(of(libc::SYS_fcntl, 1, refused));
         }
+        // A terminal would take what is put into it for what its user has typed.
+        for request in TYPES {
+            conditionals.push(of(libc::SYS_ioctl, 1, Refused::This(request)));
+        }
         conditionals
     }
+
+    /// `TIOCSTI` and `TIOCLINUX` of asm-generic/ioctls.h, the same on both architectures.
+    const TYPES: [u32; 2] = [0x5412, 0x541C];
 
     /// Of asm-generic/fcntl.h, the same on both architectures.
     const F_SETSIG: c_int = 10;
@@ -190,6 +236,9 @@ mod known {
 
     const REFUSE: sock_filter = answer(libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs());
 
+    /// As kernels do that have no such call.
+    const UNKNOWN: sock_filter = answer(libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs());
+
     /// The filter holds for this thread and those that it starts.
     pub(in super::super) fn install() -> io::Result<()> {
         let mut program = vec![
@@ -204,13 +253,17 @@ mod known {
             &NETWORK[..],
             &PROCESSES,
             &FILES,
-            &OLD_FILES,
+            &SHARED,
+            &OLD,
             &[FCHMODAT2],
             &KERNEL,
         ];
         for call in refused.concat() {
             program.extend([jump(libc::BPF_JEQ, number(call)?, 0, 1), REFUSE]);
         }
+        // Its flags are in memory. C libraries start their threads by `clone` then.
+        let clone3 = number(libc::SYS_clone3)?;
+        program.extend([jump(libc::BPF_JEQ, clone3, 0, 1), UNKNOWN]);
         for conditional in conditionals() {
             program.extend(conditional.instructions()?);
         }
@@ -240,6 +293,7 @@ mod known {
             let argument = FIRST_ARGUMENT + ARGUMENT_BYTES * self.argument;
             let test = match self.refused {
                 Refused::AnyOf(bits) => jump(libc::BPF_JSET, bits, 0, 1),
+                Refused::NoneOf(bits) => jump(libc::BPF_JSET, bits, 1, 0),
                 Refused::This(value) => jump(libc::BPF_JEQ, value, 0, 1),
                 Refused::AllBut(value) => jump(libc::BPF_JEQ, value, 1, 0),
             };
