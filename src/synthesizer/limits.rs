@@ -328,6 +328,24 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_no_rule_can_be_made_for_takes_nothing_away_from_the_others() {
+        let read = std::thread::spawn(|| {
+            forbid_new_privileges().unwrap();
+            let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+            let allowed = here.join("Cargo.toml");
+            // A file has no names to list.
+            let (no_folder, no_name) = (here.join("Cargo.lock"), PathBuf::from("a\0b"));
+            landlock::read_only(
+                &[no_name, allowed.clone()],
+                std::slice::from_ref(&no_folder),
+            )
+            .unwrap();
+            [allowed, no_folder].map(|path| File::open(path).is_ok())
+        });
+        assert_eq!(read.join().unwrap(), [true, false]);
+    }
+
+    #[test]
     fn processor_time_is_granted_on_top_of_what_was_used() {
         let granted = || {
             let mut limit = libc::rlimit {
