@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use nix::sys::stat::{Mode, umask};
+
 use super::{EXIT_FAILED, Globals, ServiceArgs};
 use crate::app::{self, Surroundings};
 
@@ -32,8 +34,6 @@ pub fn run(args: ServeArgs, globals: Globals) -> ExitCode {
 
 /// What the service writes, texts above all, is for its own user alone. Commands that
 /// write where a person wants it keep that person's umask.
-#[expect(unsafe_code, reason = "there is no safe call for it in std")]
 fn keep_files_private() {
-    // SAFETY: it takes a number, and always succeeds. Nothing of ours runs yet.
-    unsafe { libc::umask(0o077) };
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
 }
