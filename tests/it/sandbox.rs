@@ -105,10 +105,13 @@ impl Ground {
             .unwrap()
     }
 
+    fn is_root() -> bool {
+        Command::new("id").arg("-u").output().unwrap().stdout == b"0\n"
+    }
+
     /// The command as a user without privileges, which the tests may be already.
     fn unprivileged(program: &Path) -> Command {
-        let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
-        if !is_root {
+        if !Self::is_root() {
             return Command::new(program);
         }
         let mut command = Command::new("setpriv");
@@ -151,6 +154,31 @@ fn voices_behind_links_are_read_all_the_same() {
         said.contains("piper/one") && said.contains("piper/two"),
         "{output:?}"
     );
+}
+
+#[test]
+fn a_folder_of_voices_that_a_child_must_not_read_is_told_of() {
+    let ground = Ground::new();
+    let voices = ground.path("data/voices");
+    fs::create_dir_all(voices.join("own")).unwrap();
+    for closed in ["own", "."] {
+        let folder = voices.join(closed);
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o000)).unwrap();
+        let mut list = Command::new(&ground.program);
+        list.arg("voices");
+        let output = ground.output(list);
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("cannot be read: Permission denied"), "{said}");
+        let is_of_root = said.contains("without its capabilities");
+        assert_eq!(is_of_root, Ground::is_root(), "{said}");
+        let id = if closed == "." {
+            "engine piper is"
+        } else {
+            "voice piper/own cannot"
+        };
+        assert!(said.contains(id), "{said}");
+    }
 }
 
 #[test]

@@ -86,6 +86,10 @@ fn engines(config: &Config, speaker: &Speaker) -> Vec<Check> {
             None if name == piper::ONNX_RUNTIME => {
                 ("engine", "set tts.onnxruntime_library".to_owned())
             }
+            None if name == piper::NAME => (
+                "engine",
+                "let the service's user read the folder of voices".to_owned(),
+            ),
             None => ("engine", "install the package that it names".to_owned()),
         };
         if wanted {

@@ -7,6 +7,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use nix::unistd::geteuid;
+
 use super::super::libespeak::{self, lock};
 use super::voice::VoiceConfig;
 
@@ -77,7 +79,8 @@ impl VoiceFiles {
         self.model_bytes()?;
         let shown = self.config.display();
         let unreadable = |error: io::Error| {
-            format!("{shown} cannot be read: {error}; it comes with the voice's model")
+            let told = cannot_be_read(&self.config, &error);
+            format!("{told}; it comes with the voice's model")
         };
         let file = open_file(&self.config).map_err(unreadable)?;
         let mut text = String::new();
@@ -102,7 +105,7 @@ impl VoiceFiles {
                 let most = MAX_MODEL_BYTES >> 20;
                 Err(format!("{shown} is larger than {most} MiB"))
             }
-            bytes => bytes.map_err(|error| format!("{shown} cannot be read: {error}")),
+            bytes => bytes.map_err(|error| cannot_be_read(&self.model, &error)),
         }
     }
 
@@ -148,6 +151,35 @@ fn open_file(path: &Path) -> io::Result<File> {
         true => Ok(file),
         false => Err(io::Error::other("it is no file")),
     }
+}
+
+/// For people. Who runs the service as root does not expect what it comes to.
+fn cannot_be_read(path: &Path, error: &io::Error) -> String {
+    let is_unexpected = error.kind() == io::ErrorKind::PermissionDenied && geteuid().is_root();
+    let way_out = match is_unexpected {
+        true => {
+            " (root's voices are read without its capabilities: root must own them, or everybody may read them)"
+        }
+        false => "",
+    };
+    format!("{} cannot be read: {error}{way_out}", path.display())
+}
+
+/// The folders of voices that must not be looked into, the folder itself or some in it:
+/// each with why, for people.
+pub(super) fn closed(folder: &Path) -> Vec<(PathBuf, String)> {
+    // What is behind a link may be closed to this child alone.
+    let below = entries(folder).into_iter();
+    let below = below.filter(|path| path.is_dir() && !path.is_symlink());
+    let folders = [folder.to_owned()].into_iter().chain(below);
+    folders
+        .filter_map(|folder| {
+            let error = fs::read_dir(&folder).err()?;
+            let is_closed = error.kind() == io::ErrorKind::PermissionDenied;
+            let told = cannot_be_read(&folder, &error);
+            is_closed.then_some((folder, told))
+        })
+        .collect()
 }
 
 fn shortened(fault: &str) -> String {

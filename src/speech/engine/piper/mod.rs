@@ -80,7 +80,14 @@ impl Piper {
             threads: setup.threads.max(1),
             loaded: None,
         };
-        let mut faults = Vec::new();
+        let closed = files::closed(folder).into_iter().map(|(closed, detail)| {
+            let name = closed.strip_prefix(folder).unwrap_or(&closed).display();
+            (
+                format!("{NAME}/{name}").trim_end_matches('/').to_owned(),
+                detail,
+            )
+        });
+        let mut faults: Vec<(String, String)> = closed.collect();
         for files in find(folder) {
             let id = format!("{NAME}/{}", files.name);
             match files.read() {
