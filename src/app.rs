@@ -875,6 +875,7 @@ fn serve(
     let gate_data = web::Data::new(Gate::new(
         common.keys.clone(),
         loopback_names(config),
+        config.server.public_url.origin().ascii_serialization(),
         config.server.cors_origins.clone(),
         common.links.clone(),
     ));

@@ -22,7 +22,10 @@ pub struct Gate {
     keys: Keys,
     /// Names that an unauthenticated loopback listener answers to.
     hosts: Option<Arc<[String]>>,
-    /// Origins whose pages may change something where no key is asked for.
+    /// Ours, by `server.public_url`: a proxy may tell us another Host than the one that
+    /// pages know.
+    origin: Arc<str>,
+    /// Other origins whose pages may change something where no key is asked for.
     pages: Arc<[String]>,
     links: Links,
 }
@@ -71,11 +74,18 @@ impl Gate {
     /// for, a page in a browser could otherwise reach it under a name of its own (DNS
     /// rebinding).
     /// On every listener, while no key is asked for, pages may change something only if
-    /// they are the listener's own or of one of the origins `pages`.
+    /// they are the listener's own, of `origin`, or of one of the origins `pages`.
     #[must_use]
-    pub fn new(keys: Keys, hosts: Option<Vec<String>>, pages: Vec<String>, links: Links) -> Self {
+    pub fn new(
+        keys: Keys,
+        hosts: Option<Vec<String>>,
+        origin: String,
+        pages: Vec<String>,
+        links: Links,
+    ) -> Self {
         Self {
             keys,
+            origin: origin.into(),
             pages: pages.into(),
             hosts: hosts.map(Into::into),
             links,
@@ -204,6 +214,9 @@ impl Gate {
         }
         let authority = |origin: &str| origin.split_once("://").map(|(_, rest)| rest.to_owned());
         let is_own = origin.is_none_or(|origin| {
+            if *origin == *self.origin {
+                return true;
+            }
             let authority = authority(origin);
             authority.is_some() && authority.as_deref() == header("host")
         });
@@ -286,7 +299,11 @@ mod tests {
         let url = Url::parse("http://127.0.0.1/").unwrap();
         let links = Links::new(url, [secret.clone()].into(), 60, clock);
         let keys = Keys::open(configured).unwrap();
-        (Gate::new(keys, None, Vec::new(), links), secret, hand)
+        (
+            Gate::new(keys, None, String::new(), Vec::new(), links),
+            secret,
+            hand,
+        )
     }
 
     fn with_key(gate: &Gate, key: &str) -> bool {

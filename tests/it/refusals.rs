@@ -429,6 +429,28 @@ fn without_keys_a_page_of_another_origin_changes_nothing() {
 }
 
 #[test]
+fn without_keys_the_pages_of_a_proxy_that_tells_another_host_are_its_own() {
+    let service = Service::all()
+        .set("server.public_url", "https://app.example/voice/")
+        .start();
+    let accept = |origin: &str| {
+        let headers = [("origin", origin), ("sec-fetch-site", "same-origin")];
+        let path = "/v1/clock/accept";
+        service.client().send_bytes("POST", path, &headers, b"")
+    };
+    accept("https://app.example").expect(200);
+    // In no folder of it: an origin has none.
+    accept("https://app.example/voice").expect_problem(403, "wrong_origin");
+    for foreign in [
+        "http://app.example",
+        "https://app.example:1",
+        "https://b.example",
+    ] {
+        accept(foreign).expect_problem(403, "wrong_origin");
+    }
+}
+
+#[test]
 fn an_open_listener_without_keys_is_no_more_open_to_pages() {
     let service = Service::all()
         .set("server.allow_unauthenticated", true)
