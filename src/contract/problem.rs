@@ -179,12 +179,15 @@ impl Code {
 /// clients read it, and where things are on the server is none of theirs.
 #[must_use]
 pub fn without_paths(text: &str) -> String {
-    let is_border = |c: char| c.is_whitespace() || "\"'`(),;=".contains(c);
     let mut told = String::with_capacity(text.len());
-    for word in text.split_inclusive(is_border) {
-        let is_path = ["/", "./", "../", "~/"]
-            .iter()
-            .any(|root| word.starts_with(root));
+    let mut is_behind_path = false;
+    for word in words(text) {
+        // What follows a blank may belong to the name of a folder.
+        let is_path = is_behind_path
+            || ["/", "./", "../", "~/"]
+                .iter()
+                .any(|root| word.starts_with(root));
+        is_behind_path = is_path && word.contains('/') && word.ends_with(' ');
         let name = match word.rsplit_once('/') {
             Some((_, name)) if is_path => name,
             _ => word,
@@ -192,6 +195,26 @@ pub fn without_paths(text: &str) -> String {
         told.push_str(name);
     }
     told
+}
+
+/// Each with the border behind it.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let border = rest.char_indices().find(|(at, c)| match c {
+            // `open:/var/x` and `file:///var/x`, but not `http://host`.
+            ':' => {
+                let behind = &rest[at + 1..];
+                let is_host = behind.starts_with("//") && !behind.starts_with("///");
+                behind.starts_with('/') && !is_host
+            }
+            c => c.is_whitespace() || "\"'`(),;=".contains(*c),
+        });
+        let end = border.map_or(rest.len(), |(at, c)| at + c.len_utf8());
+        let (word, behind) = rest.split_at(end);
+        rest = behind;
+        (!word.is_empty()).then_some(word)
+    })
 }
 
 /// One thing that is wrong with one field.
@@ -405,6 +428,15 @@ mod tests {
                 "libespeak-ng.so.1: '/usr/lib/x/y.so: bad'",
                 "libespeak-ng.so.1: 'y.so: bad'",
             ),
+            (
+                "open:/var/lib/x: no file, file:///var/lib/y",
+                "open:x: no file, file:y",
+            ),
+            (
+                "/srv/my voices/joe.onnx is not a/b",
+                "my joe.onnx is not a/b",
+            ),
+            ("see http://host/a/b", "see http://host/a/b"),
             (
                 "piper/en_US-joe has 1/2 of it",
                 "piper/en_US-joe has 1/2 of it",
