@@ -269,7 +269,7 @@ impl Source {
             let answer = answer.map_err(|error| match error {
                 // Its way out is for callbacks.
                 OutboundError::Forbidden(_) => format!(
-                    "it is at {url}, an address that is not public, where only a list of the same host may lead"
+                    "it is at {url}, an address that is not public, where only a list of the same scheme, host and port may lead"
                 ),
                 error => error.to_string(),
             })?;

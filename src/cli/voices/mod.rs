@@ -73,20 +73,46 @@ pub fn run(args: VoicesArgs, globals: Globals) -> ExitCode {
     super::exit(done)
 }
 
-/// Resolves with what to say about it; never where signals cannot be received.
+/// Resolves with what to say about it; never where signals cannot be received. Those that
+/// are ignored, as `nohup` has it, stay so.
 async fn told_to_end() -> String {
     let signals = [
         SignalKind::hangup(),
         SignalKind::interrupt(),
         SignalKind::terminate(),
     ];
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mut heard: FuturesUnordered<_> = signals
         .into_iter()
+        .filter(|kind| !is_ignored(*kind, &status))
         .filter_map(|kind| signal(kind).ok())
         .map(|mut signal| async move { signal.recv().await })
         .collect();
     match heard.next().await {
         Some(_) => "stopped by a signal; nothing is installed".to_owned(),
         None => std::future::pending().await,
+    }
+}
+
+/// Whether a process ignores this signal, by its `status` (proc_pid_status(5)).
+fn is_ignored(kind: SignalKind, status: &str) -> bool {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (kind.as_raw_value() - 1)) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nohup_has_a_process_ignore_is_seen() {
+        let status =
+            "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000002\n";
+        assert!(is_ignored(SignalKind::hangup(), status));
+        assert!(!is_ignored(SignalKind::interrupt(), status));
+        assert!(!is_ignored(SignalKind::hangup(), ""));
     }
 }

@@ -35,6 +35,12 @@ pub(super) async fn try_voice(folder: &Path, name: &str, config: &Config) -> Res
     if let Some((_, detail)) = unavailable.find(|(missing, _)| *missing == id) {
         return Err(detail.clone());
     }
+    // Where it is, what is missing is the model's own.
+    let has_phonemes = !ready
+        .hello
+        .unavailable
+        .iter()
+        .any(|(name, _)| name == "espeak");
     let request = Request::plain("A.", id, Output::default());
     let spoken = synthesizer
         .speak(&request, LIMIT, &mut Unheard, pending())
@@ -42,7 +48,8 @@ pub(super) async fn try_voice(folder: &Path, name: &str, config: &Config) -> Res
     synthesizer.stop().await;
     match spoken {
         // The model was loaded before a library was missing, which is no fault of the voice.
-        Ok(_) | Err(SpeakError::Engine(SpeechError::EngineUnavailable { .. })) => Ok(()),
+        Ok(_) => Ok(()),
+        Err(SpeakError::Engine(SpeechError::EngineUnavailable { .. })) if !has_phonemes => Ok(()),
         Err(SpeakError::Engine(error)) => Err(error.to_string()),
         Err(error) => Err(format!("the voice cannot be spoken with: {error}")),
     }
