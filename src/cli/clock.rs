@@ -42,7 +42,7 @@ pub fn run(args: ClockArgs, globals: Globals) -> ExitCode {
         Ok(Err(error)) => (EXIT_USAGE, remote.explain(&error)),
         Err(message) => (EXIT_USAGE, message),
     };
-    eprintln!("hoiam: {message}");
+    super::tell_error(message);
     ExitCode::from(code)
 }
 

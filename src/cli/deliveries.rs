@@ -130,13 +130,13 @@ pub fn run(args: DeliveriesArgs, globals: Globals) -> ExitCode {
     let message = match told {
         Ok(Ok(text)) => return super::exit(super::print(&text)),
         Ok(Err(error)) if !error.concerns_all() => {
-            eprintln!("hoiam: {error}");
+            super::tell_error(error);
             return ExitCode::from(EXIT_FAILED);
         }
         Ok(Err(error)) => remote.explain(&error),
         Err(message) => message,
     };
-    eprintln!("hoiam: {message}");
+    super::tell_error(message);
     ExitCode::from(EXIT_USAGE)
 }
 

@@ -75,7 +75,7 @@ pub fn run(args: ListenArgs, globals: Globals) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_FAILED),
         Err(message) => {
-            eprintln!("hoiam: {message}");
+            super::tell_error(message);
             ExitCode::from(EXIT_USAGE)
         }
     }
@@ -300,7 +300,7 @@ impl Receiver {
         match save_as_next(folder, kind, body, &mut self.seen().saved) {
             Ok(path) => Some(path.display().to_string()),
             Err(error) => {
-                eprintln!("hoiam: cannot save in {}: {error}", folder.display());
+                super::tell_error(format_args!("cannot save in {}: {error}", folder.display()));
                 None
             }
         }

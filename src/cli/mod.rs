@@ -135,7 +135,7 @@ impl Globals {
     /// As [`Globals::load`]; says on stderr what is wrong and how the program ends.
     pub fn load_or_explain(&self, service: &ServiceArgs) -> Result<Config, ExitCode> {
         self.load(service).map_err(|faults| {
-            eprintln!("hoiam: {faults}");
+            tell_error(faults);
             ExitCode::from(EXIT_USAGE)
         })
     }
@@ -349,10 +349,29 @@ fn print(text: &str) -> Result<(), String> {
     }
 }
 
+/// Tells on stderr what went wrong, or will be otherwise than expected.
+fn tell_error(message: impl std::fmt::Display) {
+    eprintln!("hoiam: {}", without_controls(&message.to_string()));
+}
+
+/// JSON as a terminal can be given it. All the control characters that it has may be
+/// written as escapes, but for the ends of lines between values.
+fn escaped(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_control() && c != '\n' {
+            shown += &format!("\\u{:04x}", u32::from(c));
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 /// One JSON value as people and programs can read it, with a line end.
 fn pretty(value: &impl Serialize) -> Result<String, String> {
     serde_json::to_string_pretty(value)
-        .map(|text| text + "\n")
+        .map(|text| escaped(&text) + "\n")
         .map_err(|error| format!("cannot write the answer as JSON: {error}"))
 }
 
@@ -393,7 +412,7 @@ fn exit(done: Result<(), String>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("hoiam: {}", without_controls(&message));
+            tell_error(message);
             ExitCode::from(EXIT_FAILED)
         }
     }
@@ -439,6 +458,15 @@ mod tests {
         let name = "\u{1b}]0;owned\u{7}joe\u{9b}2J\r\n\tTiếng Việt 🙂\u{7f}";
         let shown = without_controls(name);
         assert_eq!(shown, "?]0;owned?joe?2J?\n\tTiếng Việt 🙂?");
+    }
+
+    #[test]
+    fn json_tells_the_terminal_nothing_and_says_all_the_same() {
+        let named = serde_json::json!({"name": "\u{1b}]0;owned\u{7}\u{9b}2J\r\n\t🙂\u{7f}"});
+        let shown = pretty(&named).unwrap();
+        assert_eq!(without_controls(&shown), shown);
+        let read: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(read, named);
     }
 
     #[test]

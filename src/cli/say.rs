@@ -101,7 +101,7 @@ pub fn run(args: SayArgs, globals: Globals) -> ExitCode {
     let format = match format(&args, globals.json) {
         Ok(format) => format,
         Err(message) => {
-            eprintln!("hoiam: {message}");
+            super::tell_error(message);
             return ExitCode::from(EXIT_USAGE);
         }
     };
@@ -445,7 +445,7 @@ impl Said {
             return super::print(&super::pretty(self)?);
         }
         for warning in &self.warnings {
-            eprintln!("hoiam: {warning}");
+            super::tell_error(warning);
         }
         if globals.quiet || is_stdout(&self.file) {
             return Ok(());

@@ -26,7 +26,7 @@ pub fn run(args: ServeArgs, globals: Globals) -> ExitCode {
     match actix_rt::System::new().block_on(app::run(config, Surroundings::default())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hoiam: {error}");
+            super::tell_error(error);
             ExitCode::from(EXIT_FAILED)
         }
     }

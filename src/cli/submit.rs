@@ -90,7 +90,7 @@ pub fn run(args: SubmitArgs, globals: Globals) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_FAILED),
         Err(message) => {
-            eprintln!("hoiam: {message}");
+            super::tell_error(message);
             ExitCode::from(EXIT_USAGE)
         }
     }
@@ -435,25 +435,24 @@ impl Screen {
 
     fn print(&self, report: &Report) -> io::Result<()> {
         if self.json {
-            return writeln!(io::stdout(), "{}", serde_json::to_string(report)?);
+            let line = serde_json::to_string(report)?;
+            return writeln!(io::stdout(), "{}", super::escaped(&line));
         }
+        let input = super::without_controls(&report.input);
         if let Some(error) = &report.error {
-            return writeln!(
-                io::stderr(),
-                "{}: {} ({})",
-                report.input,
-                error.detail,
-                error.code
-            );
+            let detail = super::without_controls(&error.detail);
+            let code = super::without_controls(&error.code);
+            return writeln!(io::stderr(), "{input}: {detail} ({code})");
         }
         for warning in &report.warnings {
-            writeln!(io::stderr(), "{}: {warning}", report.input)?;
+            let warning = super::without_controls(&warning.to_string());
+            writeln!(io::stderr(), "{input}: {warning}")?;
         }
         let Some(files) = &report.files else {
             return Ok(());
         };
         let seconds = Duration::from_millis(report.duration_ms.unwrap_or_default()).as_secs_f64();
-        let audio = files.audio.display();
-        writeln!(io::stdout(), "{}: {audio}, {seconds:.1} s", report.input)
+        let audio = super::without_controls(&files.audio.display().to_string());
+        writeln!(io::stdout(), "{input}: {audio}, {seconds:.1} s")
     }
 }

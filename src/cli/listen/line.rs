@@ -4,6 +4,8 @@ use chrono::{DateTime, Local, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::super::escaped;
+
 /// One request and what became of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
@@ -33,7 +35,7 @@ pub struct Line {
 impl Line {
     /// As one line of JSON.
     pub fn as_json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        escaped(&serde_json::to_string(self).unwrap_or_default())
     }
 
     /// As one line for people.

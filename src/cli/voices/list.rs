@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::Args;
 
 use super::super::speaker::{self, Speaker};
-use super::super::{Globals, columns, pretty, print, without_controls};
+use super::super::{Globals, columns, pretty, print, tell_error};
 use crate::config::Config;
 use crate::contract::{Catalog, VoiceItem};
 use crate::speech::text::is_of;
@@ -27,7 +27,7 @@ pub async fn list(args: &ListArgs, globals: &Globals, config: &Config) -> Result
         .map_err(|error| speaker::not_started(&error))?;
     speaker.synthesizer.stop().await;
     for missing in speaker.missing() {
-        eprintln!("hoiam: {}", without_controls(&missing));
+        tell_error(missing);
     }
     let all = &speaker.voices.offered().catalog.items;
     let items: Vec<VoiceItem> = all
