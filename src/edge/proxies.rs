@@ -27,23 +27,23 @@ impl Proxies {
     }
 
     /// Whom a trusted proxy names in `X-Forwarded-For`: the last address that is not a
-    /// trusted proxy's. Each proxy appends who has connected to it, so what stands
-    /// before that one may be anybody's invention. `None` where there is no such
-    /// address.
+    /// trusted proxy's, or the first where all are. Each proxy appends who has connected
+    /// to it, so what stands before that one may be anybody's invention, and no text.
+    /// `None` where there is no such address.
     #[must_use]
     pub fn client(&self, headers: &HeaderMap) -> Option<Address> {
         let lines: Vec<_> = headers.get_all(header::X_FORWARDED_FOR).collect();
-        let names = lines.iter().rev().flat_map(|line| {
-            let line = line.to_str().unwrap_or_default();
-            line.rsplit(',').map(str::trim)
-        });
+        let names = lines.iter().rev();
+        let names = names.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+        let mut first = None;
         for name in names {
-            let ip = ip(name)?;
+            let ip = ip(str::from_utf8(name).ok()?.trim())?;
             if !self.trust(ip) {
                 return Some(ip.into());
             }
+            first = Some(ip.into());
         }
-        None
+        first
     }
 }
 
@@ -57,6 +57,7 @@ fn ip(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use actix_web::http::header::HeaderValue;
     use actix_web::test::TestRequest;
 
     #[test]
@@ -67,6 +68,8 @@ mod tests {
         ]);
         let cases: &[(&[&str], Option<&str>)] = &[
             (&["192.0.2.1"], Some("192.0.2.1")),
+            (&["\u{80}, 192.0.2.1"], Some("192.0.2.1")),
+            (&["10.1.2.3", "10.1.2.4, fd00::7"], Some("10.1.2.3")),
             (&["203.0.113.9, 192.0.2.1"], Some("192.0.2.1")),
             (&["192.0.2.1, 10.1.2.3"], Some("192.0.2.1")),
             (&["192.0.2.1", "10.1.2.3, fd00::7"], Some("192.0.2.1")),
@@ -77,13 +80,14 @@ mod tests {
             // What stands before a name that says nothing is not believed.
             (&["192.0.2.1, unknown"], None),
             (&["192.0.2.1,"], None),
-            (&["10.1.2.3"], None),
+            (&["192.0.2.1, \u{80}"], None),
             (&[], None),
         ];
         for (lines, client) in cases {
             let request = TestRequest::default();
             let request = lines.iter().fold(request, |request, line| {
-                request.append_header((header::X_FORWARDED_FOR, *line))
+                let line = HeaderValue::from_bytes(line.as_bytes()).unwrap();
+                request.append_header((header::X_FORWARDED_FOR, line))
             });
             let request = request.to_http_request();
             let expected = client.map(|client| client.parse::<IpAddr>().unwrap().into());
