@@ -914,7 +914,7 @@ fn serve(
         .collect();
     let connections = connections_of(config);
     let counted = web::Data::new(connections.clone());
-    let renderer = web::Data::new(Renderer::default());
+    let renderer = web::Data::new(Renderer::new(config.limits.bodies_bytes));
     let server = HttpServer::new(move || {
         let routes = routes.clone();
         App::new()

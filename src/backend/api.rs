@@ -359,6 +359,7 @@ async fn file(
             db: state.db.clone(),
             id,
             read: store::text_and_words,
+            read_words: store::words,
         },
     };
     Ok(serve(&request, &state.files, kept, wanted).await?)

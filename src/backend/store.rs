@@ -1009,5 +1009,14 @@ pub fn text_and_words(conn: &mut Conn, id: Uuid) -> QueryResult<Option<(String, 
         .optional()
 }
 
+/// The word times.
+///
+/// # Errors
+/// What the database says.
+pub fn words(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Option<String>>> {
+    let row = tasks::table.find(Id(id)).select(tasks::words);
+    row.first(conn).optional()
+}
+
 #[cfg(test)]
 mod tests;

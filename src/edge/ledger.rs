@@ -71,6 +71,34 @@ impl Ledger {
         Ok(hold)
     }
 
+    /// The same, for what cannot be divided: whoever holds nothing may have more than
+    /// one address's part, and where nobody holds anything, more than there is.
+    ///
+    /// # Errors
+    /// Which bound stands in the way; nothing is taken then.
+    pub fn take_whole(&self, address: Option<Address>, amount: u64) -> Result<Hold, Full> {
+        let Inner {
+            most, most_each, ..
+        } = *self.0;
+        let mut held = self.held();
+        if held.total > 0 && held.total.saturating_add(amount) > most {
+            return Err(Full::All);
+        }
+        if let Some(address) = address {
+            let own = held.by_address.entry(address).or_default();
+            if *own > 0 && own.saturating_add(amount) > most_each {
+                return Err(Full::Address);
+            }
+            *own = own.saturating_add(amount);
+        }
+        held.total = held.total.saturating_add(amount);
+        Ok(Hold {
+            ledger: self.clone(),
+            address,
+            amount,
+        })
+    }
+
     fn held(&self) -> MutexGuard<'_, Held> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -153,6 +181,17 @@ mod tests {
         let ledger = Ledger::new(10, 4);
         let _all = ledger.take(None, 10).unwrap();
         assert_eq!(ledger.take(None, 1).unwrap_err(), Full::All);
+    }
+
+    #[test]
+    fn whoever_holds_nothing_may_take_what_cannot_be_divided() {
+        let ledger = Ledger::new(10, 4);
+        let (one, two) = (address("192.0.2.1"), address("192.0.2.2"));
+        drop(ledger.take_whole(one, 11).unwrap());
+        let _first = ledger.take_whole(one, 5).unwrap();
+        assert_eq!(ledger.take_whole(one, 1).unwrap_err(), Full::Address);
+        let _second = ledger.take_whole(two, 5).unwrap();
+        assert_eq!(ledger.take_whole(None, 1).unwrap_err(), Full::All);
     }
 
     #[test]

@@ -11,16 +11,17 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::body::{Account, too_much};
-use super::ledger::{Full, Hold, Ledger};
+use super::body::Account;
+use super::ledger::{Address, Full, Hold, Ledger};
 use super::result::{Content, Kept, Wanted, expired};
 use crate::contract::{Code, Problem, Warning};
 use crate::speech::subtitles::{self, Style};
 use crate::speech::{Word, marks, source};
 
-/// Requests that may wait for their turn, and those of one address.
-const MOST_IN_LINE: u64 = 64;
-const MOST_IN_LINE_EACH: u64 = 16;
+/// Requests that may wait for their turn, and those of one address: waiting costs no
+/// more than their connections do.
+const MOST_IN_LINE: u64 = 1_024;
+const MOST_IN_LINE_EACH: u64 = MOST_IN_LINE / 4;
 /// How much is handed on at once.
 const PIECE: usize = 64 << 10;
 
@@ -29,15 +30,19 @@ const PIECE: usize = 64 << 10;
 pub struct Renderer {
     threads: Arc<Semaphore>,
     line: Ledger,
+    /// The bytes of what is rendered and not sent yet.
+    rendered: Ledger,
 }
 
-impl Default for Renderer {
-    /// One that uses half of the machine's cores.
-    fn default() -> Self {
+impl Renderer {
+    /// One that uses half of the machine's cores, and holds so many bytes.
+    #[must_use]
+    pub fn new(bytes: u64) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Self {
             threads: Arc::new(Semaphore::new(cores.div_ceil(2))),
             line: Ledger::new(MOST_IN_LINE, MOST_IN_LINE_EACH),
+            rendered: Ledger::new(bytes, bytes / 4),
         }
     }
 }
@@ -49,13 +54,12 @@ struct Turn {
 }
 
 impl Renderer {
-    async fn turn(&self, account: Option<&Account>) -> Result<Turn, Problem> {
-        let address = account.and_then(|account| account.address);
+    async fn turn(&self, address: Option<Address>) -> Result<Turn, Problem> {
         let in_line = self.line.take(address, 1).map_err(|full| match full {
             Full::Address => Problem::new(
                 Code::TooManyRequests,
                 format!(
-                    "At most {MOST_IN_LINE_EACH} files are rendered at a time for one address."
+                    "At most {MOST_IN_LINE_EACH} files may wait to be rendered for one address. Ask for fewer at a time."
                 ),
             ),
             Full::All => Problem::new(
@@ -69,10 +73,31 @@ impl Renderer {
             _in_line: in_line,
         })
     }
+
+    /// Room for a file until it is sent.
+    fn hold(&self, address: Option<Address>, bytes: u64) -> Result<Hold, Problem> {
+        let hold = self.rendered.take_whole(address, bytes);
+        hold.map_err(|full| match full {
+            Full::Address => Problem::new(
+                Code::TooManyRequests,
+                "The rendered files being sent to this address are too many bytes (a quarter of limits.bodies_bytes). \
+                 Read those first.",
+            ),
+            Full::All => Problem::new(
+                Code::Unavailable,
+                "The rendered files being sent are too many bytes (limits.bodies_bytes). Try again.",
+            ),
+        })
+    }
+}
+
+/// Whose share a request takes.
+fn address(request: &HttpRequest) -> Option<Address> {
+    request.extensions().get::<Account>()?.address
 }
 
 /// The file, to be sent. What is read for it is read when it is its turn, and what is
-/// made of it counts with the bodies until it is sent.
+/// made of it counts until it is sent.
 ///
 /// # Errors
 /// 410 after retention, 429 or 503 while there is no room for it.
@@ -82,19 +107,32 @@ pub async fn render(
     wanted: Wanted,
 ) -> Result<SizedStream<impl stream::Stream<Item = Result<Bytes, actix_web::Error>> + use<>>, Problem>
 {
-    let account = request.extensions().get::<Account>().cloned();
-    let renderer = request.app_data::<Data<Renderer>>();
-    let renderer = renderer
-        .map(|renderer| renderer.get_ref().clone())
-        .unwrap_or_default();
+    let address = address(request);
+    let renderer = request.app_data::<Data<Renderer>>().map(Data::get_ref);
+    let renderer = renderer.ok_or_else(|| {
+        Problem::new(
+            Code::Internal,
+            "Nothing can be rendered here; it is not set up.",
+        )
+    })?;
     // Word times are there as they are sent, and a Backend fetches many at a time.
     let turn = match wanted {
         Wanted::Words => None,
-        _ => Some(renderer.turn(account.as_ref()).await?),
+        _ => Some(renderer.turn(address).await?),
     };
-    let Content { db, id, read } = kept.content;
-    let content = db.read(move |conn| read(conn, id)).await?;
-    let (text, words) = content.ok_or_else(expired)?;
+    let Content {
+        db,
+        id,
+        read,
+        read_words,
+    } = kept.content;
+    let content = db.read(move |conn| {
+        Ok(match wanted {
+            Wanted::Words => read_words(conn, id)?.map(|words| (String::new(), words)),
+            _ => read(conn, id)?,
+        })
+    });
+    let (text, words) = content.await?.ok_or_else(expired)?;
     let source = Source {
         text,
         words: words.ok_or_else(expired)?,
@@ -111,8 +149,7 @@ pub async fn render(
         .await
         .map_err(|error| Problem::new(Code::Internal, error.to_string()))??;
     let size = rendered.len() as u64;
-    let account = account.map(|account| account.bounds.ledger.take(account.address, size));
-    let hold = account.transpose().map_err(too_much)?;
+    let hold = renderer.hold(address, size)?;
     let pieces = stream::unfold((Bytes::from(rendered), hold), |(mut left, hold)| async {
         let piece = left.split_to(left.len().min(PIECE));
         (!piece.is_empty()).then_some((Ok(piece), (left, hold)))
@@ -122,6 +159,7 @@ pub async fn render(
 
 /// What files are rendered from.
 struct Source {
+    /// Empty for the word times alone.
     text: String,
     /// JSON.
     words: String,
@@ -170,30 +208,37 @@ mod tests {
 
     use futures_util::FutureExt as _;
 
-    use super::super::body::BodyBounds;
     use super::*;
 
-    fn account(address: &str) -> Account {
-        let ip: IpAddr = address.parse().unwrap();
-        Account {
-            bounds: BodyBounds {
-                timeout: std::time::Duration::MAX,
-                ledger: Ledger::new(u64::MAX, u64::MAX),
-            },
-            address: Some(ip.into()),
-        }
+    fn address(text: &str) -> Option<Address> {
+        let ip: IpAddr = text.parse().unwrap();
+        Some(ip.into())
+    }
+
+    #[test]
+    fn files_that_are_sent_have_room_of_their_own_and_one_is_never_too_large() {
+        let renderer = Renderer::new(1_000);
+        let one = address("192.0.2.1");
+        let first = renderer.hold(one, 700).unwrap();
+        let refused = renderer.hold(one, 1).unwrap_err();
+        assert_eq!(refused.code, Code::TooManyRequests);
+        let _second = renderer.hold(address("192.0.2.2"), 300).unwrap();
+        let refused = renderer.hold(address("192.0.2.3"), 1).unwrap_err();
+        assert_eq!(refused.code, Code::Unavailable);
+        drop(first);
+        renderer.hold(one, 700).unwrap();
     }
 
     #[test]
     fn one_address_has_a_part_of_the_line_and_who_leaves_makes_room() {
         let renderer = Renderer {
             threads: Arc::new(Semaphore::new(1)),
-            ..Renderer::default()
+            ..Renderer::new(0)
         };
-        let one = account("192.0.2.1");
-        let first = renderer.turn(Some(&one)).now_or_never().unwrap().unwrap();
+        let one = address("192.0.2.1");
+        let first = renderer.turn(one).now_or_never().unwrap().unwrap();
         let waiting = (1..MOST_IN_LINE_EACH).map(|_| {
-            let mut turn = Box::pin(renderer.turn(Some(&one)));
+            let mut turn = Box::pin(renderer.turn(one));
             assert!(
                 turn.as_mut().now_or_never().is_none(),
                 "there is one thread"
@@ -201,14 +246,14 @@ mod tests {
             turn
         });
         let mut waiting: Vec<_> = waiting.collect();
-        let code = |account: &Account| {
-            let turn = renderer.turn(Some(account)).now_or_never();
+        let code = |address| {
+            let turn = renderer.turn(address).now_or_never();
             turn.map(|turn| turn.err().map(|problem| problem.code))
         };
-        assert_eq!(code(&one), Some(Some(Code::TooManyRequests)));
-        assert_eq!(code(&account("192.0.2.2")), None, "another's waits");
+        assert_eq!(code(one), Some(Some(Code::TooManyRequests)));
+        assert_eq!(code(address("192.0.2.2")), None, "another's waits");
         waiting.pop();
-        assert_eq!(code(&one), None);
+        assert_eq!(code(one), None);
         drop(first);
         let next = waiting.first_mut().unwrap().as_mut().now_or_never();
         assert!(next.unwrap().is_ok(), "whoever came first is next");

@@ -75,6 +75,8 @@ pub struct Content {
     pub id: Uuid,
     /// Reads both.
     pub read: fn(&mut Conn, Uuid) -> QueryResult<Option<TextAndWords>>,
+    /// Reads the word times alone.
+    pub read_words: fn(&mut Conn, Uuid) -> QueryResult<Option<Option<String>>>,
 }
 
 /// The answer once retention has removed a result.

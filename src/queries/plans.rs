@@ -147,6 +147,10 @@ const OF_TASKS: &[Query] = &[
         let id = some_ids(tx.conn)?[0];
         backend::store::text_and_words(tx.conn, id).map(drop)
     }),
+    ("words", |tx| {
+        let id = some_ids(tx.conn)?[0];
+        backend::store::words(tx.conn, id).map(drop)
+    }),
     ("fetch_postponed", |tx| {
         let id = some_ids(tx.conn)?[0];
         backend::store::fetch_postponed(tx, id).map(drop)
@@ -215,6 +219,10 @@ const OF_SPEECHES: &[Query] = &[
     ("text", |tx| {
         let id = some_ids(tx.conn)?[0];
         tts::store::text(tx.conn, id).map(drop)
+    }),
+    ("words", |tx| {
+        let id = some_ids(tx.conn)?[0];
+        tts::store::words(tx.conn, id).map(drop)
     }),
     ("cancel", |tx| {
         let id = some_ids(tx.conn)?[0];

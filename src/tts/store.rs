@@ -1179,6 +1179,15 @@ pub fn text_and_words(conn: &mut Conn, id: Uuid) -> QueryResult<Option<(String, 
         .optional()
 }
 
+/// The word times.
+///
+/// # Errors
+/// What the database says.
+pub fn words(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Option<String>>> {
+    let row = speeches::table.find(Id(id)).select(speeches::words);
+    row.first(conn).optional()
+}
+
 /// The text of a speech.
 ///
 /// # Errors
