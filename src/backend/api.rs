@@ -121,6 +121,7 @@ async fn accept(
 ) -> Result<HttpResponse, Answer> {
     let body = request::json_body(request, payload, state.body_limit).await?;
     let create = read(state, &body)?;
+    drop(body);
     submit(
         state,
         request,

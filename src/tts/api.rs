@@ -128,6 +128,7 @@ async fn accept(
     let body = request::json_body(request, payload, state.body_limit).await?;
     let client = request::client(request);
     let new = read(state, &body, id, client, idempotency_key)?;
+    drop(body);
     let wait = Wait::preferred(request);
     let waits = wait.is_some();
     let (workers, dispatcher) = (state.workers.clone(), state.dispatcher.clone());
