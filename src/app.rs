@@ -73,9 +73,6 @@ use crate::{backend as backend_service, tts};
 pub const EXIT_GAVE_UP: i32 = 70;
 /// How long the first child may take before the listener opens without it.
 const FIRST_CHILD: Duration = Duration::from_secs(10);
-/// Connections that few descriptors leave at the least: of a quarter of them the
-/// Backend and the TTS service need some hundred for each other.
-const LEAST_CONNECTIONS: u64 = 512;
 /// Of the grace, what is kept for the HTTP server after the actors.
 const HTTP_GRACE_S: u64 = 3;
 
@@ -947,10 +944,11 @@ fn serve(
 
 fn connections_of(config: &Config) -> Connections {
     let limits = &config.limits;
-    // One that is served is two descriptors, and as many again may be refused; the
-    // other half of the descriptors is for all else. The services need some themselves.
-    let room = open_files::limit().map_or(u64::MAX, |files| files / 8);
-    let most = limits.connections.min(room.max(LEAST_CONNECTIONS));
+    // One that is served is two descriptors; the other half is for all else.
+    let room = open_files::limit().map_or(u64::MAX, |files| files / 4);
+    let most = limits.connections.min(room);
+    // The Backend and the TTS service need some hundred for each other, from one address.
+    let each = limits.connections.div_ceil(4).min(most.div_ceil(2));
     if most < limits.connections {
         log::info!(
             "at most {most} connections are served, since few files may be open (ulimit -H -n)"
@@ -958,6 +956,7 @@ fn connections_of(config: &Config) -> Connections {
     }
     Connections::new(connections::Bounds {
         connections: most,
+        connections_each: each,
         bodies_bytes: limits.bodies_bytes,
         body_bytes: limits.body_bytes as u64,
         body_timeout: Duration::from_secs(limits.body_timeout_s),

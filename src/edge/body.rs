@@ -1,7 +1,9 @@
 //! Reading the body of a request, the only way there is: within its time, at no less
 //! than a least rate, and within what all bodies and those of one address may hold.
 
+use std::cell::Cell;
 use std::ops::Deref;
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix_web::web::{Bytes, Payload};
@@ -33,6 +35,20 @@ pub struct Account {
     pub bounds: BodyBounds,
     /// Whose share it takes; `None` takes of nobody's.
     pub address: Option<Address>,
+    /// How far the request's body was read.
+    pub read: Rc<Cell<Progress>>,
+}
+
+/// How far a body was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Progress {
+    /// Nobody asked for it.
+    #[default]
+    None,
+    /// Not to its end.
+    Begun,
+    /// To its end.
+    Whole,
 }
 
 /// A whole body. What it holds counts until it is dropped.
@@ -72,6 +88,13 @@ impl Deref for Body {
 /// 413 above the limit, 400 when it breaks off, 408 when it is too slow, 429 or 503
 /// while its address, or all, have too much under way.
 pub async fn read(request: &HttpRequest, payload: Payload, limit: usize) -> Result<Body, Problem> {
+    let account = request.extensions().get::<Account>().cloned();
+    let note = |progress| {
+        if let Some(account) = &account {
+            account.read.set(progress);
+        }
+    };
+    note(Progress::Begun);
     let too_large = || {
         Problem::new(
             Code::TooLarge,
@@ -83,12 +106,11 @@ pub async fn read(request: &HttpRequest, payload: Payload, limit: usize) -> Resu
     if declared.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
-    let account = request.extensions().get::<Account>().cloned();
     let mut body = Body {
         hold: account.as_ref().map(|account| account.take()).transpose()?,
         ..Body::default()
     };
-    let mut pace = Pace::new(account.map(|account| account.bounds.timeout));
+    let mut pace = Pace::new(account.as_ref().map(|account| account.bounds.timeout));
     let mut payload = payload;
     while let Some(chunk) = pace.next(&mut payload).await? {
         if body.bytes.len() + chunk.len() > limit {
@@ -99,10 +121,21 @@ pub async fn read(request: &HttpRequest, payload: Payload, limit: usize) -> Resu
         }
         body.bytes.extend_from_slice(&chunk);
     }
+    note(Progress::Whole);
     Ok(body)
 }
 
 impl Account {
+    /// For a request of which nothing was read yet.
+    #[must_use]
+    pub fn new(bounds: BodyBounds, address: Option<Address>) -> Self {
+        Self {
+            bounds,
+            address,
+            read: Rc::default(),
+        }
+    }
+
     fn take(&self) -> Result<Hold, Problem> {
         let hold = self.bounds.ledger.take(self.address, 0);
         hold.map_err(too_much)
@@ -110,7 +143,7 @@ impl Account {
 }
 
 /// The answer to what would hold too much.
-pub(super) fn too_much(full: Full) -> Problem {
+fn too_much(full: Full) -> Problem {
     match full {
         Full::Address => Problem::new(
             Code::TooManyRequests,

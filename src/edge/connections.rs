@@ -5,7 +5,7 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -14,13 +14,15 @@ use std::time::Duration;
 use actix_rt::task::JoinHandle;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
-use actix_web::http::ConnectionType;
+use actix_web::error::InternalError;
+use actix_web::http::{ConnectionType, header};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, ResponseError};
+use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use bytes::Bytes;
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
-use super::body::{Account, BodyBounds};
+use super::body::{Account, BodyBounds, Progress};
 use super::ledger::{Address, Full, Hold, Ledger};
 use super::problem::Answer;
 use super::proxies::Proxies;
@@ -30,19 +32,32 @@ use crate::contract::{Code, Problem};
 /// How much of an answer is handed to the server at once; how long until it asks for
 /// more is what shows whether the client reads.
 const PIECE: usize = 32 << 10;
+/// Of an answer the system takes so much more than it can send at once. Left to itself
+/// it takes megabytes, and asks for more when a third of them is sent: a player that
+/// takes what it plays would seem to read nothing for minutes.
+const UNSENT: libc::c_int = 64 << 10;
+/// So many answers without a body may follow each other on a connection: the server
+/// does not look whether they are read before it answers the next request.
+const MOST_BARE: u32 = 100;
 /// How long the head of a request may take, beyond what the server keeps an idle
 /// connection.
 const HEAD: Duration = Duration::from_secs(10);
 /// How long a client that has had its last answer may go on sending what it has begun.
 const LEAVE: Duration = Duration::from_secs(2);
-/// Of each bound one address may have this part.
+/// Of the bytes of bodies one address may have this part.
 const SHARE: u64 = 4;
+/// How many connections beyond those that are served are told that there is no room,
+/// and those of one address. More are closed at once.
+const TOLD: u64 = 64;
+const TOLD_EACH: u64 = TOLD / 4;
 
 /// What connections are held to.
 #[derive(Clone, Debug)]
 pub struct Bounds {
-    /// `limits.connections`.
+    /// How many are served; `limits.connections` at most.
     pub connections: u64,
+    /// How many of one address.
+    pub connections_each: u64,
     /// `limits.bodies_bytes`.
     pub bodies_bytes: u64,
     /// `limits.body_bytes`, which one address may always send.
@@ -59,7 +74,6 @@ pub struct Bounds {
 #[derive(Clone, Debug)]
 pub struct Connections {
     served: Ledger,
-    /// As many again are told that there are too many. More are closed at once.
     told: Ledger,
     /// Requests that trusted proxies have brought: one is as a connection of its
     /// client's own.
@@ -73,13 +87,12 @@ impl Connections {
     /// None yet.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        let most_each = bounds.connections.div_ceil(SHARE);
-        let of_connections = || Ledger::new(bounds.connections, most_each);
+        let each = bounds.connections_each;
         let bytes_each = (bounds.bodies_bytes / SHARE).max(bounds.body_bytes);
         Self {
-            served: of_connections(),
-            told: of_connections(),
-            forwarded: Ledger::new(u64::MAX, most_each),
+            served: Ledger::new(bounds.connections, each),
+            told: Ledger::new(TOLD, TOLD_EACH),
+            forwarded: Ledger::new(u64::MAX, each),
             bodies: BodyBounds {
                 timeout: bounds.body_timeout,
                 ledger: Ledger::new(bounds.bodies_bytes.max(bounds.body_bytes), bytes_each),
@@ -98,25 +111,31 @@ impl Connections {
         let peer = stream.peer_addr().ok().map(|peer| peer.ip());
         let address = peer.filter(|peer| !self.proxies.trust(*peer));
         let address = address.map(Address::from);
-        let turn = Rc::new(Cell::new(Turn::request()));
+        let turns = Rc::new(Turns::default());
         let mut connection = Connection {
             address,
             standing: Standing::Told(None, Full::All),
-            turn: Rc::clone(&turn),
+            turns: Rc::clone(&turns),
             watch: None,
         };
         // Without a descriptor to spare it cannot be watched, so it is not served.
         if let Ok(socket) = stream.as_fd().try_clone_to_owned() {
             let socket = TcpStream::from(socket);
+            keep_little_unsent(&socket);
             connection.standing = match self.served.take(address, 1) {
                 Ok(hold) => Standing::Served(hold),
-                Err(full) => match self.told.take(address, 1) {
-                    Ok(hold) => Standing::Told(Some(hold), full),
-                    Err(_) => return close(socket),
-                },
+                Err(full) => Standing::Told(self.told.take(address, 1).ok(), full),
             };
-            let watch = watch(socket, turn, self.write_timeout);
-            connection.watch = Some(actix_rt::spawn(watch));
+            if let Standing::Told(None, _) = connection.standing {
+                // The server may still read what has come on it, so it is known.
+                close(socket);
+            } else {
+                let watch = watch(socket, turns, self.write_timeout);
+                connection.watch = Some(actix_rt::spawn(watch));
+            }
+        }
+        if connection.watch.is_none() {
+            connection.turns.ended.notify_one();
         }
         extensions.insert(connection);
     }
@@ -133,10 +152,7 @@ impl Connections {
             Standing::Served(_) => Ok(None),
         };
         Admitted {
-            account: Account {
-                bounds: self.bodies.clone(),
-                address,
-            },
+            account: Account::new(self.bodies.clone(), address),
             hold,
         }
     }
@@ -147,7 +163,7 @@ struct Connection {
     /// `None` for that of a trusted proxy.
     address: Option<Address>,
     standing: Standing,
-    turn: Rc<Cell<Turn>>,
+    turns: Rc<Turns>,
     watch: Option<JoinHandle<()>>,
 }
 
@@ -163,7 +179,8 @@ impl Drop for Connection {
 enum Standing {
     Served(#[expect(dead_code, reason = "held until the connection is gone")] Hold),
     Told(
-        #[expect(dead_code, reason = "held until the connection is gone")] Option<Hold>,
+        /// Held until the connection is gone; `None` for one that is closed at once.
+        Option<Hold>,
         Full,
     ),
 }
@@ -205,20 +222,80 @@ impl Turn {
     }
 }
 
+/// Whose turn it is, and what that depends on.
+struct Turns {
+    now: Cell<Turn>,
+    /// Wakes the watch where it would look too late.
+    hurry: Notify,
+    /// Has been told when there is no watch any more.
+    ended: Notify,
+    /// An answer has said that it is the last.
+    is_over: Cell<bool>,
+    /// How many answers without a body have followed each other.
+    bare: Cell<u32>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            now: Cell::new(Turn::request()),
+            hurry: Notify::new(),
+            ended: Notify::new(),
+            is_over: Cell::default(),
+            bare: Cell::default(),
+        }
+    }
+}
+
+impl Turns {
+    fn set(&self, turn: Turn) {
+        self.now.set(turn);
+        if matches!(turn, Turn::Leave(_)) {
+            self.hurry.notify_one();
+        }
+    }
+
+    /// Waits until the connection is closed.
+    async fn end(&self) {
+        self.ended.notified().await;
+        // Whoever asks next is to know too.
+        self.ended.notify_one();
+    }
+}
+
 /// Closes a connection whose client has kept it waiting for too long. What the server
 /// holds for it, answer and all, goes with it.
-async fn watch(socket: TcpStream, turn: Rc<Cell<Turn>>, write_timeout: Duration) {
+async fn watch(socket: TcpStream, turns: Rc<Turns>, write_timeout: Duration) {
     // Whose turn it is changes with each piece, and telling of that would cost more
     // than looking does.
     let pause = write_timeout / 4;
     loop {
         let now = Instant::now();
-        let until = turn.get().until(write_timeout);
+        let until = turns.now.get().until(write_timeout);
         if until.is_some_and(|until| until <= now) {
-            return close(socket);
+            close(socket);
+            return turns.ended.notify_one();
         }
         let next = now + pause;
-        tokio::time::sleep_until(until.map_or(next, |until| until.min(next))).await;
+        let next = until.map_or(next, |until| until.min(next));
+        let _ = timeout_at(next, turns.hurry.notified()).await;
+    }
+}
+
+/// Has the system take little of an answer that it cannot send (tcp(7),
+/// `TCP_NOTSENT_LOWAT`). Where it does not know that, it takes what it likes.
+#[expect(unsafe_code, reason = "there is no safe call for it in std")]
+fn keep_little_unsent(socket: &TcpStream) {
+    let bytes = UNSENT;
+    // SAFETY: the descriptor is open, and `bytes` is a readable int of that size.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_NOTSENT_LOWAT,
+            (&raw const bytes).cast(),
+            size_of_val(&bytes) as libc::socklen_t,
+        );
     }
 }
 
@@ -251,41 +328,72 @@ pub async fn pace(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<Paced<impl MessageBody>>, Error> {
     let connection = request.conn_data::<Connection>();
-    let turn = connection.map(|connection| Rc::clone(&connection.turn));
-    let admitted = connection.map(|connection| connections.admit(connection, &request));
-    let mut hold = None;
-    if let Some(admitted) = admitted {
-        let mut extensions = request.extensions_mut();
-        extensions.insert(admitted.account);
-        match admitted.hold {
-            Ok(taken) => hold = taken,
-            Err(full) => {
-                extensions.insert(Refusal(full));
-            }
-        }
+    let turns = connection.map(|connection| Rc::clone(&connection.turns));
+    // What a client sends after its last answer is not looked at.
+    if let Some(turns) = turns.as_ref().filter(|turns| turns.is_over.get()) {
+        turns.end().await;
+        return Err(Answer(Problem::new(Code::Unavailable, "The connection has ended.")).into());
     }
-    let is_refused = request.extensions().contains::<Refusal>();
+    let admitted = connection.map(|connection| connections.admit(connection, &request));
     let mut turn = OnTurn {
-        turn,
+        turns,
         next: Turn::request,
     };
     turn.set(Turn::Ours);
-    let mut response = next.call(request).await?;
-    // Of what has begun to come and is too slow or too large no more is read.
-    if is_refused || [408, 413].contains(&response.status().as_u16()) {
+    let Some(Admitted { account, hold }) = admitted else {
+        let response = next.call(request).await?;
+        return Ok(response.map_body(|_, body| Paced::new(body, turn, None)));
+    };
+    let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+    let is_refused = hold.is_err();
+    let read = account.read.clone();
+    request.extensions_mut().insert(account);
+    let hold = match hold {
+        Ok(hold) => hold,
+        Err(full) => {
+            request.extensions_mut().insert(Refusal(full));
+            None
+        }
+    };
+    let answered = next.call(request).await;
+    // Of what has begun to come and is not wanted no more is read. The server sees to
+    // that itself where a body that has a length was not asked for.
+    let is_left = match read.get() {
+        Progress::None => is_chunked,
+        Progress::Begun => true,
+        Progress::Whole => false,
+    };
+    let leaves = is_refused || is_left;
+    if leaves {
+        turn.end_with(Turn::leave);
+    }
+    let mut response = match answered {
+        Err(error) if leaves => return Err(last(&error)),
+        answered => answered?,
+    };
+    let size = response.response().body().size();
+    let is_bare = matches!(size, BodySize::None | BodySize::Sized(0));
+    if is_bare && turn.is_one_bare_too_many() {
+        turn.end_with(Turn::read);
+    }
+    if turn.is_last() {
         let head = response.response_mut().head_mut();
         head.set_connection_type(ConnectionType::Close);
-        turn.next = Turn::leave;
     }
-    Ok(response.map_body(|_, body| Paced {
-        body: Box::pin(body),
-        left: Bytes::new(),
-        turn,
-        _hold: hold,
-    }))
+    turn.set(Turn::read());
+    Ok(response.map_body(|_, body| Paced::new(body, turn, hold)))
 }
 
-/// The middleware that tells those for whom there is no room: 429 or 503.
+/// The error's answer, as the last on its connection.
+fn last(error: &Error) -> Error {
+    let mut answer: HttpResponse = error.error_response();
+    let head = answer.head_mut();
+    head.set_connection_type(ConnectionType::Close);
+    InternalError::from_response(error.to_string(), answer).into()
+}
+
+/// The middleware that tells those for whom there is no room: 429 or 503. Whoever asks
+/// whether the service is alive or ready is told that.
 ///
 /// # Errors
 /// Those of the handler.
@@ -297,11 +405,12 @@ pub async fn refuse(
         .extensions()
         .get::<Refusal>()
         .map(|Refusal(full)| *full);
-    let problem = match full {
+    let is_of_health = request.path().starts_with("/health/");
+    let problem = match full.filter(|_| !is_of_health) {
         None => return Ok(next.call(request).await?.map_into_boxed_body()),
         Some(Full::Address) => Problem::new(
             Code::TooManyRequests,
-            "There are too many connections from this address (a quarter of limits.connections). Close some.",
+            "There are too many connections from this address (a quarter of limits.connections at most). Close some.",
         ),
         Some(Full::All) => Problem::new(
             Code::Unavailable,
@@ -314,15 +423,42 @@ pub async fn refuse(
 
 /// Notes whose turn it is; the client's when it is dropped.
 struct OnTurn {
-    turn: Option<Rc<Cell<Turn>>>,
+    turns: Option<Rc<Turns>>,
     /// What the client is to do then.
     next: fn() -> Turn,
 }
 
 impl OnTurn {
     fn set(&self, to: Turn) {
-        if let Some(turn) = &self.turn {
-            turn.set(to);
+        if let Some(turns) = &self.turns {
+            turns.set(to);
+        }
+    }
+
+    /// Makes this answer the last, after which it is the client's turn to do this.
+    fn end_with(&mut self, next: fn() -> Turn) {
+        self.next = next;
+        if let Some(turns) = &self.turns {
+            turns.is_over.set(true);
+        }
+    }
+
+    fn is_last(&self) -> bool {
+        self.turns.as_ref().is_some_and(|turns| turns.is_over.get())
+    }
+
+    /// Counts an answer without a body.
+    fn is_one_bare_too_many(&self) -> bool {
+        self.turns.as_ref().is_some_and(|turns| {
+            turns.bare.update(|bare| bare + 1);
+            turns.bare.get() >= MOST_BARE
+        })
+    }
+
+    /// The server asks for more of a body, so it has little to send.
+    fn asked_for_more(&self) {
+        if let Some(turns) = &self.turns {
+            turns.bare.set(0);
         }
     }
 }
@@ -343,6 +479,17 @@ pub struct Paced<B> {
     _hold: Option<Hold>,
 }
 
+impl<B> Paced<B> {
+    fn new(body: B, turn: OnTurn, hold: Option<Hold>) -> Self {
+        Self {
+            body: Box::pin(body),
+            left: Bytes::new(),
+            turn,
+            _hold: hold,
+        }
+    }
+}
+
 impl<B: MessageBody> MessageBody for Paced<B> {
     type Error = B::Error;
 
@@ -355,6 +502,7 @@ impl<B: MessageBody> MessageBody for Paced<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let this = self.get_mut();
+        this.turn.asked_for_more();
         if this.left.is_empty() {
             this.turn.set(Turn::Ours);
             match ready!(this.body.as_mut().poll_next(context)) {
@@ -373,6 +521,7 @@ mod tests {
     use std::io::{ErrorKind, Read as _, Write as _};
     use std::net::TcpListener;
 
+    use tokio::io::AsyncReadExt as _;
     use tokio::time::{advance, timeout};
 
     use super::*;
@@ -387,12 +536,20 @@ mod tests {
         (client, server)
     }
 
-    /// How long a connection stays whose turn does not change.
+    /// How long a connection stays whose turn changes to this and no more, while its
+    /// watch sleeps.
     async fn stays(turn: fn() -> Turn) -> Duration {
         let (_client, server) = connected();
+        let turns = Rc::new(Turns::default());
+        turns.set(Turn::Ours);
+        let watched = watch(server, Rc::clone(&turns), WRITE_TIMEOUT);
         let began = Instant::now();
-        let watched = watch(server, Rc::new(Cell::new(turn())), WRITE_TIMEOUT);
-        let _ = timeout(Duration::from_secs(3_600), watched).await;
+        let begins = async {
+            tokio::task::yield_now().await;
+            turns.set(turn());
+        };
+        let both = async { tokio::join!(watched, begins) };
+        let _ = timeout(Duration::from_secs(3_600), both).await;
         began.elapsed()
     }
 
@@ -413,14 +570,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_goes_on_reading_stays() {
         let (_client, server) = connected();
-        let turn = Rc::new(Cell::new(Turn::read()));
+        let turns = Rc::new(Turns::default());
+        turns.set(Turn::read());
         let reads = async {
             for _ in 0..100 {
                 advance(WRITE_TIMEOUT - Duration::from_secs(1)).await;
-                turn.set(Turn::read());
+                turns.set(Turn::read());
             }
         };
-        let watched = watch(server, Rc::clone(&turn), WRITE_TIMEOUT);
+        let watched = watch(server, Rc::clone(&turns), WRITE_TIMEOUT);
         tokio::select! {
             biased;
             () = watched => panic!("it was closed"),
@@ -428,39 +586,91 @@ mod tests {
         }
     }
 
-    #[actix_rt::test]
-    async fn an_address_has_a_quarter_and_as_many_again_are_told() {
-        let connections = Connections::new(Bounds {
-            connections: 8,
+    fn connections(connections: u64, connections_each: u64) -> Connections {
+        Connections::new(Bounds {
+            connections,
+            connections_each,
             bodies_bytes: 0,
             body_bytes: 0,
             body_timeout: Duration::MAX,
             write_timeout: WRITE_TIMEOUT,
             proxies: Proxies::new(vec!["127.0.0.2/32".parse().unwrap()]),
-        });
-        let open = || {
-            let (client, server) = connected();
-            let server = actix_rt::net::TcpStream::from_std(server).unwrap();
-            let mut extensions = Extensions::new();
-            connections.opened(&server, &mut extensions);
-            let standing = match extensions.get::<Connection>().map(|one| &one.standing) {
-                Some(Standing::Served(_)) => "served",
-                Some(Standing::Told(_, full)) => {
+        })
+    }
+
+    /// The client's end, and the other with what is kept for it.
+    fn open(connections: &Connections) -> (TcpStream, actix_rt::net::TcpStream, Extensions) {
+        let (client, server) = connected();
+        let server = actix_rt::net::TcpStream::from_std(server).unwrap();
+        let mut extensions = Extensions::new();
+        connections.opened(&server, &mut extensions);
+        (client, server, extensions)
+    }
+
+    #[actix_rt::test]
+    async fn an_address_has_its_part_and_a_few_more_are_told() {
+        let connections = connections(8, 2);
+        let standing = |opened: &(_, _, Extensions)| {
+            // Whatever may still be read from it.
+            match &opened.2.get::<Connection>().expect("it is known").standing {
+                Standing::Served(_) => "served",
+                Standing::Told(hold, full) => {
                     assert_eq!(*full, Full::Address);
-                    "told"
+                    hold.as_ref().map_or("closed", |_| "told")
                 }
-                None => "closed",
-            };
-            (standing, client, server, extensions)
+            }
         };
-        let mut opened: Vec<_> = (0..5).map(|_| open()).collect();
-        let standings: Vec<&str> = opened.iter().map(|one| one.0).collect();
-        assert_eq!(standings, ["served", "served", "told", "told", "closed"]);
-        let (_, mut client, ..) = opened.pop().unwrap();
+        let most = 2 + usize::try_from(TOLD_EACH).unwrap();
+        let mut opened: Vec<_> = (0..=most).map(|_| open(&connections)).collect();
+        let standings: Vec<&str> = opened.iter().map(standing).collect();
+        assert_eq!(standings[..3], ["served", "served", "told"]);
+        assert_eq!(standings[most - 1..], ["told", "closed"]);
+        let (mut client, ..) = opened.pop().unwrap();
         let end = client.read(&mut [0]);
         assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
         opened.remove(0);
-        assert_eq!(open().0, "served");
+        assert_eq!(standing(&open(&connections)), "served");
+    }
+
+    #[actix_rt::test]
+    async fn whoever_takes_256_kib_of_an_answer_is_given_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = tokio::net::TcpSocket::new_v4().unwrap();
+        // As it stays for one that reads slowly.
+        client.set_recv_buffer_size(64 << 10).unwrap();
+        let client = client.connect(listener.local_addr().unwrap()).await;
+        let mut client = client.unwrap();
+        let server = listener.accept().unwrap().0;
+        server.set_nonblocking(true).unwrap();
+        let server = actix_rt::net::TcpStream::from_std(server).unwrap();
+        let mut extensions = Extensions::new();
+        connections(1, 1).opened(&server, &mut extensions);
+        let (given, more) = (Cell::new(0), Notify::new());
+        let gives = async {
+            let much = vec![0; 1 << 20];
+            loop {
+                server.writable().await.unwrap();
+                while let Ok(bytes) = server.try_write(&much) {
+                    given.update(|given| given + bytes);
+                    more.notify_one();
+                }
+            }
+        };
+        let takes = async {
+            let mut taken = vec![0; 256 << 10];
+            for _ in 0..40 {
+                let before = given.get();
+                client.read_exact(&mut taken).await.unwrap();
+                while given.get() == before {
+                    let more = timeout(Duration::from_secs(60), more.notified());
+                    more.await.expect("there is room again");
+                }
+            }
+        };
+        tokio::select! {
+            () = gives => {}
+            () = takes => {}
+        }
     }
 
     #[tokio::test]

@@ -85,7 +85,7 @@ fn request_id(request: &ServiceRequest) -> String {
     }
 }
 
-/// The outermost middleware: what every answer has is put on here.
+/// The outermost middleware but the one that paces: what every answer has is put on here.
 ///
 /// # Errors
 /// Only errors that carry their answer already.
