@@ -102,7 +102,7 @@ impl Connections {
         }
     }
 
-    /// Takes note of a new connection: leaves a [`Connection`] in what the server keeps
+    /// Takes note of a new connection: leaves a `Connection` in what the server keeps
     /// for it, or closes it.
     pub fn opened(&self, stream: &dyn Any, extensions: &mut Extensions) {
         let Some(stream) = stream.downcast_ref::<actix_rt::net::TcpStream>() else {

@@ -84,14 +84,14 @@ pub fn has_speech(text: &str) -> bool {
 
 /// The sentences that have something to speak, in order. Sentences longer
 /// than 400 characters or 700 bytes, or of which more is said than for
-/// [`sentences::MAX_COST`] letters, are cut, and so are words that are longer still.
+/// `sentences::MAX_COST` letters, are cut, and so are words that are longer still.
 pub fn sentences(text: &str) -> Vec<Sentence> {
     let costs: Vec<u32> = text.chars().map(cost).collect();
     sentences_at(text, &costs)
 }
 
 /// The same of a text of which something else is said than what is written: `costs`
-/// has for each character how much that is, as [`cost`] counts it. Of what is said as
+/// has for each character how much that is, as [`cost()`] counts it. Of what is said as
 /// one the first character has all of it and the others 0, and it is not cut there.
 pub(in crate::speech) fn sentences_at(text: &str, costs: &[u32]) -> Vec<Sentence> {
     let chars: Vec<char> = text.chars().collect();

@@ -12,7 +12,7 @@ pub(super) const MAX_CHARS: usize = 400;
 /// 234 ideographs.
 pub(super) const MAX_BYTES: usize = 700;
 
-/// The most that may be said for one sentence, as [`super::cost`] counts it: two
+/// The most that may be said for one sentence, as [`super::cost()`] counts it: two
 /// minutes or so at the usual speed, and five where a voice reads out the names of
 /// another script's letters. As much as the bounds above allow of any script, so that
 /// what people write in sentences is cut by those; numbers, symbols and pronunciations
