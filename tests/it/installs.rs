@@ -26,9 +26,12 @@ fn store() -> Peer {
     peer
 }
 
-/// An installation that has begun to write.
+/// An installation that has begun to write, and ignores no signal, whatever ignores
+/// them here.
 fn begun(folder: &Path, index: &str) -> Child {
-    let child = Command::new(env!("CARGO_BIN_EXE_hoiam"))
+    let child = Command::new("env")
+        .arg("--default-signal=HUP,INT,TERM")
+        .arg(env!("CARGO_BIN_EXE_hoiam"))
         .current_dir(folder)
         .args(["voices", "install", NAME, "--set", index])
         .stderr(Stdio::piped())
