@@ -219,8 +219,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Forgets the events of a subject, which is what erases one. Their ids are never given again, since
-    /// a stream goes on after the last id that it has seen.
+    /// Forgets the events of a subject, which is what erases one. Their ids are never
+    /// given again, since a stream goes on after the last id that it has seen.
     ///
     /// # Errors
     /// What the database says.

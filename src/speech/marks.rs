@@ -105,23 +105,28 @@ mod tests {
             word("quá", 300, 5, 0),
             word("Ừ", 900, 11, 1),
         ];
-        let marks = to_marks(source, &words);
-        for mark in marks.lines() {
-            let mark: serde_json::Value = serde_json::from_str(mark).unwrap();
+        for mark in marks(source, &words) {
             let at = |name: &str| usize::try_from(mark[name].as_u64().unwrap()).unwrap();
             assert_eq!(source.get(at("start")..at("end")), mark["value"].as_str());
         }
+        let marks = to_marks(source, &words);
         assert_eq!(marks.lines().count(), 5);
         assert!(marks.starts_with(r#"{"time":0,"type":"sentence","start":0,"end":"#));
         assert!(marks.contains(r#""value":"Đẹp \"quá\"!"}"#), "{marks}");
     }
 
-    fn sentences(source: &str, words: &[Word]) -> Vec<String> {
+    /// Each mark that was made, read again.
+    fn marks(source: &str, words: &[Word]) -> Vec<serde_json::Value> {
         let marks = to_marks(source, words);
-        let marks = marks
+        marks
             .lines()
-            .map(|mark| serde_json::from_str(mark).unwrap());
-        let sentences = marks.filter(|mark: &serde_json::Value| mark["type"] == "sentence");
+            .map(|mark| serde_json::from_str(mark).unwrap())
+            .collect()
+    }
+
+    fn sentences(source: &str, words: &[Word]) -> Vec<String> {
+        let marks = marks(source, words).into_iter();
+        let sentences = marks.filter(|mark| mark["type"] == "sentence");
         sentences
             .map(|mark| mark["value"].as_str().unwrap().to_owned())
             .collect()

@@ -627,6 +627,11 @@ pub fn postpone(tx: &mut Tx<'_>, claimed: &Row, reason: &str) -> QueryResult<boo
     let Some(row) = fenced(tx.conn, claimed)? else {
         return Ok(false);
     };
+    requeue_later(tx, &row, reason)
+}
+
+/// Requeues a job that waits longer each time.
+fn requeue_later(tx: &mut Tx<'_>, row: &Row, reason: &str) -> QueryResult<bool> {
     let job = speeches::table.find(row.id);
     let times: i32 = job.select(speeches::postponed).first(tx.conn)?;
     let changes = (
@@ -634,7 +639,7 @@ pub fn postpone(tx: &mut Tx<'_>, claimed: &Row, reason: &str) -> QueryResult<boo
         speeches::postponed.eq(times + 1),
     );
     update(tx.conn, speeches::table, row.id, changes)?;
-    requeue(tx, &row, reason)
+    requeue(tx, row, reason)
 }
 
 /// Gives the claim back and lets the job wait: its own audio has filled the disk, of
@@ -662,7 +667,7 @@ pub fn no_room(
     if before + 1 >= i64::from(max_attempts) {
         return end_failed(tx, &row, failure, "TTSWorker");
     }
-    postpone(tx, claimed, &failure.code)
+    requeue_later(tx, &row, &failure.code)
 }
 
 /// How long a job waits that was postponed so many times before.
