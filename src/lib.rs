@@ -25,6 +25,7 @@
 //! | [`outbound`] | every outgoing connection |
 //! | [`edge`] | what both HTTP edges share |
 //! | [`keys`] | API keys, and whose work it is |
+//! | [`private_file`], [`lookout`] | small files of a data folder, and whether they have changed |
 //! | [`claim_loop`], [`work`] | how an actor finds its work, and what it has under way |
 //! | [`shares`] | how several share one bound |
 //! | [`supervision`], [`app`] | the supervision tree |
@@ -46,8 +47,10 @@ pub mod edge;
 pub mod fault;
 pub mod files;
 pub mod keys;
+pub mod lookout;
 pub mod open_files;
 pub mod outbound;
+pub mod private_file;
 pub mod progress;
 #[cfg(test)]
 mod queries;

@@ -4,9 +4,9 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
+use std::fs::{DirBuilder, File};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -18,6 +18,7 @@ use super::scope::Scopes;
 use crate::clock::Millis;
 use crate::contract::client::is_client_name;
 use crate::contract::{parse_rfc3339, rfc3339};
+use crate::private_file;
 
 const FILE_NAME: &str = "keys.json";
 /// Some twenty thousand keys; what is longer is another file.
@@ -120,35 +121,6 @@ pub fn exists(data_dir: &Path) -> bool {
     path(data_dir).try_exists().unwrap_or(true)
 }
 
-/// What tells one state of the file from another: a replaced file is another inode,
-/// and a change of it moves its times.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    inode: u64,
-    bytes: u64,
-    /// Seconds and nanoseconds, of the content and of all that is kept of the file.
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-/// The file's stamp; `None` when there is no file.
-///
-/// # Errors
-/// When that cannot be told.
-pub fn stamp(data_dir: &Path) -> Result<Option<Stamp>, KeysError> {
-    let path = path(data_dir);
-    match fs::metadata(&path) {
-        Ok(file) => Ok(Some(Stamp {
-            inode: file.ino(),
-            bytes: file.size(),
-            modified: (file.mtime(), file.mtime_nsec()),
-            changed: (file.ctime(), file.ctime_nsec()),
-        })),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed("look at", &path)(error)),
-    }
-}
-
 /// The keys in the order they were added; `None` when there is no file.
 ///
 /// # Errors
@@ -167,12 +139,8 @@ pub fn read(data_dir: &Path) -> Result<Option<Vec<Entry>>, KeysError> {
 }
 
 fn read_text(path: &Path) -> io::Result<Vec<u8>> {
-    // A pipe would be waited for.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no file"));
-    }
     let mut text = Vec::new();
-    File::open(path)?
+    private_file::open(path)?
         .take(MAX_BYTES + 1)
         .read_to_end(&mut text)?;
     Ok(text)
@@ -276,45 +244,21 @@ fn change<T>(
         .mode(0o700)
         .create(data_dir);
     make.map_err(failed("make the folder", data_dir))?;
-    let folder = File::open(data_dir).map_err(failed("read", data_dir))?;
-    folder.lock().map_err(failed("lock", data_dir))?;
+    let folder = private_file::lock(data_dir).map_err(failed("lock", data_dir))?;
     let mut keys = read(data_dir)?.unwrap_or_default();
     let done = edit(&mut keys)?;
-    replace(data_dir, &folder, Document { keys }).map_err(failed("write", &path(data_dir)))?;
+    write(&folder, &path(data_dir), &Document { keys })?;
     Ok(done)
 }
 
-/// Whole and durable, or not at all.
-fn replace(data_dir: &Path, folder: &File, keys: Document) -> io::Result<()> {
-    let temporary = data_dir.join(format!("{FILE_NAME}.tmp"));
-    // What a process has left that was killed here.
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    // The service reads it as the folder's owner, whoever runs the command.
-    let (owner, own) = (folder.metadata()?, file.metadata()?);
-    if (own.uid(), own.gid()) != (owner.uid(), owner.gid()) {
-        let given = fchown(&file, Some(owner.uid()), Some(owner.gid()));
-        // A group alone is of no matter: only the owner may read.
-        given.or_else(|error| match own.uid() == owner.uid() {
-            true => Ok(()),
-            false => Err(error),
-        })?;
-    }
-    serde_json::to_writer_pretty(&mut file, &keys)?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    fs::rename(&temporary, path(data_dir))?;
-    folder.sync_all()
+fn write(folder: &File, path: &Path, keys: &Document) -> Result<(), KeysError> {
+    let text = serde_json::to_string_pretty(keys).map_err(io::Error::other);
+    let written =
+        text.and_then(|text| private_file::replace(folder, path, (text + "\n").as_bytes()));
+    written.map_err(failed("write", path))
 }
 
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeysError {
+pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeysError {
     let path = path.to_owned();
     move |error| KeysError::Io {
         action,
@@ -325,6 +269,7 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeysEr
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use proptest::prelude::*;

@@ -4,20 +4,17 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::file::{self, Entry, KeysError};
 use super::first;
 use super::hash::KeyHash;
-use super::look::{Found, Lookout};
+use super::look::{Found, look};
 use super::scope::{Scope, Scopes};
 use crate::contract::client::{from_header, name_by_hash};
 use crate::db::{Db, StoreError};
-
-/// How often the file is looked at. Nothing announces that it has changed.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+use crate::lookout::{self, Lookout};
 
 /// What the configuration says of keys.
 #[derive(Default)]
@@ -123,25 +120,13 @@ impl Keys {
 
     /// Looks at the file again and again, for as long as the service runs.
     pub async fn watch(self, dbs: Vec<Db>) {
-        let mut lookout = Lookout::default();
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let shared = Arc::clone(&self.0);
-            let looked = tokio::task::spawn_blocking(move || {
-                let found = lookout.look(&shared.data_dir);
-                (found, lookout)
-            });
-            lookout = match looked.await {
-                Ok((found, lookout)) => {
-                    self.heard(found, &dbs).await;
-                    lookout
-                }
-                Err(_) => Lookout::default(),
-            };
-            if self.problem().is_some() {
-                lookout.forget();
-            }
-        }
+        let shared = Arc::clone(&self.0);
+        let look = move |lookout: &mut Lookout| look(lookout, &shared.data_dir);
+        lookout::watch(look, async |found| {
+            self.heard(found, &dbs).await;
+            self.problem().is_none()
+        })
+        .await;
     }
 
     /// Takes over what the file says now; keeps what it last said where it says

@@ -54,7 +54,7 @@ impl World {
 
     /// As the service does each second.
     async fn reread(&self, keys: &Keys) {
-        let found = Lookout::default().look(self.test.folder.path());
+        let found = look(&mut Lookout::default(), self.test.folder.path());
         keys.heard(found, &self.dbs()).await;
     }
 
