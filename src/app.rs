@@ -25,7 +25,6 @@ use crate::claim_loop::Pulse;
 use crate::clock::{Anchor, Clock, Jump};
 use crate::config::{Config, Role, SERVER_KEEP_ALIVE, Source};
 use crate::contract::create::Rules;
-use crate::contract::signature::Secret;
 use crate::contract::{Catalog, Service};
 use crate::db::{self, Db};
 use crate::delivery::DeliveryOwed;
@@ -56,6 +55,7 @@ use crate::outbound::tls;
 use crate::progress::ProgressBoard;
 use crate::retention::store::Subjects;
 use crate::retention::{self, Retention};
+use crate::secrets::CallbackSecrets;
 use crate::supervision::{self, StatusBoard, Tree};
 use crate::synthesizer::crashes::Crashes;
 use crate::synthesizer::parent::{Options, Synthesizer};
@@ -98,7 +98,7 @@ struct Common {
     config: Config,
     clock: Clock,
     program: PathBuf,
-    secrets: Arc<[Secret]>,
+    secrets: CallbackSecrets,
     links: Links,
     keys: Keys,
     /// What the Backend shows to the TTS service.
@@ -174,7 +174,7 @@ pub async fn run(config: Config, around: Surroundings) -> Result<(), StartError>
         .collect();
     let settled = keys.settle(&dbs).await;
     settled.map_err(|error| failed("the first client")(&error))?;
-    let watched = actix_rt::spawn(keys.clone().watch(dbs));
+    let mut watched = vec![actix_rt::spawn(keys.clone().watch(dbs))];
     let mut common = common(
         config,
         clock,
@@ -182,6 +182,7 @@ pub async fn run(config: Config, around: Surroundings) -> Result<(), StartError>
         (keys, tts_api_key),
         stop.subscribe(),
     )?;
+    watched.push(actix_rt::spawn(common.secrets.clone().watch()));
     let ledger = open_alerts(&mut common, &tts_db, &backend_db).await?;
     let children = ChildBoard::default();
 
@@ -208,7 +209,7 @@ pub async fn run(config: Config, around: Surroundings) -> Result<(), StartError>
     log::info!("stopping: no new work is claimed; a second signal ends the process at once");
     actix_rt::spawn(exit_on_second_signal());
     stop.send_replace(true);
-    watched.abort();
+    watched.iter().for_each(actix_rt::task::JoinHandle::abort);
     let grace = Duration::from_secs(common.config.server.shutdown_grace_s);
     tree.stop(
         grace
@@ -300,14 +301,12 @@ fn common(
     (keys, tts_api_key): (Keys, Option<String>),
     stopping: watch::Receiver<bool>,
 ) -> Result<Common, StartError> {
-    let secrets = config
-        .callback_secrets()
-        .map_err(|error| StartError(error.to_string()))?;
-    let secrets: Arc<[Secret]> = secrets.into();
+    let secrets = CallbackSecrets::open(&config.callback.secrets, &config.data_dir, clock.clone());
+    let secrets = secrets.map_err(|error| StartError(error.to_string()))?;
     let ttl_s = i64::try_from(config.links.ttl_s).unwrap_or(i64::MAX);
     let links = Links::new(
         config.server.public_url.clone(),
-        Arc::clone(&secrets),
+        secrets.clone(),
         ttl_s,
         clock.clone(),
     );
@@ -432,7 +431,7 @@ pub fn outgoing_timeouts(config: &Config) -> Timeouts {
 fn sender(common: &Common, client: &Client) -> Sender {
     Sender {
         client: client.clone(),
-        secrets: Arc::clone(&common.secrets),
+        secrets: common.secrets.clone(),
         origin: common
             .config
             .server
@@ -666,14 +665,15 @@ async fn start_tts(
 
 /// What a person should see to. While a jump of the clock is held back, deadlines,
 /// retries and links between the services are counted from now and stay right, so work
-/// is taken on; so it is with the keys that were known before.
-fn warnings(clock: &Clock, keys: &Keys) -> health::Check {
-    let (clock, keys) = (clock.clone(), keys.clone());
+/// is taken on; so it is with the keys and secrets that were known before.
+fn warnings(common: &Common) -> health::Check {
+    let (clock, keys) = (common.clock.clone(), common.keys.clone());
+    let secrets = common.secrets.clone();
     let told = |jump| format!("{jump}; {}", Jump::WAY_OUT);
     Arc::new(move || {
         let jump = clock.jump().map(told);
-        let keys = keys.warning().map(str::to_owned);
-        jump.into_iter().chain(keys).collect()
+        let files = [keys.warning(), secrets.warning()].into_iter().flatten();
+        jump.into_iter().chain(files.map(str::to_owned)).collect()
     })
 }
 
@@ -806,7 +806,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
         body_limit: config.limits.body_bytes,
         admission: admission.clone(),
         report_to: report_to(config),
-        secrets: Arc::clone(&common.secrets),
+        secrets: common.secrets.clone(),
         hints: backend::Hints {
             backend,
             watchdog,
@@ -886,7 +886,7 @@ fn serve(
         .collect();
     let health = web::Data::new(Health::new(
         checks,
-        warnings(&common.clock, &common.keys),
+        warnings(common),
         common.stopping.clone(),
     ));
     let children = Arc::clone(children);

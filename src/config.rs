@@ -5,14 +5,12 @@
 //! * `values` knows what one text means and what is allowed.
 //! * `read` puts the two together into a [`Config`].
 //! * `rules` knows which values contradict each other.
-//! * `secret_file` makes the callback secret of a first start.
 //!
 //! The reference for people is `config/default.toml`.
 
 mod fault;
 mod read;
 mod rules;
-mod secret_file;
 mod settings;
 mod values;
 
@@ -27,9 +25,8 @@ use serde::Serialize;
 use url::Url;
 
 pub use fault::{Fault, FaultKind, Faults};
-pub use secret_file::{SecretFileError, ensure_secret, secret_path};
 pub use settings::{DEFAULTS, ENVIRONMENT_PREFIX, Source, Value};
-pub use values::{base_url, in_words};
+pub use values::{base_url, in_words, seconds};
 
 use crate::contract::CallbackHeaders;
 use crate::contract::signature::Secret;
@@ -228,8 +225,8 @@ pub struct CacheSettings {
 /// The section `callback`.
 #[derive(Clone, Debug)]
 pub struct Callback {
-    /// The first two sign, all verify. Empty only in role `all`; see
-    /// [`Config::callback_secrets`].
+    /// The first two sign, all verify. Empty only in role `all`, which then has one in
+    /// its data folder ([`crate::secrets`]).
     pub secrets: Vec<Secret>,
     /// Networks that callback URLs may lead to although they are not public.
     pub allow_cidrs: Vec<IpNet>,
@@ -414,15 +411,6 @@ impl Config {
             }
         }
         self
-    }
-
-    /// The secrets that sign and verify callbacks: those configured, else, in role
-    /// `all`, the one of the data folder, which is made when it is not there yet.
-    pub fn callback_secrets(&self) -> Result<Vec<Secret>, SecretFileError> {
-        if self.callback.secrets.is_empty() {
-            return Ok(vec![ensure_secret(&self.data_dir)?]);
-        }
-        Ok(self.callback.secrets.clone())
     }
 
     /// Whether requests will have to come with a key: one is configured, or there is

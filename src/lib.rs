@@ -25,6 +25,7 @@
 //! | [`outbound`] | every outgoing connection |
 //! | [`edge`] | what both HTTP edges share |
 //! | [`keys`] | API keys, and whose work it is |
+//! | [`secrets`] | what callbacks are signed with, and how that is changed |
 //! | [`private_file`], [`lookout`] | small files of a data folder, and whether they have changed |
 //! | [`claim_loop`], [`work`] | how an actor finds its work, and what it has under way |
 //! | [`shares`] | how several share one bound |
@@ -55,6 +56,7 @@ pub mod progress;
 #[cfg(test)]
 mod queries;
 pub mod retention;
+pub mod secrets;
 pub mod shares;
 pub mod speech;
 pub mod supervision;

@@ -13,7 +13,6 @@ use super::store::{self, Accepted, Ended, New};
 use super::view::View;
 use super::watchdog::DeadlineAdded;
 use crate::contract::create::Rules;
-use crate::contract::signature::Secret;
 use crate::contract::{Catalog, Code, Create, Faults, Page, Problem, Service, Task, TaskStatus};
 use crate::db::Db;
 use crate::db::history::{Whose, is_of};
@@ -29,6 +28,7 @@ use crate::edge::result::{Content, Kept, Wanted};
 use crate::edge::streams::{Streams, Wait, all_events};
 use crate::files::Files;
 use crate::outbound::guard::Policy;
+use crate::secrets::CallbackSecrets;
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -52,7 +52,7 @@ pub struct BackendState {
     /// Where the TTS service is to report.
     pub report_to: String,
     /// All verify.
-    pub secrets: Arc<[Secret]>,
+    pub secrets: CallbackSecrets,
     /// The actors.
     pub hints: Hints,
 }

@@ -59,7 +59,7 @@ pub async fn callbacks(
     let body = body::read(&request, payload, MAX_BYTES).await?;
     received.body = &body;
     let now_s = state.db.clock().wall().timestamp();
-    verify(&state.secrets, &received, now_s).map_err(not_ours)?;
+    verify(&state.secrets.in_force(), &received, now_s).map_err(not_ours)?;
     let envelope: Envelope = serde_json::from_slice(&body).map_err(|error| {
         Problem::new(
             Code::Malformed,

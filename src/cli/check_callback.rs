@@ -11,13 +11,15 @@ use url::Url;
 use super::{EXIT_FAILED, Globals, ServiceArgs};
 use crate::app::{callback_policy, outgoing_timeouts};
 use crate::clock::Clock;
-use crate::config::{Config, secret_path};
+use crate::config::Config;
 use crate::contract::callback_headers::{header_name, header_value};
 use crate::contract::signature::Secret;
 use crate::contract::{CallbackHeaders, CheckState};
 use crate::delivery::attempt::Sender;
 use crate::delivery::check::{Finding, Report, Step, probe_alone};
 use crate::outbound::{Client, OutboundError, check_url, tls};
+use crate::secrets::CallbackSecrets;
+use crate::secrets::file::secret_path;
 
 /// The flags of `hoiam check-callback`.
 #[derive(Args, Clone, Debug)]
@@ -109,16 +111,17 @@ pub(super) async fn report(
         });
     }
     let roots = tls::system_roots().map_err(|error| format!("no encryption: {error}"))?;
+    let clock = Clock::resume(None);
     let sender = Sender {
         client: Client::new(policy, outgoing_timeouts(config), roots),
-        secrets: secrets(config)?.into(),
+        secrets: secrets(config, &clock)?,
         origin: config
             .server
             .public_url
             .host_str()
             .unwrap_or("localhost")
             .to_owned(),
-        clock: Clock::resume(None),
+        clock,
         headers: headers.over(&config.callback.default_headers),
     };
     let timeout = Duration::from_secs(config.callback.check_timeout_s);
@@ -128,13 +131,15 @@ pub(super) async fn report(
 /// The service's own, so that a receiver that verifies is content. Where no
 /// service has been started yet there is none, and a check makes none: it
 /// signs with a secret that nobody knows.
-fn secrets(config: &Config) -> Result<Vec<Secret>, String> {
-    if config.callback.secrets.is_empty() && !secret_path(&config.data_dir).exists() {
+fn secrets(config: &Config, clock: &Clock) -> Result<CallbackSecrets, String> {
+    let configured = &config.callback.secrets;
+    if configured.is_empty() && !secret_path(&config.data_dir).exists() {
         return Secret::generate()
-            .map(|secret| vec![secret])
+            .map(|secret| vec![secret].into())
             .map_err(|_| "the system gives no random bytes to make a secret of".to_owned());
     }
-    config.callback_secrets().map_err(|error| error.to_string())
+    CallbackSecrets::open(configured, &config.data_dir, clock.clone())
+        .map_err(|error| error.to_string())
 }
 
 fn advice(finding: &Finding, config: &Config) -> String {

@@ -12,6 +12,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
+pub(super) use self::storage::is_in_use;
 use super::{EXIT_FAILED, Globals, ServiceArgs};
 use crate::config::{Config, Faults};
 
@@ -96,7 +97,7 @@ async fn look(config: &Config) -> Vec<Check> {
     if config.role.runs_tts() {
         checks.extend(speech::checks(config).await);
     }
-    checks.extend(network::checks(config, storage::is_in_use(config)).await);
+    checks.extend(network::checks(config, is_in_use(config)).await);
     checks.extend(machine::checks(config));
     checks
 }

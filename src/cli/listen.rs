@@ -26,9 +26,10 @@ use tokio::sync::Notify;
 use self::line::Line;
 use self::plan::{Ending, Plan, Reaction};
 use super::{EXIT_FAILED, EXIT_USAGE, Globals};
-use crate::clock::Clock;
+use crate::clock::{Clock, Millis};
 use crate::contract::DeliveryType;
 use crate::contract::signature::{Received, Secret, verify};
+use crate::secrets::file::{Filed, read_rotation, rotation_path};
 
 /// More than any callback of ours (20 kB), and what a client of ours may send.
 const MAX_BODY_BYTES: usize = 2 << 20;
@@ -52,6 +53,8 @@ pub struct ListenArgs {
     pub secret: Vec<Secret>,
 
     /// Verify signatures with the secrets in this file, one a line; may be repeated
+    ///
+    /// With data/callback.secret, the one before it is taken too while it is in force.
     #[arg(long, value_name = "FILE")]
     pub secret_file: Vec<PathBuf>,
 
@@ -83,7 +86,8 @@ pub fn run(args: ListenArgs, globals: Globals) -> ExitCode {
 
 /// Whether all came that was waited for.
 async fn listen(args: ListenArgs, json: bool) -> Result<bool, String> {
-    let secrets = read_secrets(&args)?;
+    let clock = Clock::resume(None);
+    let secrets = read_secrets(&args, clock.wall().timestamp_millis())?;
     if let Some(folder) = &args.save {
         std::fs::create_dir_all(folder)
             .map_err(|error| format!("cannot make the folder {}: {error}", folder.display()))?;
@@ -94,7 +98,7 @@ async fn listen(args: ListenArgs, json: bool) -> Result<bool, String> {
         args,
         secrets,
         json,
-        clock: Clock::resume(None),
+        clock,
         seen: Mutex::default(),
         done: Notify::new(),
     });
@@ -137,15 +141,22 @@ fn secret(text: &str) -> Result<Secret, String> {
     Secret::parse(text).map_err(|error| error.to_string())
 }
 
-fn read_secrets(args: &ListenArgs) -> Result<Vec<Secret>, String> {
+fn read_secrets(args: &ListenArgs, wall: Millis) -> Result<Vec<Secret>, String> {
     let mut secrets = args.secret.clone();
     for path in &args.secret_file {
         let text = std::fs::read_to_string(path)
             .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            secrets
-                .push(Secret::parse(line).map_err(|error| format!("{}: {error}", path.display()))?);
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let parse =
+            |line| Secret::parse(line).map_err(|error| format!("{}: {error}", path.display()));
+        let mut found = lines.map(parse).collect::<Result<Vec<_>, _>>()?;
+        // A service that has not looked yet signs with the one before.
+        let rotation = read_rotation(&rotation_path(path)).map_err(|error| error.to_string())?;
+        if let Some(current) = found.first().cloned() {
+            let filed = Filed { current, rotation };
+            found.extend(filed.in_force(wall).into_iter().skip(1));
         }
+        secrets.append(&mut found);
     }
     Ok(secrets)
 }

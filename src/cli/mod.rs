@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod keys;
 pub mod listen;
 pub mod say;
+pub mod secrets;
 pub mod serve;
 pub mod spoken;
 pub mod submit;
@@ -240,6 +241,18 @@ pub enum Command {
         are asked for. Exit code: 0 done, 1 there is such a name already, or none, 2 wrong usage.")]
     Keys(keys::KeysArgs),
 
+    /// Change the callback secret, with an overlap in which the old one holds too
+    #[command(after_long_help = "Examples:\n  \
+        hoiam secrets rotate                             the old one holds for 24 hours, or as long as links\n  \
+        hoiam secrets rotate --overlap 7d\n  \
+        hoiam secrets rotate --overlap 0                 it got known: end it at once\n\n\
+        Makes a new secret in data/callback.secret, where your receivers get it from. Until the overlap\n\
+        ends callbacks carry two signatures, so a receiver that has either of them accepts, and what the\n\
+        old one has signed is believed. A running service follows by itself; deliveries go on. To end the\n\
+        overlap earlier, remove data/callback.secret.rotation. Secrets of the configuration are changed\n\
+        there; the command says how. Exit code: 0 done, 1 not, 2 wrong usage.")]
+    Secrets(secrets::SecretsArgs),
+
     /// Have a running service believe a clock that is far ahead
     #[command(after_long_help = "Examples:\n  \
         hoiam clock accept                               the clock of this machine is right\n  \
@@ -305,6 +318,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Listen(args) => listen::run(args, globals),
         Command::CheckCallback(args) => check_callback::run(args, globals),
         Command::Keys(args) => keys::run(args, globals),
+        Command::Secrets(args) => secrets::run(args, globals),
         Command::Clock(args) => clock::run(args, globals),
         Command::Doctor(args) => doctor::run(args, globals),
         Command::Config(args) => config::run(args, globals),

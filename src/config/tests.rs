@@ -1,6 +1,5 @@
 use super::*;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt;
 
 const KEY: &str = "0123456789abcdef";
 const SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
@@ -474,73 +473,6 @@ fn windows_that_contradict_each_other_are_refused_with_the_arithmetic() {
 
     let told = only_fault(from_file("callback.schedule = []\n"));
     assert!(told.contains("no callback would ever be sent"), "{told}");
-}
-
-#[test]
-fn the_first_start_makes_a_secret_that_only_its_owner_reads() {
-    let folder = tempfile::tempdir().unwrap();
-    let data_dir = folder.path().join("var/data");
-    let made = ensure_secret(&data_dir).unwrap();
-    assert!(
-        ensure_secret(&data_dir).unwrap() == made,
-        "the second start finds it"
-    );
-    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(&secret_path(&data_dir)), 0o600);
-    assert_eq!(mode(&data_dir), 0o700);
-    assert_eq!(
-        std::fs::read_dir(&data_dir).unwrap().count(),
-        1,
-        "nothing temporary is left"
-    );
-}
-
-#[test]
-fn processes_that_start_together_get_the_same_secret() {
-    let folder = tempfile::tempdir().unwrap();
-    let together = std::sync::Barrier::new(8);
-    let secrets: Vec<Secret> = std::thread::scope(|scope| {
-        let starts: Vec<_> = (0..8)
-            .map(|_| {
-                scope.spawn(|| {
-                    together.wait();
-                    ensure_secret(folder.path()).unwrap()
-                })
-            })
-            .collect();
-        starts
-            .into_iter()
-            .map(|start| start.join().unwrap())
-            .collect()
-    });
-    assert!(secrets.iter().all(|secret| *secret == secrets[0]));
-}
-
-#[test]
-fn a_secret_that_others_can_read_is_refused_with_the_command_that_closes_it() {
-    let folder = tempfile::tempdir().unwrap();
-    ensure_secret(folder.path()).unwrap();
-    let path = secret_path(folder.path());
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
-    let told = ensure_secret(folder.path()).unwrap_err().to_string();
-    assert!(
-        told.contains(&format!("chmod 600 {}", path.display())),
-        "{told}"
-    );
-    assert!(told.contains("644"), "{told}");
-}
-
-#[test]
-fn a_file_that_is_no_secret_is_never_overwritten() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = secret_path(folder.path());
-    std::fs::write(&path, "my notes").unwrap();
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
-    assert!(matches!(
-        ensure_secret(folder.path()),
-        Err(SecretFileError::NotASecret { .. })
-    ));
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "my notes");
 }
 
 #[test]

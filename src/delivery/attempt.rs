@@ -13,11 +13,12 @@ use super::receivers::News;
 use super::store::Row;
 use crate::clock::{Clock, Millis};
 use crate::contract::callback_headers::MAX_VALUE_BYTES;
-use crate::contract::signature::{Secret, sign};
+use crate::contract::signature::sign;
 use crate::contract::{CallbackHeaders, DeliveryAttempt, rfc3339};
 use crate::fault;
 use crate::outbound::OutboundError;
 use crate::outbound::client::{Answer, Client, Method, Outgoing};
+use crate::secrets::CallbackSecrets;
 
 /// How much of an answer is kept in the attempt log.
 const KEPT_OF_ANSWER: usize = 512;
@@ -46,8 +47,8 @@ struct Body<'a> {
 pub struct Sender {
     /// Guarded.
     pub client: Client,
-    /// The first two sign.
-    pub secrets: std::sync::Arc<[Secret]>,
+    /// The first two that are in force sign.
+    pub secrets: CallbackSecrets,
     /// `server.public_url`'s host: who we say we are.
     pub origin: String,
     /// For the time of each signature.
@@ -86,7 +87,7 @@ impl Sender {
             ("webhook-timestamp", timestamp.to_string()),
             (
                 "webhook-signature",
-                sign(&self.secrets, webhook_id, timestamp, &body),
+                sign(&self.secrets.in_force(), webhook_id, timestamp, &body),
             ),
             ("webhook-request-origin", self.origin.clone()),
         ];

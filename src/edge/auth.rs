@@ -297,7 +297,7 @@ mod tests {
         let (clock, hand) = Clock::manual(1_700_000_000_000);
         let secret = Secret::generate().unwrap();
         let url = Url::parse("http://127.0.0.1/").unwrap();
-        let links = Links::new(url, [secret.clone()].into(), 60, clock);
+        let links = Links::new(url, vec![secret.clone()].into(), 60, clock);
         let keys = Keys::open(configured).unwrap();
         (
             Gate::new(keys, None, String::new(), Vec::new(), links),

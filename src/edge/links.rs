@@ -8,8 +8,9 @@ use uuid::Uuid;
 
 use super::result::Wanted;
 use crate::clock::{Clock, Millis};
-use crate::contract::signature::{Secret, SignatureError, sign_link, verify_link};
+use crate::contract::signature::{SignatureError, sign_link, verify_link};
 use crate::contract::{Audio, Recording, Service, Subtitles, Warning, rfc3339};
+use crate::secrets::CallbackSecrets;
 use crate::speech::SegmentTimes;
 
 /// Mints and checks links. They are minted anew for each answer and each
@@ -17,7 +18,7 @@ use crate::speech::SegmentTimes;
 #[derive(Clone)]
 pub struct Links {
     public_url: Arc<Url>,
-    secrets: Arc<[Secret]>,
+    secrets: CallbackSecrets,
     ttl_s: i64,
     clock: Clock,
 }
@@ -54,7 +55,7 @@ pub struct ResultLinks {
 impl Links {
     /// Links below `public_url` that live for `ttl_s` seconds.
     #[must_use]
-    pub fn new(public_url: Url, secrets: Arc<[Secret]>, ttl_s: i64, clock: Clock) -> Self {
+    pub fn new(public_url: Url, secrets: CallbackSecrets, ttl_s: i64, clock: Clock) -> Self {
         Self {
             public_url: Arc::new(public_url),
             secrets,
@@ -74,9 +75,10 @@ impl Links {
             ..
         } = recording;
         let expires_s = self.clock.wall().timestamp() + self.ttl_s;
+        let secrets = self.secrets.in_force();
         let link = |file: &str| {
             let path = format!("{}/{id}/{file}", service.collection());
-            let signature = sign_link(&self.secrets, &path, expires_s);
+            let signature = sign_link(&secrets, &path, expires_s);
             let base = self.public_url.as_str().trim_end_matches('/');
             format!("{base}{path}?expires={expires_s}&signature={signature}")
         };
@@ -121,7 +123,8 @@ impl Links {
             return Signed::No;
         };
         let now_s = self.clock.wall().timestamp();
-        match verify_link(&self.secrets, path, given.expires, &given.signature, now_s) {
+        let secrets = self.secrets.in_force();
+        match verify_link(&secrets, path, given.expires, &given.signature, now_s) {
             Ok(()) => Signed::Yes,
             Err(SignatureError::Stale) => Signed::Ended,
             Err(_) => Signed::No,
@@ -144,6 +147,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::contract::signature::Secret;
 
     #[test]
     fn each_file_of_a_result_has_a_link_that_holds_for_as_long_as_is_said() {

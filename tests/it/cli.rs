@@ -27,7 +27,7 @@ const SECRETS: [&str; 4] = [
 
 /// Runs in `folder`, where relative paths lead. Secrets that are given as flags are set
 /// as variables.
-fn command(folder: &Path, arguments: &[&str]) -> Command {
+pub fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hoiam"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HOIAM")) {
         command.env_remove(name);
@@ -863,6 +863,7 @@ fn the_help_of_each_command_mentions_its_flags() {
             "--port --secret --secret-file --save --exit-after --status --drop --options",
         ),
         ("check-callback", "<URL> --data-dir"),
+        ("secrets", "rotate"),
         ("clock", "accept"),
         ("doctor", "--role --listen --data-dir"),
         ("config", "--reference --role"),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use hoiam::clock::Clock;
 use hoiam::contract::signature::{Secret, sign};
+use hoiam::secrets::file;
 use serde_json::{Value, json};
 
 /// A running `hoiam listen --json`, killed when the test ends.
@@ -109,6 +110,35 @@ fn signatures_are_told_apart() {
         .collect();
     assert_eq!(told, ["valid", "stale", "missing"]);
     assert_eq!(listener.end().code(), Some(0), "three callbacks have come");
+}
+
+#[test]
+fn both_secrets_of_an_overlap_are_taken_from_the_file_of_the_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let [old, new] = {
+        let old = file::ensure(data).unwrap().current;
+        let now = Clock::resume(None).wall().timestamp_millis();
+        file::rotate(data, Duration::from_hours(1), now, || {}).unwrap();
+        [old, file::ensure(data).unwrap().current]
+    };
+    let path = file::secret_path(data);
+    let mut listener = Listener::start(&["--secret-file", path.to_str().unwrap()]);
+    let now_s = Clock::resume(None).wall().timestamp();
+    for secret in [new, old, Secret::generate().unwrap()] {
+        let signature = sign(&[secret], "msg_1", now_s, body().as_bytes());
+        let timestamp = now_s.to_string();
+        let headers = [
+            ("webhook-id", "msg_1"),
+            ("webhook-timestamp", timestamp.as_str()),
+            ("webhook-signature", signature.as_str()),
+        ];
+        listener.send("POST", &headers, &body());
+    }
+    let told: Vec<Value> = (0..3)
+        .map(|_| listener.line()["signature"].clone())
+        .collect();
+    assert_eq!(told, ["valid", "valid", "wrong"]);
 }
 
 #[test]

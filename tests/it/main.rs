@@ -41,6 +41,7 @@ mod refusals;
 mod results;
 mod retention;
 mod sandbox;
+mod secrets;
 mod shutdown;
 mod sizes;
 mod slow_clients;

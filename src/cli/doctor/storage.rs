@@ -5,11 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Check, Status};
-use crate::config::{Config, ensure_secret, secret_path};
-use crate::contract::Service;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::contract::{Service, rfc3339};
 use crate::db::{self, OpenError, Standing};
 use crate::files::free_bytes;
 use crate::keys;
+use crate::secrets::{self, file::secret_path};
 
 /// Room for some hours of audio, and for a queue as large as it may be.
 const AMPLE_BYTES: u64 = 2_000_000_000;
@@ -111,37 +113,51 @@ fn database(path: &Path) -> Check {
 }
 
 fn secret(config: &Config) -> Check {
+    const CHECK: &str = "callback secret";
     match config.callback.secrets.len() {
         0 => {}
-        1 => return Check::ok("callback secret", "one is configured"),
+        1 => return Check::ok(CHECK, "one is configured"),
         several => {
             return Check::ok(
-                "callback secret",
+                CHECK,
                 format!("{several} are configured; the first two sign, all verify"),
             );
         }
     }
     let path = secret_path(&config.data_dir);
-    if !path.exists() {
-        return Check::ok(
-            "callback secret",
-            format!(
-                "{} is not there yet; the first start makes it",
-                path.display()
-            ),
+    let shown = path.display();
+    let filed = match secrets::file::read(&config.data_dir) {
+        Ok(Some(filed)) => filed,
+        Ok(None) => {
+            return Check::ok(
+                CHECK,
+                format!("{shown} is not there yet; the first start makes it"),
+            );
+        }
+        // These errors name their own way out.
+        Err(error) => {
+            return Check {
+                status: Status::Problem,
+                ..Check::ok(CHECK, error.to_string())
+            };
+        }
+    };
+    let wall = Clock::resume(None).wall().timestamp_millis();
+    if filed.is_cut_off(wall) {
+        return Check::warning(
+            CHECK,
+            format!("a rotation has begun and {shown} has the old one yet"),
+            "if no `hoiam secrets rotate` is running, run it again: the last one was cut off",
         );
     }
-    match ensure_secret(&config.data_dir) {
-        Ok(_) => Check::ok(
-            "callback secret",
-            format!("{} is there, for its owner alone", path.display()),
-        ),
-        // These errors name their own way out.
-        Err(error) => Check {
-            status: Status::Problem,
-            ..Check::ok("callback secret", error.to_string())
-        },
-    }
+    let told = match filed.overlap_ends(wall).map(rfc3339) {
+        Some(until) => format!("; the one before it is in force too until {until}"),
+        None => String::new(),
+    };
+    Check::ok(
+        CHECK,
+        format!("{shown} is there, for its owner alone{told}"),
+    )
 }
 
 fn api_keys(config: &Config) -> Check {
