@@ -552,6 +552,15 @@ mod tests {
     }
 
     #[test]
+    fn floats_of_metadata_come_back_as_they_were_sent() {
+        let metadata = r#"{"at":[20.246164734683806,29.042869708593226,1e-300,9007199254740993]}"#;
+        let body = format!(r#"{{"text":"a","metadata":{metadata}}}"#);
+        let create = Create::parse(body.as_bytes(), &rules(), &mut Faults::default()).unwrap();
+        let back = serde_json::to_string(&create.metadata).unwrap();
+        assert_eq!(back, metadata);
+    }
+
+    #[test]
     fn a_text_alone_gets_every_default() {
         let mut faults = Faults::default();
         let create = Create::parse(br#"{"text":"xin chao"}"#, &rules(), &mut faults).unwrap();
