@@ -152,6 +152,8 @@ fn a_description_beyond_all_bounds_is_refused_whatever_of_it_is() {
     refused(r#""anna": 2"#, r#""anna": -1"#);
     refused("anna", &"a".repeat(101));
     refused("anna", r"\u001b[2J");
+    // Nobody could ask for her.
+    refused("anna", "an:na");
     let names = |count: usize| (3..count).map(|n| format!(r#""{n:090}": 0, "#));
     let many: String = names(2000).collect();
     refused(r#""anna""#, &format!(r#"{many}"anna""#));

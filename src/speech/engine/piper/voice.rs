@@ -160,6 +160,11 @@ fn check_speakers(file: &File) -> Result<(), String> {
     }
     for (name, number) in speakers {
         check_name("speaker_id_map", name)?;
+        if name.contains(':') {
+            return Err(
+                "the name of a speaker has `:`, which parts it from the voice's".to_owned(),
+            );
+        }
         let is_known = u32::try_from(*number).is_ok_and(|number| number < file.num_speakers);
         if file.num_speakers > 1 && !is_known {
             return Err(format!("there is no speaker {number}"));
