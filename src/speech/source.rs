@@ -66,23 +66,35 @@ pub fn without<'a>(source: &'a str, unheard: &[Part]) -> Cow<'a, str> {
     heard.collect()
 }
 
+/// No recording is longer: that of the largest file has some days.
+pub(super) const MOST_MS: u64 = u32::MAX as u64;
+
 /// The same words with offsets in the whole source, where theirs count within
-/// their segments.
+/// their segments; in order, and none ends before it begins. The child that has told
+/// them may have been taken over, and subtitles are made on what is said of words.
 pub fn in_whole(source: &str, words: Vec<Word>) -> Vec<Word> {
-    if words.iter().all(|word| word.segment.is_none()) {
-        return words;
-    }
-    let starts = starts(source);
-    let moved = |word: Word| {
+    let starts = match words.iter().any(|word| word.segment.is_some()) {
+        true => starts(source),
+        false => Vec::new(),
+    };
+    let (mut char_end, mut start_ms, mut sentence) = (0, 0, 0);
+    let in_order = |word: Word| {
         let at = word.segment.unwrap_or(0) as usize;
         let start = starts.get(at).copied().unwrap_or(0);
+        let char_start = word.char_start.saturating_add(start).max(char_end);
+        char_end = word.char_end.saturating_add(start).max(char_start);
+        start_ms = word.start_ms.clamp(start_ms, MOST_MS);
+        sentence = word.sentence.max(sentence);
         Word {
-            char_start: word.char_start + start,
-            char_end: word.char_end + start,
+            char_start,
+            char_end,
+            start_ms,
+            end_ms: word.end_ms.clamp(start_ms, MOST_MS),
+            sentence,
             ..word
         }
     };
-    words.into_iter().map(moved).collect()
+    words.into_iter().map(in_order).collect()
 }
 
 #[cfg(test)]
@@ -125,5 +137,31 @@ mod tests {
         }
         let plain = vec![word("Xin", None, 0, 3)];
         assert_eq!(in_whole("Xin", plain.clone()), plain);
+    }
+
+    #[test]
+    fn words_that_are_in_no_order_are_put_into_one() {
+        let word = |ms: [u64; 2], chars: [u32; 2], sentence| Word {
+            text: "x".into(),
+            start_ms: ms[0],
+            end_ms: ms[1],
+            char_start: chars[0],
+            char_end: chars[1],
+            sentence,
+            segment: Some(1),
+        };
+        let told = vec![
+            word([500, 100], [2, 1], 7),
+            word([u64::MAX, 3], [u32::MAX, 0], 2),
+            word([0, 0], [0, 1], 0),
+        ];
+        let words = in_whole("a\u{1E}b", told);
+        let times = words.iter().map(|word| [word.start_ms, word.end_ms]);
+        let last_ms = [MOST_MS; 2];
+        assert_eq!(times.collect::<Vec<_>>(), [[500; 2], last_ms, last_ms]);
+        let places = words.iter().map(|word| [word.char_start, word.char_end]);
+        let last = [u32::MAX; 2];
+        assert_eq!(places.collect::<Vec<_>>(), [[4; 2], last, last]);
+        assert!(words.iter().all(|word| word.sentence == 7));
     }
 }

@@ -14,6 +14,7 @@
 use std::ops::Range;
 
 use super::Word;
+use super::source::MOST_MS;
 
 mod compounds;
 mod cost;
@@ -91,7 +92,8 @@ pub struct Part {
 /// The subtitles of a text, in order and without overlap.
 ///
 /// The text of all cues together is the source but for white space and control
-/// characters: punctuation, emoji and symbols are kept. `words` are in order.
+/// characters: punctuation, emoji and symbols are kept. `words` are in order, as
+/// [`in_whole`](super::source::in_whole) makes them.
 /// The first cue starts with the first word; the last ends between the end of
 /// the last word and `duration_ms`. `language` is BCP 47.
 pub fn cues(
@@ -102,7 +104,7 @@ pub fn cues(
     duration_ms: u64,
 ) -> Vec<Cue> {
     let spoken_until = words.last().map_or(0, |word| word.end_ms);
-    let end_ms = duration_ms.max(spoken_until);
+    let end_ms = duration_ms.min(MOST_MS).max(spoken_until);
     let pieces = pieces::pieces(source, words, language, style.line_chars, end_ms);
     let text = Text::new(style, pieces, end_ms, reading_speed(language));
     let mut cues: Vec<Cue> = cost::cheapest_cuts(&text)
