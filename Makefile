@@ -6,7 +6,9 @@ onnxruntime := 1.32.0
 
 program := $(or $(CARGO_TARGET_DIR),target)/release/hoiam
 
-.PHONY: help demo samples test torture check-long mutants run bench lint format clippy doc deny libraries voice onnxruntime
+fuzz_targets := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+
+.PHONY: help demo samples test torture check-long fuzz mutants run bench lint format clippy doc deny libraries voice onnxruntime
 # Two targets may want to install packages, which only one can at a time.
 .NOTPARALLEL:
 
@@ -35,6 +37,17 @@ check-long: torture ## the same, property tests with many new cases, and all que
 	seed=$$(date +%s); echo "PROPTEST_RNG_SEED=$$seed"; \
 		PROPTEST_RNG_SEED=$$seed PROPTEST_CASES=$${PROPTEST_CASES:-3000} cargo test --locked --lib
 	cargo test --locked --lib -- queries::million --ignored --nocapture
+
+# Without a sanitizer, so that a stable compiler does: this looks for laws that are
+# broken. What is found is in fuzz/artifacts, what is worth going on from in fuzz/corpus.
+fuzz: libraries ## have libFuzzer try what nobody would write; TARGET=urls for one, SECONDS=600 for each
+	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	@set -e; for target in $(or $(TARGET),$(fuzz_targets)); do \
+		echo "== $$target"; \
+		mkdir -p fuzz/corpus/$$target; \
+		cargo fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(or $(SECONDS),60) -timeout=10 -rss_limit_mb=1024 -print_final_stats=1; \
+	done
 
 mutants: libraries ## do the tests notice small faults? takes hours; MUTANTS='--shard 0/50' for some
 	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants

@@ -25,6 +25,7 @@ mod dialogue;
 mod disks;
 mod erasures;
 mod expansions;
+mod fuzz;
 mod hand_over;
 mod hostile_texts;
 mod installs;

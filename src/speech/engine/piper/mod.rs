@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 pub use files::{VoiceFiles, check, find};
+#[cfg(feature = "onnxruntime")]
+pub use model::prepared_for_onnx_runtime;
 
 use super::super::ipa;
 use super::super::spoken::Spoken;

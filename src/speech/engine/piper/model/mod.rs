@@ -11,6 +11,9 @@ mod onnx;
 mod onnxruntime;
 mod rten;
 
+#[cfg(feature = "onnxruntime")]
+pub use onnxruntime::prepared as prepared_for_onnx_runtime;
+
 use std::fmt::Display;
 use std::path::Path;
 

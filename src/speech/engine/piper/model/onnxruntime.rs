@@ -94,7 +94,11 @@ impl Model for Network {
 /// The file of a network with the frames among its outputs, which are all that
 /// ONNX Runtime gives, and with a `wide` decoder, where that is faster. On ARM
 /// it is not known to be.
-pub(super) fn prepared(model: Vec<u8>, wide: bool) -> Result<Vec<u8>, String> {
+///
+/// # Errors
+///
+/// Where it is not a network's.
+pub fn prepared(model: Vec<u8>, wide: bool) -> Result<Vec<u8>, String> {
     let mut model = onnx::Model::decode(Bytes::from(model)).map_err(|error| error.to_string())?;
     let can_be_wide = model.operators_version() >= decoder::OPERATORS_VERSION;
     if let Some(graph) = &mut model.graph {
