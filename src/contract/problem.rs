@@ -36,6 +36,8 @@ pub enum Code {
     BodyTooSlow,
     /// The body is not `application/json`.
     UnsupportedMediaType,
+    /// The range that is asked for begins behind the end.
+    RangeNotSatisfiable,
     /// Well-formed, but not acceptable: `errors` has every fault.
     InvalidRequest,
     /// The same key or id was used with another request.
@@ -70,6 +72,7 @@ impl Code {
         Self::TooLarge,
         Self::BodyTooSlow,
         Self::UnsupportedMediaType,
+        Self::RangeNotSatisfiable,
         Self::InvalidRequest,
         Self::IdempotencyConflict,
         Self::QueueFull,
@@ -98,6 +101,7 @@ impl Code {
             Self::TooLarge => "too_large",
             Self::BodyTooSlow => "body_too_slow",
             Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::RangeNotSatisfiable => "range_not_satisfiable",
             Self::InvalidRequest => "invalid_request",
             Self::IdempotencyConflict => "idempotency_conflict",
             Self::QueueFull => "queue_full",
@@ -122,6 +126,7 @@ impl Code {
             Self::BodyTooSlow => 408,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
+            Self::RangeNotSatisfiable => 416,
             Self::InvalidRequest | Self::IdempotencyConflict => 422,
             Self::QueueFull | Self::ShareFull | Self::TooManyRequests => 429,
             Self::Unavailable => 503,
@@ -148,6 +153,7 @@ impl Code {
             Self::TooLarge => "The body is too large",
             Self::BodyTooSlow => "The body took too long",
             Self::UnsupportedMediaType => "The body must be application/json",
+            Self::RangeNotSatisfiable => "The file ends before that range",
             Self::InvalidRequest => "The request is not acceptable",
             Self::IdempotencyConflict => "The same id or key was used with another request",
             Self::QueueFull => "Too much is waiting already",

@@ -3,10 +3,11 @@
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
 use object_store::GetRange;
 use sha2::{Digest, Sha256};
 
+use super::problem::Answer;
 use super::render::render;
 use super::result::{Kept, Wanted, expired};
 use crate::contract::{Audio, Code, Problem};
@@ -103,10 +104,7 @@ async fn serve_audio(
     let range = wanted_range(request, &etag, audio.bytes);
     let range = match range {
         Range::Unsatisfiable => {
-            return Ok(HttpResponse::RangeNotSatisfiable()
-                .insert_header((header::CONTENT_RANGE, format!("bytes */{}", audio.bytes)))
-                .content_type("application/octet-stream")
-                .finish());
+            return Ok(not_satisfiable(audio.bytes));
         }
         Range::Whole => None,
         Range::Part(start, end) => Some(GetRange::Bounded(start..end)),
@@ -139,6 +137,17 @@ async fn serve_audio(
         .content_type(audio.format.media_type())
         .no_chunking(part.end - part.start);
     Ok(answer.streaming(part.stream))
+}
+
+/// Tells the size too (RFC 9110 15.5.17).
+fn not_satisfiable(bytes: u64) -> HttpResponse {
+    let detail = format!("The file has {bytes} bytes.");
+    let problem = Problem::new(Code::RangeNotSatisfiable, detail);
+    let mut answer = Answer(problem).error_response();
+    if let Ok(range) = HeaderValue::from_str(&format!("bytes */{bytes}")) {
+        answer.headers_mut().insert(header::CONTENT_RANGE, range);
+    }
+    answer
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -120,10 +120,12 @@ pub async fn finish(
 fn answered(response: ServiceResponse, path: &str, id: &str) -> ServiceResponse {
     let (request, mut response) = response.into_parts();
     if let Some(problem) = problem_of(&mut response) {
-        let allow = response.headers_mut().remove(header::ALLOW).next();
+        let mut marked = response;
         response = render(&problem, path, id);
-        if let Some(allow) = allow {
-            response.headers_mut().insert(header::ALLOW, allow);
+        for kept in [header::ALLOW, header::CONTENT_RANGE] {
+            if let Some(value) = marked.headers_mut().remove(&kept).next() {
+                response.headers_mut().insert(kept, value);
+            }
         }
     }
     ServiceResponse::new(request, with_request_id(response, id))
