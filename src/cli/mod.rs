@@ -10,6 +10,7 @@ pub mod deliveries;
 pub mod doctor;
 pub mod keys;
 pub mod listen;
+mod logger;
 pub mod say;
 pub mod secrets;
 pub mod serve;
@@ -335,10 +336,7 @@ fn start_logger(globals: &Globals) {
         (false, 1) => "debug,actix_server=info",
         (false, _) => "trace",
     };
-    let environment = env_logger::Env::default().default_filter_or(level);
-    env_logger::Builder::from_env(environment)
-        .format_timestamp_millis()
-        .init();
+    logger::start(level);
 }
 
 /// Text of others as a terminal can be given it: control characters, with which it can
