@@ -79,6 +79,11 @@ const ROUTES: &[(&str, &str, Need)] = &[
     ("GET", "/v1/speech/{}/{}", READ),
 ];
 
+/// Every row of the table: method (`*`: any) and path (`{}`: one segment, `*`: any path).
+pub fn listed() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ROUTES.iter().map(|(method, path, _)| (*method, *path))
+}
+
 /// What a request must come with. `path` is as the router has it, with escapes undone:
 /// they must not lead to a route by another need than its own.
 #[must_use]

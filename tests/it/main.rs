@@ -39,6 +39,7 @@ mod neural;
 mod promises;
 mod receivers;
 mod refusals;
+mod requests;
 mod results;
 mod retention;
 mod sandbox;

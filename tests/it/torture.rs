@@ -44,6 +44,16 @@ impl Dice {
     pub fn below(&mut self, limit: u64) -> u64 {
         self.roll() % limit
     }
+
+    /// Whether it is among so many of a hundred.
+    pub fn is(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        let at = self.below(from.len() as u64);
+        &from[usize::try_from(at).unwrap()]
+    }
 }
 
 pub fn from_env(name: &str, default: u64) -> u64 {
