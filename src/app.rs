@@ -42,6 +42,7 @@ use crate::edge::due::Due;
 use crate::edge::health::{self, Health};
 use crate::edge::links::Links;
 use crate::edge::methods::methods;
+use crate::edge::pool::Pool;
 use crate::edge::proxies::Proxies;
 use crate::edge::render::Renderer;
 use crate::edge::streams::Streams;
@@ -912,11 +913,13 @@ fn serve(
     let connections = connections_of(config);
     let counted = web::Data::new(connections.clone());
     let renderer = web::Data::new(Renderer::new(config.limits.bodies_bytes));
+    let pool = web::Data::new(Pool::default());
     let server = HttpServer::new(move || {
         let routes = routes.clone();
         App::new()
             .app_data(counted.clone())
             .app_data(renderer.clone())
+            .app_data(pool.clone())
             .app_data(gate_data.clone())
             .app_data(cors.clone())
             .app_data(health.clone())

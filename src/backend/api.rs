@@ -12,7 +12,7 @@ use super::progress::Watcher;
 use super::store::{self, Accepted, Ended, New};
 use super::view::View;
 use super::watchdog::DeadlineAdded;
-use crate::contract::create::Rules;
+use crate::contract::create::{Prepared, Rules};
 use crate::contract::{Catalog, Code, Create, Faults, Page, Problem, Service, Task, TaskStatus};
 use crate::db::Db;
 use crate::db::history::{Whose, is_of};
@@ -21,6 +21,7 @@ use crate::delivery::api::{self as deliveries, DeliveryState};
 use crate::edge::admission::Admission;
 use crate::edge::files::serve;
 use crate::edge::methods::is_head;
+use crate::edge::pool::read_body;
 use crate::edge::problem::Answer;
 use crate::edge::query::Query;
 use crate::edge::request;
@@ -113,15 +114,18 @@ async fn create_with_id(
 }
 
 async fn accept(
-    state: &BackendState,
+    state: &State,
     request: &HttpRequest,
     payload: web::Payload,
     id: Uuid,
     idempotency_key: Option<String>,
 ) -> Result<HttpResponse, Answer> {
     let body = request::json_body(request, payload, state.body_limit).await?;
-    let create = read(state, &body)?;
-    drop(body);
+    let reader = State::clone(state);
+    let prepared = read_body(request, body, move |body| {
+        Ok(Prepared::from(read(&reader, body)?))
+    });
+    let prepared = prepared.await?;
     submit(
         state,
         request,
@@ -129,7 +133,7 @@ async fn accept(
             id,
             client: request::client(request),
             idempotency_key,
-            request: create.into(),
+            request: prepared,
             report_to: state.report_to.clone(),
             retry_of: None,
         },

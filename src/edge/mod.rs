@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod links;
 pub mod methods;
 pub mod metrics;
+pub mod pool;
 pub mod problem;
 pub mod proxies;
 pub mod query;

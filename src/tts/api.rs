@@ -27,6 +27,7 @@ use crate::delivery::dispatcher::CheckNow;
 use crate::delivery::{CallbackDispatcher, CheckOwed, DeliveryOwed};
 use crate::edge::admission::Admission;
 use crate::edge::files::serve;
+use crate::edge::pool::read_body;
 use crate::edge::problem::Answer;
 use crate::edge::query::Query;
 use crate::edge::request;
@@ -119,7 +120,7 @@ async fn create_with_id(
 }
 
 async fn accept(
-    state: &TtsState,
+    state: &State,
     request: &HttpRequest,
     payload: web::Payload,
     id: Uuid,
@@ -127,8 +128,11 @@ async fn accept(
 ) -> Result<HttpResponse, Answer> {
     let body = request::json_body(request, payload, state.body_limit).await?;
     let client = request::client(request);
-    let new = read(state, &body, id, client, idempotency_key)?;
-    drop(body);
+    let reader = State::clone(state);
+    let new = read_body(request, body, move |body| {
+        read(&reader, body, id, client, idempotency_key)
+    });
+    let new = new.await?;
     let wait = Wait::preferred(request);
     let waits = wait.is_some();
     let (workers, dispatcher) = (state.workers.clone(), state.dispatcher.clone());
@@ -264,12 +268,13 @@ async fn statuses(
         ids: Vec<Uuid>,
     }
     let body = request::json_body(&request, payload, state.body_limit).await?;
-    let Ids { ids } = serde_json::from_slice(&body).map_err(|error| {
-        Problem::new(
-            Code::Malformed,
-            format!("The body must be {{\"ids\":[UUID, …]}}: {error}."),
-        )
-    })?;
+    let ids = read_body(&request, body, |body| {
+        serde_json::from_slice::<Ids>(body).map_err(|error| {
+            let detail = format!("The body must be {{\"ids\":[UUID, …]}}: {error}.");
+            Problem::new(Code::Malformed, detail)
+        })
+    });
+    let Ids { ids } = ids.await?;
     let mut faults = Faults::default();
     if ids.len() > MAX_IDS {
         faults.add(
@@ -399,6 +404,9 @@ async fn voices(state: State) -> HttpResponse {
     HttpResponse::Ok().json(state.voices.offered().catalog.as_ref())
 }
 
+/// A URL and some headers.
+const MAX_CHECK_BYTES: usize = 64 << 10;
+
 async fn callback_checks(
     state: State,
     request: HttpRequest,
@@ -410,7 +418,7 @@ async fn callback_checks(
         url: String,
         callback_headers: Option<serde_json::Value>,
     }
-    let body = request::json_body(&request, payload, state.body_limit).await?;
+    let body = request::json_body(&request, payload, MAX_CHECK_BYTES).await?;
     let Body {
         url,
         callback_headers,
