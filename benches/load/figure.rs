@@ -67,6 +67,8 @@ impl FromIterator<f64> for Samples {
 enum Bar {
     /// hoiam's median, divided by the other's; more is better.
     TimesTheOther,
+    /// The same; less is better.
+    AtMostTimesTheOther,
     /// hoiam's median; more is better.
     NoLess,
     /// hoiam's median; less is better.
@@ -90,6 +92,11 @@ impl Goal {
         Self::new(Bar::TimesTheOther, must, aim)
     }
 
+    /// No more than so many times the other.
+    pub const fn at_most_times_the_other(must: f64) -> Self {
+        Self::new(Bar::AtMostTimesTheOther, Some(must), None)
+    }
+
     /// At least so much.
     pub const fn no_less(must: f64, aim: f64) -> Self {
         Self::new(Bar::NoLess, Some(must), Some(aim))
@@ -109,6 +116,7 @@ impl Display for Goal {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (sign, unit) = match self.bar {
             Bar::TimesTheOther => ("≥", " ×"),
+            Bar::AtMostTimesTheOther => ("≤", " ×"),
             Bar::NoLess => ("≥", ""),
             Bar::NoMore => ("≤", ""),
         };
@@ -187,7 +195,7 @@ impl Figure {
     /// Whether the goal is reached.
     pub fn verdict(&self) -> Verdict {
         let measured = match self.goal.bar {
-            Bar::TimesTheOther => self.ratio(),
+            Bar::TimesTheOther | Bar::AtMostTimesTheOther => self.ratio(),
             Bar::NoLess | Bar::NoMore => Some(self.hoiam.median()),
         };
         let Some(measured) = measured else {
@@ -195,7 +203,7 @@ impl Figure {
         };
         let reached = |bar: f64| match self.goal.bar {
             Bar::TimesTheOther | Bar::NoLess => measured >= bar,
-            Bar::NoMore => measured <= bar,
+            Bar::AtMostTimesTheOther | Bar::NoMore => measured <= bar,
         };
         match (self.goal.must.map(reached), self.goal.aim.map(reached)) {
             (_, Some(true)) => Verdict::Aim,

@@ -70,6 +70,11 @@ impl Connection {
         })
     }
 
+    /// The stream, for whoever is on another thread. Nothing must be left to read.
+    pub fn into_std(self) -> io::Result<std::net::TcpStream> {
+        self.stream.into_std()
+    }
+
     /// Sends one request and waits for its answer.
     pub async fn exchange(&mut self, request: &[u8]) -> io::Result<Message> {
         self.write(request).await?;

@@ -2,6 +2,7 @@
 //! with the peer, so that a machine that slows down does so for both.
 
 mod footprint;
+mod hostile;
 mod latency;
 mod lateness;
 mod long;
@@ -49,6 +50,8 @@ pub enum Scenario {
     Memory,
     /// CPU time of a service with nothing to do.
     Idle,
+    /// One client's requests while others do their worst.
+    Hostile,
 }
 
 /// Those that were named, or all.
@@ -74,6 +77,7 @@ impl Scenario {
             Self::Deadlines => lateness::deadlines(options).await,
             Self::Memory => footprint::memory(options).await,
             Self::Idle => footprint::idle(options).await,
+            Self::Hostile => hostile::hostile(options).await,
         }
     }
 }
