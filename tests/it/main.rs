@@ -54,3 +54,4 @@ mod support;
 mod synthesizer;
 mod tasks;
 mod torture;
+mod written_texts;

@@ -13,7 +13,7 @@ use super::results::{Decoded, check, spoken};
 use super::support::service::Setup;
 use super::support::{Peer, Reaction, Service};
 
-const NAME: &str = "en_US-joe-medium";
+pub const NAME: &str = "en_US-joe-medium";
 pub const VOICE: &str = "piper/en_US-joe-medium";
 
 /// `make voice` puts it there.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+pub use crate::support::dice::{Dice, from_env};
 use crate::support::rest::nothing_lies;
 use crate::support::service::Setup;
 use crate::support::{Chain, Client, Peer, Reaction, Request, Service, eventually};
@@ -28,38 +29,6 @@ const MODEST: &str = "the-key-of-the-modest";
 const NOWHERE: &str = "http://nobody.invalid/hook";
 /// How long nothing may change before the books are closed as they are.
 const STUCK: Duration = Duration::from_secs(180);
-
-/// Choices that a seed repeats (SplitMix64, Steele, Lea & Flood 2014).
-pub struct Dice(pub u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.roll() % limit
-    }
-
-    /// Whether it is among so many of a hundred.
-    pub fn is(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        let at = self.below(from.len() as u64);
-        &from[usize::try_from(at).unwrap()]
-    }
-}
-
-pub fn from_env(name: &str, default: u64) -> u64 {
-    let value = std::env::var(name).ok();
-    value.map_or(default, |value| value.parse().expect("a number"))
-}
 
 /// What a receiver does with most of its requests until it heals.
 fn bad_manners() -> Vec<(&'static str, Reaction)> {

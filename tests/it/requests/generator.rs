@@ -337,7 +337,7 @@ impl Generator {
                 "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW", "get",
                 "PROPFIND",
             ];
-            request.method = (*self.dice.pick(&methods)).to_owned();
+            request.method = (*self.dice.one_of(&methods)).to_owned();
         }
         let fixtures = self.world.fixtures.values();
         let mut kept = fixtures.map(|fixtures| &fixtures.completed);
@@ -354,7 +354,7 @@ impl Generator {
             let before = target.rsplit('/').next().unwrap_or_default().to_owned();
             let is_file = FILES.contains(&segment);
             let filled = match segment {
-                "*" => (*self.dice.pick(&["v1/tasks", "v1/nothing", "", "*"])).to_owned(),
+                "*" => (*self.dice.one_of(&["v1/tasks", "v1/nothing", "", "*"])).to_owned(),
                 "{}" if method == "GET" && self.dice.is(50) => self.fitting(&target, method, &path),
                 "{}" => self.odd_segment(&before),
                 _ if is_file && self.dice.is(30) => self.odd_file(),
@@ -382,11 +382,11 @@ impl Generator {
     fn odd_segment(&mut self, before: &str) -> String {
         if before == "problems" {
             let codes = [Code::ALL[0].as_str(), "expired", "nope", "%ff", "..", ""];
-            return (*self.dice.pick(&codes)).to_owned();
+            return (*self.dice.one_of(&codes)).to_owned();
         }
         let known = self.ids.get(before).filter(|known| !known.is_empty());
         let id = match known {
-            Some(known) if !self.dice.is(3) => self.dice.pick(known).clone(),
+            Some(known) if !self.dice.is(3) => self.dice.one_of(known).clone(),
             _ => Uuid::now_v7().to_string(),
         };
         match self.dice.below(80) {
@@ -400,7 +400,7 @@ impl Generator {
             7 => format!("{id}%00"),
             8 => "%ff%fe".to_owned(),
             9 => "ế".to_owned(),
-            10 => "a".repeat(*self.dice.pick(&[300, 5_000, 59_000, 70_000])),
+            10 => "a".repeat(*self.dice.one_of(&[300, 5_000, 59_000, 70_000])),
             11 => id[..35].to_owned(),
             12 => String::new(),
             _ => id,
@@ -422,7 +422,7 @@ impl Generator {
             "audio.wav%00.mp3",
             "%61udio.wav",
         ];
-        (*self.dice.pick(&files)).to_owned()
+        (*self.dice.one_of(&files)).to_owned()
     }
 
     fn odd_query(&mut self, request: &mut Request) {
@@ -434,7 +434,7 @@ impl Generator {
         }
         let mut parts = Vec::new();
         while parts.is_empty() || self.dice.is(50) {
-            let name = *self.dice.pick(&[
+            let name = *self.dice.one_of(&[
                 "status",
                 "reference",
                 "error_code",
@@ -457,11 +457,11 @@ impl Generator {
             let value = match name {
                 _ if self.dice.is(25) => self.odd_value(),
                 "status" => self.status(),
-                "reference" => (*self.dice.pick(&["r1", "video-42%2F7"])).to_owned(),
-                "error_code" => (*self.dice.pick(&["engine_failed", "nope"])).to_owned(),
-                "limit" => self.dice.pick(&[0, 1, 2, 50, 500, 501]).to_string(),
-                "cursor" if !self.cursors.is_empty() => self.dice.pick(&self.cursors).clone(),
-                "task_id" | "speech_id" => self.dice.pick(&self.ids["tasks"]).clone(),
+                "reference" => (*self.dice.one_of(&["r1", "video-42%2F7"])).to_owned(),
+                "error_code" => (*self.dice.one_of(&["engine_failed", "nope"])).to_owned(),
+                "limit" => self.dice.one_of(&[0, 1, 2, 50, 500, 501]).to_string(),
+                "cursor" if !self.cursors.is_empty() => self.dice.one_of(&self.cursors).clone(),
+                "task_id" | "speech_id" => self.dice.one_of(&self.ids["tasks"]).clone(),
                 "cache" => "keep".to_owned(),
                 name if name.ends_with("after") => "2026-01-01T00:00:00Z".to_owned(),
                 name if name.ends_with("before") => "2100-01-01T00:00:00%2B07:00".to_owned(),
@@ -488,9 +488,9 @@ impl Generator {
             "exhausted",
             "aborted",
         ];
-        let mut list = vec![*self.dice.pick(&known)];
+        let mut list = vec![*self.dice.one_of(&known)];
         while self.dice.is(30) {
-            list.push(*self.dice.pick(&known));
+            list.push(*self.dice.one_of(&known));
         }
         list.join(",")
     }
@@ -520,7 +520,7 @@ impl Generator {
         match self.dice.below(20) {
             0 => "a".repeat(50_000),
             1 => vec!["queued"; 3_000].join(","),
-            _ => (*self.dice.pick(&values)).to_owned(),
+            _ => (*self.dice.one_of(&values)).to_owned(),
         }
     }
 
@@ -553,7 +553,7 @@ impl Generator {
             _ => Framing::Length,
         };
         let kind = match self.dice.below(12) {
-            0 => Some(*self.dice.pick(&[
+            0 => Some(*self.dice.one_of(&[
                 "text/plain",
                 "application/json; charset=utf-16",
                 "APPLICATION/JSON",
@@ -657,13 +657,13 @@ impl Generator {
             json!({ "X-A": long }),
             json!({ "Content-Length": "0", "Connection": "close" }),
         ];
-        self.dice.pick(&values).clone()
+        self.dice.one_of(&values).clone()
     }
 
     /// What the TTS service might report, of a task that there may be.
     fn report(&mut self) -> Value {
-        let id = self.dice.pick(&self.ids["tasks"]).clone();
-        let (kind, status) = *self.dice.pick(&[
+        let id = self.dice.one_of(&self.ids["tasks"]).clone();
+        let (kind, status) = *self.dice.one_of(&[
             ("speech.completed", "completed"),
             ("speech.failed", "failed"),
             ("speech.canceled", "canceled"),
@@ -695,16 +695,16 @@ impl Generator {
         ];
         let voices = self.world.voices;
         let mut said = json!({
-            "text": self.dice.pick(&texts), "voice": self.dice.pick(voices),
-            "format": self.dice.pick(&["wav", "wav", "mp3", "opus", "flac", "pcm"]),
-            "timeout_s": self.dice.pick(&[1, 60, 600]),
+            "text": self.dice.one_of(&texts), "voice": self.dice.one_of(voices),
+            "format": self.dice.one_of(&["wav", "wav", "mp3", "opus", "flac", "pcm"]),
+            "timeout_s": self.dice.one_of(&[1, 60, 600]),
         });
         if self.dice.is(25) {
             let segment = said["text"].take();
             said["segments"] = json!([
                 { "text": segment, "pause_after_ms": 5, "speed": 1.5,
                   "pronunciations": [{ "term": "One", "say": "two" }] },
-                { "text": "b", "voice": self.dice.pick(voices), "language": "en" },
+                { "text": "b", "voice": self.dice.one_of(voices), "language": "en" },
             ]);
         }
         let more: [(&str, Value); 14] = [
@@ -738,7 +738,7 @@ impl Generator {
     fn odd_host(&mut self, request: &mut Request) {
         let hosts = ["", "attacker.example", "localhost:1:2", "[::1", "\u{e9}"];
         let host = match self.dice.below(20) {
-            0 => *self.dice.pick(&hosts),
+            0 => *self.dice.one_of(&hosts),
             _ => "localhost",
         };
         if !self.dice.is(2) {
@@ -768,9 +768,9 @@ impl Generator {
     }
 
     fn odd_header(&mut self, request: &mut Request, cases: &[(&str, &[&str])]) {
-        let (name, values) = self.dice.pick(cases);
-        let value = match *self.dice.pick(values) {
-            KNOWN_TAG if !self.tags.is_empty() => self.dice.pick(&self.tags).clone(),
+        let (name, values) = self.dice.one_of(cases);
+        let value = match *self.dice.one_of(values) {
+            KNOWN_TAG if !self.tags.is_empty() => self.dice.one_of(&self.tags).clone(),
             LONG => "a".repeat(9_000),
             value => value.to_owned(),
         };
@@ -864,7 +864,7 @@ impl Generator {
             head("GET /health/live HTTP/1.1", "a: b").repeat(30),
             "\r\n".repeat(1_000) + &head("GET / HTTP/1.1", "a: b"),
         ];
-        self.dice.pick(&cases).clone().into_bytes()
+        self.dice.one_of(&cases).clone().into_bytes()
     }
 
     fn noise(&mut self) -> Vec<u8> {
@@ -878,8 +878,8 @@ impl Generator {
             b"\r\n\r\n\r\n",
             b"",
         ];
-        let mut bytes = self.dice.pick(&greetings).to_vec();
-        let length = *self.dice.pick(&[0, 1, 100, 5_000]);
+        let mut bytes = self.dice.one_of(&greetings).to_vec();
+        let length = *self.dice.one_of(&[0, 1, 100, 5_000]);
         bytes.extend((0..length).map(|_| self.dice.below(256) as u8));
         bytes
     }

@@ -119,29 +119,29 @@ impl Writer<'_> {
         let as_it_was = value.to_string();
         let text = match self.dice.below(10) {
             0 => {
-                let depth = *self.dice.pick(&DEPTHS);
+                let depth = *self.dice.one_of(&DEPTHS);
                 format!("{}{as_it_was}{}", "[".repeat(depth), "]".repeat(depth))
             }
             1 => {
-                let depth = self.dice.pick(&DEPTHS).min(&20_000);
+                let depth = self.dice.one_of(&DEPTHS).min(&20_000);
                 let open = r#"{"text":"#.repeat(*depth);
                 format!("{open}{as_it_was}{}", "}".repeat(*depth))
             }
             2 => {
-                let letter = self.dice.pick(&["a", "ế", "a ", "🙂", "\u{301}"]);
-                let length = self.dice.pick(&LENGTHS) / letter.len();
+                let letter = self.dice.one_of(&["a", "ế", "a ", "🙂", "\u{301}"]);
+                let length = self.dice.one_of(&LENGTHS) / letter.len();
                 format!("\"{}\"", letter.repeat(length))
             }
             3 => {
-                let times = *self.dice.pick(&TIMES);
+                let times = *self.dice.one_of(&TIMES);
                 let most = (150_000 / as_it_was.len()).max(1);
                 format!("[{}]", vec![as_it_was; times.min(most)].join(","))
             }
             4 | 5 => match value {
                 Value::Object(_) => self.with_more_fields(&as_it_was),
-                _ => (*self.dice.pick(&INSTEAD)).to_owned(),
+                _ => (*self.dice.one_of(&INSTEAD)).to_owned(),
             },
-            _ => (*self.dice.pick(&INSTEAD)).to_owned(),
+            _ => (*self.dice.one_of(&INSTEAD)).to_owned(),
         };
         self.text += &text;
     }

@@ -7,6 +7,7 @@
 //! condition, and fail after [`PATIENCE`].
 
 pub mod chain;
+pub mod dice;
 pub mod disk;
 pub mod encrypted;
 pub mod http;
@@ -16,6 +17,7 @@ pub mod rest;
 pub mod service;
 pub mod signed;
 pub mod wall;
+pub mod written;
 
 use std::time::{Duration, Instant};
 
