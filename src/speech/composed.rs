@@ -45,7 +45,7 @@ impl Composed {
         }
     }
 
-    /// Moves an offset back to the source.
+    /// Moves an offset back to the source; one within a cluster to the cluster's start.
     #[must_use]
     pub fn source_offset(&self, offset: u32) -> u32 {
         let Some(starts) = &self.source_starts else {
@@ -55,6 +55,19 @@ impl Composed {
         starts.get(offset).or(starts.last()).copied().unwrap_or(0)
     }
 
+    /// Moves the end of a word back to the source; one within a cluster, where a mark
+    /// follows that is not the word's, to the cluster's end.
+    fn source_end(&self, offset: u32) -> u32 {
+        let Some(starts) = &self.source_starts else {
+            return offset;
+        };
+        let last = self.source_offset(offset.saturating_sub(1));
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        let behind = starts.get(offset..).unwrap_or_default();
+        let next = behind.iter().find(|start| **start > last);
+        next.or(starts.last()).copied().unwrap_or(0)
+    }
+
     /// Moves a word's offsets and its text back to the source.
     #[must_use]
     pub fn in_source(&self, word: Word) -> Word {
@@ -62,7 +75,7 @@ impl Composed {
             return word;
         }
         let char_start = self.source_offset(word.char_start);
-        let char_end = self.source_offset(word.char_end);
+        let char_end = self.source_end(word.char_end);
         let text = self
             .source
             .get(usize::try_from(char_start).unwrap_or(0)..usize::try_from(char_end).unwrap_or(0))
@@ -97,6 +110,18 @@ mod tests {
         let composed = Composed::of("tiếng Việt");
         assert_eq!(composed.text, "tiếng Việt");
         assert_eq!(composed.in_source(word("Việt", 6, 10)), word("Việt", 6, 10));
+    }
+
+    #[test]
+    fn a_word_that_ends_within_a_cluster_has_all_of_it() {
+        let composed = Composed::of("e\u{301} u\u{20dd}.");
+        assert_eq!(composed.text, "é u\u{20dd}.");
+        let found = composed.in_source(word("u", 2, 3));
+        assert_eq!(found, word("u\u{20dd}", 3, 5));
+        assert_eq!(composed.in_source(word("é", 0, 1)), word("e\u{301}", 0, 2));
+        let composed = Composed::of("e\u{301} \u{9c7}.");
+        let found = composed.in_source(word("\u{9c7}", 2, 3));
+        assert_eq!(found, word(" \u{9c7}", 2, 4));
     }
 
     #[test]
