@@ -33,12 +33,16 @@ torture: libraries voice ## at length: kills, bad receivers, engine faults, a si
 		HOIAM_DAY_TASKS=$${HOIAM_DAY_TASKS:-100000} \
 		cargo test --locked --test it -- torture isolation day deadlines --nocapture --test-threads 1
 
-check-long: torture ## the same, 24,000 odd requests, property tests with many new cases, and all queries with a million rows
+check-long: torture ## the same, odd requests, many new cases and texts, and all queries with a million rows
 	HOIAM_TORTURE_REQUESTS=$${HOIAM_TORTURE_REQUESTS:-24000} \
 		HOIAM_TORTURE_SEED=$${HOIAM_TORTURE_SEED:-$$(date +%s)} \
 		cargo test --locked --test it -- requests:: --nocapture
 	seed=$$(date +%s); echo "PROPTEST_RNG_SEED=$$seed"; \
 		PROPTEST_RNG_SEED=$$seed PROPTEST_CASES=$${PROPTEST_CASES:-3000} cargo test --locked --lib
+	CARGO_PROFILE_DEV_OPT_LEVEL=1 HOIAM_TEXTS_SEED=$${HOIAM_TEXTS_SEED:-$$(date +%s)} \
+		HOIAM_WRITTEN_TEXTS=$${HOIAM_WRITTEN_TEXTS:-10000} HOIAM_NEURAL_TEXTS=$${HOIAM_NEURAL_TEXTS:-500} \
+		HOIAM_RANDOM_TEXTS=$${HOIAM_RANDOM_TEXTS:-100000} \
+		cargo test --locked --test it -- written_texts --nocapture --test-threads 1
 	cargo test --locked --lib -- queries::million --ignored --nocapture
 
 # Without a sanitizer, so that a stable compiler does: this looks for laws that are
