@@ -79,6 +79,13 @@ fn crashers() -> Vec<String> {
         "\"-\u{301}a",
         "\"-\u{94d}क",
         "\"-\u{64b}ب",
+        "①-mì rau",
+        "m²-mì",
+        "a\u{20dd}-mì",
+        "\u{483}-mì",
+        "⑦-क्या",
+        "ɒ-mì",
+        "x\u{301}-लच्छेद",
     ]
     .map(str::to_owned)
     .into();
@@ -128,6 +135,7 @@ async fn vietnamese_and_the_like_survive_all_that_is_known_to_crash_them() {
         "hi",
         "ml",
         "en-us",
+        "pt-br",
     ] {
         assert_survives(&mut synthesizer, &format!("espeak/{voice}"), &crashers()).await;
     }
