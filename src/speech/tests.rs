@@ -298,6 +298,23 @@ fn a_word_of_5000_letters_is_spoken_whole() {
 }
 
 #[test]
+fn letters_that_a_voice_reads_by_their_names_are_read_to_the_last() {
+    for (voice, word, words) in [
+        ("espeak/en-us", "λόγος ", 60),
+        ("espeak/vi", "слово ", 60),
+        ("espeak/en-us", "かな ", 90),
+    ] {
+        let duration_ms = |words: usize| {
+            let mut asked = request(voice, &word.repeat(words));
+            asked.segments[0].speed = 2.0;
+            spoken(&asked).0.duration_ms
+        };
+        let (some, all) = (duration_ms(words / 6), duration_ms(words));
+        assert!(all > some * 5, "{word} by {voice}: {some} and {all} ms");
+    }
+}
+
+#[test]
 fn hostile_texts_are_spoken_as_text() {
     for text in [
         "مرحبا بالعالم hello שלום עולם",

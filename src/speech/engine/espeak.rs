@@ -1,12 +1,12 @@
 //! eSpeak NG as an engine: small, fast, and it speaks most languages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Mutex;
 
 use unicode_normalization::char::is_combining_mark;
 
 use super::super::spoken::Spoken;
-use super::super::text::{Sentence, is_blank};
+use super::super::text::{Sentence, cost_of, is_blank};
 use super::super::track::Tape;
 use super::super::{SpeechError, Voice};
 use super::alignment::{self, Event};
@@ -36,6 +36,14 @@ const MOST_BYTES_AT_A_MARK: usize = 400;
 
 /// … and one of very short words behind so many.
 const MOST_WORDS: usize = 250;
+
+/// eSpeak keeps 1,000 sounds between two marks and drops what comes behind them. That
+/// many have never been heard of a text that costs less than this …
+const SURELY_READ: u32 = 400;
+
+/// … and of any other it has dropped something where it reports none of so many words.
+/// Those that it reads as one with the word before them are three at most.
+const WORDS_UNREAD: usize = 5;
 
 /// eSpeak NG. All values share the one library of the process.
 pub(super) struct Espeak {
@@ -148,10 +156,18 @@ impl Engine for Espeak {
             let spoken = manner.spoken(sentence);
             let sounds = self.mnemonics(&identifier, &spoken)?;
             let (mut pcm, mut events) = (Vec::new(), Vec::new());
-            for part in readable(&spoken, &sounds) {
+            let mut parts: VecDeque<EspeakText> = readable(&spoken, &sounds).into();
+            while let Some(part) = parts.pop_front() {
                 let heard = lock(self.library)
                     .speak(&identifier, rate, &part, !sounds.is_empty())
                     .map_err(|detail| SpeechError::EngineFailed { detail })?;
+                let left_off = left_off(&part, &heard.events);
+                if let Some(place) = left_off.filter(|_| sounds.is_empty()) {
+                    let (read, unread) = part.parted_at(place);
+                    parts.push_front(unread);
+                    parts.push_front(read);
+                    continue;
+                }
                 events.extend(in_sentence(&part, &heard.events, pcm.len()));
                 pcm.extend(heard.pcm);
             }
@@ -274,6 +290,35 @@ impl Parts {
     }
 }
 
+/// Where a part has to be cut because not all of it was read: where the last word begins
+/// that was reported before many that were not. It may itself have been read by half.
+fn left_off(part: &EspeakText, events: &[Event]) -> Option<usize> {
+    if cost_of(part.as_str()) < SURELY_READ {
+        return None;
+    }
+    let places = events
+        .iter()
+        .filter_map(|event| event.position.checked_sub(1));
+    let reported: HashSet<usize> = places.collect();
+    let (mut last, mut unread) = (0, 0);
+    // Of the word that is being looked at.
+    let (mut start, mut is_settled) = (0, false);
+    for (at, c) in part.as_str().chars().enumerate() {
+        if is_blank(c) {
+            (start, is_settled) = (at + 1, false);
+        } else if reported.contains(&at) {
+            (last, unread, is_settled) = (start, 0, true);
+        } else if c.is_alphanumeric() && !is_settled {
+            unread += 1;
+            is_settled = true;
+        }
+        if unread >= WORDS_UNREAD {
+            return (last > 0).then_some(last);
+        }
+    }
+    None
+}
+
 /// The events of a part with the positions of the sentence, those that point
 /// nowhere left out; the part begins at `sample`. eSpeak counts positions from 1.
 fn in_sentence(part: &EspeakText, events: &[Event], sample: usize) -> Vec<Event> {
@@ -321,6 +366,41 @@ mod tests {
         for part in &parts[..parts.len() - 1] {
             assert!(part.ends_with([',', '.']), "{part}");
         }
+    }
+
+    /// With these words reported, counted from 0.
+    fn left_off_in(text: &str, reported: impl Fn(usize) -> bool) -> Option<String> {
+        let part = EspeakText::of(text, false);
+        let starts = text.match_indices(' ').map(|(byte, _)| byte + 1);
+        let starts = [0].into_iter().chain(starts).enumerate();
+        let events = starts
+            .filter(|(word, _)| reported(*word))
+            .map(|(_, byte)| Event {
+                position: text[..byte].chars().count() + 1,
+                sample: 0,
+            });
+        let place = left_off(&part, &events.collect::<Vec<_>>())?;
+        Some(part.parted_at(place).1.as_str().to_owned())
+    }
+
+    #[test]
+    fn a_part_is_cut_where_many_words_were_not_reported() {
+        let text = ["слово"; 40].join(" ");
+        let rest = |words: usize| Some(["слово"; 40][words..].join(" "));
+        assert_eq!(left_off_in(&text, |_| true), None);
+        assert_eq!(left_off_in(&text, |word| word < 30), rest(29));
+        assert_eq!(
+            left_off_in(&text, |word| !(20..30).contains(&word)),
+            rest(19)
+        );
+        assert_eq!(left_off_in(&text, |word| word % 4 == 0), None);
+        assert_eq!(left_off_in(&text, |_| false), None);
+        assert_eq!(
+            left_off_in("một hai ba bốn năm sáu bảy", |word| word < 1),
+            None
+        );
+        let marks = ["слово"; 20].join(" ") + &" %".repeat(30);
+        assert_eq!(left_off_in(&marks, |word| word < 20), None);
     }
 
     proptest! {

@@ -79,6 +79,20 @@ impl EspeakText {
         self.origins.get(at).copied()
     }
 
+    /// The same in two, of which the second begins at this place.
+    pub(super) fn parted_at(&self, place: usize) -> (Self, Self) {
+        let mut parts = (Self::default(), Self::default());
+        for (at, (c, origin)) in self.text.chars().zip(&self.origins).enumerate() {
+            let part = if at < place {
+                &mut parts.0
+            } else {
+                &mut parts.1
+            };
+            part.push(c, *origin);
+        }
+        parts
+    }
+
     /// Appends a code point of the source.
     pub(super) fn push(&mut self, c: char, origin: usize) {
         let c = match self.is_one_dot_too_many(c) {
