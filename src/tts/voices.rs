@@ -101,8 +101,9 @@ impl Voices {
         Self { alerts, ..self }
     }
 
-    /// A child has started and says what it can speak with.
-    pub fn offer(&self, hello: &Hello) {
+    /// A child has started and says what it can speak with. Answers whether the version
+    /// of any voice is another than before.
+    pub fn offer(&self, hello: &Hello) -> bool {
         let unavailable = hello.unavailable.iter();
         let missing: Vec<String> = unavailable
             .map(|(engine, detail)| format!("{engine}: {detail}"))
@@ -110,11 +111,13 @@ impl Voices {
         let is_silent = hello.voices.is_empty();
         self.alerts
             .engine(is_silent.then(|| missing.join("; ")).as_deref());
+        let mut has_new_versions = false;
         self.offered.send_if_modified(|offered| {
             let catalog = self.catalog(hello);
             let versions = Versions::of_all(&hello.voices);
+            has_new_versions = *offered.versions != versions;
             let changed = *offered.catalog != catalog
-                || *offered.versions != versions
+                || has_new_versions
                 || offered.problem.is_some()
                 || offered.unavailable != hello.unavailable;
             if changed {
@@ -127,6 +130,7 @@ impl Voices {
             }
             changed
         });
+        has_new_versions
     }
 
     /// No child can be started just now.

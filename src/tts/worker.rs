@@ -37,10 +37,12 @@ use crate::delivery::DeliveryOwed;
 use crate::fault;
 use crate::files::{Cache, CacheKey, FileError, Files, Spool};
 use crate::progress::ProgressBoard;
+use crate::speech::engine::releases;
 use crate::speech::{self, Place};
 use crate::supervision::{Drain, contained, spawn_unit};
 use crate::synthesizer::crashes::{At, Crashes};
 use crate::synthesizer::parent::{Events, Made, News, Pauses, SpeakError, Synthesizer, TimeLimits};
+use crate::synthesizer::protocol::Hello;
 use crate::synthesizer::stats::Monitor;
 
 /// Outcomes that may be on their way to disk while the child speaks on.
@@ -342,7 +344,7 @@ impl TtsWorker {
             let next = match synthesizer.ensure_started().await {
                 Ok(child) => {
                     if child.is_new {
-                        voices.offer(child.hello);
+                        offer(&voices, child.hello);
                     }
                     Next::Pump
                 }
@@ -998,6 +1000,17 @@ impl Next {
 
 type UnitEnd = (Synthesizer, Next, Option<Finish>);
 
+/// Offers what a new child can speak with. Of several workers the first one logs which
+/// release of eSpeak NG that is, if texts are known to crash it.
+fn offer(voices: &Voices, hello: &Hello) {
+    let has_new_versions = voices.offer(hello);
+    let release = releases::espeak_release(&hello.voices).filter(|_| has_new_versions);
+    if let Some((release, known)) = release.and_then(|it| Some((it, releases::known_crashes(it)?)))
+    {
+        log::warn!("eSpeak NG {release}: {}; {}", known.detail, known.way_out);
+    }
+}
+
 /// Runs a unit that has a child, for this job if it is for one.
 async fn run_unit(
     unit: Unit,
@@ -1209,7 +1222,7 @@ impl SpeakUnit {
         self.synthesizer.stop().await;
         // Where none can be started, the attempt to speak tells it.
         if let Ok(child) = self.synthesizer.ensure_started().await {
-            self.voices.offer(child.hello);
+            offer(&self.voices, child.hello);
         }
     }
 

@@ -321,6 +321,7 @@ fn doctor_finds_a_fresh_folder_in_order_and_leaves_it_so() {
         "callback secret",
         "synthesizer",
         "engine",
+        "library",
         "child limit",
         "encryption",
         "listener",

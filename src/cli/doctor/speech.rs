@@ -12,7 +12,7 @@ use super::Check;
 use crate::cli::speaker::{Speaker, not_started};
 use crate::config::Config;
 use crate::contract::Create;
-use crate::speech::engine::piper;
+use crate::speech::engine::{piper, releases};
 use crate::synthesizer::parent::Events;
 
 /// For a sentence of two words, which takes some milliseconds.
@@ -35,6 +35,7 @@ pub async fn checks(config: &Config) -> Vec<Check> {
     let started = format!("a child starts in {} ms", began.elapsed().as_millis());
     let mut checks = vec![Check::ok("synthesizer", started)];
     checks.extend(engines(config, &speaker));
+    checks.extend(library(&speaker));
     checks.extend(limits(&speaker));
     checks.extend(aliases(config, &speaker));
     // Of an engine that is missing, that has been told.
@@ -100,6 +101,19 @@ fn engines(config: &Config, speaker: &Speaker) -> Vec<Check> {
         }
     });
     there.chain(missing).collect()
+}
+
+/// The release of the library of eSpeak NG, and what texts are known to do to it.
+fn library(speaker: &Speaker) -> Option<Check> {
+    let release = releases::espeak_release(&speaker.hello.voices)?;
+    let name = format!("eSpeak NG {release}");
+    Some(match releases::known_crashes(release) {
+        Some(known) => {
+            let told = format!("{name}: {}", known.detail);
+            Check::warning("library", told, known.way_out)
+        }
+        None => Check::ok("library", name),
+    })
 }
 
 /// What runs the networks of neural voices.

@@ -6,6 +6,7 @@ mod espeak_text;
 mod libespeak;
 mod mnemonics;
 pub mod piper;
+pub mod releases;
 mod test;
 
 use std::path::{Path, PathBuf};
