@@ -8,7 +8,7 @@ program := $(or $(CARGO_TARGET_DIR),target)/release/hoiam
 
 fuzz_targets := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo samples test torture check-long fuzz mutants run bench lint format clippy doc deny libraries voice onnxruntime
+.PHONY: help demo samples test torture check-long fuzz fuzz-engine mutants run bench lint format clippy doc deny libraries voice onnxruntime
 # Two targets may want to install packages, which only one can at a time.
 .NOTPARALLEL:
 
@@ -55,6 +55,9 @@ fuzz: libraries ## have libFuzzer try what nobody would write; TARGET=urls for o
 		cargo fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
 			-max_total_time=$(or $(SECONDS),60) -timeout=10 -rss_limit_mb=1024 -print_final_stats=1; \
 	done
+
+fuzz-engine: libraries ## texts into libespeak-ng with address sanitizer; half an hour, or FUZZ_S seconds
+	fuzz/engine.sh $${FUZZ_S:-1800}
 
 mutants: libraries ## do the tests notice small faults? takes hours; MUTANTS='--shard 0/50' for some
 	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants

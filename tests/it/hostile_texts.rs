@@ -8,15 +8,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hoiam::contract::Remedy;
-use hoiam::speech::{Format, Output, Place, Request, engine};
+use hoiam::speech::engine::{self, releases};
+use hoiam::speech::{Format, Output, Place, Request};
 use hoiam::synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
 use hoiam::synthesizer::stats::Monitor;
 use hoiam::tts::salvage::{Limits, Salvage};
 use serde_json::{Value, json};
 
+use self::texts::Random;
 use super::cli;
 use super::support::chain::submit;
 use super::support::{Chain, Client, Peer, Service};
+
+#[path = "../../fuzz/engine/src/texts.rs"]
+mod texts;
 
 /// Long enough never to be met by a test that passes.
 const AMPLE: Duration = Duration::from_secs(600);
@@ -94,6 +99,11 @@ fn crashers() -> Vec<String> {
         texts.push(format!("g.{}", part.repeat(times)));
     }
     texts.push(format!("g.{}", "\u{1D11E}".repeat(42)));
+    // Found by fuzzing: these read and write what is not their own, with a crash or
+    // without one.
+    texts.extend(["1 €, 2", "《,×,“|", "(5%), \"so\""].map(str::to_owned));
+    texts.push("a,".repeat(190) + &"ა.".repeat(10));
+    texts.push("క©,".repeat(20));
     for dotted in [
         "g.1.",
         "1.",
@@ -136,6 +146,8 @@ async fn vietnamese_and_the_like_survive_all_that_is_known_to_crash_them() {
         "ml",
         "en-us",
         "pt-br",
+        "om",
+        "te",
     ] {
         assert_survives(&mut synthesizer, &format!("espeak/{voice}"), &crashers()).await;
     }
@@ -155,6 +167,25 @@ async fn voices_of_all_languages_survive_dialogue_and_long_runs() {
         tried += 1;
     }
     assert!(tried > 100, "{tried}");
+}
+
+/// A short run of what `make fuzz-engine` does at length and with a library that tells of
+/// more than crashes. The texts are always the same.
+#[tokio::test]
+async fn texts_that_nobody_has_written_cost_no_child() {
+    let mut synthesizer = synthesizer();
+    let mut random = Random::new(20_261_130);
+    for voice in [
+        "vi", "en-us", "da", "de", "fr", "ru", "ar", "fa", "he", "hi", "te", "ml", "om", "ko",
+        "ja", "cmn", "th", "tr", "hu",
+    ] {
+        let text = |_| {
+            let text = texts::text(&mut random, 6);
+            texts::changed(&text, &mut random)
+        };
+        let texts: Vec<String> = (0..15).map(text).collect();
+        assert_survives(&mut synthesizer, &format!("espeak/{voice}"), &texts).await;
+    }
 }
 
 /// Speaks with a voice that crashes at a `§` and at the word `crash`, and hangs at the
@@ -395,6 +426,52 @@ fn a_segment_that_crashes_an_engine_is_named_and_the_dialogue_goes_on() {
     );
     let segments = task["segments"].as_array().unwrap();
     assert_eq!(segments.len(), 3, "{task}");
+}
+
+/// What texts are known to do to the library of this machine, and its release.
+fn known_of_the_library() -> (String, Option<&'static releases::KnownCrashes>) {
+    let folder = tempfile::tempdir().unwrap();
+    let voices = cli::json(&cli::hoiam(
+        folder.path(),
+        &["doctor", "--json", "--listen", "127.0.0.1:0"],
+    ));
+    let library = |check: &&Value| check["check"] == "library";
+    let library = voices["checks"].as_array().unwrap().iter().find(library);
+    let library = library.unwrap();
+    let detail = library["detail"].as_str().unwrap();
+    let name = detail.split(':').next().unwrap();
+    let release = name.strip_prefix("eSpeak NG ").unwrap().to_owned();
+    let known = releases::known_crashes(&release);
+    assert_eq!(library["status"] == "warning", known.is_some(), "{library}");
+    assert_eq!(
+        library["way_out"].as_str(),
+        known.map(|known| known.way_out)
+    );
+    (release, known)
+}
+
+#[test]
+fn doctor_and_the_log_name_a_library_that_texts_are_known_to_crash_and_no_other() {
+    let (release, known) = known_of_the_library();
+    let service = Service::all().start();
+    let task = submit(
+        &service.client(),
+        json!({"text": "a", "voice": "test/silence"}),
+    );
+    service.client().wait_for_status(&task, "completed");
+    let log = service.log();
+    let told = log.lines().filter(|line| line.contains("eSpeak NG"));
+    let told: Vec<&str> = told.collect();
+    let expected = usize::from(known.is_some());
+    assert_eq!(
+        told.len(),
+        expected,
+        "once, whatever the number of workers: {log}"
+    );
+    assert!(
+        told.iter()
+            .all(|line| line.contains(&release) && line.contains("WARN"))
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::super::text::{Sentence, cost_of, is_blank};
 use super::super::track::Tape;
 use super::super::{SpeechError, Voice};
 use super::alignment::{self, Event};
-use super::espeak_text::EspeakText;
+use super::espeak_text::{self, EspeakText};
 use super::libespeak::{self, LibEspeak, USUAL_RATE, VoiceFile, lock};
 use super::mnemonics::Mnemonics;
 use super::{Engine, Manner};
@@ -34,8 +34,8 @@ const MOST_BYTES_WITHOUT_BLANKS: usize = 780;
 /// … one that has to be cut behind a mark, if there is one this far …
 const MOST_BYTES_AT_A_MARK: usize = 400;
 
-/// … and one of very short words behind so many.
-const MOST_WORDS: usize = 250;
+/// … and one of very short words behind so many, as the library counts them.
+const MOST_WORDS: usize = espeak_text::MOST_WORDS - 50;
 
 /// eSpeak keeps 1,000 sounds between two marks and drops what comes behind them. That
 /// many have never been heard of a text that costs less than this …
@@ -229,7 +229,6 @@ fn readable(spoken: &Spoken, sounds: &Sounds) -> Vec<EspeakText> {
             parts.part.push(' ', origin);
         }
         if is_blank(c) {
-            parts.words += 1;
             parts.cut_at_blank(before);
         } else if !is_combining_mark(c) {
             parts.cut_anywhere(c.len_utf8());
@@ -248,8 +247,6 @@ fn readable(spoken: &Spoken, sounds: &Sounds) -> Vec<EspeakText> {
 struct Parts {
     done: Vec<EspeakText>,
     part: EspeakText,
-    /// How many blanks the part has.
-    words: usize,
     /// It is more than one part.
     is_long: bool,
     has_sounds: bool,
@@ -258,7 +255,6 @@ struct Parts {
 impl Parts {
     fn cut(&mut self) {
         self.done.push(std::mem::take(&mut self.part));
-        self.words = 0;
     }
 
     /// Phonemes of so many bytes come.
@@ -277,14 +273,15 @@ impl Parts {
         let bytes = self.part.len();
         let is_mark = ",;:.?!".contains(before);
         let is_good = self.is_long && is_mark && bytes > MOST_BYTES_AT_A_MARK;
-        if bytes > most || self.words > MOST_WORDS || is_good {
+        if bytes > most || self.part.words() > MOST_WORDS || is_good {
             self.cut();
         }
     }
 
     /// A character of so many bytes comes that does not belong to the one before it.
     fn cut_anywhere(&mut self, bytes: usize) {
-        if self.part.len() + bytes > MOST_BYTES_WITHOUT_BLANKS {
+        let is_full = self.part.words() > espeak_text::MOST_WORDS;
+        if is_full || self.part.len() + bytes > MOST_BYTES_WITHOUT_BLANKS {
             self.cut();
         }
     }
@@ -370,7 +367,7 @@ mod tests {
 
     /// With these words reported, counted from 0.
     fn left_off_in(text: &str, reported: impl Fn(usize) -> bool) -> Option<String> {
-        let part = EspeakText::of(text, false);
+        let part = EspeakText::of(text, false).remove(0);
         let starts = text.match_indices(' ').map(|(byte, _)| byte + 1);
         let starts = [0].into_iter().chain(starts).enumerate();
         let events = starts

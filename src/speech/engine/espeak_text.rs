@@ -9,9 +9,16 @@
 //! - A long run without a blank (`s'` 68 times, `%` 168 times) is more than the
 //!   buffer of a word's sounds holds. It keeps 160 bytes of a word anyway and drops
 //!   the rest, so a run is cut: at its last mark, or else before its last letter.
-//! - Single letters with dots (`g.g.`) are looked up as one abbreviation, in a buffer
-//!   of 160 bytes, also over blanks, commas and ends of sentences. After so many dots
-//!   without a word of two letters the next ones become blanks.
+//! - Single letters with dots (`g.g.`) are looked up as one abbreviation, in buffers of
+//!   80 and 160 bytes, also over blanks, commas and ends of sentences. After so many
+//!   bytes of them without a word of two letters the next dots become blanks.
+//! - Of several marks without a blank (`€,`) it takes the name of one, in languages that
+//!   have no rule for it, for an ending, of a length that nobody has set, and cuts that
+//!   off, whatever it is and lies before it; a long name does not fit there either. So
+//!   marks are parted by blanks, but for dots and what ends a sentence together (`?!`).
+//! - It keeps 300 words of a clause, and looks behind the last one for more of an
+//!   abbreviation or of an expression that its dictionary has. A word is anything that
+//!   is parted from what is beside it, so `a,b` is three. A text has fewer, or is parted.
 
 use unicode_normalization::char::is_combining_mark;
 
@@ -23,8 +30,17 @@ const MAX_RUN: usize = 40;
 /// The most bytes without a blank.
 const MAX_RUN_BYTES: usize = 76;
 
-/// The most dots without a word between them: letters have up to four bytes, a dot one.
-const MAX_DOTS: usize = 30;
+/// The most bytes of letters with dots without a word between them, so that the longest
+/// run fits behind them.
+const MAX_DOTTED_BYTES: usize = 80;
+
+/// A text of so many words, as the library counts them, has room for one more and for
+/// what is looked up behind it.
+pub(super) const MOST_WORDS: usize = 270;
+
+/// A text of so many bytes has room for one more run, of the 800 bytes that the library
+/// reads at once.
+const MOST_BYTES: usize = 700;
 
 /// A text that the library can be given, with the way back to where it comes from.
 #[derive(Debug, Default)]
@@ -38,14 +54,19 @@ pub(super) struct EspeakText {
     mark: Option<(usize, usize)>,
     /// How many letters and digits were written last, one after another.
     letters: usize,
-    /// How many dots since there were two.
-    dots: usize,
+    /// How many bytes of letters with dots since there were two.
+    dotted: usize,
+    /// How many words there are at most, as the library counts them.
+    words: usize,
+    /// How many capitals were written last, one after another.
+    capitals: usize,
 }
 
 impl EspeakText {
     /// A text whose `[[…]]`, if there are any, are phonemes with `mnemonics` and text
-    /// without.
-    pub(super) fn of(text: &str, mnemonics: bool) -> Self {
+    /// without. It is one, unless it is more than the library reads at once.
+    pub(super) fn of(text: &str, mnemonics: bool) -> Vec<Self> {
+        let mut done = Vec::new();
         let mut made = Self::default();
         let mut rest = text;
         let mut at = 0;
@@ -54,6 +75,9 @@ impl EspeakText {
             let end = is_phonemes.then(|| rest.find("]]")).flatten();
             let phonemes = end.map(|end| end + 2);
             let length = phonemes.unwrap_or(c.len_utf8());
+            if made.is_full() && !is_combining_mark(c) {
+                done.push(std::mem::take(&mut made));
+            }
             match phonemes {
                 Some(length) => made.push_phonemes(&rest[..length], at),
                 None => made.push(c, at),
@@ -61,7 +85,17 @@ impl EspeakText {
             at += rest[..length].chars().count();
             rest = &rest[length..];
         }
-        made
+        done.push(made);
+        done
+    }
+
+    /// How many words it has at most, as the library counts them.
+    pub(super) fn words(&self) -> usize {
+        self.words
+    }
+
+    fn is_full(&self) -> bool {
+        self.text.len() > MOST_BYTES || self.words > MOST_WORDS
     }
 
     /// As the library is given it.
@@ -107,6 +141,16 @@ impl EspeakText {
             self.put(c, origin);
             return self.begin_run();
         }
+        self.part_marks(c);
+        let before = self.text.chars().next_back();
+        self.words += usize::from(!before.is_some_and(|before| is_one_word(before, c)));
+        // `ABc` is read as `A Bc`.
+        self.words += usize::from(c.is_lowercase() && self.capitals > 1);
+        self.capitals = if c.is_uppercase() {
+            self.capitals + 1
+        } else {
+            0
+        };
         self.put(c, origin);
         while self.run_is_too_long() {
             self.cut_run();
@@ -120,6 +164,7 @@ impl EspeakText {
     /// makes them.
     pub(super) fn push_phonemes(&mut self, names: &str, origin: usize) {
         names.chars().for_each(|c| self.put(c, origin));
+        self.words += 1;
         self.begin_run();
     }
 
@@ -141,13 +186,15 @@ impl EspeakText {
         // Those beyond the first plane are read by their names, each as a word.
         let is_letter = c.is_alphanumeric() && c.len_utf8() < 4;
         self.letters = if is_letter { self.letters + 1 } else { 0 };
+        let before = self.text.trim_end_matches(is_blank).chars().next_back();
         let is_decimal = self.text.ends_with(|before: char| before.is_ascii_digit());
         match c {
-            '.' if !is_decimal => self.dots += 1,
-            _ if self.letters > 1 => self.dots = 0,
+            // Some languages have another letter in place of one, with more bytes.
+            '.' if !is_decimal => self.dotted += before.map_or(0, char::len_utf8).max(2) + 1,
+            _ if self.letters > 1 => self.dotted = 0,
             _ => {}
         }
-        c == '.' && !is_decimal && self.dots > MAX_DOTS
+        c == '.' && !is_decimal && self.dotted > MAX_DOTTED_BYTES
     }
 
     /// A letter comes. A hyphen before it becomes a blank, unless a letter or a digit
@@ -158,6 +205,21 @@ impl EspeakText {
         };
         if !before.ends_with(joins) {
             self.text.replace_range(before.len().., " ");
+            self.begin_run();
+        }
+    }
+
+    /// A mark comes. From one before it a blank parts it.
+    fn part_marks(&mut self, c: char) {
+        let run = &self.text[self.run.1..];
+        let Some(before) = run.chars().next_back() else {
+            return;
+        };
+        let is_mark = |c: char| !c.is_alphanumeric() && !is_combining_mark(c);
+        let ends_both = |marks: &str| marks.contains(before) && marks.contains(c);
+        if is_mark(before) && is_mark(c) && !ends_both(".") && !ends_both("?!") {
+            let origin = self.origins.last().copied().unwrap_or_default();
+            self.put(' ', origin);
             self.begin_run();
         }
     }
@@ -198,24 +260,52 @@ fn joins(c: char) -> bool {
     }
 }
 
+/// Whether the library takes both for parts of one word, where one comes behind the
+/// other. It parts letters from all else, digits too, and scripts, and parts words
+/// before a capital; of signs each may be one.
+fn is_one_word(before: char, c: char) -> bool {
+    // Those of the second range count as such in voices of Latin letters only.
+    let is_latin = |c: char| matches!(c, ..'\u{250}' | '\u{1e00}'..='\u{1eff}');
+    let is_camel = before.is_lowercase() && c.is_uppercase();
+    let are_letters = is_in_word(before) && is_in_word(c);
+    let are_digits = before.is_ascii_digit() && c.is_ascii_digit();
+    let is_one_script = is_latin(before) == is_latin(c) || is_combining_mark(c);
+    are_digits || (are_letters && is_one_script && !is_camel)
+}
+
+/// Letters that are no words themselves, and the marks on letters that the library takes
+/// for letters. Of marks with more bytes 800 bytes cannot have too many.
+fn is_in_word(c: char) -> bool {
+    match c {
+        '\u{300}'..='\u{36f}' | '\u{5b0}'..='\u{5c2}' | '\u{64b}'..='\u{65e}' | '\u{670}' => true,
+        c if is_combining_mark(c) => c.len_utf8() > 2,
+        c => c.is_alphabetic() && c < '\u{3040}',
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
+    /// As one text.
+    fn one(text: &str, mnemonics: bool) -> EspeakText {
+        EspeakText::of(text, mnemonics).remove(0)
+    }
+
     fn safe(text: &str) -> String {
-        EspeakText::of(text, false).as_str().to_owned()
+        one(text, false).as_str().to_owned()
     }
 
     #[test]
     fn a_hyphen_that_begins_a_word_is_a_blank_and_any_other_stays() {
         for (text, expected) in [
-            ("Anh nói: \"-Chào em.\"", "Anh nói: \" Chào em.\""),
-            ("“-Chào anh”", "“ Chào anh”"),
-            ("(-a", "( a"),
-            ("|-r", "| r"),
-            ("---लच्छेद", "-- लच्छेद"),
+            ("Anh nói: \"-Chào em.\"", "Anh nói: \"  Chào em. \""),
+            ("“-Chào anh”", "“  Chào anh”"),
+            ("(-a", "(  a"),
+            ("|-r", "|  r"),
+            ("---लच्छेद", "- -  लच्छेद"),
             ("-a-b", " a-b"),
             ("COVID-19, e-mail, F-16", "COVID-19, e-mail, F-16"),
             ("giảm -5%", "giảm -5%"),
@@ -233,11 +323,24 @@ mod tests {
     }
 
     #[test]
+    fn marks_are_parted_but_for_dots_and_what_ends_a_sentence_together() {
+        for (text, expected) in [
+            ("1 €, 2", "1 € , 2"),
+            ("《,×,“|", "《 , × , “ |"),
+            ("(5%), \"so\".", "(5% ) , \"so\" ."),
+            ("Wait... what?! 'No'", "Wait... what?! 'No'"),
+            ("it's 1,000.5 a-b", "it's 1,000.5 a-b"),
+        ] {
+            assert_eq!(safe(text), expected);
+        }
+    }
+
+    #[test]
     fn a_long_run_is_cut_at_its_last_mark_or_else_anywhere() {
         let url = "https://example.com/a-path-that-is-long/and-has-words";
         assert_eq!(
             safe(url),
-            "https://example.com/a-path-that-is-long/ and-has-words"
+            "https: / /example.com/a-path-that-is-long/and- has-words"
         );
         assert_eq!(
             safe(&"a".repeat(90)),
@@ -248,32 +351,35 @@ mod tests {
         let stacked = "e\u{301}".repeat(30);
         assert!(!safe(&stacked).contains(" \u{301}"), "{}", safe(&stacked));
         assert_eq!(
-            safe(&"𝄞".repeat(20)),
-            ["𝄞".repeat(19), "𝄞".into()].join(" ")
+            safe(&"𐐀".repeat(20)),
+            ["𐐀".repeat(19), "𐐀".into()].join(" ")
         );
     }
 
     #[test]
     fn dotted_letters_without_a_word_between_them_lose_their_dots_after_a_while() {
         let dotted = |number: usize, text: &str| text.repeat(number);
-        assert_eq!(
-            safe(&dotted(40, "g. ")),
-            dotted(30, "g. ") + &dotted(10, "g  ")
-        );
+        for (letter, most) in [("g", 26), ("é", 26), ("ა", 20), ("𐐀", 16)] {
+            let (with, without) = (format!("{letter}. "), format!("{letter}  "));
+            assert_eq!(
+                safe(&dotted(40, &with)),
+                dotted(most, &with) + &dotted(40 - most, &without)
+            );
+        }
         let decimals = dotted(40, "8.5, ");
         assert_eq!(safe(&decimals), decimals);
         assert_eq!(
             safe(&(dotted(20, "g., ") + "ab" + &dotted(20, " g."))),
-            dotted(20, "g., ") + "ab" + &dotted(20, " g.")
+            dotted(20, "g. , ") + "ab" + &dotted(20, " g.")
         );
     }
 
     #[test]
     fn phonemes_by_the_librarys_own_names_stay_as_they_are() {
         let names = format!("a [[{}]], -b", ["a-"; 30].join("|-"));
-        let made = EspeakText::of(&names, true);
+        let made = one(&names, true);
         assert_eq!(made.as_str(), names.replace(" -b", "  b"));
-        assert_eq!(EspeakText::of("[[-a", true).as_str(), "[[ a");
+        assert_eq!(one("[[-a", true).as_str(), "[ [  a");
     }
 
     /// What people write, and what they do not.
@@ -289,11 +395,39 @@ mod tests {
         proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
     }
 
+    #[test]
+    fn a_text_of_too_many_words_is_parted() {
+        let words = |text: &str| {
+            let made = EspeakText::of(text, false);
+            let words: Vec<usize> = made.iter().map(EspeakText::words).collect();
+            assert!(
+                words.iter().all(|words| *words <= MOST_WORDS + 2),
+                "{words:?}"
+            );
+            words.iter().sum::<usize>()
+        };
+        assert_eq!(words("Xin chào, các bạn! It's 8 o'clock, COVID-19."), 18);
+        for (piece, each) in [
+            ("a,", 2),
+            ("1,", 2),
+            ("1a", 2),
+            ("aж", 2),
+            ("ב֑", 2),
+            ("字", 1),
+            ("%", 1),
+            ("…", 1),
+            ("Ba", 1),
+            ("ABc", 2),
+        ] {
+            assert_eq!(words(&piece.repeat(200)), 200 * each, "{piece}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_run_is_long_and_no_hyphen_begins_a_word(text in texts()) {
             let made = EspeakText::of(&text, false);
-            for run in made.as_str().split(is_blank) {
+            for run in made.iter().flat_map(|made| made.as_str().split(is_blank)) {
                 prop_assert!(run.chars().count() <= MAX_RUN, "{run:?}");
                 prop_assert!(run.len() <= MAX_RUN_BYTES, "{run:?}");
                 let mut before = ' ';
@@ -311,8 +445,12 @@ mod tests {
             let made = EspeakText::of(&text, false);
             let source: Vec<char> = text.chars().collect();
             let mut next = 0;
-            for (at, c) in made.as_str().chars().enumerate() {
-                let origin = made.origin(at).unwrap();
+            let places = |made: &EspeakText| made.as_str().chars().collect::<Vec<_>>();
+            let placed = made.iter().flat_map(|made| {
+                let chars = places(made).into_iter().enumerate();
+                chars.map(|(at, c)| (at, c, made.origin(at).unwrap()))
+            });
+            for (at, c, origin) in placed {
                 let blanked = "-.".contains(source[next.min(source.len() - 1)]) && c == ' ';
                 if origin == next && (c == source[next] || blanked) {
                     next += 1;

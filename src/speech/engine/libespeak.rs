@@ -313,10 +313,16 @@ impl LibEspeak {
             // This function has no such flag; it is as the last synthesis had it.
             self.synthesize(&EspeakText::default(), mnemonics)?;
         }
-        let words = EspeakText::of(words, mnemonics);
+        let mut phonemes = String::new();
+        for text in EspeakText::of(words, mnemonics) {
+            self.append_phonemes(&text, &mut phonemes)?;
+        }
+        Ok(phonemes)
+    }
+
+    fn append_phonemes(&mut self, words: &EspeakText, phonemes: &mut String) -> Result<(), String> {
         let source = CString::new(words.as_str()).map_err(|error| error.to_string())?;
         let mut next = source.as_ptr().cast::<c_void>();
-        let mut phonemes = String::new();
         while !next.is_null() {
             let before = next;
             let encoding = CHARS_UTF8 as c_int;
@@ -339,7 +345,7 @@ impl LibEspeak {
                 break;
             }
         }
-        Ok(phonemes)
+        Ok(())
     }
 
     fn select(&mut self, identifier: &str, words_per_minute: u32) -> Result<(), String> {

@@ -19,9 +19,11 @@ pub use files::{VoiceFiles, check, find};
 #[cfg(feature = "onnxruntime")]
 pub use model::prepared_for_onnx_runtime;
 
+use super::super::composed::Composed;
 use super::super::ipa;
-use super::super::spoken::Spoken;
-use super::super::text::Sentence;
+use super::super::pronunciations::Dictionary;
+use super::super::spoken::{Language, Spoken};
+use super::super::text::{self, Sentence};
 use super::super::track::Tape;
 use super::super::{SpeechError, Voice};
 use super::alignment::{self, Event};
@@ -48,6 +50,27 @@ const MOST_NUMBERS: usize = 512;
 /// Loads the library that runs networks, if it is not built in.
 pub(super) fn load_library(setup: &Setup) {
     Runtime::load_library(setup.onnxruntime_library.as_deref());
+}
+
+/// What a network is given of a text if its phonemes are those of eSpeak NG's voice of
+/// this name (`vi`), sentence by sentence: symbols in NFD.
+///
+/// # Errors
+///
+/// Where the library or its voice is not there.
+pub fn symbols(espeak_voice: &str, text: &str) -> Result<Vec<String>, SpeechError> {
+    let voice = espeak_voice.to_owned();
+    let alphabet = Alphabet::Espeak { voice };
+    let reader = Reader::open(&alphabet)?;
+    let language = Language::of(espeak_voice);
+    let symbols = |sentence: Sentence| {
+        let spoken = Spoken::of(&sentence.text, language, &Dictionary::default());
+        let read = reader.read(&sentence, &spoken);
+        let failed = |detail| SpeechError::EngineFailed { detail };
+        Ok(read.map_err(failed)?.symbols.into_iter().collect())
+    };
+    let sentences = text::sentences(&Composed::of(text).text).into_iter();
+    sentences.map(symbols).collect()
 }
 
 /// Neural voices, of which the last one used is in memory.
