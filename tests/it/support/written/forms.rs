@@ -383,10 +383,7 @@ fn table(w: &mut Writer) -> String {
             3 => format!("| {} |", cells.join(" | ")),
             4 => dashes("+", "+", "-") + &format!("| {} |", cells.join(" | ")),
             5 => dashes("┼", "┼", "─") + &format!("│{}│", cells.join("│")),
-            _ => cells.join(
-                &w.pick(&[" . . . . . . ", "..............", "      ", "____", " |-"])
-                    .to_owned(),
-            ),
+            _ => cells.join(w.pick(&[" . . . . . . ", "..............", "      ", "____", " |-"])),
         }
     })
 }

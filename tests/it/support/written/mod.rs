@@ -18,7 +18,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// Of `number` of a row that `seed` begins. One in three is Vietnamese.
+    /// Number `number` of a row that `seed` begins. Three in ten are Vietnamese.
     pub fn of(seed: u64, number: u64) -> Self {
         let mut writer = Writer::new(seed, number);
         let (form, write) = forms::FORMS[writer.dice.index(forms::FORMS.len())];
