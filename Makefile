@@ -31,6 +31,7 @@ test: libraries voice onnxruntime ## run all tests
 torture: libraries voice ## at length: kills, bad receivers, engine faults, a simulated day; the books must balance
 	HOIAM_TORTURE_S=$${HOIAM_TORTURE_S:-600} HOIAM_TORTURE_ROUNDS=$${HOIAM_TORTURE_ROUNDS:-5} \
 		HOIAM_DAY_TASKS=$${HOIAM_DAY_TASKS:-100000} \
+		HOIAM_SILENT_RECEIVERS=$${HOIAM_SILENT_RECEIVERS:-1500} \
 		cargo test --locked --test it -- torture isolation day deadlines --nocapture --test-threads 1
 
 check-long: torture ## the same, odd requests, many new cases and texts, and all queries with a million rows

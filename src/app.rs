@@ -556,6 +556,7 @@ async fn start_tts(
             in_delivery: in_delivery.clone(),
             shut: shut.clone(),
             deliveries,
+            own_origin: policy.exempt().map(|url| origin_of(url.as_str())),
             checks: Some(dispatcher::CheckParts {
                 queue: Arc::new(workers.clone()),
                 cache: checks.clone(),
@@ -754,6 +755,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
             in_delivery: in_delivery.clone(),
             shut: shut.clone(),
             deliveries,
+            own_origin: None,
             checks: None,
         }),
     );

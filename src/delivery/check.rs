@@ -146,10 +146,11 @@ pub async fn probe(
 
 /// The same for somebody who asks for this one check, and waits for it.
 pub async fn probe_alone(sender: &Sender, url: &Url, timeout: Duration) -> Report {
-    let (one, other) = (Semaphore::new(1), Semaphore::new(1));
+    let [of_one, of_client, of_second_looks] = [(); 3].map(|()| Semaphore::new(1));
     let slots = Slots {
-        of_origin: &one,
-        of_second_looks: &other,
+        of_one: &of_one,
+        of_client: &of_client,
+        of_second_looks: &of_second_looks,
     };
     probe(sender, url, timeout, slots, || {}).await
 }
@@ -157,8 +158,10 @@ pub async fn probe_alone(sender: &Sender, url: &Url, timeout: Duration) -> Repor
 /// What bounds the exchanges under way.
 #[derive(Clone, Copy)]
 pub struct Slots<'a> {
-    /// Those with one origin.
-    pub of_origin: &'a Semaphore,
+    /// Those of one client with one origin.
+    pub of_one: &'a Semaphore,
+    /// Second looks of one client, fewer than all.
+    pub of_client: &'a Semaphore,
     /// Second looks at all origins: who waits for his makes room for others, and so
     /// any number of them may come to an end at the same time.
     pub of_second_looks: &'a Semaphore,
@@ -208,10 +211,14 @@ impl Probe<'_> {
 
     async fn exchange(&mut self, exchange: Exchange) -> Result<u16, OutboundError> {
         // The semaphores are never closed.
-        let _slot = self.slots.of_origin.acquire().await;
+        let _slot = self.slots.of_one.acquire().await;
         let _second = match exchange {
             Exchange::Options | Exchange::FirstPost => None,
-            Exchange::SecondPost => self.slots.of_second_looks.acquire().await.ok(),
+            Exchange::SecondPost => {
+                let of_client = self.slots.of_client.acquire().await.ok();
+                let of_all = self.slots.of_second_looks.acquire().await.ok();
+                Some((of_client, of_all))
+            }
         };
         let clock = &self.sender.clock;
         let began = clock.now();

@@ -15,29 +15,28 @@ use uuid::Uuid;
 
 use super::attempt::{Sender, news_of, not_made};
 use super::check::{CheckCache, Finding, Report, Slots, probe, probe_alone};
-use super::check_queue::{CheckQueue, ExpiredHolds, Wanted};
+use super::check_queue::{CheckQueue, ExpiredHolds, LastTurns, Unchecked, Wanted};
+use super::check_room::{self, CheckRoom, CheckShares, CheckSlot};
 use super::delivery::{Outcome, after};
 use super::held::Held;
-use super::look::{DueDelivery, Look, Room, kind_of, read_due};
-use super::receivers::{News, Receivers, Shown};
-use super::shares::Kind;
-use super::store::{self, origin_of};
-use super::subject::Subject;
+use super::look::{Look, read_due};
+use super::receivers::{Locate, News, Receivers, Shown, Turn};
+use super::shares::{Kind, Receiver, Slot};
+use super::store::{self, Row};
+use super::subject::{Subject, Told};
 use crate::alerts::Reporter;
 use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
 use crate::clock::Millis;
 use crate::contract::{CallbackHeaders, DeliveryAttempt, DeliveryStatus};
 use crate::db::{Db, StoreError, Tx};
 use crate::fault;
-use crate::supervision::{Drain, spawn_unit};
+use crate::supervision::{Drain, UnitFailure, contained, spawn_unit};
 
-/// Checks under way at most, over all receivers, but for those that wait for
-/// their second look.
-const MAX_CHECKS: usize = 64;
-/// Of these, to one receiver.
-const MAX_CHECKS_PER_ORIGIN: usize = 8;
-/// URLs of one receiver that may wait for their second look meanwhile.
-const MAX_WAITING_PER_ORIGIN: usize = 256;
+/// Second looks under way at most: who waits for his makes room for others, and so any
+/// number of them may come at the same time.
+const MAX_SECOND_LOOKS: usize = 64;
+/// Of these, of one client.
+const MAX_SECOND_LOOKS_OF_ONE: usize = 48;
 /// While attempts are under way, one look follows another no sooner than this,
 /// so that it finds several rows and not one.
 const GATHER: Duration = Duration::from_millis(3);
@@ -105,6 +104,8 @@ pub struct Parts {
     pub alerts: Reporter,
     /// Shows how the deliveries stand.
     pub deliveries: Pulse,
+    /// The origin of the Backend in this process, which is told by slots of its own.
+    pub own_origin: Option<String>,
     /// Only in the TTS service.
     pub checks: Option<CheckParts>,
 }
@@ -134,7 +135,7 @@ pub struct CallbackDispatcher {
     /// From this instant on all that is due is looked at once more: the outcome
     /// of an attempt could not be kept.
     look_again_at: Option<Millis>,
-    /// The last look has left rows that there was no room for.
+    /// The last look has left rows that it did not read.
     has_left: bool,
     last_look: Option<Instant>,
     checks: Checks,
@@ -143,13 +144,17 @@ pub struct CallbackDispatcher {
 /// The state of the checks; empty in the Backend.
 struct Checks {
     urls: ClaimLoop<String>,
-    /// Of `urls`, those that wait for their second look.
+    shares: CheckShares,
+    /// What each of `urls` takes of them.
+    under_way: HashMap<String, CheckSlot>,
+    /// Of `urls`, those that wait for their second look, and take nothing.
     waiting: HashSet<String>,
-    slots: HashMap<String, Rc<Semaphore>>,
+    slots: HashMap<Receiver, Rc<Semaphore>>,
     second_looks: Rc<Semaphore>,
+    second_looks_of: HashMap<Arc<str>, Rc<Semaphore>>,
     held: Held,
-    /// After this origin the next look goes on, so that each has its turn.
-    last_origin: String,
+    /// Whose turn was the last.
+    turns: LastTurns,
     /// Its scan fails the jobs that were held too long.
     hold: ClaimLoop,
 }
@@ -160,11 +165,14 @@ impl Checks {
         let shown = checks.map(|checks| checks.urls.clone()).unwrap_or_default();
         Self {
             urls: ClaimLoop::new(clock.clone(), shown),
+            shares: CheckShares::default(),
+            under_way: HashMap::new(),
             waiting: HashSet::new(),
             slots: HashMap::new(),
-            second_looks: Rc::new(Semaphore::new(MAX_CHECKS)),
+            second_looks: Rc::new(Semaphore::new(MAX_SECOND_LOOKS)),
+            second_looks_of: HashMap::new(),
             held: Held::default(),
-            last_origin: String::new(),
+            turns: LastTurns::default(),
             hold: ClaimLoop::new(clock.clone(), Pulse::default()),
         }
     }
@@ -172,15 +180,52 @@ impl Checks {
     fn restart(&mut self) {
         self.urls.restart();
         self.hold.restart();
+        self.shares = CheckShares::default();
+        self.under_way.clear();
         self.waiting.clear();
         self.slots.clear();
+        self.second_looks_of.clear();
         self.held.clear();
     }
 
-    /// How many checks may begin now.
-    fn room(&self) -> usize {
-        let asking = self.urls.running().saturating_sub(self.waiting.len());
-        MAX_CHECKS.saturating_sub(asking)
+    /// A check begins.
+    fn begin(&mut self, url: String, slot: CheckSlot) {
+        self.shares.begin(&slot);
+        self.under_way.insert(url, slot);
+    }
+
+    /// One that is under way waits for its second look, and others may go on.
+    fn wait(&mut self, url: String) {
+        if let Some(slot) = self.under_way.get(&url)
+            && self.waiting.insert(url)
+        {
+            self.shares.end(slot);
+            self.shares.wait(&slot.receiver);
+        }
+    }
+
+    /// One that is under way has ended: whom it was made for.
+    fn end(&mut self, url: &str) -> Option<Receiver> {
+        let slot = self.under_way.remove(url)?;
+        if self.waiting.remove(url) {
+            self.shares.end_wait(&slot.receiver);
+        } else {
+            self.shares.end(&slot);
+        }
+        self.slots.retain(|_, slots| Rc::strong_count(slots) > 1);
+        self.second_looks_of
+            .retain(|_, slots| Rc::strong_count(slots) > 1);
+        Some(slot.receiver)
+    }
+
+    /// The exchanges of one client with one origin, and its second looks.
+    fn slots(&mut self, of: &Receiver) -> (Rc<Semaphore>, Rc<Semaphore>) {
+        let semaphore = |most| move || Rc::new(Semaphore::new(most));
+        let of_one = self.slots.entry(of.clone());
+        let of_one = of_one.or_insert_with(semaphore(check_room::MOST_OF_ONE));
+        let of_client = self.second_looks_of.entry(Arc::clone(&of.client));
+        let of_client = of_client.or_insert_with(semaphore(MAX_SECOND_LOOKS_OF_ONE));
+        (Rc::clone(of_one), Rc::clone(of_client))
     }
 
     /// The next probe of what is held is an instant of the loop: the first after this
@@ -192,13 +237,20 @@ impl Checks {
     }
 }
 
+fn locate(sender: &Sender) -> Locate {
+    let networks = sender.client.networks();
+    Arc::new(move |origin| networks.of(origin))
+}
+
 impl CallbackDispatcher {
     /// A dispatcher that claims once it is started.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let own = parts.own_origin.clone();
+        let locate = locate(&parts.sender);
         Self {
             claims: ClaimLoop::new(parts.db.clock().clone(), parts.deliveries.clone()),
-            receivers: Receivers::new(&parts.schedule),
+            receivers: Receivers::new(&parts.schedule, own, locate),
             checks: Checks::new(&parts),
             parts,
             look_from: Millis::MIN,
@@ -212,85 +264,65 @@ impl CallbackDispatcher {
         self.parts.db.clock().now()
     }
 
-    /// Reads what is due and has room. Every commit makes rows due at its own
-    /// time or later, so what a look has seen need not be looked at again.
+    /// Reads what is due. Every commit makes rows due at its own time or later, so what a
+    /// look has read need not be looked at again, but for what was passed over.
     fn scan(&mut self, ctx: &mut Context<Self>) {
         fault::point(format_args!("actor.dispatcher"));
-        let has_room = self.receivers.shares().free() > 0;
-        let Some(scan) = self.claims.begin_scan(has_room) else {
+        // What has no room is passed over, so a look needs none.
+        let Some(scan) = self.claims.begin_scan(true) else {
             return;
         };
         let now = self.now();
-        let again = self.look_again_at.take_if(|at| *at <= now);
-        let again = again.map(|_| Millis::MIN);
-        for from in again.into_iter().chain(self.receivers.catch_up(now)) {
-            self.look_from = self.look_from.min(from);
-            self.has_left = true;
+        if self.look_again_at.take_if(|at| *at <= now).is_some() {
+            self.look_from = Millis::MIN;
         }
-        let room = Room {
-            shares: self.receivers.shares().clone(),
-            probes: self.receivers.probes(now),
-            running: self.claims.keys(),
-        };
-        let (db, subject) = (self.parts.db.clone(), Arc::clone(&self.parts.subject));
-        let from = self.look_from;
+        let (from, turns) = (self.look_from, self.receivers.turns(now));
         let gather = self.claims.running() > 0 && !self.has_left;
         let not_before = self.last_look.filter(|_| gather);
-        let dispatcher = ctx.address();
+        let (db, dispatcher) = (self.parts.db.clone(), ctx.address());
         actix_rt::spawn(async move {
             if let Some(last_look) = not_before {
                 tokio::time::sleep_until(last_look + GATHER).await;
             }
             let (seen_until, now) = (db.committed_at(), db.clock().now());
-            let found = db
-                .read(move |conn| read_due(conn, (from, now), room, subject.as_ref()))
-                .await;
+            let wanted = turns.clone();
+            let found = db.read(move |conn| read_due(conn, (from, now), &wanted));
             dispatcher.do_send(DeliveriesScanned {
-                found,
+                found: found.await,
+                turns,
                 seen_until,
                 scan,
             });
         });
     }
 
-    fn try_once(&mut self, delivery: DueDelivery, claim: Claim, ctx: &mut Context<Self>) {
-        let id = delivery.row.id.0;
-        self.parts.in_delivery.ids().insert(id);
+    fn try_once(&mut self, row: Row, slot: Slot, claim: Claim, ctx: &mut Context<Self>) {
+        self.parts.in_delivery.ids().insert(row.id.0);
         let unit = Attempt {
             db: self.parts.db.clone(),
             sender: self.parts.sender.clone(),
             schedule: self.parts.schedule.clone(),
+            subject: Arc::clone(&self.parts.subject),
             cache: self
                 .parts
                 .checks
                 .as_ref()
                 .map(|checks| checks.cache.clone()),
-            delivery,
+            row,
         };
-        let row = &unit.delivery.row;
-        let (dispatcher, origin, kind) = (ctx.address(), row.origin.clone(), kind_of(row));
+        let dispatcher = ctx.address();
         actix_rt::spawn(async move {
             let tried = spawn_unit(unit.run()).await.unwrap_or_else(|failure| {
                 log::error!("an attempt failed: {failure}");
-                Tried {
-                    news: News::None,
-                    error: None,
-                    is_exhausted: false,
-                    recorded: Err(StoreError::Panicked),
-                }
+                Tried::not_recorded(StoreError::Panicked)
             });
-            dispatcher.do_send(AttemptFinished {
-                claim,
-                origin,
-                kind,
-                tried,
-            });
+            dispatcher.do_send(AttemptFinished { claim, slot, tried });
         });
     }
 
-    /// A receiver whose rows were passed over may have room by now.
+    /// A receiver whose rows were passed over may have its turn by now.
     fn catch_up(&mut self, now: Millis) {
-        if self.receivers.can_catch_up(now) {
+        if self.receivers.has_turn(now) {
             self.claims.hint();
         }
         if let Some(at) = self.receivers.next_at(now) {
@@ -301,7 +333,7 @@ impl CallbackDispatcher {
     /// Waiting for a receiver that does not answer costs a delivery no attempt,
     /// but it must end some time: what has waited for as long as its whole
     /// schedule takes is exhausted.
-    fn give_up(&self, origin: String) {
+    fn give_up(&self, receiver: Receiver) {
         let schedule: Duration = self.parts.schedule.iter().sum();
         let schedule_ms = i64::try_from(schedule.as_millis()).unwrap_or(i64::MAX);
         let due_before = self.now().saturating_sub(schedule_ms);
@@ -309,9 +341,9 @@ impl CallbackDispatcher {
         let alerts = self.parts.alerts.clone();
         actix_rt::spawn(async move {
             loop {
-                let (origin, running) = (origin.clone(), running.clone());
+                let (receiver, running) = (receiver.clone(), running.clone());
                 let verb = move |tx: &mut Tx<'_>| {
-                    store::give_up(tx, &origin, due_before, &running, GIVEN_UP_A_COMMIT)
+                    store::give_up(tx, &receiver, due_before, &running, GIVEN_UP_A_COMMIT)
                 };
                 match db.write(verb).await {
                     Ok(0) => return,
@@ -356,7 +388,7 @@ impl Supervised for CallbackDispatcher {
         // Attempts of the time before end by themselves; what they record is
         // fenced by the row's count of attempts.
         self.claims.restart();
-        self.receivers = Receivers::new(&self.parts.schedule);
+        self.receivers.clear();
         self.parts.shut.shown().clear();
         self.look_from = Millis::MIN;
         self.look_again_at = None;
@@ -378,6 +410,8 @@ impl Handler<DeliveryOwed> for CallbackDispatcher {
 #[rtype(result = "()")]
 struct DeliveriesScanned {
     found: Result<Look, StoreError>,
+    /// Who had their turn.
+    turns: Vec<Turn>,
     /// All that was committed before this instant was seen.
     seen_until: Millis,
     scan: Scan,
@@ -399,6 +433,7 @@ impl Handler<DeliveriesScanned> for CallbackDispatcher {
             }
             Err(error) => {
                 log::error!("due deliveries could not be read: {error}");
+                self.pass_over(&scanned.turns);
                 self.claims.pause(STORE_PAUSE_MS);
             }
         }
@@ -409,31 +444,40 @@ impl Handler<DeliveriesScanned> for CallbackDispatcher {
 }
 
 impl CallbackDispatcher {
-    /// Begins what a look has found.
+    /// Begins what a look has found and may.
     fn take(&mut self, look: Look, ctx: &mut Context<Self>) {
         let now = self.now();
-        for (origin, from) in &look.passed_over {
-            self.receivers.pass_over(origin, *from, now);
-        }
+        self.pass_over(&look.left);
         if self.has_left {
-            self.claims.leave();
+            self.claims.hint();
         }
-        for delivery in look.taken {
-            let row = &delivery.row;
+        for row in look.rows {
+            if self.claims.is_running(&row.id.0) {
+                continue;
+            }
+            let (receiver, kind) = (row.receiver(), row.next_kind());
+            // One that has ended since the look began is due again when its end says.
             let Some(claim) = self.claims.take(row.id.0) else {
                 continue;
             };
-            if self.receivers.begin(&row.origin, kind_of(row), now) {
-                self.try_once(delivery, claim, ctx);
+            if let Some(slot) = self.receivers.begin(&receiver, kind, now) {
+                self.try_once(row, slot, claim, ctx);
             } else {
-                // It has stopped to answer since the look began.
                 let from = row.next_attempt_at.unwrap_or(Millis::MIN);
-                self.receivers.pass_over(&row.origin, from, now);
+                self.receivers.pass_over(&receiver, kind, from, now);
                 self.claims.end(claim);
             }
         }
         if let Some(at) = look.next_at {
             self.claims.wake_at(at);
+        }
+    }
+
+    fn pass_over(&mut self, turns: &[Turn]) {
+        let now = self.now();
+        for turn in turns {
+            self.receivers
+                .pass_over(&turn.receiver, turn.kind, turn.from, now);
         }
     }
 }
@@ -442,8 +486,7 @@ impl CallbackDispatcher {
 #[rtype(result = "()")]
 struct AttemptFinished {
     claim: Claim,
-    origin: String,
-    kind: Kind,
+    slot: Slot,
     tried: Tried,
 }
 
@@ -459,16 +502,23 @@ struct Tried {
     recorded: Result<Option<Millis>, StoreError>,
 }
 
+impl Tried {
+    /// It came to nothing that could be kept.
+    fn not_recorded(error: StoreError) -> Self {
+        Self {
+            news: News::None,
+            error: None,
+            is_exhausted: false,
+            recorded: Err(error),
+        }
+    }
+}
+
 impl Handler<AttemptFinished> for CallbackDispatcher {
     type Result = ();
 
     fn handle(&mut self, finished: AttemptFinished, ctx: &mut Self::Context) {
-        let AttemptFinished {
-            claim,
-            origin,
-            kind,
-            tried,
-        } = finished;
+        let AttemptFinished { claim, slot, tried } = finished;
         let Tried {
             news,
             error,
@@ -487,16 +537,15 @@ impl Handler<AttemptFinished> for CallbackDispatcher {
             return self.scan(ctx);
         }
         self.parts.in_delivery.ids().remove(&id);
-        let now = self.now();
-        if self.receivers.end(&origin, kind, news, now) {
-            let service = self.parts.db.service();
-            let alerts = &self.parts.alerts;
-            alerts.receiver_shut(service, &origin, error.as_deref());
-            self.give_up(origin.clone());
+        let (now, receiver) = (self.now(), &slot.receiver);
+        let left = self.receivers.end(&slot, news, now);
+        let (service, alerts) = (self.parts.db.service(), &self.parts.alerts);
+        if left.is_shut {
+            alerts.receiver_shut(service, &receiver.origin, error.as_deref());
+            self.give_up(receiver.clone());
         }
-        if news == News::Answers {
-            let service = self.parts.db.service();
-            self.parts.alerts.receiver_answers(service, &origin);
+        if news == News::Answers && !left.is_shut_to_any {
+            alerts.receiver_answers(service, &receiver.origin);
         }
         self.show_shut(news != News::Answers);
         match recorded {
@@ -506,7 +555,10 @@ impl Handler<AttemptFinished> for CallbackDispatcher {
                 // one that is under way, if it takes long: machines sleep.
                 let passed = next_at.filter(|at| *at <= now || self.claims.is_scanning());
                 if let Some(due_at) = passed {
-                    self.receivers.pass_over(&origin, due_at, now);
+                    // Somebody may have had it sent again, as a new round.
+                    for kind in Kind::ALL {
+                        self.receivers.pass_over(receiver, kind, due_at, now);
+                    }
                 }
             }
             Err(error) => {
@@ -528,13 +580,32 @@ struct Attempt {
     db: Db,
     sender: Sender,
     schedule: Vec<Duration>,
+    subject: Arc<dyn Subject>,
     cache: Option<CheckCache>,
-    delivery: DueDelivery,
+    row: Row,
 }
 
 impl Attempt {
+    /// What its body tells; `None`: that has been erased. The inner error: it cannot be
+    /// told.
+    async fn told(&self) -> Result<Result<Option<Told>, UnitFailure>, StoreError> {
+        let (subject, row) = (Arc::clone(&self.subject), self.row.clone());
+        let told = self.db.read(move |conn| {
+            // What panics is this delivery's trouble.
+            Ok(match contained(|| subject.told_by(conn, &row)) {
+                Ok(told) => Ok(told?),
+                Err(failure) => Err(failure),
+            })
+        });
+        told.await
+    }
+
     async fn run(self) -> Tried {
-        let DueDelivery { row, told } = self.delivery;
+        let told = match self.told().await {
+            Ok(told) => told,
+            Err(error) => return Tried::not_recorded(error),
+        };
+        let row = self.row;
         let target = match &told {
             Ok(Some(told)) => told.headers.target(&row.url),
             _ => row.url.clone(),
@@ -619,72 +690,61 @@ impl CallbackDispatcher {
         let Some(parts) = &self.parts.checks else {
             return;
         };
-        let most = self.checks.room();
-        let Some(scan) = self.checks.urls.begin_scan(most > 0) else {
+        let has_room = self.checks.shares.has_room();
+        let Some(scan) = self.checks.urls.begin_scan(has_room) else {
             return;
         };
         let now = self.now();
         let held = self.checks.held.clone();
-        let mut asking: HashMap<String, usize> = HashMap::new();
-        let mut waiting: HashMap<String, usize> = HashMap::new();
         let mut running = self.checks.urls.keys();
-        for url in &running {
-            let waits = self.checks.waiting.contains(url);
-            let counts = if waits { &mut waiting } else { &mut asking };
-            *counts.entry(origin_of(url)).or_default() += 1;
-        }
         // What is held by itself is asked when it is its turn.
         let again = held.due_urls(&running, now);
         running.extend(held.urls().cloned());
-        let after = self.checks.last_origin.clone();
+        let mut room = CheckRoom {
+            shares: self.checks.shares.clone(),
+            held,
+            now,
+            locate: locate(&self.parts.sender),
+        };
+        let after = self.checks.turns.clone();
         let (db, queue) = (self.parts.db.clone(), Arc::clone(&parts.queue));
         let dispatcher = ctx.address();
         actix_rt::spawn(async move {
-            let of = |counts: &HashMap<String, usize>, origin: &str| {
-                counts.get(origin).copied().unwrap_or_default()
-            };
-            let allowance = move |origin: &str| {
-                if of(&waiting, origin) >= MAX_WAITING_PER_ORIGIN {
-                    return 0;
-                }
-                let most = held.allowance(origin, MAX_CHECKS_PER_ORIGIN, now);
-                most.saturating_sub(of(&asking, origin))
-            };
             let found = db
                 .read(move |conn| {
                     let wanted = Wanted {
                         after: &after,
-                        most,
                         running: &running,
-                        allowance: &allowance,
+                        room: &mut room,
                         again: &again,
                     };
-                    queue.unchecked(conn, &wanted)
+                    queue.unchecked(conn, wanted)
                 })
                 .await;
-            dispatcher.do_send(ChecksScanned { found, most, scan });
+            dispatcher.do_send(ChecksScanned { found, scan });
         });
     }
 
-    fn check(&mut self, url: String, ctx: &mut Context<Self>) {
+    fn check(&mut self, unchecked: Unchecked, ctx: &mut Context<Self>) {
         let Some(parts) = &self.parts.checks else {
             return;
         };
+        let Unchecked { receiver, url } = unchecked;
         let Some(claim) = self.checks.urls.take(url.clone()) else {
             return;
         };
-        let slots = self
-            .checks
-            .slots
-            .entry(origin_of(&url))
-            .or_insert_with(|| Rc::new(Semaphore::new(MAX_CHECKS_PER_ORIGIN)));
+        let (of_one, of_client) = self.checks.slots(&receiver);
+        let address = locate(&self.parts.sender)(&receiver.origin);
+        self.checks
+            .begin(url.clone(), CheckSlot { receiver, address });
         let unit = Check {
             db: self.parts.db.clone(),
             sender: self.parts.sender.clone(),
             queue: Arc::clone(&parts.queue),
             cache: parts.cache.clone(),
             timeout: parts.timeout,
-            slots: Rc::clone(slots),
+            of_one,
+            of_client,
             second_looks: Rc::clone(&self.checks.second_looks),
             url: url.clone(),
         };
@@ -729,9 +789,7 @@ impl CallbackDispatcher {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct ChecksScanned {
-    found: Result<Vec<String>, StoreError>,
-    /// How many were asked for.
-    most: usize,
+    found: Result<Vec<Unchecked>, StoreError>,
     scan: Scan,
 }
 
@@ -743,15 +801,10 @@ impl Handler<ChecksScanned> for CallbackDispatcher {
             return;
         };
         match scanned.found {
-            Ok(urls) => {
-                if let Some(last) = urls.last() {
-                    self.checks.last_origin = origin_of(last);
-                }
-                if urls.len() == scanned.most {
-                    self.checks.urls.leave();
-                }
-                for url in urls {
-                    self.check(url, ctx);
+            Ok(found) => {
+                for unchecked in found {
+                    self.checks.turns.note(&unchecked);
+                    self.check(unchecked, ctx);
                 }
             }
             Err(error) => {
@@ -777,7 +830,7 @@ impl Handler<CheckWaits> for CallbackDispatcher {
 
     fn handle(&mut self, CheckWaits { url }: CheckWaits, ctx: &mut Self::Context) {
         if self.checks.urls.is_running(&url) {
-            self.checks.waiting.insert(url);
+            self.checks.wait(url);
             self.checks.urls.hint();
             self.scan_checks(ctx);
         }
@@ -798,13 +851,12 @@ impl Handler<Checked> for CallbackDispatcher {
         let url = claim.key().clone();
         if self.checks.urls.end(claim) {
             let now = self.now();
-            self.checks.waiting.remove(&url);
-            self.checks
-                .slots
-                .retain(|_, slots| Rc::strong_count(slots) > 1);
+            let receiver = self.checks.end(&url);
+            let client = receiver.map_or_else(|| "".into(), |receiver| receiver.client);
+            let held = &mut self.checks.held;
             let is_held = match &ending {
-                Ending::Found(finding) => self.checks.held.note(&url, Some(finding), now),
-                Ending::Failed => self.checks.held.note(&url, None, now),
+                Ending::Found(finding) => held.note((&client, &url), Some(finding), now),
+                Ending::Failed => held.note((&client, &url), None, now),
                 Ending::Moot => false,
             };
             if is_held {
@@ -813,7 +865,7 @@ impl Handler<Checked> for CallbackDispatcher {
                 self.checks.hold.hint();
             }
             self.checks.wake_for_probes(now);
-            // There is room at this origin, which may have left others waiting.
+            // There is room, for which others may have waited.
             self.checks.urls.hint();
         }
         self.scan_checks(ctx);
@@ -882,7 +934,8 @@ struct Check {
     queue: Arc<dyn CheckQueue>,
     cache: CheckCache,
     timeout: Duration,
-    slots: Rc<Semaphore>,
+    of_one: Rc<Semaphore>,
+    of_client: Rc<Semaphore>,
     second_looks: Rc<Semaphore>,
     url: String,
 }
@@ -923,7 +976,8 @@ impl Check {
                 };
                 let sender = self.sender.with(&headers);
                 let slots = Slots {
-                    of_origin: &self.slots,
+                    of_one: &self.of_one,
+                    of_client: &self.of_client,
                     of_second_looks: &self.second_looks,
                 };
                 probe(&sender, &url, self.timeout, slots, waits)

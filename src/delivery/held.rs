@@ -6,8 +6,10 @@
 //! other URLs of that origin may well answer, so that URL is held alone.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::check::Finding;
+use super::shares::Receiver;
 use super::store::origin_of;
 use crate::clock::Millis;
 
@@ -15,8 +17,8 @@ use crate::clock::Millis;
 const PROBE_AFTER_MS: [Millis; 5] = [1000, 2000, 5000, 10_000, 30_000];
 /// An origin that nobody has asked for so long is forgotten.
 const FORGET_MS: Millis = 600_000;
-/// While so many URLs of an origin are held, no other URL of it is asked.
-const MAX_URLS_PER_ORIGIN: usize = 256;
+/// While so many URLs of a client and origin are held, no other URL of theirs is asked.
+const MAX_URLS_OF_ONE: usize = 256;
 
 /// What is held together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,8 +37,10 @@ pub struct Held {
     urls: HashMap<String, HashMap<String, Hold>>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Hold {
+    /// For whom it was asked.
+    client: Option<Arc<str>>,
     /// When its first probe failed.
     since: Millis,
     failures: usize,
@@ -44,8 +48,9 @@ struct Hold {
 }
 
 impl Hold {
-    fn new(now: Millis) -> Self {
+    fn new(client: Option<&Arc<str>>, now: Millis) -> Self {
         Self {
+            client: client.cloned(),
             since: now,
             failures: 0,
             next_probe_at: now,
@@ -71,21 +76,26 @@ impl Held {
 
     /// A check of this URL has ended; `None` where it has panicked. Says whether
     /// it is held now.
-    pub fn note(&mut self, url: &str, finding: Option<&Finding>, now: Millis) -> bool {
+    pub fn note(
+        &mut self,
+        (client, url): (&Arc<str>, &str),
+        finding: Option<&Finding>,
+        now: Millis,
+    ) -> bool {
         let origin = origin_of(url);
         match finding {
             Some(Finding::Unreachable(error)) if !error.was_sent() => {
                 let hold = self.origins.entry(origin);
-                hold.or_insert_with(|| Hold::new(now)).fail(now);
+                hold.or_insert_with(|| Hold::new(None, now)).fail(now);
                 true
             }
             Some(Finding::Unreachable(_)) => {
                 self.origins.remove(&origin);
-                self.hold_url(origin, url, now);
+                self.hold_url(origin, (client, url), now);
                 true
             }
             None => {
-                self.hold_url(origin, url, now);
+                self.hold_url(origin, (client, url), now);
                 true
             }
             Some(_) => {
@@ -96,10 +106,11 @@ impl Held {
         }
     }
 
-    fn hold_url(&mut self, origin: String, url: &str, now: Millis) {
+    fn hold_url(&mut self, origin: String, (client, url): (&Arc<str>, &str), now: Millis) {
         let urls = self.urls.entry(origin).or_default();
         let hold = urls.entry(url.to_owned());
-        hold.or_insert_with(|| Hold::new(now)).fail(now);
+        hold.or_insert_with(|| Hold::new(Some(client), now))
+            .fail(now);
     }
 
     /// For these no job waits any more.
@@ -148,15 +159,17 @@ impl Held {
         probes.filter(|at| *at > after).min()
     }
 
-    /// Of how many URLs of this origin that are not held themselves there may be
-    /// a check under way; `most` where nothing is held.
+    /// Of how many URLs of this client and origin that are not held themselves there may
+    /// be a check under way; `most` where nothing is held.
     #[must_use]
-    pub fn allowance(&self, origin: &str, most: usize, now: Millis) -> usize {
-        let held_urls = self.urls.get(origin).map_or(0, HashMap::len);
-        match self.origins.get(origin) {
+    pub fn allowance(&self, of: &Receiver, most: usize, now: Millis) -> usize {
+        let held = self.urls.get(&*of.origin).into_iter().flatten();
+        let held = held.filter(|(_, hold)| hold.client.as_ref() == Some(&of.client));
+        let held_urls = held.count();
+        match self.origins.get(&*of.origin) {
             Some(hold) if hold.next_probe_at > now => 0,
             Some(_) => 1,
-            None if held_urls >= MAX_URLS_PER_ORIGIN => 0,
+            None if held_urls >= MAX_URLS_OF_ONE => 0,
             None => most,
         }
     }

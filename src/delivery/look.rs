@@ -1,186 +1,87 @@
-//! One look at what is due: which deliveries may be tried now, and what is left for
-//! later looks.
+//! One look at what is due: what has come due since the last one, and what was passed
+//! over of receivers that have their turn.
 //!
-//! Its law: *whatever is due is taken, is being tried, or is found again from
-//! [`Look::left_from`] or [`Look::passed_over`]*; it is left only where its receiver
-//! can take no more, or there is no slot for its kind.
-
-use std::collections::{HashMap, HashSet};
+//! Its law: *whatever is due is read, or is found again from [`Look::left_from`] or
+//! [`Look::left`] on.* It costs as much as it reads: what was passed over before is not
+//! read again until it is its receiver's turn.
 
 use diesel::prelude::QueryResult;
-use uuid::Uuid;
 
-use super::shares::{self, Kind, Shares};
+use super::receivers::Turn;
+use super::shares::{Kind, MOST_OF_ONE};
 use super::store::{self, Row};
-use super::subject::{Subject, Told};
 use crate::clock::Millis;
 use crate::db::Conn;
-use crate::supervision::{UnitFailure, contained};
 
-/// A look reads so many rows of each kind at first, and more only where these left
-/// slots free: most that are due together are due to few receivers.
-const FIRST_READ: usize = 128;
+/// Rows of each kind that a look reads of what has come due.
+const READ: i64 = 512;
+/// Rows of one receiver that has its turn. All that it may have under way still look
+/// due, and there is room for as many again.
+const READ_OF_ONE: i64 = 3 * MOST_OF_ONE as i64;
 
-/// What a claim may take.
-pub struct Room {
-    /// What is under way.
-    pub shares: Shares,
-    /// How many at each receiver that does not answer.
-    pub probes: HashMap<String, usize>,
-    /// What is being tried.
-    pub running: HashSet<Uuid>,
-}
-
-/// What a claim does with a row.
-enum Fate {
-    Taken,
-    /// It is being tried.
-    Running,
-    /// Its receiver can take no more.
-    ReceiverIsFull,
-    /// There is no slot for its kind.
-    NoSlot,
-}
-
-impl Room {
-    fn fate(&mut self, row: &Row) -> Fate {
-        if self.running.contains(&row.id.0) {
-            return Fate::Running;
-        }
-        let mut probes = self.probes.get_mut(&row.origin);
-        if probes.as_deref() == Some(&0) || !self.shares.has_share(&row.origin) {
-            return Fate::ReceiverIsFull;
-        }
-        if !self.shares.has_slot(kind_of(row)) {
-            return Fate::NoSlot;
-        }
-        if let Some(probes) = &mut probes {
-            **probes -= 1;
-        }
-        self.running.insert(row.id.0);
-        self.shares.begin(&row.origin, kind_of(row));
-        Fate::Taken
-    }
-
-    /// The receivers that can take no more.
-    fn full_origins(&self) -> Vec<String> {
-        let shut = self.probes.iter().filter(|(_, most)| **most == 0);
-        let shut = shut.map(|(origin, _)| origin);
-        let full = self.shares.full();
-        let full = full.filter(|origin| self.probes.get(*origin) != Some(&0));
-        shut.chain(full).cloned().collect()
-    }
-}
-
-/// A delivery with what its body tells.
-pub struct DueDelivery {
-    /// Where to, and how often it was tried.
-    pub row: Row,
-    /// `None`: what it tells of has been erased. The error: it cannot be told.
-    pub told: Result<Option<Told>, UnitFailure>,
-}
-
-/// What a claim has read.
-#[derive(Default)]
+/// What a look has read.
+#[derive(Debug, Default)]
 pub struct Look {
-    /// What begins now.
-    pub taken: Vec<DueDelivery>,
-    /// From when on there are due rows that there was no slot for.
+    /// Rows that are due.
+    pub rows: Vec<Row>,
+    /// From when on there are due rows that were not read.
     pub left_from: Option<Millis>,
-    /// From when on there are due rows of receivers that can take no more.
-    pub passed_over: HashMap<String, Millis>,
+    /// The same of receivers that had their turn.
+    pub left: Vec<Turn>,
     /// When the next row that is not due yet will be.
     pub next_at: Option<Millis>,
 }
 
-impl Look {
-    fn leaves(&mut self, from: Millis) {
-        self.left_from = Some(self.left_from.map_or(from, |earlier| earlier.min(from)));
-    }
-
-    fn passes_over(&mut self, origin: &str, from: Millis) {
-        let passed = self.passed_over.entry(origin.to_owned()).or_insert(from);
-        *passed = from.min(*passed);
-    }
-}
-
-/// Reads what is due at `now` and was not before `from`: what has room is taken, and
-/// the rest is found again from what the answer says of it.
+/// Reads what is due at `now` and was not before `from`, and what was passed over of
+/// those who have their turn.
 ///
 /// # Errors
 /// What the database says.
 pub fn read_due(
     conn: &mut Conn,
     (from, now): (Millis, Millis),
-    mut room: Room,
-    subject: &dyn Subject,
+    turns: &[Turn],
 ) -> QueryResult<Look> {
-    let mut look = Look::default();
-    let mut blocked = room.full_origins();
-    for origin in &blocked {
-        // Their rows are not even looked at.
-        look.passes_over(origin, from);
+    let mut look = Look {
+        next_at: store::next_due(conn, now)?,
+        ..Look::default()
+    };
+    for turn in turns {
+        let span = (turn.from, now);
+        let (rows, left_from) = page(READ_OF_ONE, turn.from, |most| {
+            store::due_to(conn, &turn.receiver, turn.kind, span, most)
+        })?;
+        look.left.extend(left_from.map(|from| Turn {
+            from,
+            ..turn.clone()
+        }));
+        look.rows.extend(rows);
     }
-    let mut most = FIRST_READ;
-    loop {
-        let limit = i64::try_from(most).unwrap_or(i64::MAX);
-        let due = store::due(conn, (from, now), limit, &blocked)?;
-        look.next_at = due.next_at;
-        let mut unread_from = None;
-        for rows in [due.first_tries, due.retries] {
-            if rows.len() == most
-                && let Some(last) = rows.last()
-            {
-                let last_at = last.next_attempt_at.unwrap_or(from);
-                unread_from = Some(unread_from.map_or(last_at, |at: Millis| at.min(last_at)));
-            }
-            for row in rows {
-                let due_at = row.next_attempt_at.unwrap_or(from);
-                match room.fate(&row) {
-                    Fate::Taken => {
-                        // What panics is this delivery's trouble, and not that
-                        // of all that are due.
-                        let told = match contained(|| subject.told_by(conn, &row)) {
-                            Ok(told) => Ok(told?),
-                            Err(failure) => Err(failure),
-                        };
-                        look.taken.push(DueDelivery { row, told });
-                    }
-                    Fate::Running => {}
-                    Fate::ReceiverIsFull => look.passes_over(&row.origin, due_at),
-                    Fate::NoSlot => look.leaves(due_at),
-                }
-            }
-        }
-        let Some(unread_from) = unread_from else {
-            return Ok(look);
-        };
-        let full = room.full_origins();
-        // Rows that are being tried still look due, and those that were taken are: so
-        // many say that there is no slot for more.
-        let enough = shares::MOST + room.running.len();
-        if room.shares.free() == 0 || (full.len() == blocked.len() && most >= enough) {
-            look.leaves(unread_from);
-            return Ok(look);
-        }
-        if full.len() == blocked.len() {
-            most *= 2;
-        }
-        // Behind the rows of a receiver that has its share now there may be
-        // some of others.
-        for origin in full.iter().filter(|origin| !blocked.contains(origin)) {
-            look.passes_over(origin, unread_from);
-        }
-        blocked = full;
+    for kind in Kind::ALL {
+        let (rows, left_from) = page(READ, from, |most| store::due(conn, kind, (from, now), most))?;
+        look.left_from = look.left_from.into_iter().chain(left_from).min();
+        look.rows.extend(rows);
     }
+    Ok(look)
 }
 
-/// What the next attempt of this delivery is.
-#[must_use]
-pub fn kind_of(row: &Row) -> Kind {
-    match row.attempt {
-        0 => Kind::FirstTry,
-        _ => Kind::Retry,
+/// Reads so many rows, or more where all of these were due at the same instant, and
+/// answers from when on there may be others.
+fn page(
+    mut most: i64,
+    from: Millis,
+    mut read: impl FnMut(i64) -> QueryResult<Vec<Row>>,
+) -> QueryResult<(Vec<Row>, Option<Millis>)> {
+    loop {
+        let rows = read(most)?;
+        let is_full = usize::try_from(most).is_ok_and(|most| rows.len() == most);
+        let last = rows.last().filter(|_| is_full);
+        let left_from = last.map(|row| row.next_attempt_at.unwrap_or(from));
+        let has_gone_on = rows.first().map(|row| row.next_attempt_at) != left_from.map(Some);
+        if left_from.is_none() || has_gone_on {
+            return Ok((rows, left_from));
+        }
+        most *= 2;
     }
 }
 

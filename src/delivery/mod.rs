@@ -5,8 +5,10 @@
 pub mod alerts;
 pub mod api;
 pub mod attempt;
+pub mod bound;
 pub mod check;
 pub mod check_queue;
+pub mod check_room;
 #[expect(
     clippy::module_inception,
     reason = "the state machine has the name of what it is about"

@@ -1,22 +1,32 @@
 //! What a dispatcher knows of each receiver: whether it has had its share of the
 //! slots, whether it answers at all, and from when on its due rows were passed over.
 //!
-//! Pure: no clock, no I/O. A receiver is an origin: scheme, host and port. One
-//! that is idle and has caused no trouble has no entry.
+//! Pure: no clock, no I/O. One that is idle, has not answered lately and has caused no
+//! trouble has no entry.
+//!
+//! Its law: *each receiver whose rows were passed over has its turn
+//! ([`Receivers::turns`]) as soon as an attempt of it may begin.* Clients have theirs
+//! one after another, and of one client's receivers the one that has waited longest.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::shares::{Kind, Shares};
+use super::shares::{Kind, Part, Receiver, Shares, Slot};
 use crate::clock::Millis;
 use crate::outbound::circuit::{Allow, Circuit, Limits, State};
 
 /// From so many on, those that nobody has called for a while are forgotten.
-const MANY: usize = 1024;
+const MANY: usize = 4096;
 /// How long such a while is.
 const FORGOTTEN_AFTER_MS: Millis = 600_000;
 /// The longest that an answer's Retry-After can keep the whole receiver shut.
 const LONGEST_ASKED_MS: Millis = 900_000;
+/// How many receivers have their turn at once, of all clients and of one in each part:
+/// each is a query of the look.
+const MOST_TURNS: usize = 64;
+const MOST_TURNS_OF_ONE: usize = 16;
 
 /// What an attempt says of the whole receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,55 +43,103 @@ pub enum News {
     None,
 }
 
+/// What the end of an attempt has left of its receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// It does not answer.
+    pub is_shut: bool,
+    /// Nor does its origin answer somebody else.
+    pub is_shut_to_any: bool,
+}
+
 /// A receiver with trouble, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Shown {
     /// Scheme, host and port.
     pub origin: String,
+    /// Whom it does not answer.
+    pub client: String,
     /// `closed`, `open` or `half_open`.
     pub circuit: &'static str,
     /// Attempts under way.
     pub running: usize,
 }
 
-/// Every receiver that matters now.
-#[derive(Debug)]
-pub struct Receivers {
-    limits: Limits,
-    shares: Shares,
-    by_origin: HashMap<String, Receiver>,
+/// A receiver whose rows of one kind are to be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// Whose.
+    pub receiver: Receiver,
+    /// Which of them.
+    pub kind: Kind,
+    /// Those that are due from this instant on.
+    pub from: Millis,
 }
 
+/// Finds the network that an origin was last called at, or names itself.
+pub type Locate = Arc<dyn Fn(&str) -> Option<IpAddr> + Send + Sync>;
+
+/// Every receiver that matters now.
+pub struct Receivers {
+    limits: Limits,
+    own: Option<String>,
+    locate: Locate,
+    shares: Shares,
+    known: HashMap<Receiver, Known>,
+    /// Who has more entries than this when an attempt ends forgets some.
+    forget_at: usize,
+    /// Those whose rows were passed over, by client.
+    waiting: BTreeMap<Arc<str>, Waiting>,
+    /// The client whose turn was the last.
+    last_client: Arc<str>,
+    shut_at: HashMap<Arc<str>, usize>,
+}
+
+/// Origins, by the instant from which on it may be their turn.
+type Waiting = BTreeMap<(Part, Kind), BTreeSet<(Millis, Arc<str>)>>;
+
 #[derive(Debug)]
-struct Receiver {
+struct Known {
     circuit: Circuit,
-    passed_over_from: Option<Millis>,
+    /// Its last attempt was answered.
+    answers: bool,
+    address: Option<IpAddr>,
+    /// From when on its rows were passed over, and where it waits.
+    waits: [Option<Wait>; 2],
     last_at: Millis,
 }
 
-impl Receiver {
-    fn new(limits: Limits, now: Millis) -> Self {
-        Self {
-            circuit: Circuit::new(limits),
-            passed_over_from: None,
-            last_at: now,
-        }
-    }
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    from: Millis,
+    part: Part,
+    turn_at: Millis,
+}
 
-    /// When it may be called next; `None`: now.
-    fn shut_until(&self, now: Millis) -> Option<Millis> {
-        match self.circuit.clone().allow(now) {
+impl Known {
+    /// From when on it may be called, if not always.
+    fn shut_until(&self) -> Option<Millis> {
+        match self.circuit.clone().allow(Millis::MIN) {
             Allow::NotBefore(at) => Some(at),
             Allow::Yes | Allow::Probe => None,
         }
+    }
+
+    fn is_shut(&self) -> bool {
+        self.circuit.state() != State::Closed
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.waits.iter().any(Option::is_some)
     }
 }
 
 impl Receivers {
     /// None has an entry yet. A receiver that does not answer is tried again
-    /// after no longer than the schedule waits at most.
+    /// after no longer than the schedule waits at most. `own` is the origin of the
+    /// Backend in this process.
     #[must_use]
-    pub fn new(schedule: &[Duration]) -> Self {
+    pub fn new(schedule: &[Duration], own: Option<String>, locate: Locate) -> Self {
         let longest = schedule.iter().max().copied().unwrap_or_default();
         let longest_ms = Millis::try_from(longest.as_millis()).unwrap_or(Millis::MAX);
         let of = Limits::DEFAULT;
@@ -90,9 +148,24 @@ impl Receivers {
                 longest_wait_ms: longest_ms.clamp(of.first_wait_ms, of.longest_wait_ms),
                 ..of
             },
+            own,
+            locate,
             shares: Shares::default(),
-            by_origin: HashMap::new(),
+            known: HashMap::new(),
+            forget_at: MANY,
+            waiting: BTreeMap::new(),
+            last_client: Arc::from(""),
+            shut_at: HashMap::new(),
         }
+    }
+
+    /// The actor restarts: nothing is known, and nothing under way.
+    pub fn clear(&mut self) {
+        self.shares = Shares::default();
+        self.known.clear();
+        self.forget_at = MANY;
+        self.waiting.clear();
+        self.shut_at.clear();
     }
 
     /// What is under way to them.
@@ -101,39 +174,32 @@ impl Receivers {
         &self.shares
     }
 
-    /// How many attempts may begin at each receiver that does not answer: one, or
-    /// none before it is tried again.
-    #[must_use]
-    pub fn probes(&self, now: Millis) -> HashMap<String, usize> {
-        let probes = |(origin, one): (&String, &Receiver)| {
-            let most = match one.circuit.clone().allow(now) {
-                Allow::Yes => return None,
-                Allow::Probe => 1,
-                Allow::NotBefore(_) => 0,
-            };
-            Some((origin.clone(), most))
-        };
-        self.by_origin.iter().filter_map(probes).collect()
-    }
-
-    /// An attempt wants to begin; `false`: not now.
-    pub fn begin(&mut self, origin: &str, kind: Kind, now: Millis) -> bool {
-        let has_share = self.shares.has_share(origin);
-        let circuit = &mut self.entry(origin, now).circuit;
-        if !has_share || matches!(circuit.allow(now), Allow::NotBefore(_)) {
-            return false;
+    /// An attempt wants to begin; `None`: not now.
+    pub fn begin(&mut self, receiver: &Receiver, kind: Kind, now: Millis) -> Option<Slot> {
+        let slot = self.slot(receiver, kind);
+        if !self.shares.may_begin(&slot) {
+            return None;
         }
-        self.shares.begin(origin, kind);
-        true
+        let circuit = &mut self.entry(receiver, now).circuit;
+        if matches!(circuit.allow(now), Allow::NotBefore(_)) {
+            return None;
+        }
+        self.shares.begin(&slot);
+        self.refile(receiver);
+        Some(slot)
     }
 
-    /// An attempt has ended. Whether this has left the circuit open.
-    pub fn end(&mut self, origin: &str, kind: Kind, news: News, now: Millis) -> bool {
-        self.shares.end(origin, kind);
-        let Some(one) = self.by_origin.get_mut(origin) else {
-            return false;
+    /// An attempt has ended.
+    pub fn end(&mut self, slot: &Slot, news: News, now: Millis) -> Left {
+        self.shares.end(slot);
+        let receiver = &slot.receiver;
+        let address = (self.locate)(&receiver.origin);
+        let Some(one) = self.known.get_mut(receiver) else {
+            return self.left(receiver);
         };
         one.last_at = now;
+        one.address = address.or(one.address);
+        let was_shut = one.is_shut();
         match news {
             News::Answers => one.circuit.success(),
             News::Fails { asked_ms } => one
@@ -141,251 +207,245 @@ impl Receivers {
                 .failure_until(now, now + asked_ms.clamp(0, LONGEST_ASKED_MS)),
             News::None => one.circuit.unused(),
         }
-        let open = one.circuit.state() == State::Open;
-        let is_untroubled = one.circuit.is_untroubled();
-        let shares = &self.shares;
-        let is_idle =
-            |origin: &str, one: &Receiver| shares.of(origin) == 0 && one.passed_over_from.is_none();
-        if is_untroubled && is_idle(origin, one) {
-            self.by_origin.remove(origin);
-        } else if self.by_origin.len() > MANY {
-            self.by_origin.retain(|origin, one| {
-                !is_idle(origin, one) || one.last_at + FORGOTTEN_AFTER_MS > now
-            });
+        if news != News::None {
+            one.answers = news == News::Answers;
         }
-        open
+        match (was_shut, one.is_shut()) {
+            (false, true) => {
+                let shut = self.shut_at.entry(Arc::clone(&receiver.origin));
+                *shut.or_default() += 1;
+            }
+            (true, false) => forget_shut(&mut self.shut_at, &receiver.origin),
+            _ => {}
+        }
+        let has_nothing = one.circuit.is_untroubled() && !one.answers && !one.is_waiting();
+        if has_nothing && self.shares.of(receiver) == 0 {
+            self.known.remove(receiver);
+        } else {
+            self.refile(receiver);
+            self.forget(now);
+        }
+        self.left(receiver)
     }
 
-    /// Rows of this receiver that are due from this instant on were not taken.
-    pub fn pass_over(&mut self, origin: &str, from: Millis, now: Millis) {
-        let passed = &mut self.entry(origin, now).passed_over_from;
-        *passed = Some(passed.map_or(from, |earlier| earlier.min(from)));
+    fn left(&self, receiver: &Receiver) -> Left {
+        Left {
+            is_shut: (self.known.get(receiver))
+                .is_some_and(|one| one.circuit.state() == State::Open),
+            is_shut_to_any: self.shut_at.contains_key(&receiver.origin),
+        }
     }
 
-    /// Whether a receiver whose rows were passed over has room again.
+    /// Of very many, those that nobody has called lately.
+    fn forget(&mut self, now: Millis) {
+        if self.known.len() <= self.forget_at {
+            return;
+        }
+        let (shares, shut_at) = (&self.shares, &mut self.shut_at);
+        self.known.retain(|receiver, one| {
+            let is_idle = shares.of(receiver) == 0 && !one.is_waiting();
+            let is_kept = !is_idle || one.last_at + FORGOTTEN_AFTER_MS > now;
+            if !is_kept && one.is_shut() {
+                forget_shut(shut_at, &receiver.origin);
+            }
+            is_kept
+        });
+        // Each look at all of them has to be earned.
+        self.forget_at = MANY.max(self.known.len() + self.known.len() / 4);
+    }
+
+    /// Rows of this receiver and kind that are due from this instant on were not taken.
+    pub fn pass_over(&mut self, receiver: &Receiver, kind: Kind, from: Millis, now: Millis) {
+        let one = self.entry(receiver, now);
+        let wait = &mut one.waits[kind as usize];
+        if wait.is_some_and(|wait| wait.from <= from) {
+            return;
+        }
+        match wait {
+            Some(wait) => wait.from = from,
+            None => {
+                *wait = Some(Wait {
+                    from,
+                    part: Part::Unproven,
+                    turn_at: Millis::MAX,
+                });
+            }
+        }
+        self.refile(receiver);
+    }
+
+    /// Who has a turn now: rows of these may be taken, and are passed over no more.
+    pub fn turns(&mut self, now: Millis) -> Vec<Turn> {
+        let found = self.find(now, MOST_TURNS_OF_ONE, MOST_TURNS);
+        if let Some((receiver, _)) = found.last() {
+            self.last_client = Arc::clone(&receiver.client);
+        }
+        let turn = |(receiver, kind): (Receiver, Kind)| {
+            let wait = self.take_wait(&receiver, kind)?;
+            Some(Turn {
+                receiver,
+                kind,
+                from: wait.from,
+            })
+        };
+        found.into_iter().filter_map(turn).collect()
+    }
+
+    /// Whether somebody has.
     #[must_use]
-    pub fn can_catch_up(&self, now: Millis) -> bool {
-        let mut passed = self.passed_over();
-        passed.any(|(origin, one)| self.shares.has_share(origin) && one.shut_until(now).is_none())
-    }
-
-    /// From when on the receivers that have room again are to be looked at.
-    pub fn catch_up(&mut self, now: Millis) -> Option<Millis> {
-        let shares = &self.shares;
-        let with_room = self
-            .by_origin
-            .iter_mut()
-            .filter(|(origin, one)| shares.has_share(origin) && one.shut_until(now).is_none());
-        with_room
-            .filter_map(|(_, one)| one.passed_over_from.take())
-            .min()
+    pub fn has_turn(&self, now: Millis) -> bool {
+        !self.find(now, 1, 1).is_empty()
     }
 
     /// When the next receiver whose rows were passed over may be called again.
     #[must_use]
     pub fn next_at(&self, now: Millis) -> Option<Millis> {
-        let passed = self.passed_over();
-        passed.filter_map(|(_, one)| one.shut_until(now)).min()
+        let later = (now + 1, Arc::from(""));
+        let parts = self.waiting.values().flat_map(BTreeMap::values);
+        let first = parts.filter_map(|waiting| waiting.range(later.clone()..).next());
+        first.map(|(at, _)| *at).min()
     }
 
-    fn passed_over(&self) -> impl Iterator<Item = (&String, &Receiver)> {
-        let all = self.by_origin.iter();
-        all.filter(|(_, one)| one.passed_over_from.is_some())
+    /// Receivers of which an attempt may begin, so many of each client and part: on from
+    /// the client whose turn was the last.
+    fn find(&self, now: Millis, of_one: usize, most: usize) -> Vec<(Receiver, Kind)> {
+        let last = &self.last_client;
+        let behind = self.waiting.iter().filter(|(client, _)| *client > last);
+        let up_to = self.waiting.iter().filter(|(client, _)| *client <= last);
+        let mut found = Vec::new();
+        for (client, waiting) in behind.chain(up_to) {
+            for ((part, kind), origins) in waiting {
+                if !self.shares.has_room(*part, client, *kind) {
+                    continue;
+                }
+                let due = origins.iter().take_while(|(turn_at, _)| *turn_at <= now);
+                let may_begin = due.filter_map(|(_, origin)| {
+                    let receiver = Receiver {
+                        client: Arc::clone(client),
+                        origin: Arc::clone(origin),
+                    };
+                    let slot = self.slot(&receiver, *kind);
+                    self.shares.may_begin(&slot).then_some((receiver, *kind))
+                });
+                found.extend(may_begin.take(of_one));
+            }
+            if found.len() >= most {
+                break;
+            }
+        }
+        found
+    }
+
+    /// What an attempt would take now.
+    fn slot(&self, receiver: &Receiver, kind: Kind) -> Slot {
+        let known = self.known.get(receiver);
+        let part = self.part_of(receiver, known);
+        let address = known.and_then(|one| one.address);
+        // A name may have been resolved for another port of it, or another client.
+        let locate = || (self.locate)(&receiver.origin);
+        Slot {
+            receiver: receiver.clone(),
+            kind,
+            part,
+            address: match part {
+                Part::Unproven => address.or_else(locate),
+                Part::Own | Part::Answering => None,
+            },
+        }
+    }
+
+    fn part_of(&self, receiver: &Receiver, known: Option<&Known>) -> Part {
+        if self.own.as_deref() == Some(&*receiver.origin) {
+            Part::Own
+        } else if known.is_some_and(|one| one.answers && !one.is_shut()) {
+            Part::Answering
+        } else {
+            Part::Unproven
+        }
+    }
+
+    /// Has a receiver wait where it belongs now.
+    fn refile(&mut self, receiver: &Receiver) {
+        let Some(one) = self.known.get(receiver) else {
+            return;
+        };
+        let part = self.part_of(receiver, Some(one));
+        let shut_until = one.shut_until().unwrap_or(Millis::MIN);
+        for kind in Kind::ALL {
+            let Some(Wait { from, .. }) = self.take_wait(receiver, kind) else {
+                continue;
+            };
+            let wait = Wait {
+                from,
+                part,
+                turn_at: from.max(shut_until),
+            };
+            if let Some(one) = self.known.get_mut(receiver) {
+                one.waits[kind as usize] = Some(wait);
+            }
+            let waiting = self
+                .waiting
+                .entry(Arc::clone(&receiver.client))
+                .or_default();
+            let origins = waiting.entry((part, kind)).or_default();
+            origins.insert((wait.turn_at, Arc::clone(&receiver.origin)));
+        }
+    }
+
+    fn take_wait(&mut self, receiver: &Receiver, kind: Kind) -> Option<Wait> {
+        let wait = self.known.get_mut(receiver)?.waits[kind as usize].take()?;
+        // One that has just been noted is not filed yet.
+        if let Some(of_client) = self.waiting.get_mut(&receiver.client) {
+            if let Some(origins) = of_client.get_mut(&(wait.part, kind)) {
+                origins.remove(&(wait.turn_at, Arc::clone(&receiver.origin)));
+                if origins.is_empty() {
+                    of_client.remove(&(wait.part, kind));
+                }
+            }
+            if of_client.is_empty() {
+                self.waiting.remove(&receiver.client);
+            }
+        }
+        Some(wait)
     }
 
     /// Those that do not answer.
     #[must_use]
     pub fn shut(&self) -> Vec<Shown> {
-        let shut = |one: &Receiver| one.circuit.state() != State::Closed;
-        let mut shown: Vec<Shown> = self
-            .by_origin
-            .iter()
-            .filter(|(_, one)| shut(one))
-            .map(|(origin, one)| Shown {
-                origin: origin.clone(),
+        let shut = self.known.iter().filter(|(_, one)| one.is_shut());
+        let mut shown: Vec<Shown> = shut
+            .map(|(receiver, one)| Shown {
+                origin: receiver.origin.to_string(),
+                client: receiver.client.to_string(),
                 circuit: one.circuit.state().as_str(),
-                running: self.shares.of(origin),
+                running: self.shares.of(receiver),
             })
             .collect();
-        shown.sort_by(|one, other| one.origin.cmp(&other.origin));
+        shown.sort_by(|one, other| (&one.origin, &one.client).cmp(&(&other.origin, &other.client)));
         shown
     }
 
-    fn entry(&mut self, origin: &str, now: Millis) -> &mut Receiver {
-        let entry = self.by_origin.entry(origin.to_owned());
-        entry.or_insert_with(|| Receiver::new(self.limits, now))
+    fn entry(&mut self, receiver: &Receiver, now: Millis) -> &mut Known {
+        let (limits, locate) = (self.limits, &self.locate);
+        let entry = self.known.entry(receiver.clone());
+        entry.or_insert_with(|| Known {
+            circuit: Circuit::new(limits),
+            answers: false,
+            address: locate(&receiver.origin),
+            waits: [None; 2],
+            last_at: now,
+        })
+    }
+}
+
+fn forget_shut(shut_at: &mut HashMap<Arc<str>, usize>, origin: &Arc<str>) {
+    if let Some(count) = shut_at.get_mut(origin) {
+        *count -= 1;
+        if *count == 0 {
+            shut_at.remove(origin);
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::shares::MOST_OF_ONE;
-    use super::*;
-
-    const A: &str = "http://a";
-    const TRY: Kind = Kind::FirstTry;
-    const FAILS: News = News::Fails { asked_ms: 0 };
-
-    fn after_failures(count: usize) -> Receivers {
-        let mut receivers = Receivers::new(&[Duration::from_secs(3600)]);
-        for _ in 0..count {
-            assert!(receivers.begin(A, TRY, 0));
-            receivers.end(A, TRY, FAILS, 0);
-        }
-        receivers
-    }
-
-    #[test]
-    fn a_receiver_takes_its_share_and_is_forgotten_once_it_is_idle() {
-        let mut receivers = Receivers::new(&[Duration::from_secs(3600)]);
-        for _ in 0..MOST_OF_ONE {
-            assert!(receivers.begin(A, TRY, 0));
-        }
-        assert!(!receivers.begin(A, TRY, 0));
-        for _ in 0..MOST_OF_ONE {
-            receivers.end(A, TRY, News::Answers, 0);
-        }
-        assert!(receivers.by_origin.is_empty());
-        assert_eq!(receivers.shares.of(A), 0);
-    }
-
-    #[test]
-    fn rows_for_which_others_left_no_room_are_caught_up_with_once_these_end() {
-        let mut receivers = Receivers::new(&[Duration::from_secs(3600)]);
-        let others: Vec<String> = (0..400).map(|number| format!("http://{number}")).collect();
-        for other in &others {
-            assert!(receivers.begin(other, TRY, 0));
-        }
-        assert!(receivers.begin(A, TRY, 0) && !receivers.begin(A, TRY, 0));
-        receivers.pass_over(A, 70, 100);
-        assert_eq!(
-            (receivers.can_catch_up(100), receivers.catch_up(100)),
-            (false, None)
-        );
-        for other in &others[100..] {
-            receivers.end(other, TRY, News::Answers, 100);
-        }
-        assert!(receivers.can_catch_up(100));
-        assert_eq!(receivers.catch_up(100), Some(70));
-    }
-
-    #[test]
-    fn one_that_does_not_answer_is_shut_and_tried_with_one_attempt() {
-        let mut receivers = after_failures(5);
-        assert_eq!(
-            (receivers.probes(999)[A], receivers.begin(A, TRY, 999)),
-            (0, false)
-        );
-        assert_eq!(receivers.shut()[0].circuit, "open");
-        assert_eq!(receivers.probes(1000)[A], 1);
-        assert!(receivers.begin(A, TRY, 1000));
-        assert_eq!(
-            (receivers.probes(1000)[A], receivers.begin(A, TRY, 1000)),
-            (0, false)
-        );
-        receivers.end(A, TRY, News::Answers, 1001);
-        assert!(receivers.probes(1001).is_empty() && receivers.shut().is_empty());
-    }
-
-    #[test]
-    fn it_is_tried_again_no_later_than_the_schedule_would() {
-        let mut receivers = Receivers::new(&[Duration::ZERO, Duration::from_secs(3)]);
-        for _ in 0..5 {
-            receivers.begin(A, TRY, 0);
-            receivers.end(A, TRY, FAILS, 0);
-        }
-        let mut now = 0;
-        for wait_ms in [1000, 2000, 3000, 3000] {
-            assert_eq!(receivers.probes(now + wait_ms - 1)[A], 0);
-            now += wait_ms;
-            assert!(receivers.begin(A, TRY, now));
-            receivers.end(A, TRY, FAILS, now);
-        }
-    }
-
-    #[test]
-    fn what_was_never_called_leaves_the_probe_to_the_next() {
-        let mut receivers = after_failures(5);
-        assert!(receivers.begin(A, TRY, 1000));
-        receivers.end(A, TRY, News::None, 1000);
-        assert!(receivers.begin(A, TRY, 1000));
-    }
-
-    #[test]
-    fn rows_that_were_passed_over_are_caught_up_with_once_there_is_room() {
-        let mut receivers = after_failures(5);
-        receivers.pass_over(A, 70, 100);
-        receivers.pass_over(A, 80, 100);
-        assert_eq!(
-            (receivers.catch_up(999), receivers.next_at(999)),
-            (None, Some(1000))
-        );
-        assert!(receivers.can_catch_up(1000));
-        assert_eq!(
-            (receivers.catch_up(1000), receivers.catch_up(1000)),
-            (Some(70), None)
-        );
-    }
-
-    #[test]
-    fn a_retry_after_keeps_it_shut_for_as_long_as_asked_within_bounds() {
-        let mut receivers = after_failures(4);
-        receivers.begin(A, TRY, 0);
-        assert!(receivers.end(A, TRY, News::Fails { asked_ms: 90_000 }, 0));
-        assert_eq!(
-            (receivers.probes(89_999)[A], receivers.probes(90_000)[A]),
-            (0, 1)
-        );
-        receivers.begin(A, TRY, 90_000);
-        receivers.end(
-            A,
-            TRY,
-            News::Fails {
-                asked_ms: Millis::MAX / 2,
-            },
-            90_000,
-        );
-        assert_eq!(receivers.probes(90_000 + LONGEST_ASKED_MS)[A], 1);
-    }
-
-    #[test]
-    fn names_that_are_called_once_and_fail_do_not_pile_up() {
-        let mut receivers = Receivers::new(&[Duration::from_secs(3600)]);
-        for number in 0..3000_i64 {
-            let (origin, now) = (format!("http://{number}"), number * 1000);
-            receivers.begin(&origin, TRY, now);
-            receivers.end(&origin, TRY, FAILS, now);
-        }
-        assert!(receivers.by_origin.len() <= MANY + 1);
-    }
-
-    /// Fails once at each of so many receivers.
-    fn fail_at(receivers: &mut Receivers, numbers: std::ops::Range<usize>, now: Millis) {
-        for number in numbers {
-            let origin = format!("http://{number}");
-            assert!(receivers.begin(&origin, TRY, now));
-            receivers.end(&origin, TRY, FAILS, now);
-        }
-    }
-
-    #[test]
-    fn of_very_many_with_trouble_those_called_lately_and_those_passed_over_are_kept() {
-        let mut receivers = Receivers::new(&[]);
-        fail_at(&mut receivers, 0..MANY, 0);
-        receivers.pass_over("http://0", 0, 0);
-        fail_at(&mut receivers, MANY - 1..MANY, 1);
-        fail_at(&mut receivers, MANY - 1..MANY, FORGOTTEN_AFTER_MS);
-        assert_eq!(receivers.by_origin.len(), MANY, "these are not very many");
-        fail_at(&mut receivers, MANY..MANY + 1, FORGOTTEN_AFTER_MS - 1);
-        assert_eq!(
-            receivers.by_origin.len(),
-            MANY + 1,
-            "all were called lately"
-        );
-        fail_at(&mut receivers, MANY..MANY + 1, FORGOTTEN_AFTER_MS);
-        let mut kept: Vec<_> = receivers.by_origin.keys().collect();
-        kept.sort();
-        let (last, new) = (format!("http://{}", MANY - 1), format!("http://{MANY}"));
-        assert_eq!(kept, ["http://0", &last, &new]);
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::delivery::{After, can_redeliver};
 use super::dispatcher::InDelivery;
+use super::shares::{Kind, Receiver};
 use crate::clock::Millis;
 use crate::contract::client::OPERATOR;
 use crate::contract::{
@@ -83,6 +84,24 @@ impl Row {
             created_at: now,
             ended_at: None,
             client: if kind.is_alert() { OPERATOR } else { "" }.to_owned(),
+        }
+    }
+
+    /// Whom it is to be sent to, for whom.
+    #[must_use]
+    pub fn receiver(&self) -> Receiver {
+        Receiver {
+            client: self.client.as_str().into(),
+            origin: self.origin.as_str().into(),
+        }
+    }
+
+    /// What its next attempt is.
+    #[must_use]
+    pub fn next_kind(&self) -> Kind {
+        match self.attempt {
+            0 => Kind::FirstTry,
+            _ => Kind::Retry,
         }
     }
 
@@ -162,57 +181,73 @@ pub fn insert(tx: &mut Tx<'_>, row: Row) -> QueryResult<Uuid> {
 const FIRST_TRIES: &str = "status = 'pending' AND attempt = 0";
 const RETRIES: &str = "status = 'pending' AND attempt > 0";
 
-/// What is due, and when the next is.
-#[derive(Debug, Default)]
-pub struct Due {
-    /// In the order they came due.
-    pub first_tries: Vec<Row>,
-    /// In the order they came due.
-    pub retries: Vec<Row>,
-    /// When the earliest row that is not due yet will be.
-    pub next_at: Option<Millis>,
+/// What makes a delivery one of this kind.
+const fn condition_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::FirstTry => FIRST_TRIES,
+        Kind::Retry => RETRIES,
+    }
 }
 
-/// Reads what is due now and was not before `from`: first tries and retries
-/// apart, at most `most` of each, so that a storm of retries cannot hide new
-/// work; nothing of the origins that are `blocked`.
+/// Reads what is due now and was not before `from`, at most `most` rows of a kind, in
+/// the order they came due.
 ///
 /// # Errors
 /// What the database says.
 pub fn due(
     conn: &mut Conn,
+    kind: Kind,
     (from, now): (Millis, Millis),
     most: i64,
-    blocked: &[String],
-) -> QueryResult<Due> {
-    let mut of = |condition| -> QueryResult<(Vec<Row>, Option<Millis>)> {
-        let mut query = deliveries::table
-            .select(Row::as_select())
-            .filter(Condition(condition))
-            .filter(deliveries::next_attempt_at.between(from, now))
-            .order(deliveries::next_attempt_at)
-            .limit(most)
-            .into_boxed();
-        if !blocked.is_empty() {
-            query = query.filter(deliveries::origin.ne_all(blocked.to_vec()));
-        }
-        let rows = query.load(conn)?;
+) -> QueryResult<Vec<Row>> {
+    deliveries::table
+        .select(Row::as_select())
+        .filter(Condition(condition_of(kind)))
+        .filter(deliveries::next_attempt_at.between(from, now))
+        .order(deliveries::next_attempt_at)
+        .limit(most)
+        .load(conn)
+}
+
+/// The same of one receiver.
+///
+/// # Errors
+/// What the database says.
+pub fn due_to(
+    conn: &mut Conn,
+    receiver: &Receiver,
+    kind: Kind,
+    (from, now): (Millis, Millis),
+    most: i64,
+) -> QueryResult<Vec<Row>> {
+    deliveries::table
+        .select(Row::as_select())
+        .filter(Condition(condition_of(kind)))
+        .filter(deliveries::client.eq(&*receiver.client))
+        .filter(deliveries::origin.eq(&*receiver.origin))
+        .filter(deliveries::next_attempt_at.between(from, now))
+        .order(deliveries::next_attempt_at)
+        .limit(most)
+        .load(conn)
+}
+
+/// When the earliest row that is not due yet will be.
+///
+/// # Errors
+/// What the database says.
+pub fn next_due(conn: &mut Conn, now: Millis) -> QueryResult<Option<Millis>> {
+    let mut next_at: Option<Millis> = None;
+    for kind in Kind::ALL {
         let next: Option<Option<Millis>> = deliveries::table
             .select(deliveries::next_attempt_at)
-            .filter(Condition(condition))
+            .filter(Condition(condition_of(kind)))
             .filter(deliveries::next_attempt_at.gt(now))
             .order(deliveries::next_attempt_at)
             .first(conn)
             .optional()?;
-        Ok((rows, next.flatten()))
-    };
-    let (first_tries, next_first) = of(FIRST_TRIES)?;
-    let (retries, next_retry) = of(RETRIES)?;
-    Ok(Due {
-        first_tries,
-        retries,
-        next_at: next_first.into_iter().chain(next_retry).min(),
-    })
+        next_at = next_at.into_iter().chain(next.flatten()).min();
+    }
+    Ok(next_at)
 }
 
 /// Since when the oldest delivery is due.
@@ -295,21 +330,15 @@ pub fn record(
 /// What the database says.
 pub fn give_up(
     tx: &mut Tx<'_>,
-    origin: &str,
+    receiver: &Receiver,
     due_before: Millis,
     running: &HashSet<Uuid>,
     most: i64,
 ) -> QueryResult<usize> {
     let mut given_up = 0;
-    for condition in [FIRST_TRIES, RETRIES] {
-        let waiting: Vec<Row> = deliveries::table
-            .select(Row::as_select())
-            .filter(Condition(condition))
-            .filter(deliveries::next_attempt_at.lt(due_before))
-            .filter(deliveries::origin.eq(origin))
-            .order(deliveries::next_attempt_at)
-            .limit(most)
-            .load(tx.conn)?;
+    let before = (Millis::MIN, due_before.saturating_sub(1));
+    for kind in Kind::ALL {
+        let waiting = due_to(tx.conn, receiver, kind, before, most)?;
         for row in waiting.iter().filter(|row| !running.contains(&row.id.0)) {
             let changes = (
                 deliveries::status.eq(DeliveryStatus::Exhausted.as_str()),
@@ -317,7 +346,7 @@ pub fn give_up(
                 deliveries::ended_at.eq(Some(tx.now)),
             );
             update(tx.conn, deliveries::table, row.id, changes)?;
-            let reason = format!("{}: {origin} has not answered for too long", row.kind);
+            let reason = format!("{}: {} has not answered for too long", row.kind, row.origin);
             tx.event(&NewEvent {
                 subject: row.subject_id.0,
                 delivery: Some(row.id.0),

@@ -44,6 +44,7 @@ use super::connector::{Connect, PROGRESS, Progress};
 use super::error::{OutboundError, Phase};
 use super::guard::Policy;
 use super::names::Names;
+use super::networks::Networks;
 
 pub use awc::http::Method;
 
@@ -198,6 +199,7 @@ fn unix_seconds(http_date: &str) -> Option<i64> {
 #[derive(Clone)]
 pub struct Client {
     inner: Rc<Inner>,
+    networks: Arc<Networks>,
     /// The URL that the policy exempts, with what calls it.
     exempt: Option<(Url, Rc<Inner>)>,
 }
@@ -257,11 +259,19 @@ impl Client {
         resolver: Resolver,
     ) -> Self {
         let exempt = policy.exempt().cloned();
-        let inner = |policy| Inner::new(policy, timeouts, &tls, &resolver);
+        let networks = Arc::<Networks>::default();
+        let inner = |policy| Inner::new(policy, timeouts, &tls, (&resolver, &networks));
         Self {
             exempt: exempt.map(|url| (url, inner(Policy::trusted()))),
             inner: inner(policy),
+            networks,
         }
+    }
+
+    /// Where names led when this client called them last.
+    #[must_use]
+    pub fn networks(&self) -> Arc<Networks> {
+        Arc::clone(&self.networks)
     }
 
     fn inner_for(&self, url: &Url) -> &Rc<Inner> {
@@ -417,11 +427,12 @@ impl Inner {
         policy: Policy,
         timeouts: Timeouts,
         tls: &Arc<ClientConfig>,
-        resolver: &Resolver,
+        (resolver, networks): (&Resolver, &Arc<Networks>),
     ) -> Rc<Self> {
         let connect = Connect {
             policy: Rc::new(policy),
             resolver: resolver.clone(),
+            networks: Arc::clone(networks),
             tls: None,
             limit: timeouts.connect,
         };

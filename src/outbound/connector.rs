@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use super::error::{OutboundError, Phase, UNTRUSTED_ISSUER};
 use super::guard::Policy;
+use super::networks::Networks;
 use super::stream::FilteredStream;
 
 tokio::task_local! {
@@ -66,6 +67,8 @@ pub struct Connect {
     pub policy: Rc<Policy>,
     /// Looks up names.
     pub resolver: Resolver,
+    /// Hears where names lead.
+    pub networks: Arc<Networks>,
     /// Encrypts by this; `None` for plain text.
     pub tls: Option<Arc<ClientConfig>>,
     /// For resolving and connecting together; as long again for encryption.
@@ -124,12 +127,19 @@ impl Connect {
             .policy
             .admit(&host, resolved.port(), resolved.addrs())
             .map_err(OutboundError::Forbidden)?;
+        // The first is the first that is tried.
+        if let Some(first) = admitted.first() {
+            self.networks.note(&host, first.ip());
+        }
         enter(Phase::Connect);
         let connection = TcpConnector::default()
             .service()
             .call(resolved.set_addrs(admitted))
             .await
-            .map_err(|error| not_connected(&error, host))?;
+            .map_err(|error| not_connected(&error, host.clone()))?;
+        if let Ok(peer) = connection.io_ref().peer_addr() {
+            self.networks.note(&host, peer.ip());
+        }
         // Head and body are short: do not wait for more to send.
         let prompt = connection.io_ref().set_nodelay(true);
         prompt.map_err(|error| OutboundError::ConnectFailed(connect_reason(&error)))?;

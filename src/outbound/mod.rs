@@ -15,6 +15,7 @@ mod error;
 pub mod guard;
 mod head_filter;
 mod names;
+pub mod networks;
 mod own;
 mod stream;
 pub mod tls;

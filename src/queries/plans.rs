@@ -7,11 +7,13 @@ use super::*;
 use crate::backend::due::Wanted;
 use crate::contract::DeliveryAttempt;
 use crate::db::history::{Whose, events_after, newest_event};
+use crate::delivery::receivers::Turn;
+use crate::delivery::shares::{Kind, Receiver};
 use crate::retention::store::{Stage, Subjects};
 use crate::tts::turns::Wish;
 
 /// Indexes of what is open or owed, which may be read from one end to the other.
-const OF_WHAT_IS_OPEN: [&str; 13] = [
+const OF_WHAT_IS_OPEN: [&str; 14] = [
     "tasks_open_by_deadline",
     "tasks_open_by_pull",
     "tasks_hand_overs_due",
@@ -22,6 +24,7 @@ const OF_WHAT_IS_OPEN: [&str; 13] = [
     "speeches_postponed",
     "speeches_checking",
     "speeches_checking_by_age",
+    "speeches_checking_by_client",
     "speeches_leased",
     "deliveries_due_first",
     "deliveries_due_again",
@@ -238,13 +241,18 @@ const OF_SPEECHES: &[Query] = &[
 /// What is asked of deliveries and events, of both services.
 const OF_BOTH: &[Query] = &[
     ("due", |tx| {
-        delivery::store::due(tx.conn, (0, tx.now), 10, &["http://b".to_owned()]).map(drop)
+        let turns = Kind::ALL.map(|kind| Turn {
+            receiver: some_receiver(),
+            kind,
+            from: 0,
+        });
+        delivery::look::read_due(tx.conn, (0, tx.now), &turns).map(drop)
     }),
     ("deliveries.oldest_due", |tx| {
         delivery::store::oldest_due(tx.conn, tx.now).map(drop)
     }),
     ("give_up", |tx| {
-        delivery::store::give_up(tx, "http://b", tx.now, &HashSet::new(), 10).map(drop)
+        delivery::store::give_up(tx, &some_receiver(), tx.now, &HashSet::new(), 10).map(drop)
     }),
     ("newest_of", |tx| {
         let ids: Vec<Id> = some_ids(tx.conn)?.into_iter().map(Id).collect();
@@ -307,6 +315,13 @@ const OF_BOTH: &[Query] = &[
         events_after(tx.conn, Service::Backend, &whose, 100, 100).map(drop)
     }),
 ];
+
+fn some_receiver() -> Receiver {
+    Receiver {
+        client: "".into(),
+        origin: "http://b".into(),
+    }
+}
 
 /// The newest rows, which are open, and one that has ended.
 pub(super) fn some_ids(conn: &mut Conn) -> QueryResult<Vec<Uuid>> {

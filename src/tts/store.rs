@@ -5,7 +5,7 @@
 
 use diesel::prelude::*;
 use diesel::sqlite::Sqlite;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use uuid::Uuid;
 
 use super::job::{self, LONG_BYTES, Step};
@@ -19,8 +19,10 @@ use crate::db::list::{Cursor, Filter, Found, Index, Listed};
 use crate::db::schema::{events, speeches};
 use crate::db::{self, Amount, ByClient, Condition, Conn, Id, NewEvent, Tx, update, update_if};
 use crate::delivery::check::Verdict;
-use crate::delivery::check_queue::{ExpiredHolds, Wanted};
+use crate::delivery::check_queue::{ExpiredHolds, Unchecked, Wanted};
+use crate::delivery::check_room::CheckRoom;
 use crate::delivery::held::Scope;
+use crate::delivery::shares::Receiver;
 use crate::delivery::store as deliveries;
 use crate::retention::store::Subjects;
 use crate::speech;
@@ -875,41 +877,89 @@ pub const RETAINED: Subjects = Subjects {
 ///
 /// # Errors
 /// What the database says.
-pub fn unchecked_urls(conn: &mut Conn, wanted: &Wanted<'_>) -> QueryResult<Vec<String>> {
-    // A loose index scan: one seek for each origin and each URL, whatever
-    // the number of jobs behind them. First the origins behind `after`, then
-    // those up to it.
-    let mut urls = Vec::new();
-    let mut last = wanted.after.to_owned();
-    let mut turned = false;
-    while urls.len() < wanted.most {
-        match next_checking(conn, &last)? {
-            Some(origin) if !turned || origin.as_str() <= wanted.after => {
-                unchecked_at(conn, &origin, wanted, &mut urls)?;
-                last = origin;
-            }
-            None if !turned && !wanted.after.is_empty() => {
-                turned = true;
-                last.clear();
-            }
-            _ => break,
+pub fn unchecked_urls(conn: &mut Conn, wanted: Wanted<'_>) -> QueryResult<Vec<Unchecked>> {
+    // A loose index scan: one seek for each client, each of its origins and each URL,
+    // whatever the number of jobs behind them. What has no room is not looked into.
+    let mut found = Vec::new();
+    let Wanted {
+        after,
+        running,
+        room,
+        again,
+    } = wanted;
+    let last_client = after.client.as_deref();
+    round(conn, last_client, next_checking, |conn, client| {
+        if room.of_client(client) == 0 {
+            return Ok(true);
         }
-    }
-    add_waiting(conn, wanted, &mut urls)?;
-    Ok(urls)
+        let last = after.origins.get(client).map(String::as_str);
+        let next = |conn: &mut Conn, last: Option<&str>| next_checking_of(conn, client, last);
+        round(conn, last, next, |conn, origin| {
+            let receiver = Receiver {
+                client: client.into(),
+                origin: origin.into(),
+            };
+            unchecked_at(conn, &receiver, running, room, &mut found)?;
+            Ok(room.of_client(client) > 0)
+        })?;
+        Ok(true)
+    })?;
+    add_waiting(conn, again, room, &mut found)?;
+    Ok(found)
 }
 
-/// Adds those of `wanted.again`, one of an origin, that a job waits for.
-fn add_waiting(conn: &mut Conn, wanted: &Wanted<'_>, urls: &mut Vec<String>) -> QueryResult<()> {
-    let mut origins = BTreeSet::new();
-    for url in wanted.again {
-        if urls.len() == wanted.most {
-            break;
+/// Visits each that `next` finds, as long as the visit says so: first those behind
+/// `after`, then those up to it.
+fn round(
+    conn: &mut Conn,
+    after: Option<&str>,
+    next: impl Fn(&mut Conn, Option<&str>) -> QueryResult<Option<String>>,
+    mut visit: impl FnMut(&mut Conn, &str) -> QueryResult<bool>,
+) -> QueryResult<()> {
+    let ends = [(after, None), (None, after)];
+    // Without `after` the first half is the whole.
+    for (after, up_to) in ends.into_iter().take(1 + usize::from(after.is_some())) {
+        let mut last = after.map(str::to_owned);
+        while let Some(found) = next(conn, last.as_deref())? {
+            let is_beyond = up_to.is_some_and(|up_to| found.as_str() > up_to);
+            if is_beyond {
+                break;
+            }
+            if !visit(conn, &found)? {
+                return Ok(());
+            }
+            last = Some(found);
         }
+    }
+    Ok(())
+}
+
+/// Adds those of `again`, one of an origin, that a job waits for.
+fn add_waiting(
+    conn: &mut Conn,
+    again: &[String],
+    room: &mut CheckRoom,
+    found: &mut Vec<Unchecked>,
+) -> QueryResult<()> {
+    let mut origins = BTreeSet::new();
+    for url in again {
         let origin = deliveries::origin_of(url);
-        if !origins.contains(&origin) && first_waiting(conn, &origin, Some(url))?.is_some() {
+        if origins.contains(&origin) {
+            continue;
+        }
+        let client: Option<String> = waiting(&origin, Some(url))
+            .select(speeches::client)
+            .first(conn)
+            .optional()?;
+        let receiver = client.map(|client| Receiver {
+            client: client.into(),
+            origin: origin.as_str().into(),
+        });
+        if let Some(receiver) = receiver.filter(|receiver| room.of_held(receiver) > 0) {
+            room.begin(&receiver);
             origins.insert(origin);
-            urls.push(url.clone());
+            let url = url.clone();
+            found.push(Unchecked { receiver, url });
         }
     }
     Ok(())
@@ -917,36 +967,60 @@ fn add_waiting(conn: &mut Conn, wanted: &Wanted<'_>, urls: &mut Vec<String>) -> 
 
 fn unchecked_at(
     conn: &mut Conn,
-    origin: &str,
-    wanted: &Wanted<'_>,
-    urls: &mut Vec<String>,
+    receiver: &Receiver,
+    running: &HashSet<String>,
+    room: &mut CheckRoom,
+    found: &mut Vec<Unchecked>,
 ) -> QueryResult<()> {
     let mut last = String::new();
-    let mut left = (wanted.allowance)(origin).min(wanted.most - urls.len());
-    while left > 0 {
+    while room.of(receiver) > 0 {
         let next: Option<Option<String>> = speeches::table
             .select(speeches::callback_target)
             .filter(Condition("status = 'checking'"))
-            .filter(speeches::callback_origin.eq(origin))
+            .filter(speeches::client.eq(&*receiver.client))
+            .filter(speeches::callback_origin.eq(&*receiver.origin))
             .filter(speeches::callback_target.gt(&last))
             .order(speeches::callback_target)
             .first(conn)
             .optional()?;
         let Some(url) = next.flatten() else { break };
         last.clone_from(&url);
-        if !wanted.running.contains(&url) {
-            urls.push(url);
-            left -= 1;
+        // Another client's job may wait for it too.
+        let is_found = || found.iter().any(|one| one.url == url);
+        if !running.contains(&url) && !is_found() {
+            room.begin(receiver);
+            let receiver = receiver.clone();
+            found.push(Unchecked { receiver, url });
         }
     }
     Ok(())
 }
 
-fn next_checking(conn: &mut Conn, after: &str) -> QueryResult<Option<String>> {
+/// The next client that has jobs which wait for a check. The first may have no name.
+fn next_checking(conn: &mut Conn, after: Option<&str>) -> QueryResult<Option<String>> {
+    let checking = speeches::table
+        .select(speeches::client)
+        .filter(Condition("status = 'checking'"))
+        .order(speeches::client)
+        .into_boxed();
+    let behind = match after {
+        Some(after) => checking.filter(speeches::client.gt(after)),
+        None => checking,
+    };
+    behind.first(conn).optional()
+}
+
+/// The next origin that jobs of this client wait for.
+fn next_checking_of(
+    conn: &mut Conn,
+    client: &str,
+    after: Option<&str>,
+) -> QueryResult<Option<String>> {
     let found: Option<Option<String>> = speeches::table
         .select(speeches::callback_origin)
         .filter(Condition("status = 'checking'"))
-        .filter(speeches::callback_origin.gt(after))
+        .filter(speeches::client.eq(client))
+        .filter(speeches::callback_origin.gt(after.unwrap_or_default()))
         .order(speeches::callback_origin)
         .first(conn)
         .optional()?;
@@ -1083,7 +1157,7 @@ fn waiting<'a>(origin: &'a str, url: Option<&'a str>) -> speeches::BoxedQuery<'a
         .filter(speeches::callback_origin.eq(origin))
         .into_boxed();
     match url {
-        Some(url) => of_origin.filter(speeches::callback_url.eq(url)),
+        Some(url) => of_origin.filter(speeches::callback_target.eq(url)),
         None => of_origin,
     }
 }

@@ -5,6 +5,10 @@
 //! of it (`HOIAM_TORTURE_ROUNDS`), and there the figures are looked at too.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -350,4 +354,131 @@ fn a_client_with_much_to_be_spoken_does_not_hold_up_one_with_little() {
             "/v1/tasks?status=queued,in_progress,fetching",
         );
     }
+}
+
+// ------------------------------------------------- a client and its receivers
+
+/// Receivers that take a connection and say nothing: every fourth is a port of one
+/// address, the others have addresses of their own.
+struct Silent {
+    ports: Vec<u16>,
+    open: Arc<AtomicUsize>,
+}
+
+impl Silent {
+    fn new(count: usize) -> Self {
+        let open = Arc::<AtomicUsize>::default();
+        let listen = |_| {
+            let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let open = Arc::clone(&open);
+            std::thread::spawn(move || {
+                for stream in listener.incoming() {
+                    let (Ok(mut stream), open) = (stream, Arc::clone(&open)) else {
+                        return;
+                    };
+                    std::thread::spawn(move || {
+                        open.fetch_add(1, Ordering::SeqCst);
+                        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+                        open.fetch_sub(1, Ordering::SeqCst);
+                    });
+                }
+            });
+            port
+        };
+        Self {
+            ports: (0..count.div_ceil(4)).map(listen).collect(),
+            open,
+        }
+    }
+
+    fn url(&self, number: usize) -> String {
+        let [high, low] = u16::try_from(number).unwrap().to_be_bytes();
+        match number % 4 {
+            0 => format!("http://127.0.0.2:{}/hook", self.ports[number / 4]),
+            _ => format!("http://127.1.{high}.{low}:{}/hook", self.ports[0]),
+        }
+    }
+
+    /// How many connections it has now.
+    fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn receivers_of_one_client_that_never_answer_hold_up_no_other_client() {
+    let count = usize::try_from(from_env("HOIAM_SILENT_RECEIVERS", 600)).unwrap();
+    let silent = Silent::new(count);
+    let service = Service::all()
+        .set("server.api_keys", format!("{GREEDY},{MODEST}"))
+        .set("callback.allow_cidrs", "127.0.0.0/8")
+        .set("callback.total_timeout_s", 300)
+        .set("callback.check_timeout_s", 300)
+        .start();
+    let [greedy, modest] = [GREEDY, MODEST].map(|key| Client::new(service.address(), Some(key)));
+    let speech = |client: &Client, hook: &str, is_checked: bool| {
+        let body = json!({"text": "Xin chào.", "voice": "test/silence", "format": "wav",
+            "callback_url": hook, "callback_check": is_checked});
+        client.post("/v1/speech", &body).expect(202);
+    };
+    let receiver = Peer::receiver();
+    let told = |client: &Client, path: &str| {
+        let task = submit(client, json!({"callback_url": receiver.url(path)}));
+        receiver.wait_for_request("POST", path, 1);
+        client.wait_for_status(&task, "completed");
+    };
+    // The receiver has answered this client.
+    told(&greedy, "/before");
+    for number in 0..count {
+        speech(&greedy, &silent.url(number), false);
+        if number % 3 == 0 {
+            let hook = format!("{}/checked", silent.url(number));
+            speech(&greedy, &hook, true);
+        }
+    }
+    eventually("the flood has begun", || {
+        (silent.open() > 200).then_some(())
+    });
+    let began = Instant::now();
+    told(&modest, "/task");
+    let of_task = began.elapsed();
+    speech(&modest, &receiver.url("/speech"), true);
+    receiver.wait_for_request("POST", "/speech", 1);
+    told(&greedy, "/after");
+    println!(
+        "beside {count} receivers that never answer, of which {} are called, another client's \
+         task is told within {:.0} ms",
+        silent.open(),
+        of_task.as_secs_f64() * 1000.0
+    );
+    assert!(silent.open() > 200, "and the flood has not ended");
+}
+
+/// Every one of them is a descriptor while it is asked.
+#[test]
+fn callback_urls_to_be_checked_leave_descriptors_for_those_who_connect() {
+    let count = usize::try_from(from_env("HOIAM_SILENT_RECEIVERS", 600)).unwrap() * 2;
+    let silent = Silent::new(count);
+    let service = Service::tts().set("callback.check_timeout_s", 300).start();
+    let pid = service.pid().to_string();
+    let limited = Command::new("prlimit")
+        .args(["--nofile=1024:1024", "--pid", &pid])
+        .status();
+    assert!(limited.expect("prlimit").success());
+    let client = service.client();
+    for number in 0..count {
+        let body = json!({"text": "Xin chào.", "voice": "test/silence", "format": "wav",
+            "callback_url": silent.url(number)});
+        client.post("/v1/speech", &body).expect(202);
+    }
+    eventually("they are asked", || (silent.open() >= 50).then_some(()));
+    let connections: Vec<TcpStream> = (0..200)
+        .map(|_| TcpStream::connect(service.address()).unwrap())
+        .collect();
+    client.get("/health/live").expect(200);
+    drop(connections);
+    assert!(silent.open() < 100, "{}", silent.open());
+    let log = service.log();
+    assert!(!log.contains("Too many open files"), "{log}");
 }

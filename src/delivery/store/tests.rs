@@ -16,12 +16,28 @@ async fn plans<T: Send + 'static>(
 #[tokio::test]
 async fn what_is_due_is_found_by_its_own_index_first_tries_and_retries_apart() {
     let test = TestDb::new(Service::Tts);
-    let blocked = vec!["http://a".to_owned(), "http://b".to_owned()];
-    for blocked in [Vec::new(), blocked] {
-        let found = plans(&test, move |conn| due(conn, (0, 1), 10, &blocked)).await;
-        let first = "deliveries_due_first";
-        let again = "deliveries_due_again";
-        assert_eq!(found, [first, first, again, again]);
+    let kinds = [Kind::FirstTry, Kind::Retry];
+    let (first, again) = ("deliveries_due_first", "deliveries_due_again");
+    for (kind, index) in kinds.into_iter().zip([first, again]) {
+        let found = plans(&test, move |conn| due(conn, kind, (0, 1), 10)).await;
+        assert_eq!(found, [index]);
+    }
+    let found = plans(&test, |conn| next_due(conn, 1)).await;
+    assert_eq!(found, [first, again]);
+}
+
+#[tokio::test]
+async fn what_is_due_to_one_receiver_is_found_by_it() {
+    let test = TestDb::new(Service::Tts);
+    let kinds = [Kind::FirstTry, Kind::Retry];
+    let indexes = ["deliveries_due_first_to", "deliveries_due_again_to"];
+    for (kind, index) in kinds.into_iter().zip(indexes) {
+        let receiver = Receiver {
+            client: "a".into(),
+            origin: "http://a".into(),
+        };
+        let found = plans(&test, move |conn| due_to(conn, &receiver, kind, (0, 1), 10)).await;
+        assert_eq!(found, [index]);
     }
 }
 
@@ -198,7 +214,7 @@ async fn a_delivery_tells_each_attempt_its_end_and_who_has_it_made_again() {
         assert_eq!(get(tx.conn, row.id.0)?.unwrap().ended_at, None);
         tx.now += 10_000;
         let late = tx.now;
-        let given_up = give_up(tx, &row.origin, late, &HashSet::new(), 9)?;
+        let given_up = give_up(tx, &row.receiver(), late, &HashSet::new(), 9)?;
         assert_eq!(given_up, 1);
         let ended = get(tx.conn, row.id.0)?.unwrap();
         assert_eq!(
@@ -250,7 +266,7 @@ async fn what_becomes_of_an_alert_is_shown_in_no_feed() {
         let id = owe(tx, Uuid::now_v7(), OPERATOR, kind, "http://own/")?;
         let row = get(tx.conn, id)?.unwrap();
         let late = tx.now + 1;
-        assert_eq!(give_up(tx, &row.origin, late, &HashSet::new(), 9)?, 1);
+        assert_eq!(give_up(tx, &row.receiver(), late, &HashSet::new(), 9)?, 1);
         assert_eq!(redeliver(tx, id)?, Redelivered::Done);
         let of = ("alert".to_owned(), Some(row.id));
         assert_eq!(events_of(tx.conn, row.subject_id), vec![of; 2]);
@@ -307,21 +323,26 @@ fn a_span_of_ends_means_what_ended_within_it() {
 }
 
 #[tokio::test]
-async fn nothing_of_a_blocked_receiver_is_due() {
+async fn what_is_due_to_a_receiver_is_one_clients_and_of_one_kind() {
     let test = TestDb::new(Service::Tts);
     let urls = test.db.write(|tx| {
-        for url in ["http://a/", "http://b/"] {
-            owe(tx, Uuid::now_v7(), "", DeliveryType::TaskFailed, url)?;
+        let owed = [
+            ("a", "http://a/1"),
+            ("b", "http://a/2"),
+            ("a", "http://b/3"),
+        ];
+        for (client, url) in owed {
+            owe(tx, Uuid::now_v7(), client, DeliveryType::TaskFailed, url)?;
         }
-        let due = |tx: &mut Tx<'_>, blocked: &[String]| {
-            let due = due(tx.conn, (0, tx.now), 10, blocked)?;
-            QueryResult::Ok(due.first_tries.iter().map(|row| row.url.clone()).collect())
+        let receiver = Receiver {
+            client: "a".into(),
+            origin: "http://a".into(),
         };
-        let both: Vec<String> = due(tx, &[])?;
-        let one: Vec<String> = due(tx, &["http://a".to_owned()])?;
-        Ok([both, one])
+        let mut due = |kind| due_to(tx.conn, &receiver, kind, (0, tx.now), 10);
+        let both = [due(Kind::FirstTry)?, due(Kind::Retry)?];
+        Ok(both.map(|rows| rows.into_iter().map(|row| row.url).collect::<Vec<_>>()))
     });
-    let [both, one] = urls.await.unwrap();
-    assert_eq!(both, ["http://a/", "http://b/"]);
-    assert_eq!(one, ["http://b/"]);
+    let [first, again] = urls.await.unwrap();
+    assert_eq!(first, ["http://a/1"]);
+    assert!(again.is_empty());
 }

@@ -4,6 +4,7 @@
 mod history;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -12,6 +13,9 @@ use super::*;
 use crate::contract::Service;
 use crate::db::schema::deliveries as delivery_rows;
 use crate::db::testing::{TestDb, block_on, found_by, found_by_tx};
+use crate::delivery::check_queue::LastTurns;
+use crate::delivery::check_room::CheckShares;
+use crate::delivery::held::Held;
 
 const MAX_ATTEMPTS: i32 = 3;
 const HOLD_MS: i64 = 2000;
@@ -634,6 +638,20 @@ async fn whose_turn_it_is_and_what_has_expired_are_found_by_their_indexes() {
     assert_eq!(found, [by_deadline, "id", by_deadline, by_deadline]);
 }
 
+/// Nothing is under way.
+fn check_room() -> CheckRoom {
+    CheckRoom {
+        shares: CheckShares::default(),
+        held: Held::default(),
+        now: 0,
+        locate: Arc::new(|_| None),
+    }
+}
+
+fn urls_of(found: Vec<Unchecked>) -> Vec<String> {
+    found.into_iter().map(|one| one.url).collect()
+}
+
 #[tokio::test]
 async fn unchecked_urls_are_found_by_one_seek_each() {
     let test = TestDb::new(Service::Tts);
@@ -653,20 +671,22 @@ async fn unchecked_urls_are_found_by_one_seek_each() {
     let found = test
         .db
         .read(|conn| {
-            let wanted = Wanted {
-                after: "",
-                most: 64,
-                running: &HashSet::new(),
-                allowance: &|_| 8,
-                again: &[],
-            };
-            Ok(found_by(conn, |conn| unchecked_urls(conn, &wanted)))
+            let mut room = check_room();
+            Ok(found_by(conn, |conn| {
+                let wanted = Wanted {
+                    after: &LastTurns::default(),
+                    running: &HashSet::new(),
+                    room: &mut room,
+                    again: &[],
+                };
+                unchecked_urls(conn, wanted)
+            }))
         })
         .await
         .unwrap();
     assert_eq!(
-        found, ["speeches_checking"; 5],
-        "one origin, its two URLs and their end, the end of the origins"
+        found, ["speeches_checking_by_client"; 7],
+        "the client, one origin, its two URLs and their end, the ends of origins and clients"
     );
 }
 
@@ -770,56 +790,97 @@ async fn of_the_urls_to_be_asked_again_the_first_of_each_origin_that_a_job_waits
     });
     accepted.await.unwrap();
     let again = urls.clone();
-    let found = |most| {
-        let again = again.clone();
-        let read = test.db.read(move |conn| {
-            let wanted = Wanted {
-                after: "",
-                most,
-                running: &again.iter().cloned().collect(),
-                allowance: &|_| 8,
-                again: &again,
-            };
-            unchecked_urls(conn, &wanted)
-        });
-        async { read.await.unwrap() }
+    let found = test.db.read(move |conn| {
+        let wanted = Wanted {
+            after: &LastTurns::default(),
+            running: &again.iter().cloned().collect(),
+            room: &mut check_room(),
+            again: &again,
+        };
+        unchecked_urls(conn, wanted)
+    });
+    let found = urls_of(found.await.unwrap());
+    assert_eq!(found, [urls[1].clone(), urls[3].clone()]);
+}
+
+/// A job of this client that waits for the check of a URL.
+fn checking(tx: &mut Tx<'_>, client: &str, url: &str) -> QueryResult<()> {
+    let job = New {
+        client: client.to_owned(),
+        ..new(Uuid::now_v7(), Some(url), CheckState::Pending, 60)
     };
-    assert_eq!(found(64).await, [urls[1].clone(), urls[3].clone()]);
-    assert_eq!(found(1).await, [urls[1].clone()]);
+    accept(tx, &job).map(drop)
 }
 
 #[tokio::test]
-async fn every_origin_has_its_turn_where_more_urls_wait_than_may_be_checked() {
+async fn each_client_and_each_of_its_origins_has_its_turn_at_a_check() {
     let test = TestDb::new(Service::Tts);
-    let urls: Vec<String> = (0..9).map(|n| format!("http://h{}/{n}", n / 3)).collect();
-    let accepted = urls.clone();
+    let url = |client: &str, number: usize| format!("http://{client}{number:02}/");
     let accepted = test.db.write(move |tx| {
-        for url in &accepted {
-            accept(tx, &new(Uuid::now_v7(), Some(url), CheckState::Pending, 60))?;
+        for number in 0..80 {
+            checking(tx, "a", &url("a", number))?;
+        }
+        checking(tx, "", &url("", 1))?;
+        for number in 0..3 {
+            checking(tx, "b", &url("b", number))?;
+            // For which one check is enough.
+            checking(tx, "b", &url("a", number))?;
         }
         Ok(())
     });
     accepted.await.unwrap();
-    let found = |after: &'static str, most| {
-        let running = HashSet::from([urls[3].clone()]);
-        let read = test.db.read(move |conn| {
+    let mut turns = LastTurns::default();
+    let mut seen: Vec<Vec<String>> = Vec::new();
+    for _ in 0..2 {
+        let after = turns.clone();
+        let found = test.db.read(move |conn| {
             let wanted = Wanted {
-                after,
-                most,
-                running: &running,
-                allowance: &|origin| if origin == "http://h2" { 0 } else { 2 },
+                after: &after,
+                running: &HashSet::from([url("b", 1)]),
+                room: &mut check_room(),
                 again: &[],
             };
-            unchecked_urls(conn, &wanted)
+            unchecked_urls(conn, wanted)
         });
-        async { read.await.unwrap() }
+        let found = found.await.unwrap();
+        found.iter().for_each(|one| turns.note(one));
+        seen.push(urls_of(found));
+    }
+    let of = |numbers: std::ops::Range<usize>| numbers.map(|number| url("a", number));
+    let others = [url("", 1), url("b", 0), url("b", 2)];
+    let first: Vec<String> = of(0..56).chain(others.clone()).collect();
+    seen.iter_mut().for_each(|seen| seen.sort());
+    let sorted = |mut urls: Vec<String>| {
+        urls.sort();
+        urls
     };
-    let of = |which: &[usize]| which.iter().map(|n| urls[*n].clone()).collect::<Vec<_>>();
-    assert_eq!(found("", 64).await, of(&[0, 1, 4, 5]));
-    assert_eq!(found("http://h0", 64).await, of(&[4, 5, 0, 1]));
-    assert_eq!(found("http://h0", 3).await, of(&[4, 5, 0]));
-    assert_eq!(found("http://h1", 1).await, of(&[0]));
-    assert_eq!(found("http://h9", 64).await, of(&[0, 1, 4, 5]));
+    assert_eq!(seen[0], sorted(first));
+    // The one of the two who share a URL asks it whose turn it is first.
+    assert!(others.iter().all(|url| seen[1].contains(url)), "{seen:?}");
+    let went_on: Vec<String> = of(56..80).collect();
+    assert!(went_on.iter().all(|url| seen[1].contains(url)), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_url_with_headers_of_its_own_expires_by_its_target() {
+    let test = TestDb::new(Service::Tts);
+    let id = Uuid::now_v7();
+    let verb = move |tx: &mut Tx<'_>| {
+        accept(tx, &new(id, Some(&url_of(0)), CheckState::Pending, 86_400))?;
+        let target = format!("{}#digest", url_of(0));
+        diesel::update(speeches::table.find(Id(id)))
+            .set(speeches::callback_target.eq(&target))
+            .execute(tx.conn)?;
+        let held = [(Scope::Url(target), tx.now)];
+        tx.now += HOLD_MS / 2;
+        let early = expire_held(tx, &held, HOLD_MS)?;
+        tx.now += HOLD_MS;
+        expire_held(tx, &held, HOLD_MS)?;
+        Ok((early, get(tx.conn, id)?.unwrap().status()))
+    };
+    let (early, status) = test.db.write(verb).await.unwrap();
+    assert!(early.unwanted.is_empty(), "{early:?}");
+    assert_eq!(status, SpeechStatus::Failed);
 }
 
 #[tokio::test]

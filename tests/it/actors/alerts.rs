@@ -14,6 +14,7 @@ use hoiam::delivery::CallbackDispatcher;
 use hoiam::delivery::alerts::collector::{self, open_ledger};
 use hoiam::delivery::alerts::{AlertCollector, WithAlerts};
 use hoiam::delivery::dispatcher::{InDelivery, Parts, ShutReceivers};
+use hoiam::delivery::shares::Receiver;
 use hoiam::delivery::store as deliveries;
 use serde_json::Value;
 use uuid::Uuid;
@@ -58,6 +59,7 @@ impl Told {
                 shut: ShutReceivers::default(),
                 alerts: reporter.clone(),
                 deliveries: Pulse::default(),
+                own_origin: None,
                 checks: None,
             }),
         );
@@ -132,7 +134,9 @@ async fn give_up(db: &Db, count: usize) {
         }
         let now = tx.now + 1;
         let none = std::collections::HashSet::new();
-        deliveries::give_up(tx, "http://127.0.0.1:9", now, &none, 1000)
+        let [client, origin] = ["", "http://127.0.0.1:9"].map(Into::into);
+        let receiver = Receiver { client, origin };
+        deliveries::give_up(tx, &receiver, now, &none, 1000)
     };
     assert_eq!(db.write(verb).await.unwrap(), count);
 }

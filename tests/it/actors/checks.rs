@@ -19,7 +19,7 @@ use crate::support::{Peer, Reaction};
 
 use super::dispatcher::Things;
 use super::support::{
-    Reply, START, Server, World, error_code, eventually, job_is, job_row, sender, unchecked_job,
+    Reply, START, Server, World, error_code, eventually, job_is, job_row, sender, unchecked_job_of,
 };
 
 const HOLD_MS: i64 = 900_000;
@@ -34,6 +34,7 @@ fn start(world: &mut World, timeout: Duration) -> Addr<CallbackDispatcher> {
         shut: hoiam::delivery::dispatcher::ShutReceivers::default(),
         alerts: hoiam::alerts::Reporter::default(),
         deliveries: Pulse::default(),
+        own_origin: None,
         checks: Some(CheckParts {
             queue: Arc::new(Workers::default()),
             cache: CheckCache::new(world.db.clock().clone()),
@@ -50,12 +51,21 @@ fn start(world: &mut World, timeout: Duration) -> Addr<CallbackDispatcher> {
 const PATIENT: Duration = Duration::from_secs(60);
 
 async fn accept(world: &World, urls: impl IntoIterator<Item = String>) -> Vec<Uuid> {
+    accept_of(world, "", urls).await
+}
+
+/// Jobs of this client.
+async fn accept_of(
+    world: &World,
+    client: &'static str,
+    urls: impl IntoIterator<Item = String>,
+) -> Vec<Uuid> {
     let urls: Vec<String> = urls.into_iter().collect();
     let accepted = world.db.write(move |tx| {
         urls.iter()
             .map(|url| {
                 let id = Uuid::now_v7();
-                unchecked_job(id, url, 86_400)(tx)?;
+                unchecked_job_of(client, id, url, 86_400)(tx)?;
                 Ok(id)
             })
             .collect()
@@ -375,29 +385,92 @@ async fn a_job_whose_url_was_never_probed_is_held_from_its_first_probe_on() {
     assert!(ended_at >= START + 3 * HOLD_MS, "{}", ended_at - START);
 }
 
+/// So many receivers, each at an address of its own.
+fn servers(count: u8, answer: impl Fn() -> Reply + Clone + Send + 'static) -> Vec<Server> {
+    let server = |number| {
+        let answer = answer.clone();
+        let mut server = Server::of_many(move |_| answer());
+        server.base = server
+            .base
+            .replace("127.0.0.1", &format!("127.0.1.{number}"));
+        server
+    };
+    (1..=count).map(server).collect()
+}
+
+fn urls_of(servers: &[Server], of_each: usize) -> Vec<String> {
+    let urls = |server: &Server| {
+        let url = |number| server.url(&format!("/{number}"));
+        (0..of_each).map(url).collect::<Vec<_>>()
+    };
+    servers.iter().flat_map(urls).collect()
+}
+
 #[actix_rt::test]
-async fn at_most_64_probes_run_at_once_over_all_origins() {
+async fn at_most_56_probes_of_one_client_run_at_once_over_all_origins() {
     let mut world = World::new(Service::Tts);
-    let servers: Vec<Server> = (0..20).map(|_| Server::start(|_| Reply::Hang)).collect();
-    let urls = servers.iter().flat_map(|server| {
-        let url = |n| server.url(&format!("/{n}"));
-        (0..8).map(url).collect::<Vec<_>>()
-    });
-    let jobs = accept(&world, urls).await;
+    let servers = servers(20, || Reply::Hang);
+    let jobs = accept(&world, urls_of(&servers, 8)).await;
     let dispatcher = start(&mut world, PATIENT);
     let under_way = || servers.iter().map(Server::hanging).sum::<usize>();
-    eventually("64 run", || async { under_way() == 64 }).await;
+    eventually("56 run", || async { under_way() == 56 }).await;
     dispatcher.do_send(CheckOwed);
     world.settle().await;
-    assert_eq!(under_way(), 64);
+    assert_eq!(under_way(), 56);
     servers.iter().for_each(Server::release);
     all_are(&world, &jobs, "queued").await;
+}
+
+/// The test's time stands still, so that none of these is over.
+#[actix_rt::test]
+async fn whatever_one_client_waits_for_anothers_check_begins_at_once() {
+    let mut world = World::new(Service::Tts);
+    let silent = servers(60, || Reply::Hang);
+    let dispatcher = start(&mut world, PATIENT);
+    let flood = accept_of(&world, "greedy", urls_of(&silent, 3)).await;
+    dispatcher.do_send(CheckOwed);
+    let under_way = || silent.iter().map(Server::hanging).sum::<usize>();
+    eventually("it has all it can get", || async { under_way() == 56 }).await;
+    let good = Server::start(|_| Reply::Status(204));
+    for client in ["modest", "other"] {
+        let urls = (0..20).map(|number| good.url(&format!("/{client}/{number}")));
+        let jobs = accept_of(&world, client, urls).await;
+        dispatcher.do_send(CheckOwed);
+        all_are(&world, &jobs, "queued").await;
+    }
+    // Also one of the flood's own URLs.
+    let shared = accept_of(&world, "modest", [silent[59].url("/2")]).await;
+    dispatcher.do_send(CheckOwed);
+    eventually("it is asked", || async { silent[59].hanging() > 0 }).await;
+    assert!((56..=57).contains(&under_way()), "{}", under_way());
+    silent.iter().for_each(Server::release);
+    all_are(&world, &[flood, shared].concat(), "queued").await;
+}
+
+/// Its client's other checks, and others', have room.
+#[actix_rt::test]
+async fn silent_ports_of_one_address_take_a_part_of_the_checks() {
+    let mut world = World::new(Service::Tts);
+    let ports: Vec<Server> = (0..40).map(|_| Server::start(|_| Reply::Hang)).collect();
+    let flood = accept_of(&world, "greedy", urls_of(&ports, 1)).await;
+    let dispatcher = start(&mut world, PATIENT);
+    let under_way = || ports.iter().map(Server::hanging).sum::<usize>();
+    eventually("they have all of it", || async { under_way() == 21 }).await;
+    let elsewhere = servers(1, || Reply::Status(204));
+    let mut jobs = accept_of(&world, "greedy", urls_of(&elsewhere, 1)).await;
+    let here = Server::start(|_| Reply::Status(204));
+    jobs.extend(accept_of(&world, "modest", [here.url("/")]).await);
+    dispatcher.do_send(CheckOwed);
+    all_are(&world, &jobs, "queued").await;
+    assert_eq!(under_way(), 21);
+    ports.iter().for_each(Server::release);
+    all_are(&world, &flood, "queued").await;
 }
 
 /// Who waits for his second look makes room for others, but all second looks may come
 /// at the same time.
 #[actix_rt::test]
-async fn at_most_64_second_looks_are_under_way_at_once() {
+async fn at_most_48_second_looks_of_one_client_are_under_way_at_once() {
     let mut world = World::new(Service::Tts);
     let servers: Vec<Server> = (0..12)
         .map(|_| {
@@ -423,11 +496,11 @@ async fn at_most_64_second_looks_are_under_way_at_once() {
     eventually("all had their first look", || async { first_looks() == 96 }).await;
     let under_way = || servers.iter().map(Server::hanging).sum::<usize>();
     world
-        .advance_until(500, 600_000, || under_way() == 64)
+        .advance_until(500, 600_000, || under_way() == 48)
         .await;
     world.advance_ms(60_000);
     world.settle().await;
-    assert_eq!(under_way(), 64);
+    assert_eq!(under_way(), 48);
     servers.iter().for_each(Server::release);
     all_are(&world, &jobs, "queued").await;
 }

@@ -60,6 +60,7 @@ fn parts(world: &World, schedule_s: &[u64], subject: Arc<dyn Subject>) -> Parts 
         shut: ShutReceivers::default(),
         alerts: Reporter::default(),
         deliveries: Pulse::default(),
+        own_origin: None,
         checks: None,
     }
 }
@@ -70,9 +71,15 @@ async fn read_all(db: &Db) -> Vec<Row> {
 }
 
 pub async fn owe(db: &Db, urls: Vec<String>) -> Vec<Uuid> {
+    owe_of(db, "", urls).await
+}
+
+/// Callbacks of this client's tasks.
+async fn owe_of(db: &Db, client: &'static str, urls: Vec<String>) -> Vec<Uuid> {
+    let kind = DeliveryType::TaskCompleted;
     db.write(move |tx| {
         urls.iter()
-            .map(|url| deliveries::owe(tx, Uuid::now_v7(), "", DeliveryType::TaskCompleted, url))
+            .map(|url| deliveries::owe(tx, Uuid::now_v7(), client, kind, url))
             .collect()
     })
     .await
@@ -290,13 +297,13 @@ async fn make_retries(db: &Db) {
 #[actix_rt::test]
 async fn a_storm_of_retries_leaves_slots_for_first_attempts() {
     let mut world = World::new(Service::Tts);
-    let slow = Server::start(|_| Reply::Hang);
+    let slow = Server::of_many(|_| Reply::Hang);
     let urls = (0..600).map(|nth| slow.url_as(nth, "/")).collect();
     owe(&world.db, urls).await;
     make_retries(&world.db).await;
     let dispatcher = start(&mut world, &[0, 1, 1]);
     eventually("the retries fill their slots", || async {
-        slow.hanging() == 480
+        slow.hanging() == 149
     })
     .await;
     let fast = Server::start(|_| Reply::Status(204));
@@ -304,7 +311,7 @@ async fn a_storm_of_retries_leaves_slots_for_first_attempts() {
     dispatcher.do_send(DeliveryOwed);
     attempts_made(&world.db, new, 1).await;
     assert_eq!(row(&world.db, new).await.status, "delivered");
-    assert_eq!(slow.hanging(), 480);
+    assert_eq!(slow.hanging(), 149);
     slow.release();
 }
 
@@ -313,7 +320,7 @@ async fn a_storm_of_retries_leaves_slots_for_first_attempts() {
 #[actix_rt::test]
 async fn who_answers_at_once_is_told_at_once_beside_127_who_are_slow() {
     let mut world = World::new(Service::Tts);
-    let slow = Server::start(|_| Reply::Hang);
+    let slow = Server::of_many(|_| Reply::Hang);
     // Some are owed far more than they get, and others come later.
     let urls = |owed: usize, of: std::ops::Range<usize>| {
         let url = |nth: usize| slow.url_as(nth, "/");
@@ -323,11 +330,11 @@ async fn who_answers_at_once_is_told_at_once_beside_127_who_are_slow() {
     owe(&world.db, urls(40, 4..12)).await;
     make_retries(&world.db).await;
     let dispatcher = start(&mut world, &[0, 1, 1]);
-    eventually("the first have much", || async { slow.hanging() > 320 }).await;
+    eventually("the first have much", || async { slow.hanging() > 20 }).await;
     owe(&world.db, urls(5, 12..127)).await;
     dispatcher.do_send(DeliveryOwed);
     eventually("each other has its one", || async {
-        slow.hanging() > 320 + 115
+        slow.hanging() > 20 + 115
     })
     .await;
     let fast = Server::start(|_| Reply::Status(204));
@@ -343,7 +350,7 @@ async fn who_answers_at_once_is_told_at_once_beside_127_who_are_slow() {
         dispatcher.do_send(DeliveryOwed);
         attempts_made(&world.db, id, 1).await;
     }
-    assert!(slow.hanging() > 320 + 115, "and none of these has ended");
+    assert!(slow.hanging() > 20 + 115, "and none of these has ended");
     slow.release();
     eventually("all are told", || async {
         undelivered(&world.db).await == 0
@@ -362,11 +369,11 @@ async fn a_slow_receiver_holds_up_no_other_however_much_it_is_owed() {
     let _dispatcher = start(&mut world, &[0, 1, 1]);
     attempts_made(&world.db, other, 1).await;
     eventually("the slow one has its share", || async {
-        slow.hanging() == 32
+        slow.hanging() == 8
     })
     .await;
     world.settle().await;
-    assert_eq!(slow.most_hanging(), 32);
+    assert_eq!(slow.most_hanging(), 8);
     slow.release();
 }
 
@@ -477,7 +484,7 @@ async fn waiting_for_a_receiver_that_does_not_answer_costs_no_attempt() {
     eventually("all that had begun has failed", all_failed).await;
     world.settle().await;
     let before = attempts().await;
-    assert!((32..40).contains(&before), "{before}");
+    assert!((8..16).contains(&before), "{before}");
     assert_eq!(shut.get()[0].circuit, "open");
     // One at a time, after 1, 2, 4 … seconds.
     for (probes, wait_ms) in [(1, 1000), (2, 2000), (3, 4000), (4, 8000)] {
@@ -573,26 +580,26 @@ async fn what_has_waited_as_long_as_its_whole_schedule_is_given_up() {
 #[actix_rt::test]
 async fn what_becomes_due_while_all_slots_are_taken_is_told_once_there_is_room() {
     let mut world = World::new(Service::Tts);
-    let server = Server::start(|_| Reply::Hang);
+    let server = Server::of_many(|_| Reply::Hang);
     let dispatcher = start(&mut world, &[0, 1, 1]);
-    let urls = (0..500).map(|nth| server.url_as(nth, "/")).collect();
+    let urls = (0..160).map(|nth| server.url_as(nth, "/")).collect();
     owe(&world.db, urls).await;
     dispatcher.do_send(DeliveryOwed);
-    eventually("most slots are taken", || async { server.hanging() == 500 }).await;
+    eventually("most slots are taken", || async { server.hanging() == 160 }).await;
     // One after another: a look that finds as many as it could take knows that it may
     // have left some.
-    for nth in 500..512 {
+    for nth in 160..170 {
         world.advance_ms(1);
         owe(&world.db, vec![server.url_as(nth, "/")]).await;
         dispatcher.do_send(DeliveryOwed);
         eventually("it is sent", || async { server.hanging() == nth + 1 }).await;
     }
     world.advance_ms(1);
-    let more = (512..582).map(|nth| server.url_as(nth, "/"));
+    let more = (170..240).map(|nth| server.url_as(nth, "/"));
     owe(&world.db, more.collect()).await;
     dispatcher.do_send(DeliveryOwed);
     world.settle().await;
-    assert_eq!(server.hanging(), 512);
+    assert_eq!(server.hanging(), 170);
     server.release();
     eventually("all are told", || async {
         undelivered(&world.db).await == 0
@@ -652,7 +659,6 @@ async fn run_steps(receivers: usize, steps: Vec<Step>) {
         .map(|_| Server::start(|_| Reply::Hang))
         .collect();
     let dispatcher = start(&mut world, &[0, 1, 1]);
-    let under_way = || servers.iter().map(Server::hanging).sum::<usize>();
     let owe_some = async |receiver: usize, count: usize| {
         world.advance_ms(1);
         let url = |nth: usize| servers[(receiver + nth) % receivers].url("/");
@@ -667,9 +673,8 @@ async fn run_steps(receivers: usize, steps: Vec<Step>) {
                     let server = &servers[nth % receivers];
                     let before = server.count("POST");
                     owe_some(nth, 1).await;
-                    // As `delivery::shares` has it, for fewer than 128 receivers.
-                    let share = || 352_usize.saturating_sub(under_way()).clamp(1, 32);
-                    let is_full = || server.hanging() >= share();
+                    // As `delivery::shares` has it, for fewer than 80 receivers.
+                    let is_full = || server.hanging() > 0;
                     let is_sent = async || server.count("POST") > before || is_full();
                     eventually("it is sent, if there is a slot", is_sent).await;
                 }
@@ -726,4 +731,99 @@ async fn a_delivery_that_panics_each_time_is_a_failed_try_and_holds_up_no_other(
     assert!(logged.iter().all(|attempt| attempt.phase == "internal"));
     let said = logged[0].body.clone().unwrap();
     assert!(said.contains("this one cannot be told of"), "{said}");
+}
+
+// ------------------------------------------------------------------ clients
+
+/// The test's time stands still, so that none of these is over.
+#[actix_rt::test]
+async fn whatever_a_client_is_owed_others_and_those_who_have_answered_are_told_at_once() {
+    let mut world = World::new(Service::Tts);
+    let (silent, good) = (
+        Server::of_many(|_| Reply::Hang),
+        Server::start(|_| Reply::Status(204)),
+    );
+    let dispatcher = start(&mut world, &[0, 1, 1]);
+    let tell = async |client: &'static str, url: String| {
+        let id = owe_of(&world.db, client, vec![url]).await[0];
+        dispatcher.do_send(DeliveryOwed);
+        attempts_made(&world.db, id, 1).await;
+    };
+    tell("greedy", good.url("/")).await;
+    let flood = (0..600).map(|nth| silent.url_as(nth, "/"));
+    owe_of(&world.db, "greedy", flood.collect()).await;
+    dispatcher.do_send(DeliveryOwed);
+    eventually("the flood has all it can get", || async {
+        silent.hanging() == 170
+    })
+    .await;
+    let new = Server::start(|_| Reply::Status(204));
+    for nth in 0..20 {
+        tell("modest", new.url(&format!("/{nth}"))).await;
+        tell("greedy", good.url(&format!("/{nth}"))).await;
+    }
+    // Also if they do not answer either, up to four at a time.
+    let others = Server::of_many(|_| Reply::Hang);
+    for client in ["c1", "c2", "c3", "c4", "c5"] {
+        let urls = (0..4).map(|nth| others.url_as(nth, "/"));
+        owe_of(&world.db, client, urls.collect()).await;
+    }
+    dispatcher.do_send(DeliveryOwed);
+    eventually("each has its four", || async { others.hanging() == 20 }).await;
+    assert_eq!(silent.hanging(), 170);
+    silent.release();
+    others.release();
+    let told = async || undelivered(&world.db).await == 0;
+    eventually("all are told", told).await;
+}
+
+#[actix_rt::test]
+async fn silent_ports_of_one_address_take_a_part_of_what_their_client_may_have() {
+    let mut world = World::new(Service::Tts);
+    let ports: Vec<Server> = (0..60).map(|_| Server::start(|_| Reply::Hang)).collect();
+    let dispatcher = start(&mut world, &[0, 1, 1]);
+    let flood = ports.iter().map(|port| port.url("/"));
+    owe(&world.db, flood.collect()).await;
+    dispatcher.do_send(DeliveryOwed);
+    let hanging = || ports.iter().map(Server::hanging).sum::<usize>();
+    eventually("they have all of it", || async { hanging() == 42 }).await;
+    // It is the address that is full, for this client.
+    let elsewhere = Server::of_many(|_| Reply::Status(204));
+    let mut ids = owe(&world.db, vec![elsewhere.url_as(1, "/")]).await;
+    let here = Server::start(|_| Reply::Status(204));
+    ids.extend(owe_of(&world.db, "other", vec![here.url("/")]).await);
+    dispatcher.do_send(DeliveryOwed);
+    for id in ids {
+        attempts_made(&world.db, id, 1).await;
+    }
+    world.settle().await;
+    assert_eq!(hanging(), 42);
+    ports.iter().for_each(Server::release);
+    let told = async || undelivered(&world.db).await == 0;
+    eventually("all are told", told).await;
+}
+
+/// However many clients there are whose receivers do not answer.
+#[actix_rt::test]
+async fn the_backend_in_this_process_is_told_by_slots_of_its_own() {
+    let mut world = World::new(Service::Tts);
+    let (silent, backend) = (
+        Server::of_many(|_| Reply::Hang),
+        Server::start(|_| Reply::Status(204)),
+    );
+    let parts = Parts {
+        own_origin: Some(backend.base.clone()),
+        ..parts(&world, &[0, 1, 1], Arc::new(Things))
+    };
+    for client in (0..80).map(|nth| &*format!("c{nth}").leak()) {
+        let urls = (0..20).map(|nth| silent.url_as(nth, "/"));
+        owe_of(&world.db, client, urls.collect()).await;
+    }
+    let dispatcher = CallbackDispatcher::new(parts);
+    let dispatcher = world.tree.start("dispatcher", dispatcher);
+    eventually("they have all slots", || async { silent.hanging() == 256 }).await;
+    let id = owe_of(&world.db, "new", vec![backend.url("/")]).await[0];
+    dispatcher.do_send(DeliveryOwed);
+    attempts_made(&world.db, id, 1).await;
+    silent.release();
 }

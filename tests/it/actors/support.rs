@@ -209,9 +209,19 @@ pub struct Server {
 
 impl Server {
     pub fn start(answer: impl Fn(&Seen) -> Reply + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::listen("127.0.0.1:0", answer)
+    }
+
+    /// One that plays others too, each at an address of its own.
+    pub fn of_many(answer: impl Fn(&Seen) -> Reply + Send + 'static) -> Self {
+        Self::listen("0.0.0.0:0", answer)
+    }
+
+    fn listen(at: &str, answer: impl Fn(&Seen) -> Reply + Send + 'static) -> Self {
+        let listener = TcpListener::bind(at).unwrap();
+        let port = listener.local_addr().unwrap().port();
         let server = Self {
-            base: format!("http://{}", listener.local_addr().unwrap()),
+            base: format!("http://127.0.0.1:{port}"),
             seen: Arc::default(),
             hanging: Arc::default(),
             most_hanging: Arc::default(),
@@ -237,7 +247,7 @@ impl Server {
         format!("{}{path}", self.base)
     }
 
-    /// A URL of another receiver, whom this server plays too.
+    /// A URL of another receiver, whom this server plays too if it is [`Self::of_many`].
     pub fn url_as(&self, receiver: usize, path: &str) -> String {
         let port = self.base.rsplit(':').next().unwrap();
         format!("http://{receiver}.receiver.test:{port}{path}")
@@ -310,10 +320,15 @@ struct Loopback;
 impl Resolve for Loopback {
     fn lookup<'a>(
         &'a self,
-        _: &'a str,
+        host: &'a str,
         port: u16,
     ) -> LocalBoxFuture<'a, Result<Vec<SocketAddr>, Box<dyn std::error::Error>>> {
-        Box::pin(async move { Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))]) })
+        let number = host.strip_suffix(".receiver.test");
+        let address = match number.and_then(|number| number.parse::<u16>().ok()) {
+            Some(number) => [127, 1, number.to_be_bytes()[0], number.to_be_bytes()[1]],
+            None => [127, 0, 0, 1],
+        };
+        Box::pin(async move { Ok(vec![SocketAddr::from((address, port))]) })
     }
 }
 
@@ -414,9 +429,18 @@ pub fn unchecked_job(
     callback_url: &str,
     timeout_s: u32,
 ) -> impl FnMut(&mut Tx<'_>) -> QueryResult<speeches::Accepted> + use<> {
+    unchecked_job_of("", id, callback_url, timeout_s)
+}
+
+pub fn unchecked_job_of(
+    client: &str,
+    id: Uuid,
+    callback_url: &str,
+    timeout_s: u32,
+) -> impl FnMut(&mut Tx<'_>) -> QueryResult<speeches::Accepted> + use<> {
     let new = speeches::New {
         id,
-        client: String::new(),
+        client: client.to_owned(),
         idempotency_key: None,
         request: create("test/silence", Some(callback_url), timeout_s).into(),
         resolved_voice: "test/silence".into(),
