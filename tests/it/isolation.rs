@@ -437,6 +437,8 @@ fn receivers_of_one_client_that_never_answer_hold_up_no_other_client() {
             speech(&greedy, &hook, true);
         }
     }
+    let to_be_spoken = "/v1/speech?status=queued,synthesizing";
+    wait_until_empty(&greedy, "speeches", to_be_spoken);
     eventually("the flood has begun", || {
         (silent.open() > 200).then_some(())
     });

@@ -386,16 +386,12 @@ async fn a_job_whose_url_was_never_probed_is_held_from_its_first_probe_on() {
 }
 
 /// So many receivers, each at an address of its own.
-fn servers(count: u8, answer: impl Fn() -> Reply + Clone + Send + 'static) -> Vec<Server> {
+fn servers(count: usize, answer: impl Fn() -> Reply + Clone + Send + 'static) -> Vec<Server> {
     let server = |number| {
         let answer = answer.clone();
-        let mut server = Server::of_many(move |_| answer());
-        server.base = server
-            .base
-            .replace("127.0.0.1", &format!("127.0.1.{number}"));
-        server
+        Server::at(number, move |_| answer())
     };
-    (1..=count).map(server).collect()
+    (0..count).map(server).collect()
 }
 
 fn urls_of(servers: &[Server], of_each: usize) -> Vec<String> {

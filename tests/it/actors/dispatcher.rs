@@ -656,7 +656,7 @@ fn a_dispatcher_at_rest_has_told_all_that_was_due() {
 async fn run_steps(receivers: usize, steps: Vec<Step>) {
     let mut world = World::new(Service::Tts);
     let servers: Vec<Server> = (0..receivers)
-        .map(|_| Server::start(|_| Reply::Hang))
+        .map(|number| Server::at(number, |_| Reply::Hang))
         .collect();
     let dispatcher = start(&mut world, &[0, 1, 1]);
     let owe_some = async |receiver: usize, count: usize| {

@@ -217,6 +217,14 @@ impl Server {
         Self::listen("0.0.0.0:0", answer)
     }
 
+    /// One of several that have addresses of their own.
+    pub fn at(number: usize, answer: impl Fn(&Seen) -> Reply + Send + 'static) -> Self {
+        let mut server = Self::of_many(answer);
+        let address = format!("127.0.1.{}", number + 1);
+        server.base = server.base.replace("127.0.0.1", &address);
+        server
+    }
+
     fn listen(at: &str, answer: impl Fn(&Seen) -> Reply + Send + 'static) -> Self {
         let listener = TcpListener::bind(at).unwrap();
         let port = listener.local_addr().unwrap().port();
