@@ -104,7 +104,9 @@ pub(in crate::speech) fn sentences_at(text: &str, costs: &[u32]) -> Vec<Sentence
             let part = word.start.max(span.start)..word.end.min(span.end);
             let continues = word.start < part.start;
             let runs_on = word.end > part.end;
-            tokens.push(token(&chars, part, continues));
+            if !part.is_empty() {
+                tokens.push(token(&chars, part, continues));
+            }
             if runs_on {
                 break;
             }

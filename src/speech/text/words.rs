@@ -27,10 +27,11 @@ fn plain_words(text: &str, part: Span) -> impl Iterator<Item = Span> {
         .split_word_bounds()
         .filter(|segment| segment.chars().any(is_spoken))
         // A combining mark makes one segment with what is before it: a blank, or
-        // what ends a sentence.
+        // what ends a sentence; a narrow blank (U+202F) with what it is beside.
         .map(move |segment| {
             let is_before = |c| is_blank(c) || is_terminator(c);
-            range_of(text, segment.trim_start_matches(is_before))
+            let segment = segment.trim_start_matches(is_before);
+            range_of(text, segment.trim_end_matches(is_blank))
         })
 }
 
