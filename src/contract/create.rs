@@ -277,7 +277,8 @@ impl Create {
             pause + least_ms(&segment.text, segment.speed.unwrap_or(self.speed))
         });
         let ms = segments.sum::<f64>() + least_ms(&self.text, self.speed);
-        ms as u64 * bytes_per_s / 1000
+        // A speed that is refused may be 0.
+        (ms as u64).saturating_mul(bytes_per_s) / 1000
     }
 
     /// Every voice that is asked for, each with the place of its name in the body.

@@ -70,26 +70,27 @@ pub fn without<'a>(source: &'a str, unheard: &[Part]) -> Cow<'a, str> {
 pub(super) const MOST_MS: u64 = u32::MAX as u64;
 
 /// The same words with offsets in the whole source, where theirs count within
-/// their segments; in order, and none ends before it begins. The child that has told
-/// them may have been taken over, and subtitles are made on what is said of words.
+/// their segments; in order and without overlap. The child that has told them may
+/// have been taken over, and who makes subtitles relies on that.
 pub fn in_whole(source: &str, words: Vec<Word>) -> Vec<Word> {
     let starts = match words.iter().any(|word| word.segment.is_some()) {
         true => starts(source),
         false => Vec::new(),
     };
-    let (mut char_end, mut start_ms, mut sentence) = (0, 0, 0);
+    let (mut char_end, mut end_ms, mut sentence) = (0, 0, 0);
     let in_order = |word: Word| {
         let at = word.segment.unwrap_or(0) as usize;
         let start = starts.get(at).copied().unwrap_or(0);
         let char_start = word.char_start.saturating_add(start).max(char_end);
         char_end = word.char_end.saturating_add(start).max(char_start);
-        start_ms = word.start_ms.clamp(start_ms, MOST_MS);
+        let start_ms = word.start_ms.clamp(end_ms, MOST_MS);
+        end_ms = word.end_ms.clamp(start_ms, MOST_MS);
         sentence = word.sentence.max(sentence);
         Word {
             char_start,
             char_end,
             start_ms,
-            end_ms: word.end_ms.clamp(start_ms, MOST_MS),
+            end_ms,
             sentence,
             ..word
         }
