@@ -118,7 +118,8 @@ fn deliveries_that_are_given_up_are_gathered_and_none_is_missing() {
             "callback_url": receiver.url("/hook?secret"), "callback_check": false});
         client.post("/v1/speech", &body).expect(202);
     }
-    receiver.wait_for_callbacks("speech.completed", SPEECHES);
+    // As many as are sent at once to who has not answered yet.
+    receiver.wait_for_callbacks("speech.completed", 8);
     gate.open();
     let alerts = operator.wait_for("all of them", |requests| {
         let of_kind = |told: &&Request| told.kind().as_deref() == Some("delivery.exhausted");
