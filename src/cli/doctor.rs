@@ -12,7 +12,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
-pub(super) use self::storage::is_in_use;
+use self::storage::is_in_use;
 use super::{EXIT_FAILED, Globals, ServiceArgs};
 use crate::config::{Config, Faults};
 

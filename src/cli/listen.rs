@@ -54,7 +54,8 @@ pub struct ListenArgs {
 
     /// Verify signatures with the secrets in this file, one a line; may be repeated
     ///
-    /// With data/callback.secret, the one before it is taken too while it is in force.
+    /// It is read at the start. With data/callback.secret, the one before it is taken too if it
+    /// is in force then.
     #[arg(long, value_name = "FILE")]
     pub secret_file: Vec<PathBuf>,
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::doctor::is_in_use;
 use super::keys::FolderArgs;
 use super::{Globals, ServiceArgs};
 use crate::clock::Clock;
@@ -35,7 +34,7 @@ pub enum Action {
     /// Replace the callback secret; the one before it stays in force for a while
     Rotate {
         /// How long the one before it signs too and is believed, up to 7d; 0 ends it at once
-        /// [default: 24h, or the life of links if that is longer]
+        /// [default: 24h, or up to 7d the life of links if that is longer]
         #[arg(long, value_name = "TIME", value_parser = overlap)]
         overlap: Option<u64>,
         /// Where the service keeps its data.
@@ -70,14 +69,13 @@ fn rotate(config: &Config, globals: &Globals, overlap_s: Option<u64>) -> Result<
         return Err(steps_of_configured(config));
     }
     let links_s = config.links.ttl_s;
-    let overlap_s = overlap_s.unwrap_or(DEFAULT_OVERLAP_S.max(links_s));
+    let overlap_s = overlap_s.unwrap_or_else(|| DEFAULT_OVERLAP_S.max(links_s).min(MAX_OVERLAP_S));
     let now = Clock::resume(None).wall().timestamp_millis();
     let wait_for_service = || {
-        if is_in_use(config) {
-            // A timer is made within a runtime.
-            let seen = async { actix_web::rt::time::sleep(SEEN_WITHIN).await };
-            actix_web::rt::System::new().block_on(seen);
-        }
+        // Whether one runs is not asked: the answer may be wrong, and costs more.
+        // A timer is made within a runtime.
+        let seen = async { actix_web::rt::time::sleep(SEEN_WITHIN).await };
+        actix_web::rt::System::new().block_on(seen);
     };
     let overlap = Duration::from_secs(overlap_s);
     let until = file::rotate(&config.data_dir, overlap, now, wait_for_service)
@@ -94,14 +92,20 @@ fn rotate(config: &Config, globals: &Globals, overlap_s: Option<u64>) -> Result<
         (true, until) => super::pretty(&json!({ "file": path, "overlap_ends_at": until }))?,
         (false, Some(until)) => format!(
             "{shown} has the new secret: give it to your receivers by {until}.\n\
-             Until then the one before it signs too and is believed; it ends by itself, and nothing has to be restarted.\n"
+             Until then the one before it signs too and is believed; it ends by itself, and nothing has to be restarted.\n\
+             {OF_THE_FOLDER}\n"
         ),
         (false, None) => format!(
             "{shown} has the new secret: give it to your receivers. They refuse callbacks until they have it, and are \
-             called again.\nThe one before it has ended; a running service follows within two seconds.\n"
+             called again.\nThe one before it has ended; a running service follows within two seconds.\n\
+             {OF_THE_FOLDER}\n"
         ),
     })
 }
+
+/// What the service's environment has cannot be seen from here.
+const OF_THE_FOLDER: &str = "A service that has callback.secrets, from an environment file too, uses those and not \
+    this file.";
 
 /// What is configured can be changed only where it is written, and takes a restart.
 fn steps_of_configured(config: &Config) -> String {

@@ -38,8 +38,19 @@ pub struct Filed {
 pub struct Rotation {
     from: Secret,
     to: Secret,
-    /// The end of the overlap, by the wall clock.
+    /// The overlap, by the wall clock.
+    since: Millis,
     until: Millis,
+}
+
+/// So much a clock may be set back during an overlap. One that is before it by more was
+/// wrong when the overlap began, whose end may be years ahead.
+const SET_BACK_MS: Millis = 3_600_000;
+
+impl Rotation {
+    fn is_under_way(&self, wall: Millis) -> bool {
+        (self.since.saturating_sub(SET_BACK_MS)..self.until).contains(&wall)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -47,6 +58,7 @@ pub struct Rotation {
 struct Document {
     from: String,
     to: String,
+    since: String,
     until: String,
 }
 
@@ -58,9 +70,8 @@ impl Filed {
         let mut secrets = vec![self.current.clone()];
         // One that is not of the current secret says nothing: it was replaced by hand,
         // or at once by a rotation that was cut off before it had removed the file.
-        if let Some(Rotation { from, to, until }) = &self.rotation
-            && wall < *until
-        {
+        if let Some(rotation) = self.rotation.as_ref().filter(|it| it.is_under_way(wall)) {
+            let Rotation { from, to, .. } = rotation;
             match &self.current {
                 current if current == to => secrets.push(from.clone()),
                 current if current == from => secrets.push(to.clone()),
@@ -76,7 +87,8 @@ impl Filed {
     #[must_use]
     pub fn overlap_ends(&self, wall: Millis) -> Option<Millis> {
         let rotation = self.rotation.as_ref()?;
-        (rotation.to == self.current && wall < rotation.until).then_some(rotation.until)
+        let is_held = rotation.to == self.current && rotation.is_under_way(wall);
+        is_held.then_some(rotation.until)
     }
 
     /// Whether a rotation was cut off before the new secret became the current one.
@@ -279,6 +291,7 @@ pub fn rotate(
     let document = Document {
         from: filed.current.reveal(),
         to: to.reveal(),
+        since: rfc3339(wall),
         until: rfc3339(until),
     };
     let text = serde_json::to_string_pretty(&document).map_err(io::Error::other);
@@ -316,6 +329,7 @@ pub fn read_rotation(path: &Path) -> Result<Option<Rotation>, SecretFileError> {
         Some(Rotation {
             from: Secret::parse(&document.from).ok()?,
             to: Secret::parse(&document.to).ok()?,
+            since: parse_rfc3339(&document.since)?,
             until: parse_rfc3339(&document.until)?,
         })
     };

@@ -53,6 +53,13 @@ impl CallbackSecrets {
         clock: Clock,
     ) -> Result<Self, SecretFileError> {
         if !configured.is_empty() {
+            let unused = file::secret_path(data_dir);
+            if unused.exists() {
+                log::warn!(
+                    "callback.secrets is configured, so {} is not used; `hoiam secrets rotate` changes the file alone",
+                    unused.display()
+                );
+            }
             return Ok(configured.to_vec().into());
         }
         let state = State {

@@ -6,8 +6,10 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use hoiam::clock::Clock;
+use hoiam::lookout::SEEN_WITHIN;
 use serde_json::{Value, json};
 
 use crate::cli::{assert_refused, command, hoiam, json as json_of};
@@ -247,6 +249,14 @@ fn folder_with_secret() -> Disk {
     disk
 }
 
+/// What `doctor --json` says of it.
+fn look_at_secret(looked: &Output) -> Value {
+    let report: Value = serde_json::from_slice(&looked.stdout).unwrap();
+    let mut checks = report["checks"].as_array().unwrap().iter();
+    let secret = checks.find(|check| check["check"] == "callback secret");
+    secret.unwrap().clone()
+}
+
 #[test]
 fn the_command_says_where_the_new_secret_is_and_shows_none() {
     let disk = folder_with_secret();
@@ -258,8 +268,11 @@ fn the_command_says_where_the_new_secret_is_and_shows_none() {
         }
         (out.into_owned(), err.into_owned())
     };
+    let began = Instant::now();
     let rotated = rotate(data, &[]);
     assert_eq!(rotated.status.code(), Some(0), "{rotated:?}");
+    // No service runs, but it would not be seen to.
+    assert!(began.elapsed() >= SEEN_WITHIN, "a service needs that");
     let (out, err) = told(&rotated);
     assert!(out.contains("callback.secret has the new secret"), "{out}");
     assert!(
@@ -270,11 +283,9 @@ fn the_command_says_where_the_new_secret_is_and_shows_none() {
     assert_refused(&refused, 1, "callback.secret.rotation");
     told(&refused);
 
-    let (report, _) = told(&hoiam(data, &["doctor", "--json", "--data-dir", "."]));
-    let report: Value = serde_json::from_str(&report).unwrap();
-    let mut checks = report["checks"].as_array().unwrap().iter();
-    let secret = checks.find(|check| check["check"] == "callback secret");
-    let secret = secret.unwrap();
+    let looked = hoiam(data, &["doctor", "--json", "--data-dir", "."]);
+    told(&looked);
+    let secret = look_at_secret(&looked);
     let detail = secret["detail"].as_str().unwrap();
     assert!(
         secret["status"] == "ok" && detail.contains("in force too until"),
@@ -307,6 +318,13 @@ fn what_cannot_be_rotated_is_refused_with_the_way_out() {
     assert_refused(&refused, 1, "HOIAM__CALLBACK__SECRETS");
     assert_refused(&refused, 1, "Write it before the old one");
     assert_eq!(current(data), SECRET);
+    let arguments = ["doctor", "--json", "--data-dir", ".", "--set", &configured];
+    let secret = look_at_secret(&hoiam(data, &arguments));
+    let detail = secret["detail"].as_str().unwrap();
+    assert!(
+        secret["status"] == "warning" && detail.contains("is not used"),
+        "{secret}"
+    );
     let path = data.join("callback.secret");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     assert_refused(&rotate(data, &[]), 1, "chmod 600");

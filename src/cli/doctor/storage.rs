@@ -114,8 +114,17 @@ fn database(path: &Path) -> Check {
 
 fn secret(config: &Config) -> Check {
     const CHECK: &str = "callback secret";
+    let path = secret_path(&config.data_dir);
+    let shown = path.display();
     match config.callback.secrets.len() {
         0 => {}
+        _ if path.exists() => {
+            return Check::warning(
+                CHECK,
+                format!("callback.secrets is configured, so {shown} is not used"),
+                "remove it once no receiver needs it, or remove callback.secrets; `hoiam secrets rotate` changes the file alone",
+            );
+        }
         1 => return Check::ok(CHECK, "one is configured"),
         several => {
             return Check::ok(
@@ -124,8 +133,6 @@ fn secret(config: &Config) -> Check {
             );
         }
     }
-    let path = secret_path(&config.data_dir);
-    let shown = path.display();
     let filed = match secrets::file::read(&config.data_dir) {
         Ok(Some(filed)) => filed,
         Ok(None) => {

@@ -107,6 +107,20 @@ fn the_old_secret_is_in_force_beside_the_new_one_until_the_overlap_ends() {
 }
 
 #[test]
+fn an_overlap_that_began_by_a_wrong_clock_ends_when_the_clock_is_right() {
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path();
+    ensure(data).unwrap();
+    rotate(data, DAY, NOW + 3_650 * DAY_MS, || {}).unwrap();
+    let new = read(data).unwrap().unwrap().current;
+    assert_eq!(in_force(data, NOW), std::slice::from_ref(&new));
+    rotate(data, DAY, NOW, || {}).unwrap();
+    let both = in_force(data, NOW);
+    assert_eq!((both.len(), &both[1]), (2, &new));
+    assert_eq!(in_force(data, NOW - SET_BACK_MS), both, "it was set back");
+}
+
+#[test]
 fn both_are_in_force_before_the_new_one_can_be_read_by_others() {
     let data = tempfile::tempdir().unwrap();
     let data = data.path();
@@ -251,6 +265,7 @@ fn a_faulty_or_exposed_file_of_a_rotation_is_refused_and_nothing_in_it_told() {
     for faulty in [
         String::new(),
         good.replace("until", "end"),
+        good.replace("since", "from_when"),
         good.replace("2023", "of old"),
         good.replace("whsec_", "whpk_"),
         good.replace('}', ", \"more\": 1}"),
