@@ -1,77 +1,36 @@
-//! Rendering subtitles, marks and word times: off the threads that serve, a few at a
-//! time, and no more waiting for it than can be borne.
+//! Rendering subtitles, marks and word times: off the threads that serve, and no more of
+//! them held than can be borne.
 
-use std::num::NonZero;
-use std::sync::Arc;
-
+use actix_web::HttpRequest;
 use actix_web::body::SizedStream;
 use actix_web::web::Data;
-use actix_web::{HttpMessage, HttpRequest};
 use bytes::Bytes;
 use futures_util::stream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::body::Account;
 use super::ledger::{Address, Full, Hold, Ledger};
+use super::pool::{Pool, address, work};
 use super::result::{Content, Kept, Wanted, expired};
 use crate::contract::{Code, Problem, Warning};
 use crate::speech::subtitles::{self, Style};
 use crate::speech::{Word, marks, source};
 
-/// Requests that may wait for their turn, and those of one address: waiting costs no
-/// more than their connections do.
-const MOST_IN_LINE: u64 = 1_024;
-const MOST_IN_LINE_EACH: u64 = MOST_IN_LINE / 4;
 /// How much is handed on at once.
 const PIECE: usize = 64 << 10;
 
-/// Where files are rendered. Cheap to clone.
+/// What is rendered. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Renderer {
-    threads: Arc<Semaphore>,
-    line: Ledger,
     /// The bytes of what is rendered and not sent yet.
     rendered: Ledger,
 }
 
 impl Renderer {
-    /// One that uses half of the machine's cores, and holds so many bytes.
+    /// One that holds so many bytes.
     #[must_use]
     pub fn new(bytes: u64) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Self {
-            threads: Arc::new(Semaphore::new(cores.div_ceil(2))),
-            line: Ledger::new(MOST_IN_LINE, MOST_IN_LINE_EACH),
             rendered: Ledger::new(bytes, bytes / 4),
         }
-    }
-}
-
-/// A turn to render.
-struct Turn {
-    _thread: OwnedSemaphorePermit,
-    _in_line: Hold,
-}
-
-impl Renderer {
-    async fn turn(&self, address: Option<Address>) -> Result<Turn, Problem> {
-        let in_line = self.line.take(address, 1).map_err(|full| match full {
-            Full::Address => Problem::new(
-                Code::TooManyRequests,
-                format!(
-                    "At most {MOST_IN_LINE_EACH} files may wait to be rendered for one address. Ask for fewer at a time."
-                ),
-            ),
-            Full::All => Problem::new(
-                Code::Unavailable,
-                "Too many files are waiting to be rendered. Try again.",
-            ),
-        })?;
-        let thread = Arc::clone(&self.threads).acquire_owned().await;
-        Ok(Turn {
-            _thread: thread.map_err(|_| Problem::new(Code::Unavailable, "It is stopping."))?,
-            _in_line: in_line,
-        })
     }
 
     /// Room for a file until it is sent.
@@ -89,11 +48,6 @@ impl Renderer {
             ),
         })
     }
-}
-
-/// Whose share a request takes.
-fn address(request: &HttpRequest) -> Option<Address> {
-    request.extensions().get::<Account>()?.address
 }
 
 /// The file, to be sent. What is read for it is read when it is its turn, and what is
@@ -118,7 +72,7 @@ pub async fn render(
     // Word times are there as they are sent, and a Backend fetches many at a time.
     let turn = match wanted {
         Wanted::Words => None,
-        _ => Some(renderer.turn(address).await?),
+        _ => Some(Pool::of(request)?.turn(address).await?),
     };
     let Content {
         db,
@@ -140,14 +94,7 @@ pub async fn render(
         duration_ms: kept.audio.duration_ms,
         warnings: kept.warnings,
     };
-    // The turn lasts for as long as the thread works, whether or not anybody waits.
-    let rendered = actix_web::web::block(move || {
-        let _turn = turn;
-        source.render(wanted)
-    });
-    let rendered = rendered
-        .await
-        .map_err(|error| Problem::new(Code::Internal, error.to_string()))??;
+    let rendered = work(turn, move || source.render(wanted)).await?;
     let size = rendered.len() as u64;
     let hold = renderer.hold(address, size)?;
     let pieces = stream::unfold((Bytes::from(rendered), hold), |(mut left, hold)| async {
@@ -206,8 +153,6 @@ impl Source {
 mod tests {
     use std::net::IpAddr;
 
-    use futures_util::FutureExt as _;
-
     use super::*;
 
     fn address(text: &str) -> Option<Address> {
@@ -227,35 +172,5 @@ mod tests {
         assert_eq!(refused.code, Code::Unavailable);
         drop(first);
         renderer.hold(one, 700).unwrap();
-    }
-
-    #[test]
-    fn one_address_has_a_part_of_the_line_and_who_leaves_makes_room() {
-        let renderer = Renderer {
-            threads: Arc::new(Semaphore::new(1)),
-            ..Renderer::new(0)
-        };
-        let one = address("192.0.2.1");
-        let first = renderer.turn(one).now_or_never().unwrap().unwrap();
-        let waiting = (1..MOST_IN_LINE_EACH).map(|_| {
-            let mut turn = Box::pin(renderer.turn(one));
-            assert!(
-                turn.as_mut().now_or_never().is_none(),
-                "there is one thread"
-            );
-            turn
-        });
-        let mut waiting: Vec<_> = waiting.collect();
-        let code = |address| {
-            let turn = renderer.turn(address).now_or_never();
-            turn.map(|turn| turn.err().map(|problem| problem.code))
-        };
-        assert_eq!(code(one), Some(Some(Code::TooManyRequests)));
-        assert_eq!(code(address("192.0.2.2")), None, "another's waits");
-        waiting.pop();
-        assert_eq!(code(one), None);
-        drop(first);
-        let next = waiting.first_mut().unwrap().as_mut().now_or_never();
-        assert!(next.unwrap().is_ok(), "whoever came first is next");
     }
 }

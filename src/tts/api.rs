@@ -256,6 +256,8 @@ async fn list(state: State, request: HttpRequest) -> Result<HttpResponse, Answer
 
 /// How many statuses one question may ask for.
 const MAX_IDS: usize = 500;
+/// Thrice what those take.
+const MAX_IDS_BYTES: usize = 64 << 10;
 
 async fn statuses(
     state: State,
@@ -267,14 +269,11 @@ async fn statuses(
     struct Ids {
         ids: Vec<Uuid>,
     }
-    let body = request::json_body(&request, payload, state.body_limit).await?;
-    let ids = read_body(&request, body, |body| {
-        serde_json::from_slice::<Ids>(body).map_err(|error| {
-            let detail = format!("The body must be {{\"ids\":[UUID, …]}}: {error}.");
-            Problem::new(Code::Malformed, detail)
-        })
-    });
-    let Ids { ids } = ids.await?;
+    let body = request::json_body(&request, payload, MAX_IDS_BYTES).await?;
+    let Ids { ids } = serde_json::from_slice(&body).map_err(|error| {
+        let detail = format!("The body must be {{\"ids\":[UUID, …]}}: {error}.");
+        Problem::new(Code::Malformed, detail)
+    })?;
     let mut faults = Faults::default();
     if ids.len() > MAX_IDS {
         faults.add(
