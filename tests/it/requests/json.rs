@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::most_chars;
 use crate::torture::Dice;
 
 /// What may stand where something else should: other types and sizes, what only looks
@@ -129,7 +130,7 @@ impl Writer<'_> {
             }
             2 => {
                 let letter = self.dice.one_of(&["a", "ế", "a ", "🙂", "\u{301}"]);
-                let length = self.dice.one_of(&LENGTHS) / letter.len();
+                let length = self.dice.one_of(&LENGTHS).min(&most_chars()) / letter.len();
                 format!("\"{}\"", letter.repeat(length))
             }
             3 => {

@@ -1,7 +1,7 @@
 //! Requests as the bytes that go over the wire, and what comes back.
 
 use std::fmt::{self, Display, Formatter};
-use std::io::{self, BufReader, ErrorKind, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 
 use crate::support::PATIENCE;
@@ -176,17 +176,23 @@ impl Wire {
     #[track_caller]
     pub fn ask(&mut self, request: &Request, may_reuse: bool) -> Option<Answer> {
         let kept = self.kept.take().filter(|_| may_reuse);
-        // One that was kept may have been closed meanwhile.
+        // One that was kept may have been closed meanwhile, and then nothing comes.
         kept.and_then(|kept| self.ask_on(kept, request))
             .or_else(|| self.ask_on(BufReader::new(self.connect()), request))
     }
 
+    /// The answer; `None` where the connection was closed before a byte of one.
     #[track_caller]
     fn ask_on(&mut self, mut on: BufReader<TcpStream>, request: &Request) -> Option<Answer> {
         // Whoever is refused early may be unable to send all.
         let sent = on.get_mut().write_all(&request.bytes());
+        let begun = on.fill_buf().map(|first| !first.is_empty());
+        if !closed_or(begun.map(Some), || request.to_string()).unwrap_or(false) {
+            return None;
+        }
         let answer = read_answer(&mut on, &request.method);
-        let answer = closed_or(answer, || request.to_string())?;
+        let answer = answer.ok().flatten();
+        let answer = answer.unwrap_or_else(|| panic!("half of an answer to {request}"));
         if sent.is_ok() && !answer.is_last() && !answer.is_stream() {
             let more = on.buffer().escape_ascii();
             assert_eq!(more.to_string(), "", "behind {answer} to {request}");
@@ -239,7 +245,7 @@ fn read_answer(reader: &mut BufReader<TcpStream>, method: &str) -> io::Result<Op
 
 /// Fails where nothing came at all, nor an end.
 #[track_caller]
-fn closed_or(answer: io::Result<Option<Answer>>, what: impl FnOnce() -> String) -> Option<Answer> {
+fn closed_or<T>(answer: io::Result<Option<T>>, what: impl FnOnce() -> String) -> Option<T> {
     match answer {
         Ok(answer) => answer,
         Err(error) => {
@@ -262,6 +268,6 @@ pub fn expect_end(stream: TcpStream) {
     let answer = closed_or(read_answer(&mut reader, "HEAD"), what);
     if answer.is_some_and(|answer| !answer.is_stream()) {
         let rest = reader.read_to_end(&mut Vec::new());
-        closed_or(rest.map(|_| None), what);
+        closed_or(rest.map(Some), what);
     }
 }
