@@ -886,6 +886,10 @@ impl Generator {
 }
 
 fn remember(dice: &mut Dice, known: &mut Vec<String>, one: &str) {
+    // So that whoever is forgotten is one, and others are left.
+    if known.iter().any(|known| known == one) {
+        return;
+    }
     if known.len() < MOST_KNOWN {
         known.push(one.to_owned());
     } else {
