@@ -50,6 +50,7 @@ check-long: torture ## the same, odd requests, many new cases and texts, and all
 # broken. What is found is in fuzz/artifacts, what is worth going on from in fuzz/corpus.
 fuzz: libraries ## have libFuzzer try what nobody would write; TARGET=urls for one, SECONDS=600 for each
 	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	cargo fetch --locked --manifest-path fuzz/Cargo.toml
 	@set -e; for target in $(or $(TARGET),$(fuzz_targets)); do \
 		echo "== $$target"; \
 		mkdir -p fuzz/corpus/$$target; \
