@@ -315,7 +315,7 @@ impl Receivers {
         let mut found = Vec::new();
         for (client, waiting) in behind.chain(up_to) {
             for ((part, kind), origins) in waiting {
-                if !self.shares.has_room(*part, client, *kind) {
+                if self.shares.room(*part, client, *kind) == 0 {
                     continue;
                 }
                 let due = origins.iter().take_while(|(turn_at, _)| *turn_at <= now);

@@ -14,12 +14,14 @@
 //! three clients.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::bound::{Bound, FEW};
 
-/// Attempts under way at most to one receiver.
+/// Attempts under way at most to one receiver: each client that calls an origin has so
+/// many of its own.
 pub const MOST_OF_ONE: usize = 32;
 
 /// Whom an attempt calls, and for whom.
@@ -65,7 +67,7 @@ impl Part {
     pub const fn most(self) -> usize {
         match self {
             Self::Own => 112,
-            Self::Answering => 320,
+            Self::Answering => 640,
             Self::Unproven => 256,
         }
     }
@@ -73,8 +75,8 @@ impl Part {
     /// Of these, how many are kept for clients that have few attempts under way.
     const KEPT: usize = 64;
 
-    /// How many one receiver may have. Who has not answered yet needs no more to show
-    /// that he does.
+    /// How many one receiver may have when another one is to begin, wherever the slots
+    /// of these are. Who has not answered yet needs no more to show that he does.
     #[must_use]
     pub const fn most_of_one(self) -> usize {
         match self {
@@ -88,10 +90,19 @@ impl Part {
     const fn for_more(self, share: usize) -> usize {
         match self {
             Self::Own => 2 * share,
-            Self::Answering => share / 2,
+            // Alone he leaves eighty for these, and what is kept for first tries.
+            Self::Answering => {
+                let beyond = (share - kept_for_first_tries(share)).saturating_sub(80);
+                if beyond > share / 2 { beyond } else { share / 2 }
+            }
             Self::Unproven => share / 8,
         }
     }
+}
+
+/// Of a client's share, so that no storm of retries can starve new work.
+const fn kept_for_first_tries(share: usize) -> usize {
+    share / 8
 }
 
 /// Attempts under way at most to one address, whatever the name and the port, where it
@@ -116,14 +127,27 @@ pub struct Slot {
 /// The attempts under way.
 #[derive(Debug, Clone)]
 pub struct Shares {
-    parts: [(Bound, HashMap<Receiver, usize>); 3],
+    parts: [Under; 3],
     /// Of those that are unproven.
     by_address: HashMap<IpAddr, Bound>,
 }
 
+/// Those of one part.
+#[derive(Debug, Clone)]
+struct Under {
+    bound: Bound,
+    by_receiver: HashMap<Receiver, usize>,
+    /// How many retries each client has.
+    retries: HashMap<Arc<str>, usize>,
+}
+
 impl Default for Shares {
     fn default() -> Self {
-        let part = |part: Part| (Bound::new(part.most(), Part::KEPT), HashMap::new());
+        let part = |part: Part| Under {
+            bound: Bound::new(part.most(), Part::KEPT),
+            by_receiver: HashMap::new(),
+            retries: HashMap::new(),
+        };
         Self {
             parts: Part::ALL.map(part),
             by_address: HashMap::new(),
@@ -135,7 +159,7 @@ impl Shares {
     /// How many are under way in a part.
     #[must_use]
     pub fn in_part(&self, part: Part) -> usize {
-        self.parts[part as usize].0.all()
+        self.parts[part as usize].bound.all()
     }
 
     /// How many are under way to this receiver.
@@ -146,21 +170,25 @@ impl Shares {
     }
 
     fn in_part_of(&self, part: Part, receiver: &Receiver) -> usize {
-        let of = self.parts[part as usize].1.get(receiver);
+        let of = self.parts[part as usize].by_receiver.get(receiver);
         of.copied().unwrap_or_default()
     }
 
-    /// Whether a client may begin an attempt of this kind at some receiver.
+    /// How many attempts of this kind a client may begin at receivers that have room, as
+    /// long as nothing else begins.
     #[must_use]
-    pub fn has_room(&self, part: Part, client: &str, kind: Kind) -> bool {
-        let bound = &self.parts[part as usize].0;
-        let (own, share) = (bound.of(client), bound.share(client));
-        let for_this = match kind {
-            Kind::FirstTry => share,
-            // So that no storm of retries can starve new work.
-            Kind::Retry => share - share / 8,
-        };
-        bound.room(client) > 0 && (own < FEW || own < for_this)
+    pub fn room(&self, part: Part, client: &str, kind: Kind) -> usize {
+        let Under { bound, retries, .. } = &self.parts[part as usize];
+        let room = bound.room(client);
+        match kind {
+            Kind::FirstTry => room,
+            Kind::Retry => {
+                let share = bound.share(client);
+                let most = (share - kept_for_first_tries(share)).max(FEW);
+                let retries = retries.get(client).copied().unwrap_or_default();
+                room.min(most.saturating_sub(retries))
+            }
+        }
     }
 
     /// Whether this attempt may begin.
@@ -169,51 +197,70 @@ impl Shares {
         let client = &*slot.receiver.client;
         let of_one = self.in_part_of(slot.part, &slot.receiver);
         let has_share = || {
-            let bound = &self.parts[slot.part as usize].0;
+            let bound = &self.parts[slot.part as usize].bound;
             let own = bound.of(client);
             own < FEW || own + of_one < slot.part.for_more(bound.share(client))
         };
-        self.has_room(slot.part, client, slot.kind)
-            && of_one < slot.part.most_of_one()
+        self.room(slot.part, client, slot.kind) > 0
+            && self.of(&slot.receiver) < slot.part.most_of_one()
             && (of_one == 0 || has_share())
-            && self.address_has_room(slot)
+            && self.room_at(slot.part, slot.address, client) > 0
     }
 
-    fn address_has_room(&self, slot: &Slot) -> bool {
-        let bound = slot.address.and_then(|at| self.by_address.get(&at));
-        slot.part != Part::Unproven || bound.is_none_or(|at| at.room(&slot.receiver.client) > 0)
+    /// How many a client may begin at an address, as far as that is concerned.
+    #[must_use]
+    pub fn room_at(&self, part: Part, address: Option<IpAddr>, client: &str) -> usize {
+        match address.filter(|_| part == Part::Unproven) {
+            Some(address) => match self.by_address.get(&address) {
+                Some(at) => at.room(client),
+                None => Bound::new(MOST_OF_ADDRESS, KEPT_OF_ADDRESS).room(client),
+            },
+            None => usize::MAX,
+        }
     }
 
     /// An attempt begins that may.
     pub fn begin(&mut self, slot: &Slot) {
-        let (bound, by_receiver) = &mut self.parts[slot.part as usize];
-        bound.begin(&slot.receiver.client);
-        *by_receiver.entry(slot.receiver.clone()).or_default() += 1;
+        let client = &slot.receiver.client;
+        let part = &mut self.parts[slot.part as usize];
+        part.bound.begin(client);
+        *part.by_receiver.entry(slot.receiver.clone()).or_default() += 1;
+        if slot.kind == Kind::Retry {
+            *part.retries.entry(Arc::clone(client)).or_default() += 1;
+        }
         if let Some(address) = slot.address.filter(|_| slot.part == Part::Unproven) {
             let at = self.by_address.entry(address);
             at.or_insert_with(|| Bound::new(MOST_OF_ADDRESS, KEPT_OF_ADDRESS))
-                .begin(&slot.receiver.client);
+                .begin(client);
         }
     }
 
     /// One that has begun ends.
     pub fn end(&mut self, slot: &Slot) {
-        let (bound, by_receiver) = &mut self.parts[slot.part as usize];
-        bound.end(&slot.receiver.client);
-        if let Some(of) = by_receiver.get_mut(&slot.receiver) {
-            *of -= 1;
-            if *of == 0 {
-                by_receiver.remove(&slot.receiver);
-            }
+        let client = &slot.receiver.client;
+        let part = &mut self.parts[slot.part as usize];
+        part.bound.end(client);
+        count_down(&mut part.by_receiver, &slot.receiver);
+        if slot.kind == Kind::Retry {
+            count_down(&mut part.retries, client);
         }
         if slot.part == Part::Unproven
             && let Some(address) = slot.address
             && let Some(at) = self.by_address.get_mut(&address)
         {
-            at.end(&slot.receiver.client);
+            at.end(client);
             if at.all() == 0 {
                 self.by_address.remove(&address);
             }
+        }
+    }
+}
+
+fn count_down<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
         }
     }
 }

@@ -45,7 +45,7 @@ fn of_one_client(part: Part, receivers: usize, kind: Kind) -> Vec<Slot> {
 
 #[test]
 fn a_few_receivers_have_many_each_and_many_have_equal_parts() {
-    let of_answering = [(1, 32), (2, 32), (4, 22), (10, 10), (40, 3)];
+    let of_answering = [(1, 32), (4, 32), (10, 32), (40, 8)];
     let of_unproven = [(1, 8), (2, 7), (4, 4), (40, 1)];
     for (part, cases) in [
         (Part::Answering, &of_answering[..]),
@@ -68,10 +68,51 @@ fn no_storm_of_retries_takes_the_slots_that_are_kept_for_first_tries() {
     for part in Part::ALL {
         let mut shares = Shares::default();
         all_want_more(&mut shares, &of_one_client(part, 1000, Kind::Retry));
-        assert!(!shares.has_room(part, "c0", Kind::Retry));
-        assert!(shares.has_room(part, "c0", Kind::FirstTry));
+        assert!(shares.room(part, "c0", Kind::Retry) == 0);
+        assert!(shares.room(part, "c0", Kind::FirstTry) > 0);
         all_want_more(&mut shares, &of_one_client(part, 1000, Kind::FirstTry));
-        assert!(!shares.has_room(part, "c0", Kind::FirstTry));
+        assert!(shares.room(part, "c0", Kind::FirstTry) == 0);
+    }
+}
+
+#[test]
+fn first_tries_that_hang_leave_room_for_retries_as_long_as_there_is_any() {
+    let mut shares = Shares::default();
+    let first_tries = of_one_client(Part::Unproven, 150, Kind::FirstTry);
+    all_want_more(&mut shares, &first_tries);
+    assert_eq!(shares.in_part(Part::Unproven), 150);
+    let retry = |number| slot(Part::Unproven, receiver(0, number), Kind::Retry);
+    assert!((150..170).all(|number| try_begin(&mut shares, &retry(number))));
+    assert!(!try_begin(&mut shares, &retry(170)), "its share is full");
+}
+
+#[test]
+fn a_receiver_has_no_more_for_having_some_in_another_part() {
+    for (part, other, more) in [
+        (Part::Answering, Part::Unproven, 0),
+        (Part::Unproven, Part::Answering, 24),
+    ] {
+        let mut shares = Shares::default();
+        let of = |part| [slot(part, receiver(0, 0), Kind::FirstTry)];
+        all_want_more(&mut shares, &of(part));
+        let before = shares.in_part(part);
+        all_want_more(&mut shares, &of(other));
+        assert_eq!(shares.of(&receiver(0, 0)), before + more);
+    }
+}
+
+/// Whoever came first, so many more each has as there are fewer.
+#[test]
+fn slow_receivers_of_several_clients_have_equal_parts() {
+    for (clients, share) in [(2, 32), (10, 32), (20, 24), (40, 13)] {
+        let mut shares = Shares::default();
+        let of = |client| slot(Part::Answering, receiver(client, 0), Kind::FirstTry);
+        let slots: Vec<Slot> = (0..clients).map(of).collect();
+        all_want_more(&mut shares, &slots);
+        for slot in &slots {
+            let of = shares.of(&slot.receiver);
+            assert!(of.abs_diff(share) <= 3, "{of} of {clients}");
+        }
     }
 }
 
@@ -84,7 +125,7 @@ fn what_does_not_answer_takes_nothing_from_what_does() {
     }
     assert_eq!(shares.in_part(Part::Unproven), 256);
     for part in [Part::Own, Part::Answering] {
-        let new = slot(part, receiver(0, 0), Kind::Retry);
+        let new = slot(part, receiver(0, 300 + part as usize), Kind::Retry);
         (0..16).for_each(|_| assert!(try_begin(&mut shares, &new)));
     }
 }
@@ -198,7 +239,9 @@ fn walk(
         }
     }
     under_way.iter().for_each(|slot| shares.end(slot));
-    let none = Part::ALL.iter().all(|part| shares.in_part(*part) == 0);
+    let is_idle =
+        |part: &Under| part.bound.all() + part.by_receiver.len() + part.retries.len() == 0;
+    let none = shares.parts.iter().all(is_idle);
     prop_assert!(none && shares.by_address.is_empty());
     Ok(())
 }
