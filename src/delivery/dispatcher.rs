@@ -1,7 +1,7 @@
 //! CallbackDispatcher: claims due deliveries and, in the TTS service, the
 //! callback checks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -72,16 +72,19 @@ impl InDelivery {
 
 /// The receivers that do not answer, for those who show them.
 #[derive(Clone, Default)]
-pub struct ShutReceivers(Arc<Mutex<Vec<Shown>>>);
+pub struct ShutReceivers(Arc<Mutex<ShownByName>>);
+
+/// By origin and client.
+type ShownByName = BTreeMap<(Arc<str>, Arc<str>), Shown>;
 
 impl ShutReceivers {
     /// Those of this moment, by name.
     #[must_use]
     pub fn get(&self) -> Vec<Shown> {
-        self.shown().clone()
+        self.shown().values().cloned().collect()
     }
 
-    fn shown(&self) -> MutexGuard<'_, Vec<Shown>> {
+    fn shown(&self) -> MutexGuard<'_, ShownByName> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -357,11 +360,19 @@ impl CallbackDispatcher {
         });
     }
 
-    /// Renews what is shown, if there is or may be something to show.
-    fn show_shut(&self, has_changed: bool) {
+    /// Renews what is shown of those who do not answer.
+    fn show_shut(&mut self) {
+        let changes = self.receivers.changes();
+        if changes.is_empty() {
+            return;
+        }
         let mut shown = self.parts.shut.shown();
-        if has_changed || !shown.is_empty() {
-            *shown = self.receivers.shut();
+        for (receiver, change) in changes {
+            let name = (receiver.origin, receiver.client);
+            match change {
+                Some(change) => shown.insert(name, change),
+                None => shown.remove(&name),
+            };
         }
     }
 }
@@ -437,7 +448,7 @@ impl Handler<DeliveriesScanned> for CallbackDispatcher {
                 self.claims.pause(STORE_PAUSE_MS);
             }
         }
-        self.show_shut(false);
+        self.show_shut();
         self.catch_up(self.now());
         self.scan(ctx);
     }
@@ -547,7 +558,7 @@ impl Handler<AttemptFinished> for CallbackDispatcher {
         if news == News::Answers && !left.is_shut_to_any {
             alerts.receiver_answers(service, &receiver.origin);
         }
-        self.show_shut(news != News::Answers);
+        self.show_shut();
         match recorded {
             Ok(next_at) => {
                 // A look for which it still counts as running passes it over.

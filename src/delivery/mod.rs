@@ -21,5 +21,6 @@ pub mod receivers;
 pub mod shares;
 pub mod store;
 pub mod subject;
+pub mod waits;
 
 pub use dispatcher::{CallbackDispatcher, CheckOwed, DeliveryOwed};

@@ -6,27 +6,32 @@
 //!
 //! Its law: *each receiver whose rows were passed over has its turn
 //! ([`Receivers::turns`]) as soon as an attempt of it may begin.* Clients have theirs
-//! one after another, and of one client's receivers the one that has waited longest.
+//! one after another, and of one client's receivers at one address the one that has waited
+//! longest; and it costs as much as there are clients that wait, not receivers.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::shares::{Kind, Part, Receiver, Shares, Slot};
+use super::waits::{Queue, Waits};
 use crate::clock::Millis;
 use crate::outbound::circuit::{Allow, Circuit, Limits, State};
 
-/// From so many on, those that nobody has called for a while are forgotten.
+/// From so many on, those that nobody has called for a while are forgotten, and fewer if
+/// they do not answer: nobody may ask these any more.
 const MANY: usize = 4096;
 /// How long such a while is.
 const FORGOTTEN_AFTER_MS: Millis = 600_000;
+/// How often those that do not answer are looked through for that.
+const FORGET_SHUT_EACH_MS: Millis = 60_000;
 /// The longest that an answer's Retry-After can keep the whole receiver shut.
 const LONGEST_ASKED_MS: Millis = 900_000;
-/// How many receivers have their turn at once, of all clients and of one in each part:
+/// How many receivers have their turn at once, of one client, part and kind and of all:
 /// each is a query of the look.
-const MOST_TURNS: usize = 64;
 const MOST_TURNS_OF_ONE: usize = 16;
+const MOST_TURNS: usize = MOST_TURNS_OF_ONE * Part::ALL.len() * Kind::ALL.len();
 
 /// What an attempt says of the whole receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,15 +93,16 @@ pub struct Receivers {
     known: HashMap<Receiver, Known>,
     /// Who has more entries than this when an attempt ends forgets some.
     forget_at: usize,
-    /// Those whose rows were passed over, by client.
-    waiting: BTreeMap<Arc<str>, Waiting>,
+    /// From this instant on those that are shut are looked through.
+    forget_shut_at: Millis,
+    /// Those whose rows were passed over.
+    waiting: Waits,
     /// The client whose turn was the last.
     last_client: Arc<str>,
     shut_at: HashMap<Arc<str>, usize>,
+    /// Those of whom something else may be shown now.
+    changed: Vec<Receiver>,
 }
-
-/// Origins, by the instant from which on it may be their turn.
-type Waiting = BTreeMap<(Part, Kind), BTreeSet<(Millis, Arc<str>)>>;
 
 #[derive(Debug)]
 struct Known {
@@ -104,7 +110,7 @@ struct Known {
     /// Its last attempt was answered.
     answers: bool,
     address: Option<IpAddr>,
-    /// From when on its rows were passed over, and where it waits.
+    /// From when on its rows of each kind were passed over, and where it waits.
     waits: [Option<Wait>; 2],
     last_at: Millis,
 }
@@ -112,7 +118,14 @@ struct Known {
 #[derive(Debug, Clone, Copy)]
 struct Wait {
     from: Millis,
+    /// Where that is, once it is filed.
+    filed: Option<Filed>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Filed {
     part: Part,
+    address: Option<IpAddr>,
     turn_at: Millis,
 }
 
@@ -153,9 +166,11 @@ impl Receivers {
             shares: Shares::default(),
             known: HashMap::new(),
             forget_at: MANY,
-            waiting: BTreeMap::new(),
+            forget_shut_at: Millis::MIN,
+            waiting: Waits::default(),
             last_client: Arc::from(""),
             shut_at: HashMap::new(),
+            changed: Vec::new(),
         }
     }
 
@@ -164,8 +179,10 @@ impl Receivers {
         self.shares = Shares::default();
         self.known.clear();
         self.forget_at = MANY;
-        self.waiting.clear();
+        self.forget_shut_at = Millis::MIN;
+        self.waiting = Waits::default();
         self.shut_at.clear();
+        self.changed.clear();
     }
 
     /// What is under way to them.
@@ -180,9 +197,12 @@ impl Receivers {
         if !self.shares.may_begin(&slot) {
             return None;
         }
-        let circuit = &mut self.entry(receiver, now).circuit;
-        if matches!(circuit.allow(now), Allow::NotBefore(_)) {
+        let one = self.entry(receiver, now);
+        if matches!(one.circuit.allow(now), Allow::NotBefore(_)) {
             return None;
+        }
+        if one.is_shut() {
+            self.changed.push(receiver.clone());
         }
         self.shares.begin(&slot);
         self.refile(receiver);
@@ -210,6 +230,9 @@ impl Receivers {
         if news != News::None {
             one.answers = news == News::Answers;
         }
+        if was_shut || one.is_shut() {
+            self.changed.push(receiver.clone());
+        }
         match (was_shut, one.is_shut()) {
             (false, true) => {
                 let shut = self.shut_at.entry(Arc::clone(&receiver.origin));
@@ -236,22 +259,29 @@ impl Receivers {
         }
     }
 
-    /// Of very many, those that nobody has called lately.
+    /// Those that nobody has called lately: of very many, and of those that are shut.
     fn forget(&mut self, now: Millis) {
-        if self.known.len() <= self.forget_at {
+        let are_many = self.known.len() > self.forget_at;
+        if !are_many && (self.shut_at.is_empty() || now < self.forget_shut_at) {
             return;
         }
         let (shares, shut_at) = (&self.shares, &mut self.shut_at);
+        let changed = &mut self.changed;
         self.known.retain(|receiver, one| {
             let is_idle = shares.of(receiver) == 0 && !one.is_waiting();
-            let is_kept = !is_idle || one.last_at + FORGOTTEN_AFTER_MS > now;
+            let is_wanted = !are_many && !one.is_shut();
+            let is_kept = is_wanted || !is_idle || one.last_at + FORGOTTEN_AFTER_MS > now;
             if !is_kept && one.is_shut() {
                 forget_shut(shut_at, &receiver.origin);
+                changed.push(receiver.clone());
             }
             is_kept
         });
         // Each look at all of them has to be earned.
-        self.forget_at = MANY.max(self.known.len() + self.known.len() / 4);
+        self.forget_shut_at = now + FORGET_SHUT_EACH_MS;
+        if are_many {
+            self.forget_at = MANY.max(self.known.len() + self.known.len() / 4);
+        }
     }
 
     /// Rows of this receiver and kind that are due from this instant on were not taken.
@@ -264,11 +294,7 @@ impl Receivers {
         match wait {
             Some(wait) => wait.from = from,
             None => {
-                *wait = Some(Wait {
-                    from,
-                    part: Part::Unproven,
-                    turn_at: Millis::MAX,
-                });
+                *wait = Some(Wait { from, filed: None });
             }
         }
         self.refile(receiver);
@@ -300,36 +326,52 @@ impl Receivers {
     /// When the next receiver whose rows were passed over may be called again.
     #[must_use]
     pub fn next_at(&self, now: Millis) -> Option<Millis> {
-        let later = (now + 1, Arc::from(""));
-        let parts = self.waiting.values().flat_map(BTreeMap::values);
-        let first = parts.filter_map(|waiting| waiting.range(later.clone()..).next());
-        first.map(|(at, _)| *at).min()
+        self.waiting.next_at(now)
     }
 
-    /// Receivers of which an attempt may begin, so many of each client and part: on from
-    /// the client whose turn was the last.
+    /// Receivers of which an attempt may begin, so many of each client, part and kind: on
+    /// from the client whose turn was the last, and of each as many as there is room for.
     fn find(&self, now: Millis, of_one: usize, most: usize) -> Vec<(Receiver, Kind)> {
-        let last = &self.last_client;
-        let behind = self.waiting.iter().filter(|(client, _)| *client > last);
-        let up_to = self.waiting.iter().filter(|(client, _)| *client <= last);
         let mut found = Vec::new();
-        for (client, waiting) in behind.chain(up_to) {
-            for ((part, kind), origins) in waiting {
-                if self.shares.room(*part, client, *kind) == 0 {
-                    continue;
-                }
-                let due = origins.iter().take_while(|(turn_at, _)| *turn_at <= now);
-                let may_begin = due.filter_map(|(_, origin)| {
-                    let receiver = Receiver {
+        for (client, queues) in self.waiting.from(&self.last_client) {
+            let of_client = queues.iter().flat_map(|((part, kind), queue)| {
+                self.find_in(queue, (client, *part, *kind), now, of_one)
+            });
+            let of_client: Vec<_> = of_client.collect();
+            if found.len() + of_client.len() > most && !found.is_empty() {
+                break;
+            }
+            found.extend(of_client);
+        }
+        found.truncate(most);
+        found
+    }
+
+    fn find_in(
+        &self,
+        queue: &Queue,
+        (client, part, kind): (&Arc<str>, Part, Kind),
+        now: Millis,
+        most: usize,
+    ) -> Vec<(Receiver, Kind)> {
+        let most = self.shares.room(part, client, kind).min(most);
+        let mut found = Vec::new();
+        for (address, origins) in queue.due(now) {
+            let room = (most - found.len()).min(self.shares.room_at(part, address, client));
+            let may_begin = origins.filter_map(|origin| {
+                let slot = Slot {
+                    receiver: Receiver {
                         client: Arc::clone(client),
                         origin: Arc::clone(origin),
-                    };
-                    let slot = self.slot(&receiver, *kind);
-                    self.shares.may_begin(&slot).then_some((receiver, *kind))
-                });
-                found.extend(may_begin.take(of_one));
-            }
-            if found.len() >= most {
+                    },
+                    kind,
+                    part,
+                    address,
+                };
+                (self.shares.may_begin(&slot)).then_some((slot.receiver, kind))
+            });
+            found.extend(may_begin.take(room));
+            if found.len() == most {
                 break;
             }
         }
@@ -366,63 +408,56 @@ impl Receivers {
 
     /// Has a receiver wait where it belongs now.
     fn refile(&mut self, receiver: &Receiver) {
-        let Some(one) = self.known.get(receiver) else {
-            return;
-        };
-        let part = self.part_of(receiver, Some(one));
-        let shut_until = one.shut_until().unwrap_or(Millis::MIN);
         for kind in Kind::ALL {
             let Some(Wait { from, .. }) = self.take_wait(receiver, kind) else {
                 continue;
             };
-            let wait = Wait {
-                from,
-                part,
-                turn_at: from.max(shut_until),
+            let slot = self.slot(receiver, kind);
+            let Some(one) = self.known.get_mut(receiver) else {
+                continue;
             };
-            if let Some(one) = self.known.get_mut(receiver) {
-                one.waits[kind as usize] = Some(wait);
-            }
-            let waiting = self
-                .waiting
-                .entry(Arc::clone(&receiver.client))
-                .or_default();
-            let origins = waiting.entry((part, kind)).or_default();
-            origins.insert((wait.turn_at, Arc::clone(&receiver.origin)));
+            let turn_at = one.shut_until().map_or(from, |until| until.max(from));
+            one.waits[kind as usize] = Some(Wait {
+                from,
+                filed: Some(Filed {
+                    part: slot.part,
+                    address: slot.address,
+                    turn_at,
+                }),
+            });
+            self.waiting.insert(&slot, turn_at);
         }
     }
 
     fn take_wait(&mut self, receiver: &Receiver, kind: Kind) -> Option<Wait> {
         let wait = self.known.get_mut(receiver)?.waits[kind as usize].take()?;
-        // One that has just been noted is not filed yet.
-        if let Some(of_client) = self.waiting.get_mut(&receiver.client) {
-            if let Some(origins) = of_client.get_mut(&(wait.part, kind)) {
-                origins.remove(&(wait.turn_at, Arc::clone(&receiver.origin)));
-                if origins.is_empty() {
-                    of_client.remove(&(wait.part, kind));
-                }
-            }
-            if of_client.is_empty() {
-                self.waiting.remove(&receiver.client);
-            }
+        if let Some(filed) = wait.filed {
+            let slot = Slot {
+                receiver: receiver.clone(),
+                kind,
+                part: filed.part,
+                address: filed.address,
+            };
+            self.waiting.remove(&slot, filed.turn_at);
         }
         Some(wait)
     }
 
-    /// Those that do not answer.
-    #[must_use]
-    pub fn shut(&self) -> Vec<Shown> {
-        let shut = self.known.iter().filter(|(_, one)| one.is_shut());
-        let mut shown: Vec<Shown> = shut
-            .map(|(receiver, one)| Shown {
+    /// What is shown of each receiver of whom something else may be since the last time:
+    /// nothing of one that answers.
+    pub fn changes(&mut self) -> Vec<(Receiver, Option<Shown>)> {
+        let changed = std::mem::take(&mut self.changed).into_iter();
+        let shown = changed.map(|receiver| {
+            let one = self.known.get(&receiver).filter(|one| one.is_shut());
+            let shown = one.map(|one| Shown {
                 origin: receiver.origin.to_string(),
                 client: receiver.client.to_string(),
                 circuit: one.circuit.state().as_str(),
-                running: self.shares.of(receiver),
-            })
-            .collect();
-        shown.sort_by(|one, other| (&one.origin, &one.client).cmp(&(&other.origin, &other.client)));
-        shown
+                running: self.shares.of(&receiver),
+            });
+            (receiver, shown)
+        });
+        shown.collect()
     }
 
     fn entry(&mut self, receiver: &Receiver, now: Millis) -> &mut Known {

@@ -6,6 +6,9 @@
 //! them ([`Bound`]). Within a client's share of a part receivers share in turn: one
 //! attempt each as long as there is room, and more of each only from a portion of it.
 //!
+//! Retries are counted by themselves too: they leave an eighth of a client's share to
+//! first tries, which keep nothing from them that is free.
+//!
 //! The law, whatever anybody is owed at receivers that do not answer: *while fewer than
 //! 16 other clients have attempts under way in a part, a client that has fewer than four
 //! begins one at once; and while fewer than eighty receivers of a client have
@@ -93,7 +96,11 @@ impl Part {
             // Alone he leaves eighty for these, and what is kept for first tries.
             Self::Answering => {
                 let beyond = (share - kept_for_first_tries(share)).saturating_sub(80);
-                if beyond > share / 2 { beyond } else { share / 2 }
+                if beyond > share / 2 {
+                    beyond
+                } else {
+                    share / 2
+                }
             }
             Self::Unproven => share / 8,
         }
@@ -130,6 +137,9 @@ pub struct Shares {
     parts: [Under; 3],
     /// Of those that are unproven.
     by_address: HashMap<IpAddr, Bound>,
+    /// How often somebody has asked.
+    #[cfg(test)]
+    pub asked: std::cell::Cell<usize>,
 }
 
 /// Those of one part.
@@ -151,6 +161,8 @@ impl Default for Shares {
         Self {
             parts: Part::ALL.map(part),
             by_address: HashMap::new(),
+            #[cfg(test)]
+            asked: std::cell::Cell::default(),
         }
     }
 }
@@ -194,6 +206,8 @@ impl Shares {
     /// Whether this attempt may begin.
     #[must_use]
     pub fn may_begin(&self, slot: &Slot) -> bool {
+        #[cfg(test)]
+        self.asked.set(self.asked.get() + 1);
         let client = &*slot.receiver.client;
         let of_one = self.in_part_of(slot.part, &slot.receiver);
         let has_share = || {

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use proptest::prelude::*;
 
 use super::super::shares::MOST_OF_ONE;
@@ -49,6 +51,12 @@ fn may_begin(receivers: &mut Receivers, now: Millis) -> bool {
         .is_some()
 }
 
+/// Who is shown since the last time.
+fn shown(receivers: &mut Receivers) -> Vec<Shown> {
+    let changes = receivers.changes().into_iter();
+    changes.filter_map(|(_, shown)| shown).collect()
+}
+
 fn turns(receivers: &mut Receivers, now: Millis) -> Vec<(String, Millis)> {
     let turns = receivers.turns(now).into_iter();
     turns
@@ -71,7 +79,10 @@ fn who_has_answered_lately_has_another_part_and_more_of_it() {
     assert_eq!(slot.part, Part::Unproven, "it does not answer now");
     for slot in first[1..].iter().chain(&more[1..]) {
         let has_eight = receivers.shares.of(&at(0)) >= 8;
-        assert_eq!(receivers.shares.may_begin(&receivers.slot(&at(0), TRY)), !has_eight);
+        assert_eq!(
+            receivers.shares.may_begin(&receivers.slot(&at(0), TRY)),
+            !has_eight
+        );
         receivers.end(slot, News::None, 0);
     }
     assert_eq!(receivers.shares.of(&at(0)), 0);
@@ -104,12 +115,12 @@ fn the_backend_in_this_process_has_slots_of_its_own_whatever_it_answers() {
 fn one_that_does_not_answer_is_shut_and_tried_with_one_attempt() {
     let mut receivers = after_failures(5);
     assert!(!may_begin(&mut receivers, 999));
-    assert_eq!(receivers.shut()[0].circuit, "open");
+    assert_eq!(shown(&mut receivers)[0].circuit, "open");
     assert!(may_begin(&mut receivers, 1000));
     let probe = receivers.begin(&at(0), TRY, 1000).unwrap();
     assert!(!may_begin(&mut receivers, 1000));
     let left = receivers.end(&probe, News::Answers, 1001);
-    assert!(!left.is_shut && receivers.shut().is_empty());
+    assert!(!left.is_shut && shown(&mut receivers).is_empty());
     assert!(may_begin(&mut receivers, 1001));
 }
 
@@ -124,7 +135,7 @@ fn what_shuts_a_receiver_for_one_client_says_nothing_to_another() {
     assert!(receivers.begin(&mine, TRY, 0).is_none());
     let left = call(&mut receivers, &yours, News::Answers, 0);
     assert_eq!((left.is_shut, left.is_shut_to_any), (false, true));
-    let shut = &receivers.shut()[0];
+    let shut = &shown(&mut receivers)[0];
     assert_eq!(
         (shut.origin.as_str(), shut.client.as_str()),
         ("http://0", "me")
@@ -169,7 +180,7 @@ fn rows_that_were_passed_over_have_their_turn_once_their_receiver_may_be_called(
     assert!(receivers.has_turn(1000));
     assert_eq!(turns(&mut receivers, 1000), [("http://0".to_owned(), 70)]);
     assert_eq!(turns(&mut receivers, 1000), []);
-    assert!(receivers.waiting.is_empty());
+    assert_eq!(receivers.next_at(0), None);
 }
 
 #[test]
@@ -190,7 +201,7 @@ fn clients_have_their_turns_one_after_another() {
     let mut receivers = receivers();
     for number in 0..300 {
         let from = Millis::try_from(number).unwrap();
-        for client in ["a", "b", "c", "d", "e", "f"] {
+        for client in ["a", "b", "c", "d", "e", "f", "g", "h"] {
             receivers.pass_over(&of_client(client, number), TRY, from, 0);
         }
     }
@@ -198,10 +209,47 @@ fn clients_have_their_turns_one_after_another() {
     assert_eq!(first.len(), MOST_TURNS);
     assert!(first.iter().all(|turn| turn.from < 16), "{first:?}");
     first.extend(receivers.turns(1000));
-    for client in ["a", "b", "c", "d", "e", "f"] {
+    for client in ["a", "b", "c", "d", "e", "f", "g", "h"] {
         let of = first.iter().filter(|turn| &*turn.receiver.client == client);
         assert!(of.count() >= MOST_TURNS_OF_ONE, "{client}");
     }
+}
+
+#[test]
+fn no_more_have_their_turn_than_there_is_room_for() {
+    let mut receivers = receivers();
+    let others: Vec<Slot> = (100..1000)
+        .map_while(|number| receivers.begin(&at(number), TRY, 0))
+        .collect();
+    for number in 0..40 {
+        for kind in Kind::ALL {
+            receivers.pass_over(&at(number), kind, 70, 100);
+        }
+    }
+    receivers.end(&others[0], News::None, 100);
+    let turns = receivers.turns(100);
+    let kinds: Vec<Kind> = turns.iter().map(|turn| turn.kind).collect();
+    assert_eq!(kinds, Kind::ALL);
+}
+
+#[test]
+fn those_who_wait_at_an_address_that_is_full_are_not_looked_at_one_by_one() {
+    let locate = |origin: &str| Some(IpAddr::from([192, 0, 2, (origin == "http://0").into()]));
+    let mut receivers = Receivers::new(&[], None, Arc::new(locate));
+    let under_way: Vec<Slot> = (1..1000)
+        .map_while(|number| receivers.begin(&at(number), TRY, 0))
+        .collect();
+    for number in 1..10_000 {
+        receivers.pass_over(&at(number), TRY, 70, 100);
+    }
+    receivers.shares.asked.set(0);
+    assert!(!receivers.has_turn(100));
+    receivers.pass_over(&at(0), TRY, 80, 100);
+    assert_eq!(turns(&mut receivers, 100), [("http://0".to_owned(), 80)]);
+    receivers.end(&under_way[0], FAILS, 100);
+    assert_eq!(receivers.turns(100).len(), 1);
+    let asked = receivers.shares.asked.get();
+    assert!(asked < 2 * under_way.len(), "{asked} of 10,000");
 }
 
 #[test]
@@ -251,6 +299,33 @@ fn of_very_many_those_called_lately_and_those_passed_over_are_kept() {
     assert_eq!(kept, expected.iter().collect::<Vec<_>>());
 }
 
+/// And so the answers of its origin to others are news again.
+#[test]
+fn one_that_is_shut_and_that_nobody_wants_to_call_any_more_is_forgotten() {
+    let [mine, yours] = ["me", "you"].map(|client| of_client(client, 0));
+    for waits in [false, true] {
+        let mut receivers = receivers();
+        for _ in 0..5 {
+            call(&mut receivers, &mine, FAILS, 0);
+        }
+        if waits {
+            receivers.pass_over(&mine, TRY, 0, 0);
+        }
+        let before = call(
+            &mut receivers,
+            &yours,
+            News::Answers,
+            FORGOTTEN_AFTER_MS - 1,
+        );
+        assert!(before.is_shut_to_any);
+        let later = FORGOTTEN_AFTER_MS - 1 + FORGET_SHUT_EACH_MS;
+        let left = call(&mut receivers, &yours, News::Answers, later);
+        assert_eq!(left.is_shut_to_any, waits);
+        let (last, shown) = receivers.changes().pop().unwrap();
+        assert_eq!((last, shown.is_some()), (mine.clone(), waits));
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Begin(usize, usize, Kind),
@@ -279,12 +354,34 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..400)
 }
 
+fn filed(receivers: &Receivers) -> Vec<(Receiver, Part, Kind, Option<IpAddr>)> {
+    let mut filed = Vec::new();
+    for (client, queues) in receivers.waiting.from(&Arc::from("")) {
+        for ((part, kind), queue) in queues {
+            for (address, origins) in queue.due(Millis::MAX) {
+                filed.extend(origins.map(|origin| {
+                    let (client, origin) = (Arc::clone(client), Arc::clone(origin));
+                    (Receiver { client, origin }, *part, *kind, address)
+                }));
+            }
+        }
+    }
+    filed
+}
+
 proptest! {
-    /// And everybody who waits is filed once, where he belongs.
+    /// And everybody who waits is filed once, where he belongs; nobody has more than his
+    /// bound under way; and who does not answer is shown.
     #[test]
     fn who_was_passed_over_has_his_turn_as_soon_as_an_attempt_may_begin(steps in steps()) {
-        let mut receivers = receivers();
+        // At two addresses; of some nobody knows where they are.
+        let locate = |origin: &str| match origin.bytes().last().unwrap_or(0) % 3 {
+            0 => None,
+            at => Some(IpAddr::from([192, 0, 2, at])),
+        };
+        let mut receivers = Receivers { locate: Arc::new(locate), ..receivers() };
         let (mut now, mut under_way) = (0, Vec::new());
+        let mut shown = HashMap::new();
         for step in steps {
             match step {
                 Step::Begin(client, number, kind) => {
@@ -300,18 +397,36 @@ proptest! {
                     let receiver = of_client(&client.to_string(), number);
                     receivers.pass_over(&receiver, kind, now - ms, now);
                 }
-                Step::Turns => drop(receivers.turns(now)),
+                Step::Turns => {
+                    let turns = receivers.turns(now);
+                    prop_assert!(turns.len() <= MOST_TURNS);
+                }
                 Step::Pass(ms) => now += ms,
             }
+            for (receiver, change) in receivers.changes() {
+                match change {
+                    Some(change) => shown.insert(receiver, change),
+                    None => shown.remove(&receiver),
+                };
+            }
+            let shut = receivers.known.values().filter(|one| one.is_shut());
+            prop_assert_eq!(shut.count(), shown.len());
+            let filed = filed(&receivers);
+            let places: HashSet<_> = filed.iter().collect();
             let mut waits = 0;
             for (receiver, one) in &receivers.known {
+                prop_assert!(receivers.shares.of(receiver) <= MOST_OF_ONE);
+                if one.is_shut() {
+                    let shown = &shown[receiver];
+                    prop_assert_eq!(shown.circuit, one.circuit.state().as_str());
+                    prop_assert_eq!(shown.running, receivers.shares.of(receiver));
+                }
                 for kind in Kind::ALL {
-                    let Some(wait) = one.waits[kind as usize] else { continue };
+                    if one.waits[kind as usize].is_none() { continue }
                     waits += 1;
-                    let of_client = &receivers.waiting[&receiver.client];
-                    let filed = (wait.turn_at, Arc::clone(&receiver.origin));
-                    prop_assert!(of_client[&(wait.part, kind)].contains(&filed));
                     let slot = receivers.slot(receiver, kind);
+                    let place = (receiver.clone(), slot.part, kind, slot.address);
+                    prop_assert!(places.contains(&place));
                     let is_open = one.shut_until().is_none_or(|at| at <= now);
                     if is_open && receivers.shares.may_begin(&slot) {
                         prop_assert!(receivers.has_turn(now), "{receiver:?} {kind:?}");
@@ -320,8 +435,7 @@ proptest! {
                     }
                 }
             }
-            let filed = receivers.waiting.values().flat_map(BTreeMap::values);
-            prop_assert_eq!(filed.map(BTreeSet::len).sum::<usize>(), waits);
+            prop_assert_eq!(filed.len(), waits);
         }
     }
 }
