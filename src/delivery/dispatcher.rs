@@ -19,7 +19,7 @@ use super::check_queue::{CheckQueue, ExpiredHolds, LastTurns, Unchecked, Wanted}
 use super::check_room::{self, CheckRoom, CheckShares, CheckSlot};
 use super::delivery::{Outcome, after};
 use super::held::Held;
-use super::look::{Look, read_due};
+use super::look::{Look, Progress, read_due};
 use super::receivers::{Locate, News, Receivers, Shown, Turn};
 use super::shares::{Kind, Receiver, Slot};
 use super::store::{self, Row};
@@ -132,14 +132,16 @@ pub struct CallbackDispatcher {
     parts: Parts,
     claims: ClaimLoop,
     receivers: Receivers,
-    /// What was due before this instant has been seen, but for what
-    /// `receivers` were passed over with.
-    look_from: Millis,
-    /// From this instant on all that is due is looked at once more: the outcome
-    /// of an attempt could not be kept.
-    look_again_at: Option<Millis>,
-    /// The last look has left rows that it did not read.
-    has_left: bool,
+    /// What lies behind it has been seen, but for what `receivers` were passed over with.
+    progress: Progress,
+    /// Rows that were read while their attempt was under way: how many attempts they
+    /// had, and from when on they were due.
+    read_meanwhile: HashMap<Uuid, (i32, Option<Millis>)>,
+    /// Rows whose attempts came to nothing that could be kept, and are not taken for a
+    /// while: to whom, and from when on they were due.
+    failed: HashMap<Uuid, (Receiver, Millis)>,
+    /// When these are passed over instead.
+    failed_until: Option<Millis>,
     last_look: Option<Instant>,
     checks: Checks,
 }
@@ -256,15 +258,23 @@ impl CallbackDispatcher {
             receivers: Receivers::new(&parts.schedule, own, locate),
             checks: Checks::new(&parts),
             parts,
-            look_from: Millis::MIN,
-            look_again_at: None,
-            has_left: false,
+            progress: Progress::default(),
+            read_meanwhile: HashMap::new(),
+            failed: HashMap::new(),
+            failed_until: None,
             last_look: None,
         }
     }
 
     fn now(&self) -> Millis {
         self.parts.db.clock().now()
+    }
+
+    /// Something may have been committed that is due.
+    fn hint(&mut self, ctx: &mut Context<Self>) {
+        self.progress.hint();
+        self.claims.hint();
+        self.scan(ctx);
     }
 
     /// Reads what is due. Every commit makes rows due at its own time or later, so what a
@@ -276,11 +286,18 @@ impl CallbackDispatcher {
             return;
         };
         let now = self.now();
-        if self.look_again_at.take_if(|at| *at <= now).is_some() {
-            self.look_from = Millis::MIN;
+        if self.failed_until.take_if(|at| *at <= now).is_some() {
+            for (receiver, due_at) in std::mem::take(&mut self.failed).into_values() {
+                self.pass_over_all(&receiver, due_at, now);
+            }
         }
-        let (from, turns) = (self.look_from, self.receivers.turns(now));
-        let gather = self.claims.running() > 0 && !self.has_left;
+        let from = self.progress.begin();
+        // What has come last is read last, and is not to wait for these too.
+        let turns = match self.progress.has_left() {
+            true => Vec::new(),
+            false => self.receivers.turns(now),
+        };
+        let gather = self.claims.running() > 0 && !self.progress.has_left();
         let not_before = self.last_look.filter(|_| gather);
         let (db, dispatcher) = (self.parts.db.clone(), ctx.address());
         actix_rt::spawn(async move {
@@ -313,13 +330,20 @@ impl CallbackDispatcher {
                 .map(|checks| checks.cache.clone()),
             row,
         };
+        let (attempts, due_at) = (unit.row.attempts, unit.row.next_attempt_at);
         let dispatcher = ctx.address();
         actix_rt::spawn(async move {
             let tried = spawn_unit(unit.run()).await.unwrap_or_else(|failure| {
                 log::error!("an attempt failed: {failure}");
                 Tried::not_recorded(StoreError::Panicked)
             });
-            dispatcher.do_send(AttemptFinished { claim, slot, tried });
+            dispatcher.do_send(AttemptFinished {
+                claim,
+                slot,
+                attempts,
+                due_at,
+                tried,
+            });
         });
     }
 
@@ -401,8 +425,10 @@ impl Supervised for CallbackDispatcher {
         self.claims.restart();
         self.receivers.clear();
         self.parts.shut.shown().clear();
-        self.look_from = Millis::MIN;
-        self.look_again_at = None;
+        self.progress = Progress::default();
+        self.read_meanwhile.clear();
+        self.failed.clear();
+        self.failed_until = None;
         self.parts.in_delivery.ids().clear();
         self.checks.restart();
     }
@@ -412,8 +438,7 @@ impl Handler<DeliveryOwed> for CallbackDispatcher {
     type Result = ();
 
     fn handle(&mut self, _: DeliveryOwed, ctx: &mut Self::Context) {
-        self.claims.hint();
-        self.scan(ctx);
+        self.hint(ctx);
     }
 }
 
@@ -438,8 +463,9 @@ impl Handler<DeliveriesScanned> for CallbackDispatcher {
         self.last_look = Some(Instant::now());
         match scanned.found {
             Ok(look) => {
-                self.look_from = look.left_from.unwrap_or(scanned.seen_until);
-                self.has_left = look.left_from.is_some();
+                if self.progress.end(look.left_from, scanned.seen_until) {
+                    self.claims.hint();
+                }
                 self.take(look, ctx);
             }
             Err(error) => {
@@ -459,28 +485,40 @@ impl CallbackDispatcher {
     fn take(&mut self, look: Look, ctx: &mut Context<Self>) {
         let now = self.now();
         self.pass_over(&look.left);
-        if self.has_left {
-            self.claims.hint();
-        }
         for row in look.rows {
-            if self.claims.is_running(&row.id.0) {
+            let id = row.id.0;
+            if self.claims.is_running(&id) {
+                let read = (row.attempts, row.next_attempt_at);
+                self.read_meanwhile.insert(id, read);
+                continue;
+            }
+            if self.claims.is_closed() || self.failed.contains_key(&id) {
                 continue;
             }
             let (receiver, kind) = (row.receiver(), row.next_kind());
-            // One that has ended since the look began is due again when its end says.
-            let Some(claim) = self.claims.take(row.id.0) else {
+            let from = row.next_attempt_at.unwrap_or(Millis::MIN);
+            // One that has ended since the look began may have been sent again since.
+            let Some(claim) = self.claims.take(id) else {
+                self.receivers.pass_over(&receiver, kind, from, now);
                 continue;
             };
             if let Some(slot) = self.receivers.begin(&receiver, kind, now) {
                 self.try_once(row, slot, claim, ctx);
             } else {
-                let from = row.next_attempt_at.unwrap_or(Millis::MIN);
                 self.receivers.pass_over(&receiver, kind, from, now);
                 self.claims.end(claim);
             }
         }
         if let Some(at) = look.next_at {
             self.claims.wake_at(at);
+        }
+    }
+
+    /// Whatever its rows are by now: somebody may have had them sent again, as a new
+    /// round.
+    fn pass_over_all(&mut self, receiver: &Receiver, from: Millis, now: Millis) {
+        for kind in Kind::ALL {
+            self.receivers.pass_over(receiver, kind, from, now);
         }
     }
 
@@ -498,6 +536,10 @@ impl CallbackDispatcher {
 struct AttemptFinished {
     claim: Claim,
     slot: Slot,
+    /// The attempts that its row had before.
+    attempts: i32,
+    /// From when on it was due.
+    due_at: Option<Millis>,
     tried: Tried,
 }
 
@@ -514,6 +556,16 @@ struct Tried {
 }
 
 impl Tried {
+    /// There was nothing to tell any more.
+    fn erased() -> Self {
+        Self {
+            news: News::None,
+            error: None,
+            is_exhausted: false,
+            recorded: Ok(None),
+        }
+    }
+
     /// It came to nothing that could be kept.
     fn not_recorded(error: StoreError) -> Self {
         Self {
@@ -529,7 +581,13 @@ impl Handler<AttemptFinished> for CallbackDispatcher {
     type Result = ();
 
     fn handle(&mut self, finished: AttemptFinished, ctx: &mut Self::Context) {
-        let AttemptFinished { claim, slot, tried } = finished;
+        let AttemptFinished {
+            claim,
+            slot,
+            attempts,
+            due_at,
+            tried,
+        } = finished;
         let Tried {
             news,
             error,
@@ -559,25 +617,27 @@ impl Handler<AttemptFinished> for CallbackDispatcher {
             alerts.receiver_answers(service, &receiver.origin);
         }
         self.show_shut();
+        let read = self.read_meanwhile.remove(&id);
         match recorded {
             Ok(next_at) => {
                 // A look for which it still counts as running passes it over.
                 // So has one, if it was long until this was heard; so may the
                 // one that is under way, if it takes long: machines sleep.
                 let passed = next_at.filter(|at| *at <= now || self.claims.is_scanning());
+                let read = read.filter(|(before, _)| *before != attempts);
+                let passed = passed.into_iter().chain(read.and_then(|(_, at)| at)).min();
                 if let Some(due_at) = passed {
-                    // Somebody may have had it sent again, as a new round.
-                    for kind in Kind::ALL {
-                        self.receivers.pass_over(receiver, kind, due_at, now);
-                    }
+                    self.pass_over_all(receiver, due_at, now);
                 }
             }
             Err(error) => {
                 // It still looks due: without a pause it would be sent in a
                 // loop.
                 log::error!("the attempt of delivery {id} could not be recorded: {error}");
+                let due_at = due_at.unwrap_or(Millis::MIN);
+                self.failed.insert(id, (receiver.clone(), due_at));
                 let at = now + STORE_PAUSE_MS;
-                self.look_again_at = Some(self.look_again_at.map_or(at, |early| early.min(at)));
+                self.failed_until = Some(self.failed_until.map_or(at, |until| until.min(at)));
                 self.claims.wake_at(at);
             }
         }
@@ -597,14 +657,18 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// What its body tells; `None`: that has been erased. The inner error: it cannot be
-    /// told.
-    async fn told(&self) -> Result<Result<Option<Told>, UnitFailure>, StoreError> {
+    /// What its body tells, if that is still there; `None`: the delivery itself has been
+    /// erased since it was read. The inner error: it cannot be told.
+    async fn told(&self) -> Result<Result<Option<Option<Told>>, UnitFailure>, StoreError> {
         let (subject, row) = (Arc::clone(&self.subject), self.row.clone());
         let told = self.db.read(move |conn| {
             // What panics is this delivery's trouble.
             Ok(match contained(|| subject.told_by(conn, &row)) {
-                Ok(told) => Ok(told?),
+                Ok(told) => {
+                    let told = told?;
+                    let is_erased = told.is_none() && store::get(conn, row.id.0)?.is_none();
+                    Ok((!is_erased).then_some(told))
+                }
                 Err(failure) => Err(failure),
             })
         });
@@ -613,7 +677,9 @@ impl Attempt {
 
     async fn run(self) -> Tried {
         let told = match self.told().await {
-            Ok(told) => told,
+            Ok(Ok(Some(told))) => Ok(told),
+            Ok(Ok(None)) => return Tried::erased(),
+            Ok(Err(failure)) => Err(failure),
             Err(error) => return Tried::not_recorded(error),
         };
         let row = self.row;
@@ -882,8 +948,7 @@ impl Handler<Checked> for CallbackDispatcher {
         self.scan_checks(ctx);
         self.scan_held(ctx);
         // What has failed owes its callback.
-        self.claims.hint();
-        self.scan(ctx);
+        self.hint(ctx);
     }
 }
 
@@ -919,8 +984,7 @@ impl Handler<HeldScanned> for CallbackDispatcher {
         }
         self.scan_held(ctx);
         // What has failed owes its callback.
-        self.claims.hint();
-        self.scan(ctx);
+        self.hint(ctx);
     }
 }
 

@@ -32,6 +32,69 @@ pub struct Look {
     pub next_at: Option<Millis>,
 }
 
+/// From where the next look reads. Whatever is due and lies before was read, or is kept
+/// elsewhere.
+///
+/// Looks follow one another while rows are left. Of those that were being committed
+/// meanwhile, some may be due before what the last look has read; so after such a pass
+/// the looks go back to where the first of these can be.
+#[derive(Debug)]
+pub struct Progress {
+    from: Millis,
+    has_left: bool,
+    unseen_from: Option<Millis>,
+    is_hinted: bool,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            from: Millis::MIN,
+            has_left: false,
+            unseen_from: None,
+            is_hinted: false,
+        }
+    }
+}
+
+impl Progress {
+    /// Something was committed that may be due.
+    pub fn hint(&mut self) {
+        self.is_hinted = true;
+    }
+
+    /// A look begins, and reads from this instant on.
+    pub fn begin(&mut self) -> Millis {
+        // It sees all that was committed before, unless it reads behind that.
+        self.is_hinted &= self.unseen_from.is_some();
+        self.from
+    }
+
+    /// A look has ended that has seen all that was committed before `seen_until`;
+    /// whether another has to follow.
+    pub fn end(&mut self, left_from: Option<Millis>, seen_until: Millis) -> bool {
+        self.has_left = left_from.is_some();
+        if let Some(left_from) = left_from {
+            self.from = left_from;
+            if left_from > seen_until {
+                // Later commits have a later time, so the first is the earliest.
+                self.unseen_from.get_or_insert(seen_until);
+            }
+            return true;
+        }
+        let unseen_from = self.unseen_from.take();
+        self.from = unseen_from.unwrap_or(seen_until);
+        // Without a hint nothing was committed, and the same would be read again.
+        unseen_from.is_some() && self.is_hinted
+    }
+
+    /// The last look has left rows that it did not read.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.has_left
+    }
+}
+
 /// Reads what is due at `now` and was not before `from`, and what was passed over of
 /// those who have their turn.
 ///

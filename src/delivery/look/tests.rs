@@ -190,3 +190,51 @@ async fn a_look_reads_nothing_of_what_was_passed_over_and_has_no_turn() {
     assert_eq!(read.collect::<Vec<_>>(), expected);
     assert_eq!((look.left_from, look.left), (None, Vec::new()));
 }
+
+/// A transaction has its time before its commit is seen.
+#[tokio::test]
+async fn what_is_committed_between_looks_is_read_although_later_rows_were() {
+    let test = TestDb::new(Service::Tts);
+    let read = test.db.write(|tx| {
+        let of = |receiver, count, due_ms, apart_ms| Owed {
+            client: 0,
+            receiver,
+            kind: Kind::FirstTry,
+            count,
+            due_ms,
+            apart_ms,
+        };
+        put(tx, &[of(0, 600, -1000, 1)])?;
+        let (mut progress, mut read, mut looks) = (Progress::default(), 0, 0);
+        // The newest commit that is seen has an older time.
+        let seen_until = START - 900;
+        loop {
+            looks += 1;
+            let look = read_due(tx.conn, (progress.begin(), START), &[])?;
+            let late = receiver(0, 1);
+            read += look
+                .rows
+                .iter()
+                .filter(|row| row.receiver() == late)
+                .count();
+            if looks == 1 {
+                put(tx, &[of(1, 1, -800, 0)])?;
+                progress.hint();
+            }
+            if !progress.end(look.left_from, seen_until) {
+                break;
+            }
+        }
+        // However often it is read, without a hint there is no end of a pass but one.
+        let mut idle = 0;
+        loop {
+            idle += 1;
+            let look = read_due(tx.conn, (progress.begin(), START), &[])?;
+            if !progress.end(look.left_from, seen_until) || idle > 9 {
+                break;
+            }
+        }
+        Ok((read, looks, idle))
+    });
+    assert_eq!(read.await.unwrap(), (1, 3, 1));
+}

@@ -1,6 +1,7 @@
 //! CallbackDispatcher: the schedule by the clock, and a fair share for all.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::Addr;
@@ -174,6 +175,76 @@ async fn a_retry_that_is_due_before_its_attempt_is_known_to_have_ended_is_made()
     spin_until(|| world.db.committed_at() == world.now());
     dispatcher.do_send(DeliveryOwed);
     attempts_made(&world.db, id, 2).await;
+}
+
+/// Here somebody has a delivery sent again before the dispatcher hears of its end.
+#[actix_rt::test]
+async fn what_is_to_be_sent_again_before_its_attempt_is_known_to_have_ended_is_sent() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Status(500));
+    let id = owe(&world.db, vec![server.url("/")]).await[0];
+    let writer = HeldWriter::new(&world.db).await;
+    let dispatcher = start(&mut world, &[0]);
+    eventually("the record of the attempt waits for the writer", || async {
+        server.count("POST") == 1 && world.db.waiting() == 1
+    })
+    .await;
+    let mut again = Box::pin(world.db.write(move |tx| deliveries::redeliver(tx, id)));
+    let _ = futures_util::poll!(&mut again);
+    writer.let_go();
+    let path = world.folder.path().join("test.db").display().to_string();
+    let mut conn = SqliteConnection::establish(&path).unwrap();
+    let round = table::table.select(table::round);
+    spin_until(|| round.first(&mut conn) == Ok(2));
+    world.advance_ms(60_000);
+    let mut later = Box::pin(world.db.write(|_| Ok(())));
+    let _ = futures_util::poll!(&mut later);
+    spin_until(|| world.db.committed_at() == world.now());
+    dispatcher.do_send(DeliveryOwed);
+    attempts_made(&world.db, id, 2).await;
+}
+
+/// What cannot be told at first.
+struct Unreadable {
+    asked: Arc<AtomicUsize>,
+    until_asked: usize,
+}
+
+impl Subject for Unreadable {
+    fn told_by(&self, conn: &mut Conn, delivery: &Row) -> QueryResult<Option<Told>> {
+        if self.asked.fetch_add(1, Ordering::SeqCst) < self.until_asked {
+            return Err(diesel::result::Error::BrokenTransactionManager);
+        }
+        Things.told_by(conn, delivery)
+    }
+}
+
+#[actix_rt::test]
+async fn what_cannot_be_read_is_read_again_after_a_while() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Status(200));
+    // More than may be under way, so some are passed over.
+    let urls = (0..20).map(|n| server.url(&format!("/{n}"))).collect();
+    owe(&world.db, urls).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let subject = Unreadable {
+        asked: Arc::clone(&asked),
+        until_asked: 20,
+    };
+    let parts = parts(&world, &[0, 1], Arc::new(subject));
+    world
+        .tree
+        .start("dispatcher", CallbackDispatcher::new(parts));
+    eventually("each was asked for", || async {
+        asked.load(Ordering::SeqCst) >= 20
+    })
+    .await;
+    world.settle().await;
+    assert_eq!(asked.load(Ordering::SeqCst), 20);
+    assert_eq!(server.count("POST"), 0);
+    world.advance_ms(1000);
+    eventually("each is told", || async { undelivered(&world.db).await == 0 }).await;
+    assert_eq!(server.count("POST"), 20);
 }
 
 /// Here it sleeps between the begin of a look, for which the attempt still runs, and
