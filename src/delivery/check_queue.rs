@@ -19,15 +19,23 @@ pub struct LastTurns {
     pub client: Option<String>,
     /// And of each client the origins that follow this one.
     pub origins: HashMap<String, String>,
+    /// How far the rounds of clients are that one look did not bring to an end.
+    pub rounds: HashMap<String, Round>,
+}
+
+/// One round of a client's origins, which may take several looks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Round {
+    /// It ends with this origin, behind which it has begun; `None`: with the last one.
+    Until(Option<String>),
+    /// It has ended, or the client has no room for more.
+    Over,
 }
 
 impl LastTurns {
-    /// This one has had its turn.
-    pub fn note(&mut self, found: &Unchecked) {
-        let receiver = &found.receiver;
-        let [client, origin] = [&receiver.client, &receiver.origin].map(ToString::to_string);
-        self.client = Some(client.clone());
-        self.origins.insert(client, origin);
+    /// Something has changed, so each origin has to be looked at once more.
+    pub fn begin_rounds(&mut self) {
+        self.rounds.clear();
     }
 }
 
@@ -39,9 +47,9 @@ pub struct Wanted<'a> {
     pub running: &'a HashSet<String>,
     /// What there is room for; what is found takes some of it.
     pub room: &'a mut CheckRoom,
-    /// Beside these, of which the first of each origin is wanted, if a job waits
-    /// for it.
-    pub again: &'a [String],
+    /// Beside these, of which the first of each client and origin is wanted, if a job
+    /// waits for it.
+    pub again: &'a [(Receiver, String)],
 }
 
 /// A URL that jobs wait for.
@@ -51,6 +59,17 @@ pub struct Unchecked {
     pub receiver: Receiver,
     /// With what [`CallbackHeaders::target`] adds.
     pub url: String,
+}
+
+/// What a look at the jobs that wait has found.
+#[derive(Debug)]
+pub struct Looked {
+    /// Those that are wanted.
+    pub found: Vec<Unchecked>,
+    /// Where the next look goes on.
+    pub turns: LastTurns,
+    /// Some origins were not looked at: another look has to follow.
+    pub is_cut: bool,
 }
 
 /// What of that which is held was held too long.
@@ -69,7 +88,7 @@ pub trait CheckQueue: Send + Sync {
     ///
     /// # Errors
     /// What the database says.
-    fn unchecked(&self, conn: &mut Conn, wanted: Wanted<'_>) -> QueryResult<Vec<Unchecked>>;
+    fn unchecked(&self, conn: &mut Conn, wanted: Wanted<'_>) -> QueryResult<Looked>;
 
     /// What the jobs that wait for this one send to it; `None` if none does.
     ///

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::attempt::{Sender, news_of, not_made};
 use super::check::{CheckCache, Finding, Report, Slots, probe, probe_alone};
-use super::check_queue::{CheckQueue, ExpiredHolds, LastTurns, Unchecked, Wanted};
+use super::check_queue::{CheckQueue, ExpiredHolds, LastTurns, Looked, Unchecked, Wanted};
 use super::check_room::{self, CheckRoom, CheckShares, CheckSlot};
 use super::delivery::{Outcome, after};
 use super::held::Held;
@@ -160,6 +160,8 @@ struct Checks {
     held: Held,
     /// Whose turn was the last.
     turns: LastTurns,
+    /// When the last look began.
+    looked_at: Millis,
     /// Its scan fails the jobs that were held too long.
     hold: ClaimLoop,
 }
@@ -178,12 +180,14 @@ impl Checks {
             second_looks_of: HashMap::new(),
             held: Held::default(),
             turns: LastTurns::default(),
+            looked_at: Millis::MIN,
             hold: ClaimLoop::new(clock.clone(), Pulse::default()),
         }
     }
 
     fn restart(&mut self) {
         self.urls.restart();
+        self.turns.begin_rounds();
         self.hold.restart();
         self.shares = CheckShares::default();
         self.under_way.clear();
@@ -191,6 +195,34 @@ impl Checks {
         self.slots.clear();
         self.second_looks_of.clear();
         self.held.clear();
+    }
+
+    /// There may be room, or more to check.
+    fn hint(&mut self) {
+        self.turns.begin_rounds();
+        self.urls.hint();
+    }
+
+    /// A look begins. What is held and may be asked since the last one has to be found
+    /// wherever it is.
+    fn begin_look(&mut self, now: Millis) {
+        let next_at = self.held.next_probe_at(self.looked_at);
+        if next_at.is_some_and(|at| at <= now) {
+            self.turns.begin_rounds();
+        }
+        self.looked_at = now;
+    }
+
+    /// Whose turn is next after a look, which may go on.
+    fn end_look(&mut self, turns: LastTurns, is_cut: bool) {
+        self.turns = turns;
+        if self.urls.is_hinted() {
+            // By what may have come behind the look.
+            self.turns.begin_rounds();
+        }
+        if is_cut {
+            self.urls.hint();
+        }
     }
 
     /// A check begins.
@@ -756,7 +788,7 @@ impl Handler<CheckOwed> for CallbackDispatcher {
     type Result = ();
 
     fn handle(&mut self, _: CheckOwed, ctx: &mut Self::Context) {
-        self.checks.urls.hint();
+        self.checks.hint();
         self.scan_checks(ctx);
     }
 }
@@ -772,6 +804,7 @@ impl CallbackDispatcher {
             return;
         };
         let now = self.now();
+        self.checks.begin_look(now);
         let held = self.checks.held.clone();
         let mut running = self.checks.urls.keys();
         // What is held by itself is asked when it is its turn.
@@ -787,7 +820,7 @@ impl CallbackDispatcher {
         let (db, queue) = (self.parts.db.clone(), Arc::clone(&parts.queue));
         let dispatcher = ctx.address();
         actix_rt::spawn(async move {
-            let found = db
+            let looked = db
                 .read(move |conn| {
                     let wanted = Wanted {
                         after: &after,
@@ -798,7 +831,7 @@ impl CallbackDispatcher {
                     queue.unchecked(conn, wanted)
                 })
                 .await;
-            dispatcher.do_send(ChecksScanned { found, scan });
+            dispatcher.do_send(ChecksScanned { looked, scan });
         });
     }
 
@@ -866,7 +899,7 @@ impl CallbackDispatcher {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct ChecksScanned {
-    found: Result<Vec<Unchecked>, StoreError>,
+    looked: Result<Looked, StoreError>,
     scan: Scan,
 }
 
@@ -877,10 +910,10 @@ impl Handler<ChecksScanned> for CallbackDispatcher {
         let Some(began_at) = self.checks.urls.end_scan(scanned.scan) else {
             return;
         };
-        match scanned.found {
-            Ok(found) => {
-                for unchecked in found {
-                    self.checks.turns.note(&unchecked);
+        match scanned.looked {
+            Ok(looked) => {
+                self.checks.end_look(looked.turns, looked.is_cut);
+                for unchecked in looked.found {
                     self.check(unchecked, ctx);
                 }
             }
@@ -908,7 +941,7 @@ impl Handler<CheckWaits> for CallbackDispatcher {
     fn handle(&mut self, CheckWaits { url }: CheckWaits, ctx: &mut Self::Context) {
         if self.checks.urls.is_running(&url) {
             self.checks.wait(url);
-            self.checks.urls.hint();
+            self.checks.hint();
             self.scan_checks(ctx);
         }
     }
@@ -943,7 +976,7 @@ impl Handler<Checked> for CallbackDispatcher {
             }
             self.checks.wake_for_probes(now);
             // There is room, for which others may have waited.
-            self.checks.urls.hint();
+            self.checks.hint();
         }
         self.scan_checks(ctx);
         self.scan_held(ctx);
@@ -969,7 +1002,7 @@ impl Handler<HeldScanned> for CallbackDispatcher {
                     if !expired.unwanted.is_empty() {
                         // Very many of them may have kept others of their origin out.
                         self.checks.held.drop_all(&expired.unwanted);
-                        self.checks.urls.hint();
+                        self.checks.hint();
                         self.scan_checks(ctx);
                     }
                     if let Some(at) = expired.next_at {

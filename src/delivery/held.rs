@@ -39,7 +39,7 @@ pub struct Held {
 
 #[derive(Debug, Clone)]
 struct Hold {
-    /// For whom it was asked.
+    /// For whom it was asked last.
     client: Option<Arc<str>>,
     /// When its first probe failed.
     since: Millis,
@@ -109,8 +109,9 @@ impl Held {
     fn hold_url(&mut self, origin: String, (client, url): (&Arc<str>, &str), now: Millis) {
         let urls = self.urls.entry(origin).or_default();
         let hold = urls.entry(url.to_owned());
-        hold.or_insert_with(|| Hold::new(Some(client), now))
-            .fail(now);
+        let hold = hold.or_insert_with(|| Hold::new(Some(client), now));
+        hold.client = Some(Arc::clone(client));
+        hold.fail(now);
     }
 
     /// For these no job waits any more.
@@ -179,22 +180,32 @@ impl Held {
         self.urls.values().flat_map(HashMap::keys)
     }
 
-    /// Those of them whose turn it is, the one that has waited longest first. One
-    /// of an origin is asked at a time, so that URLs that keep silent do not take
-    /// the slots of those that answer.
+    /// Those of them whose turn it is, the one that has waited longest first, and whom
+    /// it was asked for. One of a client and origin is asked at a time, so that URLs that
+    /// keep silent do not take the slots of those that answer.
     #[must_use]
-    pub fn due_urls(&self, running: &HashSet<String>, now: Millis) -> Vec<String> {
-        let mut due: Vec<(Millis, &String)> = Vec::new();
+    pub fn due_urls(&self, running: &HashSet<String>, now: Millis) -> Vec<(Receiver, String)> {
+        let mut due: Vec<(Millis, &String, Receiver)> = Vec::new();
         for (origin, urls) in &self.urls {
-            let is_asked = urls.keys().any(|url| running.contains(url));
             let hold = self.origins.get(origin);
-            if !is_asked && hold.is_none_or(|hold| hold.next_probe_at <= now) {
-                let urls = urls.iter().filter(|(_, hold)| hold.next_probe_at <= now);
-                due.extend(urls.map(|(url, hold)| (hold.next_probe_at, url)));
+            if hold.is_some_and(|hold| hold.next_probe_at > now) {
+                continue;
             }
+            let asked = urls.iter().filter(|(url, _)| running.contains(*url));
+            let asked: HashSet<_> = asked.map(|(_, hold)| &hold.client).collect();
+            let urls = urls.iter().filter(|(_, hold)| hold.next_probe_at <= now);
+            let urls = urls.filter(|(_, hold)| !asked.contains(&hold.client));
+            due.extend(urls.map(|(url, hold)| {
+                let receiver = Receiver {
+                    client: hold.client.clone().unwrap_or_default(),
+                    origin: origin.as_str().into(),
+                };
+                (hold.next_probe_at, url, receiver)
+            }));
         }
-        due.sort_unstable();
-        due.into_iter().map(|(_, url)| url.clone()).collect()
+        due.sort_unstable_by_key(|(at, url, _)| (*at, *url));
+        let due = due.into_iter();
+        due.map(|(_, url, of)| (of, url.clone())).collect()
     }
 }
 

@@ -5,7 +5,8 @@
 
 use diesel::prelude::*;
 use diesel::sqlite::Sqlite;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::iter;
 use uuid::Uuid;
 
 use super::job::{self, LONG_BYTES, Step};
@@ -19,7 +20,7 @@ use crate::db::list::{Cursor, Filter, Found, Index, Listed};
 use crate::db::schema::{events, speeches};
 use crate::db::{self, Amount, ByClient, Condition, Conn, Id, NewEvent, Tx, update, update_if};
 use crate::delivery::check::Verdict;
-use crate::delivery::check_queue::{ExpiredHolds, Unchecked, Wanted};
+use crate::delivery::check_queue::{ExpiredHolds, Looked, Round, Unchecked, Wanted};
 use crate::delivery::check_room::CheckRoom;
 use crate::delivery::held::Scope;
 use crate::delivery::shares::Receiver;
@@ -29,6 +30,9 @@ use crate::speech;
 
 /// How often a job may lose its lease before it is given up.
 const MAX_LOST_LEASES: i32 = 10;
+
+/// Origins of one client that a look for unchecked URLs visits at most.
+const MOST_ORIGINS: usize = 512;
 
 /// A row of `speeches` without its long columns.
 #[derive(Debug, Clone, Queryable, Selectable)]
@@ -877,48 +881,101 @@ pub const RETAINED: Subjects = Subjects {
 ///
 /// # Errors
 /// What the database says.
-pub fn unchecked_urls(conn: &mut Conn, wanted: Wanted<'_>) -> QueryResult<Vec<Unchecked>> {
+pub fn unchecked_urls(conn: &mut Conn, wanted: Wanted<'_>) -> QueryResult<Looked> {
     // A loose index scan: one seek for each client, each of its origins and each URL,
     // whatever the number of jobs behind them. What has no room is not looked into.
-    let mut found = Vec::new();
     let Wanted {
         after,
         running,
         room,
         again,
     } = wanted;
-    let last_client = after.client.as_deref();
-    round(conn, last_client, next_checking, |conn, client| {
-        if room.of_client(client) == 0 {
-            return Ok(true);
+    let mut looked = Looked {
+        found: Vec::new(),
+        turns: after.clone(),
+        is_cut: false,
+    };
+    let span = [after.client.as_deref(); 2];
+    round(conn, span, next_checking, |conn, client| {
+        if room.of_client(client) > 0 {
+            unchecked_of(conn, client, running, room, &mut looked)?;
         }
-        let last = after.origins.get(client).map(String::as_str);
-        let next = |conn: &mut Conn, last: Option<&str>| next_checking_of(conn, client, last);
-        round(conn, last, next, |conn, origin| {
-            let receiver = Receiver {
-                client: client.into(),
-                origin: origin.into(),
-            };
-            unchecked_at(conn, &receiver, running, room, &mut found)?;
-            Ok(room.of_client(client) > 0)
-        })?;
         Ok(true)
     })?;
-    add_waiting(conn, again, room, &mut found)?;
-    Ok(found)
+    add_waiting(conn, again, room, &mut looked.found)?;
+    Ok(looked)
 }
 
-/// Visits each that `next` finds, as long as the visit says so: first those behind
-/// `after`, then those up to it.
+/// Goes on with the round of this client's origins.
+fn unchecked_of(
+    conn: &mut Conn,
+    client: &str,
+    running: &HashSet<String>,
+    room: &mut CheckRoom,
+    looked: &mut Looked,
+) -> QueryResult<()> {
+    let after = looked.turns.origins.get(client).cloned();
+    let until = match looked.turns.rounds.get(client) {
+        Some(Round::Over) => return Ok(()),
+        Some(Round::Until(until)) => until.clone(),
+        None => after.clone(),
+    };
+    let (mut visited, mut is_cut) = (0, false);
+    let (mut last, mut last_found) = (None, None);
+    let span = [after.as_deref(), until.as_deref()];
+    let next = |conn: &mut Conn, last: Option<&str>| next_checking_of(conn, client, last);
+    round(conn, span, next, |conn, origin| {
+        is_cut = visited == MOST_ORIGINS;
+        if is_cut {
+            return Ok(false);
+        }
+        visited += 1;
+        last = Some(origin.to_owned());
+        let receiver = Receiver {
+            client: client.into(),
+            origin: origin.into(),
+        };
+        let before = looked.found.len();
+        unchecked_at(conn, &receiver, running, room, &mut looked.found)?;
+        if looked.found.len() > before {
+            last_found.clone_from(&last);
+        }
+        Ok(room.of_client(client) > 0)
+    })?;
+    let turns = &mut looked.turns;
+    if last_found.is_some() {
+        turns.client = Some(client.to_owned());
+    }
+    // Of those that were all looked at, who has got something comes last.
+    let went_to = if is_cut { last } else { last_found };
+    if let Some(origin) = went_to {
+        turns.origins.insert(client.to_owned(), origin);
+    }
+    let round = if is_cut {
+        Round::Until(until)
+    } else {
+        Round::Over
+    };
+    turns.rounds.insert(client.to_owned(), round);
+    looked.is_cut |= is_cut;
+    Ok(())
+}
+
+/// Visits each that `next` finds, as long as the visit says so: those behind `after`,
+/// and then on from the first, to the one that is `until` or precedes it.
 fn round(
     conn: &mut Conn,
-    after: Option<&str>,
+    [after, until]: [Option<&str>; 2],
     next: impl Fn(&mut Conn, Option<&str>) -> QueryResult<Option<String>>,
     mut visit: impl FnMut(&mut Conn, &str) -> QueryResult<bool>,
 ) -> QueryResult<()> {
-    let ends = [(after, None), (None, after)];
-    // Without `after` the first half is the whole.
-    for (after, up_to) in ends.into_iter().take(1 + usize::from(after.is_some())) {
+    let is_behind = until > after;
+    let first = (after, until.filter(|_| is_behind));
+    // Without `until` what is behind `after` is all.
+    let second = until
+        .filter(|_| !is_behind)
+        .map(|until| (None, Some(until)));
+    for (after, up_to) in iter::once(first).chain(second) {
         let mut last = after.map(str::to_owned);
         while let Some(found) = next(conn, last.as_deref())? {
             let is_beyond = up_to.is_some_and(|up_to| found.as_str() > up_to);
@@ -934,35 +991,72 @@ fn round(
     Ok(())
 }
 
-/// Adds those of `again`, one of an origin, that a job waits for.
+/// Adds those of `again`, one of a client and origin, that a job waits for.
 fn add_waiting(
     conn: &mut Conn,
-    again: &[String],
+    again: &[(Receiver, String)],
     room: &mut CheckRoom,
     found: &mut Vec<Unchecked>,
 ) -> QueryResult<()> {
-    let mut origins = BTreeSet::new();
-    for url in again {
-        let origin = deliveries::origin_of(url);
-        if origins.contains(&origin) {
+    let mut asked = HashSet::new();
+    for (of, url) in again {
+        if asked.contains(of) {
             continue;
         }
-        let client: Option<String> = waiting(&origin, Some(url))
-            .select(speeches::client)
-            .first(conn)
-            .optional()?;
-        let receiver = client.map(|client| Receiver {
-            client: client.into(),
-            origin: origin.as_str().into(),
-        });
-        if let Some(receiver) = receiver.filter(|receiver| room.of_held(receiver) > 0) {
+        if let Some(receiver) = waiting_with_room(conn, &of.origin, url, room)? {
             room.begin(&receiver);
-            origins.insert(origin);
+            asked.insert(of);
             let url = url.clone();
             found.push(Unchecked { receiver, url });
         }
     }
     Ok(())
+}
+
+/// For whom a URL may be asked: the client of the oldest job that waits for it, or else
+/// one of the others.
+fn waiting_with_room(
+    conn: &mut Conn,
+    origin: &str,
+    url: &str,
+    room: &CheckRoom,
+) -> QueryResult<Option<Receiver>> {
+    let of = |client: &str| Receiver {
+        client: client.into(),
+        origin: origin.into(),
+    };
+    let oldest: Option<String> = waiting(origin, Some(url))
+        .select(speeches::client)
+        .first(conn)
+        .optional()?;
+    let Some(oldest) = oldest.map(|client| of(&client)) else {
+        return Ok(None);
+    };
+    if room.of_held(&oldest) > 0 {
+        return Ok(Some(oldest));
+    }
+    let mut found = None;
+    round(conn, [None; 2], next_checking, |conn, client| {
+        let receiver = of(client);
+        if room.of_held(&receiver) > 0 && is_waiting(conn, &receiver, url)? {
+            found = Some(receiver);
+        }
+        Ok(found.is_none())
+    })?;
+    Ok(found)
+}
+
+/// Whether a job of this client waits for the check of this URL.
+fn is_waiting(conn: &mut Conn, receiver: &Receiver, url: &str) -> QueryResult<bool> {
+    let found: Option<Id> = speeches::table
+        .select(speeches::id)
+        .filter(Condition("status = 'checking'"))
+        .filter(speeches::client.eq(&*receiver.client))
+        .filter(speeches::callback_origin.eq(&*receiver.origin))
+        .filter(speeches::callback_target.eq(url))
+        .first(conn)
+        .optional()?;
+    Ok(found.is_some())
 }
 
 fn unchecked_at(

@@ -12,7 +12,7 @@ use crate::clock::Millis;
 use crate::contract::CallbackHeaders;
 use crate::db::{Conn, Tx};
 use crate::delivery::check::Verdict;
-use crate::delivery::check_queue::{CheckQueue, ExpiredHolds, Unchecked, Wanted};
+use crate::delivery::check_queue::{CheckQueue, ExpiredHolds, Looked, Wanted};
 use crate::delivery::held::Scope;
 
 /// Filled once, when the workers have been started: the dispatcher, which
@@ -68,7 +68,7 @@ impl Workers {
 }
 
 impl CheckQueue for Workers {
-    fn unchecked(&self, conn: &mut Conn, wanted: Wanted<'_>) -> QueryResult<Vec<Unchecked>> {
+    fn unchecked(&self, conn: &mut Conn, wanted: Wanted<'_>) -> QueryResult<Looked> {
         store::unchecked_urls(conn, wanted)
     }
 

@@ -93,12 +93,15 @@ fn the_probes_come_by_the_schedule_whichever_is_held() {
 }
 
 #[test]
-fn silent_urls_are_asked_again_when_due_and_never_two_of_an_origin() {
+fn silent_urls_are_asked_again_when_due_and_never_two_of_a_client_and_origin() {
     let mut held = Held::default();
     for (url, at) in [("http://a/1", 20), ("http://a/2", 10), ("http://b/3", 0)] {
         note(&mut held, url, Some(&not_answered()), at);
     }
-    let due = |held: &Held, urls: &[&str], now| held.due_urls(&running(urls), now);
+    let due = |held: &Held, urls: &[&str], now| -> Vec<String> {
+        let due = held.due_urls(&running(urls), now).into_iter();
+        due.map(|(_, url)| url).collect()
+    };
     assert!(due(&held, &[], 999).is_empty());
     assert_eq!(due(&held, &[], 1000), ["http://b/3"]);
     assert_eq!(
@@ -107,6 +110,10 @@ fn silent_urls_are_asked_again_when_due_and_never_two_of_an_origin() {
     );
     assert_eq!(due(&held, &["http://a/1"], 1020), ["http://b/3"]);
     assert_eq!(due(&held, &["http://a/7"], 1020).len(), 3);
+    let anothers = "http://a/5";
+    held.note((&Arc::from("another"), anothers), Some(&not_answered()), 15);
+    assert_eq!(due(&held, &["http://a/1"], 1020), ["http://b/3", anothers]);
+    held.drop_all(&[Scope::Url(anothers.to_owned())]);
     // While nobody can be connected to, it is no use.
     note(&mut held, "http://a/4", Some(&not_connected()), 1020);
     assert_eq!(due(&held, &[], 1030), ["http://b/3"]);

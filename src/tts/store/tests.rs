@@ -3,7 +3,7 @@
 
 mod history;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -777,7 +777,8 @@ async fn a_url_that_is_held_alone_expires_alone() {
 }
 
 #[tokio::test]
-async fn of_the_urls_to_be_asked_again_the_first_of_each_origin_that_a_job_waits_for_is_wanted() {
+async fn of_the_urls_to_be_asked_again_the_first_of_each_client_and_origin_that_a_job_waits_for_is_wanted()
+ {
     let test = TestDb::new(Service::Tts);
     let urls: Vec<String> = (0..6).map(|n| format!("http://h{}/{n}", n / 3)).collect();
     let accepted = urls.clone();
@@ -789,18 +790,26 @@ async fn of_the_urls_to_be_asked_again_the_first_of_each_origin_that_a_job_waits
         Ok(())
     });
     accepted.await.unwrap();
-    let again = urls.clone();
+    // The last was asked for another client.
+    let of = |(n, url): (usize, &String)| {
+        let receiver = Receiver {
+            client: if n == 5 { "b" } else { "" }.into(),
+            origin: deliveries::origin_of(url).into(),
+        };
+        (receiver, url.clone())
+    };
+    let again: Vec<_> = urls.iter().enumerate().map(of).collect();
     let found = test.db.read(move |conn| {
         let wanted = Wanted {
             after: &LastTurns::default(),
-            running: &again.iter().cloned().collect(),
+            running: &again.iter().map(|(_, url)| url.clone()).collect(),
             room: &mut check_room(),
             again: &again,
         };
         unchecked_urls(conn, wanted)
     });
-    let found = urls_of(found.await.unwrap());
-    assert_eq!(found, [urls[1].clone(), urls[3].clone()]);
+    let found = urls_of(found.await.unwrap().found);
+    assert_eq!(found, [urls[1].clone(), urls[3].clone(), urls[5].clone()]);
 }
 
 /// A job of this client that waits for the check of a URL.
@@ -842,9 +851,10 @@ async fn each_client_and_each_of_its_origins_has_its_turn_at_a_check() {
             };
             unchecked_urls(conn, wanted)
         });
-        let found = found.await.unwrap();
-        found.iter().for_each(|one| turns.note(one));
-        seen.push(urls_of(found));
+        let looked = found.await.unwrap();
+        turns = looked.turns;
+        turns.begin_rounds();
+        seen.push(urls_of(looked.found));
     }
     let of = |numbers: std::ops::Range<usize>| numbers.map(|number| url("a", number));
     let others = [url("", 1), url("b", 0), url("b", 2)];
@@ -859,6 +869,94 @@ async fn each_client_and_each_of_its_origins_has_its_turn_at_a_check() {
     assert!(others.iter().all(|url| seen[1].contains(url)), "{seen:?}");
     let went_on: Vec<String> = of(56..80).collect();
     assert!(went_on.iter().all(|url| seen[1].contains(url)), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_held_url_is_asked_for_a_client_that_waits_for_it_and_has_room() {
+    let test = TestDb::new(Service::Tts);
+    let url = "http://shared/";
+    let accepted = test.db.write(move |tx| {
+        checking(tx, "greedy", url)?;
+        checking(tx, "idle", "http://elsewhere/")?;
+        checking(tx, "modest", url)
+    });
+    accepted.await.unwrap();
+    let receiver = |client: &str| Receiver {
+        client: client.into(),
+        origin: "http://shared".into(),
+    };
+    let greedy = receiver("greedy");
+    let found = test.db.read(move |conn| {
+        let mut room = check_room();
+        while room.of_held(&greedy) > 0 {
+            room.begin(&greedy);
+        }
+        let wanted = Wanted {
+            after: &LastTurns::default(),
+            running: &HashSet::from([url.to_owned()]),
+            room: &mut room,
+            again: &[(greedy, url.to_owned())],
+        };
+        unchecked_urls(conn, wanted)
+    });
+    let mut found = found.await.unwrap().found;
+    found.retain(|one| one.url == url);
+    let url = url.to_owned();
+    let receiver = receiver("modest");
+    assert_eq!(found, [Unchecked { receiver, url }]);
+}
+
+#[tokio::test]
+async fn very_many_origins_are_looked_at_in_several_looks_and_once() {
+    let test = TestDb::new(Service::Tts);
+    let url = |client: &str, number: usize| format!("http://{client}{number:04}/");
+    let many = 2 * MOST_ORIGINS + 1;
+    let accepted = test.db.write(move |tx| {
+        for client in ["a", "b"] {
+            for number in 0..many {
+                checking(tx, client, &url(client, number))?;
+            }
+        }
+        checking(tx, "c", &url("c", 0))
+    });
+    accepted.await.unwrap();
+    // All but one are under way.
+    let running: HashSet<String> = ["a", "b"]
+        .iter()
+        .flat_map(|client| (0..many).map(move |number| url(client, number)))
+        .filter(|one| *one != url("a", 7))
+        .collect();
+    // In the midst of the round, and anew.
+    for begun_behind in [None, Some(9), Some(MOST_ORIGINS + 3)] {
+        let mut turns = LastTurns::default();
+        let begun_behind = begun_behind.map(|number| format!("http://a{number:04}"));
+        turns
+            .origins
+            .extend(begun_behind.map(|at| ("a".to_owned(), at)));
+        let mut seen = Vec::new();
+        for look in 1.. {
+            let (after, running) = (turns, running.clone());
+            let looked = test.db.read(move |conn| {
+                let wanted = Wanted {
+                    after: &after,
+                    running: &running,
+                    room: &mut check_room(),
+                    again: &[],
+                };
+                unchecked_urls(conn, wanted)
+            });
+            let looked = looked.await.unwrap();
+            seen.extend(urls_of(looked.found));
+            turns = looked.turns;
+            assert!(look <= 3);
+            if !looked.is_cut {
+                assert_eq!(look, 3);
+                break;
+            }
+        }
+        seen.sort();
+        assert_eq!(seen, [url("a", 7), url("c", 0)]);
+    }
 }
 
 #[tokio::test]

@@ -243,7 +243,10 @@ async fn what_cannot_be_read_is_read_again_after_a_while() {
     assert_eq!(asked.load(Ordering::SeqCst), 20);
     assert_eq!(server.count("POST"), 0);
     world.advance_ms(1000);
-    eventually("each is told", || async { undelivered(&world.db).await == 0 }).await;
+    eventually("each is told", || async {
+        undelivered(&world.db).await == 0
+    })
+    .await;
     assert_eq!(server.count("POST"), 20);
 }
 
