@@ -5,8 +5,10 @@
 
 use diesel::prelude::*;
 use diesel::sqlite::Sqlite;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::iter;
+use std::sync::Arc;
 use uuid::Uuid;
 
 use super::job::{self, LONG_BYTES, Step};
@@ -999,11 +1001,37 @@ fn add_waiting(
     found: &mut Vec<Unchecked>,
 ) -> QueryResult<()> {
     let mut asked = HashSet::new();
+    let mut by_origin: HashMap<&str, Vec<Receiver>> = HashMap::new();
     for (of, url) in again {
         if asked.contains(of) {
             continue;
         }
-        if let Some(receiver) = waiting_with_room(conn, &of.origin, url, room)? {
+        let Some(client) = waiting(&of.origin, Some(url))
+            .select(speeches::client)
+            .first::<String>(conn)
+            .optional()?
+        else {
+            continue;
+        };
+        let mut receiver = Some(Receiver {
+            client: client.into(),
+            origin: Arc::clone(&of.origin),
+        });
+        receiver = receiver.filter(|oldest| room.of_held(oldest) > 0);
+        if receiver.is_none() {
+            // Another client's job may wait for it too.
+            let others = match by_origin.entry(&of.origin) {
+                Entry::Occupied(others) => others.into_mut(),
+                Entry::Vacant(others) => others.insert(waiting_at(conn, &of.origin)?),
+            };
+            for other in others.iter().filter(|other| room.of_held(other) > 0) {
+                if is_waiting(conn, other, Some(url))? {
+                    receiver = Some(other.clone());
+                    break;
+                }
+            }
+        }
+        if let Some(receiver) = receiver {
             room.begin(&receiver);
             asked.insert(of);
             let url = url.clone();
@@ -1013,49 +1041,35 @@ fn add_waiting(
     Ok(())
 }
 
-/// For whom a URL may be asked: the client of the oldest job that waits for it, or else
-/// one of the others.
-fn waiting_with_room(
-    conn: &mut Conn,
-    origin: &str,
-    url: &str,
-    room: &CheckRoom,
-) -> QueryResult<Option<Receiver>> {
-    let of = |client: &str| Receiver {
-        client: client.into(),
-        origin: origin.into(),
-    };
-    let oldest: Option<String> = waiting(origin, Some(url))
-        .select(speeches::client)
-        .first(conn)
-        .optional()?;
-    let Some(oldest) = oldest.map(|client| of(&client)) else {
-        return Ok(None);
-    };
-    if room.of_held(&oldest) > 0 {
-        return Ok(Some(oldest));
-    }
-    let mut found = None;
+/// The clients whose jobs wait for checks at this origin.
+fn waiting_at(conn: &mut Conn, origin: &Arc<str>) -> QueryResult<Vec<Receiver>> {
+    let mut found = Vec::new();
     round(conn, [None; 2], next_checking, |conn, client| {
-        let receiver = of(client);
-        if room.of_held(&receiver) > 0 && is_waiting(conn, &receiver, url)? {
-            found = Some(receiver);
+        let receiver = Receiver {
+            client: client.into(),
+            origin: Arc::clone(origin),
+        };
+        if is_waiting(conn, &receiver, None)? {
+            found.push(receiver);
         }
-        Ok(found.is_none())
+        Ok(true)
     })?;
     Ok(found)
 }
 
-/// Whether a job of this client waits for the check of this URL.
-fn is_waiting(conn: &mut Conn, receiver: &Receiver, url: &str) -> QueryResult<bool> {
-    let found: Option<Id> = speeches::table
+/// Whether a job of this client waits for the check of this URL, or of any URL there.
+fn is_waiting(conn: &mut Conn, receiver: &Receiver, url: Option<&str>) -> QueryResult<bool> {
+    let waiting = speeches::table
         .select(speeches::id)
         .filter(Condition("status = 'checking'"))
         .filter(speeches::client.eq(&*receiver.client))
         .filter(speeches::callback_origin.eq(&*receiver.origin))
-        .filter(speeches::callback_target.eq(url))
-        .first(conn)
-        .optional()?;
+        .into_boxed();
+    let waiting = match url {
+        Some(url) => waiting.filter(speeches::callback_target.eq(url)),
+        None => waiting,
+    };
+    let found: Option<Id> = waiting.first(conn).optional()?;
     Ok(found.is_some())
 }
 

@@ -903,6 +903,13 @@ async fn a_held_url_is_asked_for_a_client_that_waits_for_it_and_has_room() {
     found.retain(|one| one.url == url);
     let url = url.to_owned();
     let receiver = receiver("modest");
+    let asked = receiver.clone();
+    let plans = test.db.read(move |conn| {
+        Ok([None, Some("http://shared/")]
+            .map(|url| found_by(conn, |conn| is_waiting(conn, &asked, url))))
+    });
+    let by_client = || vec!["speeches_checking_by_client".to_owned()];
+    assert_eq!(plans.await.unwrap(), [by_client(), by_client()]);
     assert_eq!(found, [Unchecked { receiver, url }]);
 }
 

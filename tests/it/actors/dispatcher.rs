@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix::Addr;
 use chrono::DateTime;
+use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use hoiam::alerts::Reporter;
 use hoiam::claim_loop::Pulse;
@@ -248,6 +249,45 @@ async fn what_cannot_be_read_is_read_again_after_a_while() {
     })
     .await;
     assert_eq!(server.count("POST"), 20);
+}
+
+/// What is erased, with its delivery, after a look has read that.
+struct Erased {
+    path: String,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Subject for Erased {
+    fn told_by(&self, _: &mut Conn, delivery: &Row) -> QueryResult<Option<Told>> {
+        let mut conn = SqliteConnection::establish(&self.path).unwrap();
+        // The dispatcher's own writes may have the file for a moment.
+        conn.batch_execute("PRAGMA busy_timeout = 60000")?;
+        diesel::delete(table::table.find(delivery.id)).execute(&mut conn)?;
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Ok(None)
+    }
+}
+
+#[actix_rt::test]
+async fn of_what_has_been_erased_since_it_was_read_nothing_is_sent() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Status(200));
+    owe(&world.db, vec![server.url("/")]).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let subject = Erased {
+        path: world.folder.path().join("test.db").display().to_string(),
+        asked: Arc::clone(&asked),
+    };
+    let parts = parts(&world, &[0, 1], Arc::new(subject));
+    let pulse = parts.deliveries.clone();
+    world
+        .tree
+        .start("dispatcher", CallbackDispatcher::new(parts));
+    eventually("it was asked for and has ended", || async {
+        asked.load(Ordering::SeqCst) == 1 && pulse.under_way() == 0
+    })
+    .await;
+    assert_eq!(server.count("POST"), 0);
 }
 
 /// Here it sleeps between the begin of a look, for which the attempt still runs, and
