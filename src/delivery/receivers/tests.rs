@@ -328,7 +328,8 @@ fn one_that_is_shut_and_that_nobody_wants_to_call_any_more_is_forgotten() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Begin(usize, usize, Kind),
+    /// Of so many attempts, those that may.
+    Begin(usize, usize, Kind, usize),
     End(prop::sample::Index, News),
     PassOver(usize, usize, Kind, Millis),
     Turns,
@@ -337,14 +338,18 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let kind = || prop_oneof![Just(Kind::FirstTry), Just(Kind::Retry)];
-    let of = || (0..3_usize, 0..120_usize);
+    // Some receivers are met again and again.
+    let of = || prop_oneof![1 => (0..3_usize, 0..120_usize), 1 => (0..1_usize, 0..2_usize)];
+    let count = prop_oneof![3 => Just(1_usize), 1 => Just(12)];
     let news = prop_oneof![
         2 => Just(News::Answers),
         3 => (0..2000_i64).prop_map(|asked_ms| News::Fails { asked_ms }),
         1 => Just(News::None),
     ];
     let step = prop_oneof![
-        6 => (of(), kind()).prop_map(|((client, number), kind)| Step::Begin(client, number, kind)),
+        6 => (of(), kind(), count).prop_map(|((client, number), kind, count)| {
+            Step::Begin(client, number, kind, count)
+        }),
         3 => (any::<prop::sample::Index>(), news).prop_map(|(which, news)| Step::End(which, news)),
         3 => (of(), kind(), 0..9_i64)
             .prop_map(|((client, number), kind, ms)| Step::PassOver(client, number, kind, ms)),
@@ -384,9 +389,10 @@ proptest! {
         let mut shown = HashMap::new();
         for step in steps {
             match step {
-                Step::Begin(client, number, kind) => {
+                Step::Begin(client, number, kind, count) => {
                     let receiver = of_client(&client.to_string(), number);
-                    under_way.extend(receivers.begin(&receiver, kind, now));
+                    let begin = || receivers.begin(&receiver, kind, now);
+                    under_way.extend(std::iter::repeat_with(begin).take(count).flatten());
                 }
                 Step::End(which, news) if !under_way.is_empty() => {
                     let slot: Slot = under_way.swap_remove(which.index(under_way.len()));
