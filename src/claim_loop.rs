@@ -9,7 +9,7 @@
 //! | a hint | a scan may begin | it begins |
 //! | a hint | a scan is under way, there is no room, or the loop pauses | it is remembered until one begins |
 //! | an instant | it lies ahead | the alarm rings then, which is a hint |
-//! | an instant | it has come already, maybe while a scan was under way | that is a hint |
+//! | an instant | it has come already, maybe while a scan was under way | that is a hint; unless a scan begins, the alarm rings at once |
 //! | the end of a unit | the last scan has left rows for which there was no room | that is a hint |
 //! | the end of a unit | a scan is under way, which may have read its row as due still | that scan does not take it, and another follows |
 //! | a restart | always | that is a hint; what belongs to the time before is not heard |
@@ -19,6 +19,14 @@
 //! that it reports lies after that one, and not after its end. Whoever tells the
 //! loop something asks it for a scan afterwards ([`ClaimLoop::begin_scan`]): that is
 //! the one duty of the actor.
+//!
+//! Time passes between two looks at the clock, and what has come in between must not be
+//! taken for heard. So one look is for the whole of a decision: whether there is room, and
+//! whether an instant has come. The alarm is armed by what is known, whatever time it is:
+//! for an instant that has passed it rings.
+//!
+//! Of the instants only the earliest is kept, and a scan ends it. So whoever knows others
+//! than what the scan has read tells them again after each.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -46,7 +54,7 @@ pub struct ClaimLoop<K = Uuid> {
     ended_while_scanning: HashSet<K>,
     /// The earliest instant at which something comes due.
     next_at: Option<Millis>,
-    paused_until: Millis,
+    paused_until: Option<Millis>,
     alarm: Alarm,
     armed_at: Option<Millis>,
     ring: Option<Rc<dyn Fn()>>,
@@ -116,7 +124,7 @@ impl<K: Clone + Eq + Hash> ClaimLoop<K> {
             running: HashSet::new(),
             ended_while_scanning: HashSet::new(),
             next_at: None,
-            paused_until: Millis::MIN,
+            paused_until: None,
             alarm: Alarm::default(),
             armed_at: None,
             ring: None,
@@ -139,7 +147,7 @@ impl<K: Clone + Eq + Hash> ClaimLoop<K> {
         self.running.clear();
         self.ended_while_scanning.clear();
         self.next_at = None;
-        self.paused_until = Millis::MIN;
+        self.paused_until = None;
         self.settle();
     }
 
@@ -175,8 +183,10 @@ impl<K: Clone + Eq + Hash> ClaimLoop<K> {
     }
 
     /// Something comes due at this instant, or may begin then. A scan too many
-    /// costs nothing, so an earlier instant that is known stays.
+    /// costs nothing, so an earlier instant that is known stays, unless it has come:
+    /// that is a hint by now.
     pub fn wake_at(&mut self, at: Millis) {
+        self.note_what_came(self.clock.now());
         self.next_at = Some(self.next_at.map_or(at, |earlier| earlier.min(at)));
         self.settle();
     }
@@ -185,7 +195,7 @@ impl<K: Clone + Eq + Hash> ClaimLoop<K> {
     /// and then one does.
     pub fn pause(&mut self, for_ms: Millis) {
         let until = self.clock.now().saturating_add(for_ms);
-        self.paused_until = self.paused_until.max(until);
+        self.paused_until = self.paused_until.max(Some(until));
         self.hint();
     }
 
@@ -193,6 +203,12 @@ impl<K: Clone + Eq + Hash> ClaimLoop<K> {
     /// is a hint.
     pub fn leave(&mut self) {
         self.left = true;
+    }
+
+    /// Whether a scan has to begin at this instant.
+    #[must_use]
+    pub fn has_to_scan(&self, now: Millis) -> bool {
+        self.hinted || self.next_at.is_some_and(|at| at <= now)
     }
 
     /// Whether a hint waits for a scan.
@@ -209,15 +225,18 @@ impl<K: Clone + Eq + Hash> ClaimLoop<K> {
 
     /// Whether the loop pauses.
     #[must_use]
-    pub fn is_paused(&self) -> bool {
-        self.clock.now() < self.paused_until
+    pub fn is_paused(&self, now: Millis) -> bool {
+        self.paused_until.is_some_and(|until| now < until)
     }
 
-    /// A scan, if one has to begin and may.
+    /// A scan, if one has to begin and may. `now` is the instant at which there was room:
+    /// what keeps it away until some instant has told that ([`Self::wake_at`]).
     #[must_use]
-    pub fn begin_scan(&mut self, has_room: bool) -> Option<Scan> {
-        self.note_what_came();
-        let may = has_room && !self.is_scanning() && !self.is_paused() && !self.is_closed();
+    pub fn begin_scan(&mut self, now: Millis, has_room: bool) -> Option<Scan> {
+        self.note_what_came(now);
+        self.paused_until.take_if(|until| *until <= now);
+        let is_paused = self.paused_until.is_some();
+        let may = has_room && !self.is_scanning() && !is_paused && !self.is_closed();
         if !self.hinted || !may {
             self.settle();
             return None;
@@ -225,7 +244,7 @@ impl<K: Clone + Eq + Hash> ClaimLoop<K> {
         self.hinted = false;
         self.left = false;
         self.ended_while_scanning.clear();
-        self.scanning_since = Some(self.clock.now());
+        self.scanning_since = Some(now);
         let scan = Scan(self.begin_unit());
         self.settle();
         Some(scan)
@@ -312,27 +331,24 @@ impl<K: Clone + Eq + Hash> ClaimLoop<K> {
     }
 
     /// When the alarm is to ring, so that nothing is left lying. A hint, without
-    /// which no loop pauses, needs it until the pause is over only: otherwise what keeps a scan from beginning is a
-    /// scan or a unit, whose end is heard, or an instant that is known.
+    /// which no loop pauses, needs it until the pause is over only: otherwise what
+    /// keeps a scan from beginning is a scan or a unit, whose end is heard, or an
+    /// instant that is known.
     fn alarm_at(&self) -> Option<Millis> {
         if self.is_closed() {
-            None
-        } else if self.hinted && self.is_paused() {
-            Some(self.paused_until)
-        } else {
-            self.next_at
+            return None;
         }
+        let pause_ends = self.paused_until.filter(|_| self.hinted);
+        pause_ends.or(self.next_at)
     }
 
     /// An instant that has come is a hint, whether its alarm was heard or not.
-    fn note_what_came(&mut self) {
-        let now = self.clock.now();
+    fn note_what_came(&mut self, now: Millis) {
         self.hinted |= self.next_at.take_if(|at| *at <= now).is_some();
     }
 
     /// Arms the alarm and shows how the loop stands.
     fn settle(&mut self) {
-        self.note_what_came();
         let at = self.alarm_at();
         if let Some(ring) = self.ring.as_ref().filter(|_| at != self.armed_at) {
             match at {

@@ -13,7 +13,14 @@
 //! be wrong by years. One that is more than a week ahead is not believed: a
 //! [`Jump`] is held back until a person accepts it or the clock comes back.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -84,7 +91,28 @@ pub struct Clock(Arc<Source>);
 
 enum Source {
     System(System),
-    Manual(watch::Receiver<ManualTime>),
+    Manual {
+        time: watch::Receiver<ManualTime>,
+        looks: Arc<Looks>,
+    },
+}
+
+/// What has passed of a manual clock since it passes with each look.
+#[derive(Default)]
+struct Looks {
+    ms_each: AtomicI64,
+    passed: AtomicI64,
+}
+
+impl Looks {
+    fn pass(&self) -> Millis {
+        let ms_each = self.ms_each.load(Ordering::Relaxed);
+        self.passed.fetch_add(ms_each, Ordering::Relaxed) + ms_each
+    }
+
+    fn passed(&self) -> Millis {
+        self.passed.load(Ordering::Relaxed)
+    }
 }
 
 /// The machine's clocks.
@@ -180,14 +208,13 @@ impl Clock {
 
     /// A clock for tests, which stands still until its [`ManualClock`] is moved.
     pub fn manual(start: Millis) -> (Self, ManualClock) {
-        let (sender, receiver) = watch::channel(ManualTime {
+        let (sender, time) = watch::channel(ManualTime {
             now: start,
             wall: start,
         });
-        (
-            Self(Arc::new(Source::Manual(receiver))),
-            ManualClock(sender),
-        )
+        let looks = Arc::<Looks>::default();
+        let hand = ManualClock(sender, Arc::clone(&looks));
+        (Self(Arc::new(Source::Manual { time, looks })), hand)
     }
 
     /// The instant that deadlines, schedules and leases are counted in. It
@@ -195,7 +222,7 @@ impl Clock {
     pub fn now(&self) -> Millis {
         match &*self.0 {
             Source::System(system) => system.course().now(),
-            Source::Manual(time) => time.borrow().now,
+            Source::Manual { time, looks } => time.borrow().now + looks.pass(),
         }
     }
 
@@ -204,7 +231,7 @@ impl Clock {
     pub fn wall(&self) -> DateTime<Utc> {
         match &*self.0 {
             Source::System(_) => system_wall(),
-            Source::Manual(time) => {
+            Source::Manual { time, .. } => {
                 DateTime::from_timestamp_millis(time.borrow().wall).unwrap_or_default()
             }
         }
@@ -243,8 +270,8 @@ impl Clock {
                     is_held: course.is_held,
                 }
             }
-            Source::Manual(time) => Anchor {
-                now_ms: time.borrow().now,
+            Source::Manual { time, looks } => Anchor {
+                now_ms: time.borrow().now + looks.passed(),
                 boottime_ms: 0,
                 boot_id: String::new(),
                 is_held: false,
@@ -260,9 +287,10 @@ impl Clock {
         async move {
             let system = match &*clock.0 {
                 Source::System(system) => system,
-                Source::Manual(time) => {
+                Source::Manual { time, looks } => {
                     let mut time = time.clone();
-                    if time.wait_for(|time| time.now >= due).await.is_err() {
+                    let is_due = |time: &ManualTime| time.now + looks.passed() >= due;
+                    if time.wait_for(is_due).await.is_err() {
                         std::future::pending::<()>().await;
                     }
                     return;
@@ -290,7 +318,7 @@ impl fmt::Debug for Clock {
 }
 
 /// Moves the time of a [`Clock::manual`].
-pub struct ManualClock(watch::Sender<ManualTime>);
+pub struct ManualClock(watch::Sender<ManualTime>, Arc<Looks>);
 
 impl ManualClock {
     /// Lets time pass, on both clocks; timers that are due then wake.
@@ -300,6 +328,14 @@ impl ManualClock {
             time.now = time.now.saturating_add(by);
             time.wall = time.wall.saturating_add(by);
         });
+    }
+
+    /// Lets [`Clock::now`] be later by so much with each look at it, as it may be on any
+    /// machine: whoever looks twice sees two instants. Timers wake with the next
+    /// [`Self::advance`].
+    pub fn pass_with_each_look(&self, by: Duration) {
+        let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        self.1.ms_each.store(by, Ordering::Relaxed);
     }
 
     /// Sets the wall clock, as a person or a time server would. [`Clock::now`]

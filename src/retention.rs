@@ -73,15 +73,16 @@ impl Retention {
     }
 
     fn scan(&mut self, ctx: &mut Context<Self>) {
-        let Some(scan) = self.claims.begin_scan(true) else {
+        let now = self.parts.db.clock().now();
+        let Some(scan) = self.claims.begin_scan(now, true) else {
             return;
         };
         let pass = Pass {
             parts: self.parts.clone(),
-            now: self.parts.db.clock().now(),
+            now,
             work: self.claims.work().clone(),
         };
-        let sweeps = self.next_sweep_at <= pass.now;
+        let sweeps = self.next_sweep_at <= now;
         let retention = ctx.address();
         actix_rt::spawn(async move {
             let passed = spawn_unit(pass.run(sweeps))

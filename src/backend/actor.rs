@@ -155,8 +155,8 @@ impl Backend {
     /// How many errands may be claimed now, if there is a slot for them. While the
     /// TTS service fails, waiting is no attempt: one errand is the probe, the others
     /// stay due.
-    fn most(&mut self) -> usize {
-        match self.circuit.clone().allow(self.now()) {
+    fn most(&mut self, now: Millis) -> usize {
+        match self.circuit.clone().allow(now) {
             Allow::Yes => UnderWay::MOST,
             Allow::Probe => 1,
             Allow::NotBefore(at) => {
@@ -169,14 +169,15 @@ impl Backend {
     /// Reads which errands are due, as many as may run now.
     fn scan(&mut self, ctx: &mut Context<Self>) {
         fault::point(format_args!("actor.backend"));
-        let (now, most) = (self.now(), self.most());
+        let now = self.now();
+        let most = self.most(now);
         if let Some(at) = self.holds.end_until(now) {
             self.claims.wake_at(at);
         }
         let under_way = self.slots.under_way();
         // Each end of a unit is a hint.
         let has_room = Kind::ALL.iter().any(|kind| under_way.room(*kind) > 0);
-        let Some(scan) = self.claims.begin_scan(most > 0 && has_room) else {
+        let Some(scan) = self.claims.begin_scan(now, most > 0 && has_room) else {
             return;
         };
         let wanted = Wanted {
@@ -194,7 +195,7 @@ impl Backend {
     }
 
     fn run(&mut self, owed: Owed, ctx: &mut Context<Self>) {
-        if self.most() == 0 {
+        if self.most(self.now()) == 0 {
             return;
         }
         let (id, kind) = (owed.id(), owed.kind());

@@ -124,10 +124,14 @@ impl TimeoutWatchdog {
         }
     }
 
+    fn now(&self) -> Millis {
+        self.parts.db.clock().now()
+    }
+
     /// Times out what is due.
     fn scan_deadlines(&mut self, ctx: &mut Context<Self>) {
         fault::point(format_args!("actor.watchdog"));
-        let Some(scan) = self.deadlines.begin_scan(true) else {
+        let Some(scan) = self.deadlines.begin_scan(self.now(), true) else {
             return;
         };
         let (db, watchdog) = (self.parts.db.clone(), ctx.address());
@@ -148,12 +152,12 @@ impl TimeoutWatchdog {
     /// Reads whom to ask about: what is soon due, what was not answered, and after
     /// a start everything that had been handed over.
     fn scan_pulls(&mut self, ctx: &mut Context<Self>) {
+        let now = self.now();
         let has_room = self.pulls.running() < MAX_ASKING;
-        let Some(scan) = self.pulls.begin_scan(has_room) else {
+        let Some(scan) = self.pulls.begin_scan(now, has_room) else {
             return;
         };
         let (db, watchdog) = (self.parts.db.clone(), ctx.address());
-        let now = db.clock().now();
         let (after, reconciles) = (self.pulled_until, !self.reconciled);
         let again = self.unanswered.due(now);
         actix_rt::spawn(async move {
@@ -347,8 +351,7 @@ impl Handler<Asked> for TimeoutWatchdog {
     fn handle(&mut self, Asked { unanswered, claim }: Asked, ctx: &mut Self::Context) {
         // Nobody else knows of them, so they are kept over a restart too.
         self.pulls.end(claim);
-        self.unanswered
-            .note(unanswered, self.parts.db.clock().now());
+        self.unanswered.note(unanswered, self.now());
         if let Some(at) = self.unanswered.next_at() {
             self.pulls.wake_at(at);
         }

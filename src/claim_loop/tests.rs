@@ -46,18 +46,26 @@ enum Step {
     /// A unit ends; its row is gone, or due again after so long.
     End(prop::sample::Index, Option<Millis>),
     Pass(Millis),
+    /// For so long there is no room for anything, as while a circuit is open.
+    Shut(Millis),
     Restart,
+}
+
+/// Soon, or after some looks at a clock that goes on with each.
+fn afters() -> impl Strategy<Value = Millis> {
+    prop_oneof![0_i64..4, 0_i64..40]
 }
 
 fn steps() -> impl Strategy<Value = Step> {
     prop_oneof![
-        5 => (0_u8..6, 0_i64..4).prop_map(|(row, after)| Step::Add(row, after)),
+        5 => (0_u8..6, afters()).prop_map(|(row, after)| Step::Add(row, after)),
         6 => Just(Step::Hear),
         4 => Just(Step::Read),
         1 => Just(Step::Fail),
-        4 => (any::<prop::sample::Index>(), prop::option::of(0_i64..4))
+        4 => (any::<prop::sample::Index>(), prop::option::of(afters()))
             .prop_map(|(which, again)| Step::End(which, again)),
         3 => (1_i64..4).prop_map(Step::Pass),
+        1 => afters().prop_map(Step::Shut),
         1 => Just(Step::Restart),
     ]
 }
@@ -74,11 +82,14 @@ struct World {
     units: Vec<Claim<u8>>,
     mail: VecDeque<Mail>,
     rung_at: Option<Millis>,
+    shut_until: Millis,
 }
 
 impl World {
-    fn new() -> Self {
+    /// Time stands still between two looks at the clock, or goes on by so much.
+    fn new(ms_a_look: u64) -> Self {
         let (clock, hand) = Clock::manual(0);
+        hand.pass_with_each_look(Duration::from_millis(ms_a_look));
         let mut world = Self {
             claims: ClaimLoop::new(clock.clone(), Pulse::default()),
             clock,
@@ -88,6 +99,7 @@ impl World {
             units: Vec::new(),
             mail: VecDeque::new(),
             rung_at: None,
+            shut_until: 0,
         };
         world.scan();
         world
@@ -99,8 +111,13 @@ impl World {
 
     /// As an actor does at the end of each of its handlers.
     fn scan(&mut self) {
-        let has_room = self.claims.running() < ROOM;
-        if let Some(scan) = self.claims.begin_scan(has_room) {
+        let now = self.now();
+        let is_shut = now < self.shut_until;
+        if is_shut {
+            self.claims.wake_at(self.shut_until);
+        }
+        let has_room = self.claims.running() < ROOM && !is_shut;
+        if let Some(scan) = self.claims.begin_scan(now, has_room) {
             self.scans.push_back((scan, self.now()));
         }
     }
@@ -131,6 +148,7 @@ impl World {
                 }
             }
             Step::Pass(ms) => self.pass(ms),
+            Step::Shut(ms) => self.shut_until = self.now() + ms,
             Step::Restart => {
                 self.claims.restart();
                 self.scan();
@@ -219,12 +237,13 @@ impl World {
                 self.take(Step::Hear);
                 self.take(Step::Read);
             }
-            match self.claims.pulse.next_scan_at() {
-                Some(at) if at > self.now() => {
-                    self.pass(at - self.now());
-                    self.ring();
-                }
-                _ => return,
+            let Some(at) = self.claims.pulse.next_scan_at() else {
+                return;
+            };
+            self.pass((at - self.now()).max(0));
+            self.ring();
+            if self.mail.is_empty() {
+                return;
             }
         }
     }
@@ -243,15 +262,16 @@ proptest! {
     #[test]
     fn at_rest_nothing_that_is_due_and_has_room_is_unclaimed(
         steps in prop::collection::vec(steps(), 0..60),
+        ms_a_look in 0..3_u64,
     ) {
-        let mut world = World::new();
+        let mut world = World::new(ms_a_look);
         for step in steps {
             world.take(step);
         }
         world.rest();
         if world.claims.running() < ROOM {
             prop_assert!(world.lying().is_empty(), "{:?}", world.lying());
-            prop_assert!(world.rows.values().all(|at| *at <= world.now()));
+            prop_assert!(world.rows.values().all(|at| *at <= world.now()), "{:?}", world.rows);
         }
     }
 
@@ -260,8 +280,9 @@ proptest! {
     #[test]
     fn what_was_left_for_want_of_room_is_taken_as_units_end(
         steps in prop::collection::vec(steps(), 0..60),
+        ms_a_look in 0..3_u64,
     ) {
-        let mut world = World::new();
+        let mut world = World::new(ms_a_look);
         for step in steps {
             world.take(step);
         }
@@ -277,8 +298,11 @@ proptest! {
     /// No row is worked on twice at a time, but by those that a restart has
     /// forgotten.
     #[test]
-    fn no_row_is_claimed_twice(steps in prop::collection::vec(steps(), 0..60)) {
-        let mut world = World::new();
+    fn no_row_is_claimed_twice(
+        steps in prop::collection::vec(steps(), 0..60),
+        ms_a_look in 0..3_u64,
+    ) {
+        let mut world = World::new(ms_a_look);
         for step in steps.into_iter().filter(|step| !matches!(step, Step::Restart)) {
             world.take(step);
             let mut rows: Vec<u8> = world.units.iter().map(|claim| *claim.key()).collect();
@@ -286,6 +310,26 @@ proptest! {
             prop_assert!(rows.windows(2).all(|two| two[0] != two[1]), "{rows:?}");
         }
     }
+}
+
+/// A millisecond may begin between two looks at the clock.
+#[test]
+fn an_instant_that_comes_while_nothing_has_to_be_scanned_is_waited_for_or_a_scan() {
+    for passed in 0..8 {
+        let (mut claims, hand) = at_zero();
+        let scan = begin_scan(&mut claims).unwrap();
+        assert_eq!(claims.end_scan(scan), Some(0));
+        claims.wake_at(8);
+        hand.advance(Duration::from_millis(passed));
+        hand.pass_with_each_look(Duration::from_millis(1));
+        let begins = begin_scan(&mut claims).is_some();
+        let is_waited_for = claims.pulse.next_scan_at() == Some(8);
+        assert_ne!(begins, is_waited_for, "{passed} ms of 8 had passed");
+    }
+}
+
+fn begin_scan(claims: &mut ClaimLoop<u8>) -> Option<Scan> {
+    claims.begin_scan(claims.clock.now(), true)
 }
 
 fn at_zero() -> (ClaimLoop<u8>, ManualClock) {
@@ -296,15 +340,15 @@ fn at_zero() -> (ClaimLoop<u8>, ManualClock) {
 #[test]
 fn a_row_that_ended_while_a_scan_read_it_is_left_to_the_next_scan() {
     let (mut claims, _hand) = at_zero();
-    let scan = claims.begin_scan(true).unwrap();
+    let scan = begin_scan(&mut claims).unwrap();
     assert_eq!(claims.end_scan(scan), Some(0));
     let claim = claims.take(1).unwrap();
     claims.hint();
-    let scan = claims.begin_scan(true).unwrap();
+    let scan = begin_scan(&mut claims).unwrap();
     claims.end(claim);
     assert_eq!(claims.end_scan(scan), Some(0));
     assert!(claims.take(1).is_none());
-    let scan = claims.begin_scan(true).expect("another scan follows");
+    let scan = begin_scan(&mut claims).expect("another scan follows");
     assert_eq!(claims.end_scan(scan), Some(0));
     assert!(claims.take(1).is_some());
 }
@@ -312,50 +356,50 @@ fn a_row_that_ended_while_a_scan_read_it_is_left_to_the_next_scan() {
 #[test]
 fn an_instant_that_comes_while_a_scan_is_under_way_is_a_hint() {
     let (mut claims, hand) = at_zero();
-    let scan = claims.begin_scan(true).unwrap();
+    let scan = begin_scan(&mut claims).unwrap();
     hand.advance(Duration::from_millis(10));
     assert_eq!(claims.end_scan(scan), Some(0));
     // The scan has read what was due at 0, and that the next row is due at 5.
     claims.wake_at(5);
-    assert!(claims.begin_scan(true).is_some());
+    assert!(begin_scan(&mut claims).is_some());
 }
 
 #[test]
 fn what_belongs_to_the_time_before_a_restart_is_not_heard() {
     let (mut claims, _hand) = at_zero();
-    let scan = claims.begin_scan(true).unwrap();
+    let scan = begin_scan(&mut claims).unwrap();
     assert_eq!(claims.end_scan(scan), Some(0));
     let claim = claims.take(1).unwrap();
     claims.hint();
-    let scan = claims.begin_scan(true).unwrap();
+    let scan = begin_scan(&mut claims).unwrap();
     claims.restart();
     assert!(!claims.end(claim));
     assert_eq!(claims.end_scan(scan), None);
-    assert!(claims.begin_scan(true).is_some());
+    assert!(begin_scan(&mut claims).is_some());
 }
 
 #[test]
 fn a_pause_keeps_hints_and_ends_by_itself() {
     let (mut claims, hand) = at_zero();
-    let scan = claims.begin_scan(true).unwrap();
+    let scan = begin_scan(&mut claims).unwrap();
     assert_eq!(claims.end_scan(scan), Some(0));
     claims.pause(100);
     claims.hint();
-    assert!(claims.begin_scan(true).is_none());
+    assert!(begin_scan(&mut claims).is_none());
     assert_eq!(claims.pulse.next_scan_at(), Some(100));
     hand.advance(Duration::from_millis(100));
-    assert!(claims.begin_scan(true).is_some());
+    assert!(begin_scan(&mut claims).is_some());
 }
 
 #[test]
 fn a_closed_loop_begins_nothing_and_waits_for_no_instant() {
     let (mut claims, _hand) = at_zero();
-    let scan = claims.begin_scan(true).unwrap();
+    let scan = begin_scan(&mut claims).unwrap();
     claims.wake_at(10);
     claims.close();
     assert_eq!(claims.end_scan(scan), Some(0));
     claims.hint();
-    assert!(claims.take(1).is_none() && claims.begin_scan(true).is_none());
+    assert!(claims.take(1).is_none() && begin_scan(&mut claims).is_none());
     assert_eq!(claims.pulse.next_scan_at(), None);
     assert_eq!(claims.pulse.under_way(), 0);
 }
@@ -363,18 +407,18 @@ fn a_closed_loop_begins_nothing_and_waits_for_no_instant() {
 #[test]
 fn one_scan_is_under_way_at_a_time_and_none_without_room() {
     let (mut claims, _hand) = at_zero();
-    assert!(claims.begin_scan(false).is_none());
-    let scan = claims.begin_scan(true).expect("the hint is kept");
+    assert!(claims.begin_scan(0, false).is_none());
+    let scan = begin_scan(&mut claims).expect("the hint is kept");
     claims.hint();
-    assert!(claims.begin_scan(true).is_none());
+    assert!(begin_scan(&mut claims).is_none());
     assert_eq!(claims.end_scan(scan), Some(0));
-    assert!(claims.begin_scan(true).is_some());
+    assert!(begin_scan(&mut claims).is_some());
 }
 
 #[test]
 fn of_two_instants_the_earlier_is_waited_for() {
     let (mut claims, _hand) = at_zero();
-    let scan = claims.begin_scan(true).unwrap();
+    let scan = begin_scan(&mut claims).unwrap();
     assert_eq!(claims.end_scan(scan), Some(0));
     for (at, next) in [(20, 20), (30, 20), (10, 10)] {
         claims.wake_at(at);
@@ -387,13 +431,13 @@ fn an_end_is_a_hint_only_if_the_newest_scan_has_left_something() {
     let (mut claims, _hand) = at_zero();
     for leaves in [true, false] {
         claims.hint();
-        let scan = claims.begin_scan(true).unwrap();
+        let scan = begin_scan(&mut claims).unwrap();
         assert_eq!(claims.end_scan(scan), Some(0));
         let claim = claims.take(1).unwrap();
         claims.leave();
         if !leaves {
             claims.hint();
-            let scan = claims.begin_scan(true).unwrap();
+            let scan = begin_scan(&mut claims).unwrap();
             assert_eq!(claims.end_scan(scan), Some(0));
         }
         claims.end(claim);
@@ -406,14 +450,14 @@ fn who_was_claimed_anew_since_a_restart_is_not_freed_by_who_was_before_it() {
     let (mut claims, _hand) = at_zero();
     let mut claim = || {
         claims.hint();
-        let scan = claims.begin_scan(true).unwrap();
+        let scan = begin_scan(&mut claims).unwrap();
         assert_eq!(claims.end_scan(scan), Some(0));
         let claim = claims.take(1).unwrap();
         claims.restart();
         claim
     };
     let before = claim();
-    let scan = claims.begin_scan(true).unwrap();
+    let scan = begin_scan(&mut claims).unwrap();
     assert_eq!(claims.end_scan(scan), Some(0));
     let _now = claims.take(1).unwrap();
     assert!(!claims.end(before));
@@ -423,7 +467,7 @@ fn who_was_claimed_anew_since_a_restart_is_not_freed_by_who_was_before_it() {
 #[test]
 fn what_is_claimed_is_known_until_it_ends() {
     let (mut claims, _hand) = at_zero();
-    let scan = claims.begin_scan(true).unwrap();
+    let scan = begin_scan(&mut claims).unwrap();
     assert_eq!(claims.pulse.under_way(), 1);
     assert_eq!(claims.end_scan(scan), Some(0));
     let [first, second] = [1, 2].map(|key| claims.take(key).unwrap());
@@ -443,7 +487,7 @@ async fn the_alarm_rings_when_the_next_instant_or_the_end_of_a_pause_comes_and_o
     let (mut claims, hand) = at_zero();
     let (rings, mut rung) = tokio::sync::mpsc::unbounded_channel();
     claims.start(move || rings.send(()).unwrap());
-    let scan = claims.begin_scan(true).unwrap();
+    let scan = begin_scan(&mut claims).unwrap();
     assert_eq!(claims.end_scan(scan), Some(0));
     claims.wake_at(50);
     // A hint is not waited for: whoever gave it scans.
@@ -451,7 +495,7 @@ async fn the_alarm_rings_when_the_next_instant_or_the_end_of_a_pause_comes_and_o
     assert_eq!(claims.pulse.next_scan_at(), Some(50));
     hand.advance(Duration::from_millis(50));
     rung.recv().await.unwrap();
-    let scan = claims.begin_scan(true).unwrap();
+    let scan = begin_scan(&mut claims).unwrap();
     assert_eq!(claims.end_scan(scan), Some(50));
     assert_eq!(claims.pulse.next_scan_at(), None);
     claims.pause(100);

@@ -313,11 +313,11 @@ impl CallbackDispatcher {
     /// look has read need not be looked at again, but for what was passed over.
     fn scan(&mut self, ctx: &mut Context<Self>) {
         fault::point(format_args!("actor.dispatcher"));
+        let now = self.now();
         // What has no room is passed over, so a look needs none.
-        let Some(scan) = self.claims.begin_scan(true) else {
+        let Some(scan) = self.claims.begin_scan(now, true) else {
             return;
         };
-        let now = self.now();
         if self.failed_until.take_if(|at| *at <= now).is_some() {
             for (receiver, due_at) in std::mem::take(&mut self.failed).into_values() {
                 self.pass_over_all(&receiver, due_at, now);
@@ -799,11 +799,11 @@ impl CallbackDispatcher {
         let Some(parts) = &self.parts.checks else {
             return;
         };
+        let now = self.now();
         let has_room = self.checks.shares.has_room();
-        let Some(scan) = self.checks.urls.begin_scan(has_room) else {
+        let Some(scan) = self.checks.urls.begin_scan(now, has_room) else {
             return;
         };
-        let now = self.now();
         self.checks.begin_look(now);
         let held = self.checks.held.clone();
         let mut running = self.checks.urls.keys();
@@ -877,8 +877,9 @@ impl CallbackDispatcher {
         let Some(parts) = &self.parts.checks else {
             return;
         };
+        let now = self.now();
         let held = self.checks.held.all();
-        let Some(scan) = self.checks.hold.begin_scan(!held.is_empty()) else {
+        let Some(scan) = self.checks.hold.begin_scan(now, !held.is_empty()) else {
             return;
         };
         let (db, queue, hold_ms) = (

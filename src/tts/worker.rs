@@ -301,7 +301,7 @@ impl TtsWorker {
     fn pump(&mut self, ctx: &mut Context<Self>) {
         if self.claims.is_closed() {
             self.give_back_claimed("the service stops", ctx);
-        } else if self.finishing < MAX_FINISHING && !self.claims.is_paused() {
+        } else if self.finishing < MAX_FINISHING && !self.claims.is_paused(self.now()) {
             if !self.child_is_ready {
                 self.ready_child(ctx);
             }
@@ -318,7 +318,7 @@ impl TtsWorker {
 
     /// Tells the others whether a job that comes now would be spoken here.
     fn note_freedom(&mut self) {
-        let can_claim = !self.claims.is_closed() && !self.claims.is_paused();
+        let can_claim = !self.claims.is_closed() && !self.claims.is_paused(self.now());
         let may_begin = self.child_is_ready && can_claim && self.finishing < MAX_FINISHING;
         let is_busy = self.current.is_some() || !self.claimed.is_empty();
         let (texts, number) = (&self.parts.long_texts, self.parts.number);
@@ -360,12 +360,12 @@ impl TtsWorker {
     /// Claims what is to be spoken next.
     fn claim(&mut self, ctx: &mut Context<Self>) {
         fault::point(format_args!("actor.worker"));
-        let wanted = self.wanted();
-        if wanted.is_some() && self.claims.is_hinted() && self.parts.files.trouble().is_met() {
+        let (now, wanted) = (self.now(), self.wanted());
+        if wanted.is_some() && self.claims.has_to_scan(now) && self.parts.files.trouble().is_met() {
             // What is spoken now could not be kept. The job stays queued.
             return self.claims.pause(PAUSE_MS);
         }
-        let scan = self.claims.begin_scan(wanted.is_some());
+        let scan = self.claims.begin_scan(now, wanted.is_some());
         let (Some(scan), Some((purpose, wish))) = (scan, wanted) else {
             return;
         };
@@ -709,7 +709,7 @@ impl TtsWorker {
     /// Fails the jobs whose deadline has come.
     fn scan_deadlines(&mut self, ctx: &mut Context<Self>) {
         let is_first = self.parts.number == 0;
-        let Some(scan) = self.deadlines.begin_scan(is_first) else {
+        let Some(scan) = self.deadlines.begin_scan(self.now(), is_first) else {
             return;
         };
         let (db, worker, dispatcher) = (

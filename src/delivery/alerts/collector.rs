@@ -118,10 +118,11 @@ impl AlertCollector {
     }
 
     fn scan(&mut self, ctx: &mut Context<Self>) {
-        let Some(scan) = self.claims.begin_scan(!self.is_telling) else {
+        let now = self.parts.db.clock().now();
+        let Some(scan) = self.claims.begin_scan(now, !self.is_telling) else {
             return;
         };
-        let (parts, now) = (self.parts.clone(), self.parts.db.clock().now());
+        let parts = self.parts.clone();
         let taken = parts.take_due(now);
         self.is_telling = true;
         let batches = taken.batches.clone();
