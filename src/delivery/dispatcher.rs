@@ -379,12 +379,14 @@ impl CallbackDispatcher {
         });
     }
 
-    /// A receiver whose rows were passed over may have its turn by now.
+    /// A receiver whose rows were passed over may have its turn by now, or will have it;
+    /// and so have rows that are not taken for a while.
     fn catch_up(&mut self, now: Millis) {
         if self.receivers.has_turn(now) {
             self.claims.hint();
         }
-        if let Some(at) = self.receivers.next_at(now) {
+        let next_at = self.receivers.next_at(now).into_iter();
+        for at in next_at.chain(self.failed_until) {
             self.claims.wake_at(at);
         }
     }
@@ -670,7 +672,6 @@ impl Handler<AttemptFinished> for CallbackDispatcher {
                 self.failed.insert(id, (receiver.clone(), due_at));
                 let at = now + STORE_PAUSE_MS;
                 self.failed_until = Some(self.failed_until.map_or(at, |until| until.min(at)));
-                self.claims.wake_at(at);
             }
         }
         self.catch_up(now);

@@ -12,7 +12,7 @@ use hoiam::alerts::Reporter;
 use hoiam::claim_loop::Pulse;
 use hoiam::contract::{CallbackHeaders, DeliveryType, Failure, Service, parse_rfc3339};
 use hoiam::db::schema::deliveries as table;
-use hoiam::db::{Conn, Db, Id};
+use hoiam::db::{Conn, Db, Id, Tx};
 use hoiam::delivery::dispatcher::{InDelivery, Parts, ShutReceivers};
 use hoiam::delivery::store::{self as deliveries, Row};
 use hoiam::delivery::subject::{Subject, Told};
@@ -249,6 +249,43 @@ async fn what_cannot_be_read_is_read_again_after_a_while() {
     })
     .await;
     assert_eq!(server.count("POST"), 20);
+}
+
+#[actix_rt::test]
+async fn what_cannot_be_read_is_read_again_although_others_are_due_before() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Status(200));
+    owe(&world.db, vec![server.url("/unreadable")]).await;
+    let subject = Unreadable {
+        asked: Arc::default(),
+        until_asked: 1,
+    };
+    let asked = Arc::clone(&subject.asked);
+    let parts = parts(&world, &[0, 1], Arc::new(subject));
+    let dispatcher = CallbackDispatcher::new(parts);
+    let dispatcher = world.tree.start("dispatcher", dispatcher);
+    eventually("it was asked for", || async {
+        asked.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    world.settle().await;
+    let url = server.url("/");
+    let later = move |tx: &mut Tx<'_>| {
+        let (id, kind) = (Uuid::now_v7(), DeliveryType::TaskCompleted);
+        deliveries::insert(tx, Row::owed(id, id, kind, &url, tx.now + 500))
+    };
+    let later = world.db.write(later).await.unwrap();
+    dispatcher.do_send(DeliveryOwed);
+    world.settle().await;
+    world.advance_ms(500);
+    attempts_made(&world.db, later, 1).await;
+    world.settle().await;
+    assert_eq!(undelivered(&world.db).await, 1);
+    world.advance_ms(500);
+    eventually("each is told", || async {
+        undelivered(&world.db).await == 0
+    })
+    .await;
 }
 
 /// What is erased, with its delivery, after a look has read that.
