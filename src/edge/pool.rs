@@ -2,13 +2,14 @@
 //! wait for it.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::web::Data;
-use actix_web::{HttpMessage, HttpRequest, web};
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use actix_web::{HttpMessage, HttpRequest};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::body::{Account, Body};
 use super::ledger::{Address, Full, Hold, Ledger};
@@ -115,8 +116,8 @@ pub fn address(request: &HttpRequest) -> Option<Address> {
     request.extensions().get::<Account>()?.address
 }
 
-/// What `work` comes to on a thread of its own. The turn lasts for as long as that works,
-/// whether or not anybody waits.
+/// What `work` comes to on a thread of its own, which gives way to those that serve. The
+/// turn lasts for as long as that works, whether or not anybody waits.
 ///
 /// # Errors
 /// That of `work`; 500 where no thread does it.
@@ -124,17 +125,39 @@ pub fn address(request: &HttpRequest) -> Option<Address> {
 /// # Panics
 /// Where `work` does.
 pub async fn work<T: Send + 'static>(
-    turn: Option<Turn>,
+    turn: Turn,
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    let work = web::block(move || {
-        let _turn = turn;
-        catch_unwind(AssertUnwindSafe(work))
-    });
-    let done = work.await;
-    done.map_err(|error| Problem::new(Code::Internal, error.to_string()))?
-        // Whoever serves the request says which one it was.
-        .unwrap_or_else(|panic| resume_unwind(panic))
+    let (done, answer) = oneshot::channel();
+    let no_thread = |error: &dyn Error| {
+        Problem::new(
+            Code::Internal,
+            format!("There is no thread for this: {error}"),
+        )
+    };
+    // Not one of the runtime's: a thread that gives way does so for good.
+    let thread = std::thread::Builder::new()
+        .name("edge-pool".to_owned())
+        .spawn(move || {
+            give_way();
+            let outcome = catch_unwind(AssertUnwindSafe(work));
+            drop(turn);
+            // Nobody may wait any more.
+            let _ = done.send(outcome);
+        });
+    thread.map_err(|error| no_thread(&error))?;
+    let outcome = answer.await.map_err(|error| no_thread(&error))?;
+    // Whoever serves the request says which one it was.
+    outcome.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// This thread gets a third of what another one does where both want a core: five steps
+/// of niceness weigh 335 against 1,024 (`sched_prio_to_weight` of Linux).
+fn give_way() {
+    // SAFETY: nice takes no pointer, and on Linux it is for the calling thread alone. To be
+    // nicer is allowed to everybody.
+    #[expect(unsafe_code, reason = "std has no call for it")]
+    let _ = unsafe { libc::nice(5) };
 }
 
 /// What `read` makes of a body; where the body is large, on a thread of its own when it
@@ -152,7 +175,7 @@ pub async fn read_body<T: Send + 'static>(
         return read(&body);
     }
     let turn = pool.turn(address(request)).await?;
-    work(Some(turn), move || read(&body)).await
+    work(turn, move || read(&body)).await
 }
 
 #[cfg(test)]
@@ -187,6 +210,21 @@ mod tests {
         let (length, thread) = reads(large()).await;
         assert_eq!(length, SMALL + 1);
         assert_ne!(thread, here);
+    }
+
+    #[actix_rt::test]
+    async fn threads_that_read_give_way_to_those_that_serve() {
+        let request = request();
+        let niceness = |_: &[u8]| {
+            let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+            // The 19th field; the second may have blanks within its parentheses.
+            let behind_name = stat.rsplit_once(") ").unwrap().1;
+            let niceness = behind_name.split(' ').nth(16).unwrap();
+            Ok(niceness.parse::<i32>().unwrap())
+        };
+        let here = niceness(&[]).unwrap();
+        let there = read_body(&request, large(), niceness).await.unwrap();
+        assert_eq!(there, (here + 5).min(19));
     }
 
     #[actix_rt::test]

@@ -94,7 +94,10 @@ pub async fn render(
         duration_ms: kept.audio.duration_ms,
         warnings: kept.warnings,
     };
-    let rendered = work(turn, move || source.render(wanted)).await?;
+    let rendered = match turn {
+        Some(turn) => work(turn, move || source.render(wanted)).await?,
+        None => source.render(wanted)?,
+    };
     let size = rendered.len() as u64;
     let hold = renderer.hold(address, size)?;
     let pieces = stream::unfold((Bytes::from(rendered), hold), |(mut left, hold)| async {
