@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use unicode_normalization::UnicodeNormalization;
 
 use super::callback_headers::CallbackHeaders;
 use super::problem::{Code, Faults, Problem};
 use super::resource::{AUDIO_TOO_LARGE, SMALLER};
-use crate::speech::{self, Format, Pronunciation, Said, loudness, pronunciations, source};
+use crate::speech::{
+    self, Format, Pronunciation, Said, composed, loudness, pronunciations, source,
+};
 
 mod fields;
 
@@ -236,7 +237,9 @@ impl Create {
     #[must_use]
     pub fn characters(&self) -> u32 {
         let texts = self.segments.iter().map(|segment| &segment.text);
-        let count = texts.chain([&self.text]).map(|text| text.nfc().count());
+        let count = texts
+            .chain([&self.text])
+            .map(|text| composed::characters(text, usize::MAX));
         u32::try_from(count.sum::<usize>()).unwrap_or(u32::MAX)
     }
 

@@ -2,7 +2,9 @@
 //! write Vietnamese): engines want them composed, while word times belong to
 //! the text as it was sent.
 
-use unicode_normalization::{UnicodeNormalization, is_nfc};
+use std::borrow::Cow;
+
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc, is_nfc_quick};
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::Word;
@@ -89,9 +91,40 @@ impl Composed {
     }
 }
 
+/// A text in NFC.
+#[must_use]
+pub fn in_nfc(text: &str) -> Cow<'_, str> {
+    match is_nfc(text) {
+        true => Cow::Borrowed(text),
+        false => Cow::Owned(text.nfc().collect()),
+    }
+}
+
+/// How many code points a text has in NFC. No more than `most` are counted: to compose
+/// costs ten times what it costs to see that nothing has to be composed.
+#[must_use]
+pub fn characters(text: &str, most: usize) -> usize {
+    match is_nfc_quick(text.chars()) {
+        IsNormalized::Yes => text.chars().take(most).count(),
+        IsNormalized::No | IsNormalized::Maybe => text.nfc().take(most).count(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn characters_are_those_of_the_composed_text_up_to_a_bound() {
+        for text in ["", "Tiếng Việt", "한국어", "a\u{323}\u{302}b\u{20dd}"] {
+            for text in [text.to_owned(), text.nfd().collect()] {
+                let all = text.nfc().count();
+                for most in 0..all + 2 {
+                    assert_eq!(characters(&text, most), all.min(most), "{text}");
+                }
+            }
+        }
+    }
 
     fn word(text: &str, char_start: u32, char_end: u32) -> Word {
         Word {

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-mod composed;
+pub mod composed;
 pub mod encode;
 pub mod engine;
 pub mod ipa;

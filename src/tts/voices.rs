@@ -6,12 +6,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
-use unicode_normalization::UnicodeNormalization;
 
 use crate::alerts::Reporter;
 use crate::contract::create::{Segment, segment_place};
 use crate::contract::{Catalog, Create, Faults, SPEAKER, VoiceItem, without_paths};
 use crate::files::{CacheKey, hex};
+use crate::speech::composed::in_nfc;
 use crate::speech::{self, text};
 use crate::synthesizer::protocol::Hello;
 
@@ -230,12 +230,9 @@ impl Voices {
         place: &str,
         faults: &mut Faults,
     ) -> Option<String> {
-        let language = language.unwrap_or_else(|| {
-            let composed: String = text.nfc().collect();
-            match text::looks_vietnamese(&composed) {
-                true => "vi",
-                false => "en",
-            }
+        let language = language.unwrap_or_else(|| match text::looks_vietnamese(&in_nfc(text)) {
+            true => "vi",
+            false => "en",
         });
         let voice = self.default_voice(language);
         if voice.is_none() {

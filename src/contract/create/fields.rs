@@ -1,7 +1,6 @@
 //! Reading the fields of a request one by one, noting what is wrong with each.
 
 use serde_json::{Map, Value};
-use unicode_normalization::UnicodeNormalization;
 
 use super::{
     ALL_BITRATES, MAX_METADATA_BYTES, MAX_PAUSE_MS, MAX_SEGMENTS, MAX_TIMEOUT_S, Segment, nearest,
@@ -10,7 +9,7 @@ use super::{
 use crate::contract::CallbackHeaders;
 use crate::contract::problem::Faults;
 use crate::speech::pronunciations::{MAX_CHARACTERS, MAX_TERMS};
-use crate::speech::{Format, Pronunciation, Said, ipa, loudness, source, text};
+use crate::speech::{Format, Pronunciation, Said, composed, ipa, loudness, source, text};
 
 /// Takes fields out of an object one by one and notes what is wrong.
 pub(super) struct Fields<'a> {
@@ -93,7 +92,10 @@ impl Fields<'_> {
         let segments: Vec<Segment> = read
             .filter_map(|(at, one)| self.segment(at, one, max_characters))
             .collect();
-        let characters: usize = segments.iter().map(|one| one.text.nfc().count()).sum();
+        let characters: usize = segments
+            .iter()
+            .map(|one| composed::characters(&one.text, max_characters))
+            .sum();
         if segments.len() > 1 && characters > max_characters {
             let detail = format!(
                 "`segments` have {characters} characters; {max_characters} are allowed. Send them in parts."
@@ -159,11 +161,21 @@ impl Fields<'_> {
         match self.take("text") {
             None => self.fault("text", "required", "`text` is required."),
             Some(Value::String(text)) => {
-                let characters = text.nfc().count();
+                let counted = max_characters.saturating_mul(2);
+                let characters = composed::characters(&text, counted);
                 if characters > max_characters {
-                    self.fault("text",
+                    let or_more = if characters == counted {
+                        " or more"
+                    } else {
+                        ""
+                    };
+                    self.fault(
+                        "text",
                         "text_too_long",
-                        format!("`text` has {characters} characters; {max_characters} are allowed. Send it in parts."),
+                        format!(
+                            "`text` has {characters} characters{or_more}; {max_characters} are allowed. Send it in \
+                             parts."
+                        ),
                     );
                 } else if !text::has_speech(&text) {
                     self.fault(
