@@ -117,28 +117,19 @@ fn headers_can_be_sent(headers: &CallbackHeaders) {
                 .to_str()
                 .is_ok()
         );
-        let owned = [
-            "content-",
-            "webhook-",
-            "host",
-            "connection",
-            "transfer-encoding",
-        ];
-        assert!(
-            !owned
-                .iter()
-                .any(|owned| name.starts_with(owned) && name != "hostname")
-        );
+        let owned = ["host", "connection", "transfer-encoding"];
+        let is_owned = owned.contains(&name.as_str());
+        let owned = ["content-", "webhook-"];
+        assert!(!is_owned && !owned.iter().any(|owned| name.starts_with(owned)));
         assert!(names.insert(name));
         let is_part_of_a_name = sent.iter().any(|(name, _)| name.contains(value));
         assert!(is_part_of_a_name || value.len() < 4 || !shown.contains(value));
     }
     let hidden = headers.hide_in(sent.iter().map(|(_, value)| value.as_str()).collect());
+    // A value may be made of what stands in the place of others.
+    let left = hidden.replace("(hidden)", "\0");
     for (_, value) in sent.iter().filter(|(_, value)| value.len() >= 8) {
-        assert!(
-            !hidden.contains(value) || "(hidden)(hidden)".contains(value),
-            "{value}"
-        );
+        assert!(!left.contains(value), "{value}");
     }
 }
 
