@@ -611,6 +611,49 @@ mod tests {
     }
 
     #[test]
+    fn too_many_characters_are_told_up_to_twice_as_many_as_are_allowed() {
+        let detail_of = |lengths: &[usize]| {
+            let texts = lengths.iter().map(|length| "a".repeat(*length));
+            let body = match lengths {
+                [_] => serde_json::json!({ "text": texts.collect::<String>() }),
+                _ => serde_json::json!({
+                    "segments": texts.map(|text| serde_json::json!({ "text": text })).collect::<Vec<_>>()
+                }),
+            };
+            let mut faults = Faults::default();
+            Create::parse(body.to_string().as_bytes(), &rules(), &mut faults).unwrap();
+            let errors = faults.into_result().unwrap_err().errors;
+            errors.last().unwrap().detail.clone()
+        };
+        let most = rules().max_characters;
+        for (lengths, told) in [
+            (
+                vec![most + 1],
+                format!("`text` has {} characters;", most + 1),
+            ),
+            (
+                vec![3 * most],
+                format!("`text` has {} characters or more;", 2 * most),
+            ),
+            (
+                vec![most, most / 2],
+                format!("`segments` have {} characters;", most + most / 2),
+            ),
+            (
+                vec![most + most / 2, 1],
+                format!("`segments` have {} characters;", most + most / 2 + 1),
+            ),
+            (
+                vec![most, most],
+                format!("`segments` have {} characters or more;", 2 * most),
+            ),
+        ] {
+            let detail = detail_of(&lengths);
+            assert!(detail.starts_with(&told), "{detail}");
+        }
+    }
+
+    #[test]
     fn the_timeout_does_not_make_it_another_request() {
         let mut faults = Faults::default();
         let one = Create::parse(br#"{"text":"a","timeout_s":5}"#, &rules(), &mut faults).unwrap();

@@ -92,14 +92,11 @@ impl Fields<'_> {
         let segments: Vec<Segment> = read
             .filter_map(|(at, one)| self.segment(at, one, max_characters))
             .collect();
-        let characters: usize = segments
-            .iter()
-            .map(|one| composed::characters(&one.text, max_characters))
-            .sum();
-        if segments.len() > 1 && characters > max_characters {
-            let detail = format!(
-                "`segments` have {characters} characters; {max_characters} are allowed. Send them in parts."
-            );
+        let texts = segments.iter().map(|one| one.text.as_str());
+        if segments.len() > 1
+            && let Some(told) = too_many_characters(texts, max_characters)
+        {
+            let detail = format!("`segments` have {told}. Send them in parts.");
             self.fault("segments", "text_too_long", detail);
         }
         (String::new(), segments)
@@ -161,22 +158,9 @@ impl Fields<'_> {
         match self.take("text") {
             None => self.fault("text", "required", "`text` is required."),
             Some(Value::String(text)) => {
-                let counted = max_characters.saturating_mul(2);
-                let characters = composed::characters(&text, counted);
-                if characters > max_characters {
-                    let or_more = if characters == counted {
-                        " or more"
-                    } else {
-                        ""
-                    };
-                    self.fault(
-                        "text",
-                        "text_too_long",
-                        format!(
-                            "`text` has {characters} characters{or_more}; {max_characters} are allowed. Send it in \
-                             parts."
-                        ),
-                    );
+                if let Some(told) = too_many_characters([text.as_str()], max_characters) {
+                    let detail = format!("`text` has {told}. Send it in parts.");
+                    self.fault("text", "text_too_long", detail);
                 } else if !text::has_speech(&text) {
                     self.fault(
                         "text",
@@ -423,6 +407,24 @@ impl Fields<'_> {
         }
         self.faults.add_more(unknown.count());
     }
+}
+
+/// How many characters these texts have where that is more than they may have, as part
+/// of a sentence. From twice as many on they are not counted.
+fn too_many_characters<'a>(
+    texts: impl IntoIterator<Item = &'a str>,
+    most: usize,
+) -> Option<String> {
+    let counted = most.saturating_mul(2);
+    let counts = texts
+        .into_iter()
+        .map(|text| composed::characters(text, counted));
+    let characters = counts.sum::<usize>().min(counted);
+    let or_more = match characters == counted {
+        true => " or more",
+        false => "",
+    };
+    (characters > most).then(|| format!("{characters} characters{or_more}; {most} are allowed"))
 }
 
 /// The shape of a BCP 47 tag: subtags of 1 to 8 letters and digits, the first
