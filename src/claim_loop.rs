@@ -235,8 +235,8 @@ impl<K: Clone + Eq + Hash> ClaimLoop<K> {
     pub fn begin_scan(&mut self, now: Millis, has_room: bool) -> Option<Scan> {
         self.note_what_came(now);
         self.paused_until.take_if(|until| *until <= now);
-        let is_paused = self.paused_until.is_some();
-        let may = has_room && !self.is_scanning() && !is_paused && !self.is_closed();
+        let is_free = !self.is_scanning() && self.paused_until.is_none();
+        let may = has_room && is_free && !self.is_closed();
         if !self.hinted || !may {
             self.settle();
             return None;
