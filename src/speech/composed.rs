@@ -4,24 +4,27 @@
 
 use std::borrow::Cow;
 
+use unicode_normalization::char::decompose_canonical;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc, is_nfc_quick};
-use unicode_segmentation::UnicodeSegmentation;
 
 use super::Word;
 
 /// A text in NFC, with the way back to the text it was made of.
+///
+/// A place in one of them and a place in the other are the same if as many characters of
+/// the decomposed text (NFD) precede them: both have the same one (UAX #15). So what does
+/// not overlap in one does not in the other.
 pub struct Composed {
     /// The composed text.
     pub text: String,
-    /// For each character of `text`, and one past its end, where the source
-    /// of its cluster begins; `None` where source and text are the same.
+    /// For each character of `text`, and one past its end, where it begins in the source;
+    /// `None` where source and text are the same.
     source_starts: Option<Vec<u32>>,
     source: Vec<char>,
 }
 
 impl Composed {
-    /// Composes a text. Nothing composes across the border of a grapheme
-    /// cluster (UAX #15, UAX #29), so clusters are composed one by one.
+    /// Composes a text.
     #[must_use]
     pub fn of(source: &str) -> Self {
         if is_nfc(source) {
@@ -31,15 +34,17 @@ impl Composed {
                 source: Vec::new(),
             };
         }
-        let (mut text, mut starts, mut start) = (String::new(), Vec::new(), 0_u32);
-        for cluster in source.graphemes(true) {
-            for composed in cluster.nfc() {
-                text.push(composed);
-                starts.push(start);
+        let text: String = source.nfc().collect();
+        let (mut starts, mut start, mut before_start, mut before) = (Vec::new(), 0, 0, 0);
+        let mut unread = source.chars();
+        for length in text.chars().map(decomposed_length).chain([0]) {
+            while before_start < before {
+                before_start += unread.next().map_or(usize::MAX, decomposed_length);
+                start += 1;
             }
-            start += u32::try_from(cluster.chars().count()).unwrap_or(0);
+            starts.push(start);
+            before += length;
         }
-        starts.push(start);
         Self {
             text,
             source_starts: Some(starts),
@@ -47,7 +52,8 @@ impl Composed {
         }
     }
 
-    /// Moves an offset back to the source; one within a cluster to the cluster's start.
+    /// Moves an offset back to the source; one within what is a single character there
+    /// to that character's end.
     #[must_use]
     pub fn source_offset(&self, offset: u32) -> u32 {
         let Some(starts) = &self.source_starts else {
@@ -57,38 +63,31 @@ impl Composed {
         starts.get(offset).or(starts.last()).copied().unwrap_or(0)
     }
 
-    /// Moves the end of a word back to the source; one within a cluster, where a mark
-    /// follows that is not the word's, to the cluster's end.
-    fn source_end(&self, offset: u32) -> u32 {
-        let Some(starts) = &self.source_starts else {
-            return offset;
-        };
-        let last = self.source_offset(offset.saturating_sub(1));
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        let behind = starts.get(offset..).unwrap_or_default();
-        let next = behind.iter().find(|start| **start > last);
-        next.or(starts.last()).copied().unwrap_or(0)
-    }
-
-    /// Moves a word's offsets and its text back to the source.
+    /// Moves a word's offsets and its text back to the source; `None` if no character
+    /// of the source begins in it.
     #[must_use]
-    pub fn in_source(&self, word: Word) -> Word {
+    pub fn in_source(&self, word: Word) -> Option<Word> {
         if self.source_starts.is_none() {
-            return word;
+            return Some(word);
         }
         let char_start = self.source_offset(word.char_start);
-        let char_end = self.source_end(word.char_end);
-        let text = self
-            .source
-            .get(usize::try_from(char_start).unwrap_or(0)..usize::try_from(char_end).unwrap_or(0))
-            .map_or(word.text, |chars| chars.iter().collect());
-        Word {
-            text,
+        let char_end = self.source_offset(word.char_end);
+        let range = usize::try_from(char_start).ok()?..usize::try_from(char_end).ok()?;
+        let text = self.source.get(range).filter(|text| !text.is_empty())?;
+        Some(Word {
+            text: text.iter().collect(),
             char_start,
             char_end,
             ..word
-        }
+        })
     }
+}
+
+/// How many characters of NFD a character is.
+fn decomposed_length(character: char) -> usize {
+    let mut length = 0;
+    decompose_canonical(character, |_| length += 1);
+    length
 }
 
 /// A text in NFC.
@@ -112,6 +111,8 @@ pub fn characters(text: &str, most: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -142,19 +143,69 @@ mod tests {
     fn a_composed_text_stays_as_it_is() {
         let composed = Composed::of("tiếng Việt");
         assert_eq!(composed.text, "tiếng Việt");
-        assert_eq!(composed.in_source(word("Việt", 6, 10)), word("Việt", 6, 10));
+        let found = composed.in_source(word("Việt", 6, 10));
+        assert_eq!(found, Some(word("Việt", 6, 10)));
     }
 
     #[test]
-    fn a_word_that_ends_within_a_cluster_has_all_of_it() {
+    fn words_that_share_a_cluster_have_their_own_characters_of_it() {
+        // A Khmer cluster of two words for eSpeak, beside a letter that is to be composed.
+        let composed = Composed::of("o\u{301}\u{1781}\u{17d2}\u{1798}\u{17c2}");
+        assert_eq!(composed.text, "ó\u{1781}\u{17d2}\u{1798}\u{17c2}");
+        let first = composed.in_source(word("ó\u{1781}\u{17d2}", 0, 3));
+        assert_eq!(first, Some(word("o\u{301}\u{1781}\u{17d2}", 0, 4)));
+        let second = composed.in_source(word("\u{1798}\u{17c2}", 3, 5));
+        assert_eq!(second, Some(word("\u{1798}\u{17c2}", 4, 6)));
+    }
+
+    #[test]
+    fn a_word_that_ends_before_a_mark_keeps_its_last_letter() {
         let composed = Composed::of("e\u{301} u\u{20dd}.");
         assert_eq!(composed.text, "é u\u{20dd}.");
-        let found = composed.in_source(word("u", 2, 3));
-        assert_eq!(found, word("u\u{20dd}", 3, 5));
-        assert_eq!(composed.in_source(word("é", 0, 1)), word("e\u{301}", 0, 2));
-        let composed = Composed::of("e\u{301} \u{9c7}.");
-        let found = composed.in_source(word("\u{9c7}", 2, 3));
-        assert_eq!(found, word(" \u{9c7}", 2, 4));
+        assert_eq!(composed.in_source(word("u", 2, 3)), Some(word("u", 3, 4)));
+        let found = composed.in_source(word("é", 0, 1));
+        assert_eq!(found, Some(word("e\u{301}", 0, 2)));
+    }
+
+    #[test]
+    fn a_part_of_what_was_one_character_is_no_word() {
+        // The composition exclusion U+0958 becomes two characters.
+        let composed = Composed::of("\u{958}a");
+        assert_eq!(composed.text, "\u{915}\u{93c}a");
+        let letter = composed.in_source(word("\u{915}", 0, 1));
+        assert_eq!(letter, Some(word("\u{958}", 0, 1)));
+        assert_eq!(composed.in_source(word("\u{93c}", 1, 2)), None);
+        assert_eq!(composed.in_source(word("a", 2, 3)), Some(word("a", 1, 2)));
+    }
+
+    proptest! {
+        /// Letters and marks that compose, that are put in another order, and that fall
+        /// apart: Vietnamese, Indic, Tibetan, Hangul and Khmer among them.
+        #[test]
+        fn what_follows_each_other_does_so_in_the_source(
+            source in "[a-eou \u{300}-\u{345}đếø한가\u{1100}-\u{1112}\u{1161}-\u{1175}\u{11a8}\
+                \u{915}\u{93c}\u{958}\u{9c7}\u{9be}\u{f71}-\u{f75}\u{f81}\u{fb1f}\u{2adc}\u{20dd}\
+                \u{1781}\u{17d2}\u{212b}\u{1d15e}\u{1f600}]{0,24}",
+            cuts in prop::collection::btree_set(0..50_u32, 0..8),
+        ) {
+            let composed = Composed::of(&source);
+            prop_assert_eq!(&composed.text, &source.nfc().collect::<String>());
+            let characters: Vec<char> = composed.text.chars().collect();
+            let end = u32::try_from(characters.len()).unwrap();
+            let mut cuts: Vec<u32> = cuts.into_iter().filter(|at| *at < end).collect();
+            cuts.push(end);
+            let (mut from, mut found) = (0, String::new());
+            for to in cuts {
+                let text = characters[from as usize..to as usize].iter().collect::<String>();
+                if let Some(word) = composed.in_source(word(&text, from, to)) {
+                    prop_assert_eq!(word.char_start as usize, found.chars().count());
+                    found.push_str(&word.text);
+                    prop_assert_eq!(word.char_end as usize, found.chars().count());
+                }
+                from = to;
+            }
+            prop_assert_eq!(found, source);
+        }
     }
 
     #[test]
@@ -162,7 +213,7 @@ mod tests {
         let sent: String = "tiếng Việt".nfd().collect();
         let composed = Composed::of(&sent);
         assert_eq!(composed.text, "tiếng Việt");
-        let found = composed.in_source(word("Việt", 6, 10));
+        let found = composed.in_source(word("Việt", 6, 10)).unwrap();
         let characters: Vec<char> = sent.chars().collect();
         let range =
             usize::try_from(found.char_start).unwrap()..usize::try_from(found.char_end).unwrap();

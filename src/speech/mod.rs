@@ -408,17 +408,17 @@ pub fn speak(
         true => spoken.segments,
         false => Vec::new(),
     };
-    let words = spoken.words.into_iter().map(|word| {
+    let words = spoken.words.into_iter().filter_map(|word| {
         let segment = word.segment;
         let part = parts.get(segment.unwrap_or_default() as usize);
         let word = match part {
-            Some(part) => part.composed.in_source(word),
+            Some(part) => part.composed.in_source(word)?,
             None => word,
         };
-        Word {
+        Some(Word {
             segment: segment.filter(|_| request.numbered),
             ..word
-        }
+        })
     });
     Ok(Spoken {
         words: words.collect(),
