@@ -1,7 +1,7 @@
 # On a machine with git, a C toolchain, Python 3 and Rust nothing has to be set up
 # by hand: every target installs what it misses.
 
-# The version of the library that the tests of the feature of that name use.
+# The version of the library that the tests use.
 onnxruntime := 1.32.0
 
 program := $(or $(CARGO_TARGET_DIR),target)/release/hoiam
@@ -26,7 +26,7 @@ samples: libraries voice ## make a page to hear the voices on: samples-output/in
 test: libraries voice onnxruntime ## run all tests
 	cargo test --locked --no-fail-fast
 	HOIAM_TEST_ONNXRUNTIME="$(CURDIR)/target/onnxruntime/libonnxruntime.so.$(onnxruntime)" \
-		cargo test --locked --no-fail-fast --features onnxruntime --lib --test it -- piper neural
+		cargo test --locked --no-fail-fast --lib --test it -- piper neural
 
 torture: libraries voice ## at length: kills, bad receivers, engine faults, a simulated day; the books must balance
 	HOIAM_TORTURE_S=$${HOIAM_TORTURE_S:-600} HOIAM_TORTURE_ROUNDS=$${HOIAM_TORTURE_ROUNDS:-5} \
@@ -80,11 +80,9 @@ format: ## is the code formatted?
 
 clippy: ## warnings are errors, in tests and benchmarks too
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --all-targets --features onnxruntime -- -D warnings
 
 doc: ## the code's documentation with all private items; warnings are errors
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items \
-		--features onnxruntime
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
 deny: ## licences, bans and sources of all dependencies, as deny.toml has it
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

@@ -13,7 +13,6 @@
 
 pub mod frames;
 mod input;
-#[cfg(feature = "onnxruntime")]
 pub mod models;
 pub mod reading;
 pub mod requests;

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::contract::{Create, Faults};
+use crate::speech::engine::piper;
 use crate::synthesizer::parent::{Options, StartError, Synthesizer};
 use crate::synthesizer::protocol::Hello;
 use crate::tts::voices::{Resolved, Voices};
@@ -48,6 +49,7 @@ impl Speaker {
     pub fn missing(&self) -> Vec<String> {
         let missing = self.hello.unavailable.iter();
         missing
+            .filter(|(name, _)| name != piper::ONNX_RUNTIME)
             .map(|(name, detail)| match name.contains('/') {
                 true => format!("The voice {name} cannot be used: {detail}"),
                 false => format!("The engine {name} is missing: {detail}"),

@@ -138,7 +138,6 @@ fn voices_keep_their_laws() {
     try_target("voices", 150, targets::voices::check);
 }
 
-#[cfg(feature = "onnxruntime")]
 #[test]
 fn models_of_neural_voices_keep_their_laws() {
     try_target("models", 1_000, targets::models::check);

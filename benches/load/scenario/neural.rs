@@ -30,12 +30,12 @@ pub(super) const ENGLISH: &str = "The ferry leaves the island twice a day, early
 const NO_LIBRARY: &str = "/nowhere/libonnxruntime.so";
 
 /// Texts by hoiam with so many workers, each with a child of one thread, beside
-/// as many processes of Piper's own Python package with one thread each. A build
-/// with ONNX Runtime is measured with it too, with the library of that package.
+/// as many processes of Piper's own Python package with one thread each. hoiam is
+/// measured with ONNX Runtime too, with the library of that package.
 pub async fn neural(options: &Options) -> Outcome<Vec<Figure>> {
     look_for_voice()?;
     let count = if options.quick { 2 } else { 12 };
-    let library = library_of_the_peer().filter(|_| cfg!(feature = "onnxruntime"));
+    let library = library_of_the_peer();
     let mut figures = Vec::new();
     for workers in [1, 2] {
         let mut rten = Samples::default();
@@ -114,12 +114,10 @@ async fn by_hoiam(
         ("HOIAM__TTS__WORKERS", workers_text.as_str()),
     ];
     let path = library.map_or(Some(NO_LIBRARY), |library| library.to_str());
-    if cfg!(feature = "onnxruntime") {
-        settings.push((
-            "HOIAM__TTS__ONNXRUNTIME_LIBRARY",
-            path.ok_or("the path of the library is no text")?,
-        ));
-    }
+    settings.push((
+        "HOIAM__TTS__ONNXRUNTIME_LIBRARY",
+        path.ok_or("the path of the library is no text")?,
+    ));
     let service = Service::hoiam(options, Role::Tts, &settings).await?;
     let receiver = Receiver::start().await?;
     let body = body(&format!("piper/{NAME}"), "wav", ENGLISH, &receiver.url);

@@ -85,7 +85,7 @@ fn engines(config: &Config, speaker: &Speaker) -> Vec<Check> {
                 format!("`hoiam voices remove {voice}`, and add it anew"),
             ),
             None if name == piper::ONNX_RUNTIME => {
-                ("engine", "set tts.onnxruntime_library".to_owned())
+                ("engine", "correct tts.onnxruntime_library".to_owned())
             }
             None if name == piper::NAME => (
                 "engine",
@@ -120,11 +120,7 @@ fn library(speaker: &Speaker) -> Option<Check> {
 fn networks_by(speaker: &Speaker) -> &'static str {
     let mut missing = speaker.hello.unavailable.iter();
     let is_missing = missing.any(|(name, _)| name == piper::ONNX_RUNTIME);
-    if cfg!(feature = "onnxruntime") && !is_missing {
-        "ONNX Runtime"
-    } else {
-        "rten"
-    }
+    if is_missing { "rten" } else { "ONNX Runtime" }
 }
 
 /// What the child has taken away from itself.

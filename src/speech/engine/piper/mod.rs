@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 pub use files::{VoiceFiles, check, find};
-#[cfg(feature = "onnxruntime")]
 pub use model::prepared_for_onnx_runtime;
 
 use super::super::composed::Composed;
@@ -35,8 +34,7 @@ use voice::{Alphabet, VoiceConfig};
 /// The part of a voice's id before the slash.
 pub const NAME: &str = "piper";
 
-/// What is missing where neural voices are spoken by rten although this program
-/// was built with ONNX Runtime.
+/// What is missing where neural voices are spoken by rten. Nothing else is lost by it.
 pub const ONNX_RUNTIME: &str = "onnxruntime";
 
 /// The most symbols that a network is given at once: twelve seconds or so of

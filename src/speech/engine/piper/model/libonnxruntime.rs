@@ -242,8 +242,9 @@ impl LibOnnxRuntime {
     pub(super) fn open(path: Option<&Path>) -> Result<&'static Self, String> {
         let opened = library(path).and_then(Self::of).map_err(|detail| {
             format!(
-                "rten speaks in its place, which takes longer; tts.onnxruntime_library can be \
-                 the path of libonnxruntime.so: {detail}"
+                "rten speaks in its place, which takes longer; Debian's package \
+                 libonnxruntime-dev (from 13 on) and Python's onnxruntime bring the library, \
+                 whose path tts.onnxruntime_library can be: {detail}"
             )
         })?;
         Ok(Box::leak(Box::new(opened)))

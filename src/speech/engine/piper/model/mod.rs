@@ -1,17 +1,12 @@
 //! The neural network of a voice: numbers in, samples out, and how long each
 //! number sounds.
 
-#[cfg(feature = "onnxruntime")]
 mod decoder;
-#[cfg(feature = "onnxruntime")]
 mod libonnxruntime;
-#[cfg(feature = "onnxruntime")]
 mod onnx;
-#[cfg(feature = "onnxruntime")]
 mod onnxruntime;
 mod rten;
 
-#[cfg(feature = "onnxruntime")]
 pub use onnxruntime::prepared as prepared_for_onnx_runtime;
 
 use std::fmt::Display;
@@ -42,14 +37,12 @@ const MOST_SAMPLES: usize = 5 * 60 * 48_000;
 pub(super) enum Runtime {
     /// Built in.
     Rten,
-    #[cfg(feature = "onnxruntime")]
     OnnxRuntime(&'static libonnxruntime::LibOnnxRuntime),
 }
 
 impl Runtime {
-    /// ONNX Runtime where this program was built with it and its library can be
-    /// opened, at the path if one is given. Else rten, and why.
-    #[cfg(feature = "onnxruntime")]
+    /// ONNX Runtime where its library can be opened, at the path if one is given.
+    /// Else rten, and why.
     pub(super) fn open(library: Option<&Path>) -> (Self, Option<String>) {
         match libonnxruntime::LibOnnxRuntime::open(library) {
             Ok(library) => (Self::OnnxRuntime(library), None),
@@ -58,17 +51,8 @@ impl Runtime {
     }
 
     /// Loads that library, for [`Runtime::open`] to find it without opening a file.
-    #[cfg(feature = "onnxruntime")]
     pub(super) fn load_library(library: Option<&Path>) {
         libonnxruntime::load(library);
-    }
-
-    #[cfg(not(feature = "onnxruntime"))]
-    pub(super) fn load_library(_: Option<&Path>) {}
-
-    #[cfg(not(feature = "onnxruntime"))]
-    pub(super) fn open(_: Option<&Path>) -> (Self, Option<String>) {
-        (Self::Rten, None)
     }
 
     /// Loads a network that will run on so many threads. The error names the
@@ -76,7 +60,6 @@ impl Runtime {
     pub(super) fn load(self, path: &Path, threads: usize) -> Result<Box<dyn Model>, String> {
         Ok(match self {
             Self::Rten => Box::new(rten::Network::load(path, threads)?),
-            #[cfg(feature = "onnxruntime")]
             Self::OnnxRuntime(library) => {
                 Box::new(onnxruntime::Network::load(library, path, threads)?)
             }
@@ -148,5 +131,4 @@ mod made {
 }
 
 #[cfg(test)]
-#[cfg(feature = "onnxruntime")]
 mod tests;
