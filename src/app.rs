@@ -17,8 +17,9 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::alerts::{Ledger, Reporter};
-use crate::backend::actor::{self as backend, Backend, TaskEnded};
+use crate::backend::actor::{self as backend, Backend};
 use crate::backend::api::BackendState;
+use crate::backend::messages::TaskEnded;
 use crate::backend::tts_client::TtsClient;
 use crate::backend::watchdog::{self, TimeoutWatchdog};
 use crate::claim_loop::Pulse;

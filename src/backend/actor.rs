@@ -1,7 +1,5 @@
 //! Backend: claims due errands and runs each in a task of its own.
 
-use std::any::Any;
-use std::sync::Weak;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -14,6 +12,7 @@ use super::erasures;
 use super::fetch::fetch;
 use super::hand_over::{Health, abandon, hand_over};
 use super::holds::Holds;
+use super::messages::{ResultKnown, TaskEnded, TaskSubmitted, Watch};
 use super::progress::{Followed, Left, Watchers, follow};
 use super::slots::{Kind, Slot, Slots, UnderWay};
 use super::store;
@@ -46,31 +45,6 @@ const CIRCUIT: Limits = Limits {
     longest_wait_ms: 30_000,
     probe_silence_ms: 60_000,
 };
-
-/// A task may owe a hand-over.
-#[derive(Message, Clone, Copy)]
-#[rtype(result = "()")]
-pub struct TaskSubmitted;
-
-/// A task may owe a fetch.
-#[derive(Message, Clone, Copy)]
-#[rtype(result = "()")]
-pub struct ResultKnown;
-
-/// A task may owe an abandon, or its speech an erasure.
-#[derive(Message, Clone, Copy)]
-#[rtype(result = "()")]
-pub struct TaskEnded;
-
-/// Somebody streams this task's events.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Watch {
-    /// The task.
-    pub id: Uuid,
-    /// Gone when nobody watches any more.
-    pub watcher: Weak<dyn Any + Send + Sync>,
-}
 
 impl Handler<Watch> for Backend {
     type Result = ();

@@ -6,12 +6,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::actor::{Hints, TaskEnded, TaskSubmitted, Watch};
+use super::actor::Hints;
 use super::callback;
+use super::messages::{DeadlineAdded, TaskEnded, TaskSubmitted, Watch};
 use super::progress::Watcher;
 use super::store::{self, Accepted, Ended, New};
 use super::view::View;
-use super::watchdog::DeadlineAdded;
 use crate::contract::create::{Prepared, Rules};
 use crate::contract::{Catalog, Code, Create, Faults, Page, Problem, Service, Task, TaskStatus};
 use crate::db::Db;

@@ -11,6 +11,7 @@ pub mod errands;
 pub mod fetch;
 pub mod hand_over;
 pub mod holds;
+pub mod messages;
 pub mod progress;
 pub mod slots;
 pub mod store;
@@ -19,5 +20,6 @@ pub mod tts_client;
 pub mod view;
 pub mod watchdog;
 
-pub use actor::{Backend, ResultKnown, TaskEnded, TaskSubmitted};
-pub use watchdog::{DeadlineAdded, TimeoutWatchdog};
+pub use actor::Backend;
+pub use messages::{DeadlineAdded, ResultKnown, TaskEnded, TaskSubmitted};
+pub use watchdog::TimeoutWatchdog;

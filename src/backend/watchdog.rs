@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use actix::prelude::*;
 use uuid::Uuid;
 
-use super::actor::{ResultKnown, TaskEnded};
+use super::messages::{DeadlineAdded, ResultKnown, TaskEnded};
 use super::store;
 use super::tts_client::TtsClient;
 use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
@@ -28,16 +28,6 @@ const ASK_AGAIN_MS: Millis = 1000;
 const ASK_AGAIN_DOUBLES: u32 = 5;
 /// How long the watchdog waits after the store has failed it.
 const STORE_PAUSE_MS: Millis = 1000;
-
-/// A task with a deadline has been accepted.
-#[derive(Message, Clone, Copy)]
-#[rtype(result = "()")]
-pub struct DeadlineAdded {
-    /// When it is to be asked about.
-    pub pull_at: Millis,
-    /// When it times out.
-    pub deadline_at: Millis,
-}
 
 /// What the watchdog works with.
 pub struct Parts {

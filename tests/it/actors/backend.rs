@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::Addr;
-use hoiam::backend::actor::{Parts, Watch};
+use hoiam::backend::actor::Parts;
+use hoiam::backend::messages::Watch;
 use hoiam::backend::progress::Watcher;
 use hoiam::backend::tts_client::TtsClient;
 use hoiam::backend::{Backend, TaskEnded, TaskSubmitted, store as tasks};
