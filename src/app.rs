@@ -18,8 +18,8 @@ use uuid::Uuid;
 
 use crate::alerts::{Ledger, Reporter};
 use crate::backend::actor::{self as backend, Backend};
-use crate::backend::api::BackendState;
 use crate::backend::messages::TaskEnded;
+use crate::backend::state::{BackendState, Hints};
 use crate::backend::tts_client::TtsClient;
 use crate::backend::watchdog::{self, TimeoutWatchdog};
 use crate::claim_loop::Pulse;
@@ -811,7 +811,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
         admission: admission.clone(),
         report_to: report_to(config),
         secrets: common.secrets.clone(),
-        hints: backend::Hints {
+        hints: Hints {
             backend,
             watchdog,
             dispatcher: dispatcher.clone(),

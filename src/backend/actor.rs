@@ -18,12 +18,11 @@ use super::slots::{Kind, Slot, Slots, UnderWay};
 use super::store;
 use super::task::Errand;
 use super::tts_client::TtsClient;
-use super::watchdog::TimeoutWatchdog;
 use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
 use crate::clock::{Alarm, Millis};
 use crate::contract::Catalog;
 use crate::db::{Db, StoreError, Tx};
-use crate::delivery::{CallbackDispatcher, DeliveryOwed};
+use crate::delivery::DeliveryOwed;
 use crate::fault;
 use crate::files::Files;
 use crate::outbound::circuit::{Allow, Circuit, Limits};
@@ -436,15 +435,4 @@ impl Handler<Drain> for Backend {
             ended.await;
         })
     }
-}
-
-/// The addresses that the Backend's edge sends hints to.
-#[derive(Clone)]
-pub struct Hints {
-    /// Runs errands.
-    pub backend: Addr<Backend>,
-    /// Watches deadlines.
-    pub watchdog: Addr<TimeoutWatchdog>,
-    /// Delivers.
-    pub dispatcher: Addr<CallbackDispatcher>,
 }

@@ -3,22 +3,18 @@
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::actor::Hints;
 use super::callback;
 use super::messages::{DeadlineAdded, TaskEnded, TaskSubmitted, Watch};
 use super::progress::Watcher;
+use super::state::BackendState;
 use super::store::{self, Accepted, Ended, New};
-use super::view::View;
-use crate::contract::create::{Prepared, Rules};
-use crate::contract::{Catalog, Code, Create, Faults, Page, Problem, Service, Task, TaskStatus};
-use crate::db::Db;
+use crate::contract::create::Prepared;
+use crate::contract::{Code, Create, Faults, Page, Problem, Service, Task, TaskStatus};
 use crate::db::history::{Whose, is_of};
 use crate::delivery::DeliveryOwed;
 use crate::delivery::api::{self as deliveries, DeliveryState};
-use crate::edge::admission::Admission;
 use crate::edge::files::serve;
 use crate::edge::methods::is_head;
 use crate::edge::pool::read_body;
@@ -27,36 +23,6 @@ use crate::edge::query::Query;
 use crate::edge::request;
 use crate::edge::result::{Content, Kept, Wanted};
 use crate::edge::streams::{Streams, Wait, all_events};
-use crate::files::Files;
-use crate::outbound::guard::Policy;
-use crate::secrets::CallbackSecrets;
-
-/// What the handlers work with.
-#[derive(Clone)]
-pub struct BackendState {
-    /// The Backend service's database.
-    pub db: Db,
-    /// The Backend service's files.
-    pub files: Files,
-    /// Makes the answers.
-    pub view: View,
-    /// The voices of the TTS service, as last heard.
-    pub voices: watch::Receiver<Catalog>,
-    /// What callback URLs may lead to.
-    pub policy: Policy,
-    /// Bounds of a request.
-    pub rules: Rules,
-    /// `limits.body_bytes`.
-    pub body_limit: usize,
-    /// Lets texts in.
-    pub admission: Admission,
-    /// Where the TTS service is to report.
-    pub report_to: String,
-    /// All verify.
-    pub secrets: CallbackSecrets,
-    /// The actors.
-    pub hints: Hints,
-}
 
 /// The routes of the Backend service.
 pub fn routes(config: &mut web::ServiceConfig, delivery: DeliveryState) {

@@ -5,8 +5,8 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
-use super::api::BackendState;
 use super::messages::ResultKnown;
+use super::state::BackendState;
 use super::store;
 use crate::contract::signature::{Received, SignatureError, verify};
 use crate::contract::{Code, DeliveryType, Problem, Speech};

@@ -14,6 +14,7 @@ pub mod holds;
 pub mod messages;
 pub mod progress;
 pub mod slots;
+pub mod state;
 pub mod store;
 pub mod task;
 pub mod tts_client;
