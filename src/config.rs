@@ -1,7 +1,8 @@
 //! The configuration: embedded defaults, then a file, then the environment, then
 //! flags. It is read once, checked as a whole, and every fault is told at once.
 //!
-//! * `settings` knows the layers and the keys, as text.
+//! * `settings` knows the layers and the keys, as text, and `source` where each was
+//!   written.
 //! * `values` knows what one text means and what is allowed.
 //! * `read` puts the two together into a [`Config`].
 //! * `rules` knows which values contradict each other.
@@ -12,6 +13,7 @@ mod fault;
 mod read;
 mod rules;
 mod settings;
+mod source;
 mod values;
 
 use std::collections::BTreeMap;
@@ -25,7 +27,8 @@ use serde::Serialize;
 use url::Url;
 
 pub use fault::{Fault, FaultKind, Faults};
-pub use settings::{DEFAULTS, ENVIRONMENT_PREFIX, Source, Value};
+pub use settings::{DEFAULTS, ENVIRONMENT_PREFIX, Value};
+pub use source::Source;
 pub use values::{base_url, in_words, seconds};
 
 use crate::contract::CallbackHeaders;

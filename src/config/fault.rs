@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::settings::Source;
+use super::source::Source;
 
 /// What kind of fault it is; [`FaultKind::code`] is stable, for scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 use super::fault::{Fault, FaultKind};
-use super::settings::{Settings, Source, Value};
+use super::settings::{Settings, Value};
+use super::source::Source;
 use super::{
     Alerts, Backend, CacheSettings, Callback, Config, Limits, Links, Queue, Retention, Role,
     Server, Tts, asks_for_keys, is_secret, rules, values, without_secrets,

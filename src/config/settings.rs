@@ -5,14 +5,14 @@
 //! not have does not exist.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::{Fault, FaultKind};
+use super::source::Source;
 
 /// The reference: every key with its default, unit and meaning.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -27,38 +27,6 @@ const MAPS: [&str; 4] = [
     "tts.pronunciations",
     "callback.default_headers",
 ];
-
-/// Where a value was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// `config/default.toml`.
-    Default,
-    /// A line, counted from 1, of the configuration file.
-    File {
-        /// The path as it was given.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-    },
-    /// The environment variable of this name.
-    Environment(String),
-    /// A flag of the command line.
-    Flag,
-    /// Worked out from other values.
-    Derived,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => out.write_str("default"),
-            Self::File { path, line } => write!(out, "{}:{line}", path.display()),
-            Self::Environment(name) => write!(out, "env {name}"),
-            Self::Flag => out.write_str("flag"),
-            Self::Derived => out.write_str("derived"),
-        }
-    }
-}
 
 /// A value as it was written, before anybody asked what it means.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
