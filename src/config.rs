@@ -4,13 +4,14 @@
 //! * `settings` knows the layers and the keys, as text, and `source` where each was
 //!   written.
 //! * `values` knows what one text means and what is allowed.
-//! * `read` puts the two together into a [`Config`].
+//! * `reader` puts the two together, value by value, and `read` into a [`Config`].
 //! * `rules` knows which values contradict each other.
 //!
 //! The reference for people is `config/default.toml`.
 
 mod fault;
 mod read;
+mod reader;
 mod rules;
 mod settings;
 mod source;
@@ -35,7 +36,8 @@ use crate::contract::CallbackHeaders;
 use crate::contract::signature::Secret;
 use crate::keys;
 use crate::speech::Said;
-use read::{Reader, read_config};
+use read::read_config;
+use reader::Reader;
 use settings::Settings;
 
 /// The variable that names the configuration file when `--config` does not.

@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
-use super::fault::{Fault, FaultKind};
-use super::settings::{Settings, Value};
-use super::source::Source;
+use super::fault::FaultKind;
+use super::reader::Reader;
+use super::settings::Value;
 use super::{
     Alerts, Backend, CacheSettings, Callback, Config, Limits, Links, Queue, Retention, Role,
-    Server, Tts, asks_for_keys, is_secret, rules, values, without_secrets,
+    Server, Tts, asks_for_keys, rules, values, without_secrets,
 };
-
 use crate::contract::callback_headers::{header_name, header_value};
 use crate::speech::encode;
 use crate::speech::pronunciations::{self, Said};
@@ -22,129 +21,6 @@ use crate::speech::pronunciations::{self, Said};
 const DEFAULT_PORT: u16 = 4640;
 const DEFAULT_PORT_TTS: u16 = 4641;
 const YEAR_S: u64 = 366 * 86_400;
-
-/// Reads typed values out of the settings and collects what is wrong with them.
-/// A `None` always comes with at least one fault.
-pub(super) struct Reader {
-    pub(super) settings: Settings,
-    pub(super) faults: Vec<Fault>,
-}
-
-impl Reader {
-    fn one<T>(&mut self, key: &str, parse: impl Fn(&str) -> values::Parsed<T>) -> Option<T> {
-        match self.value(key)? {
-            Value::One(text) => self.parse(key, key, &text, parse),
-            Value::List(_) => None,
-        }
-    }
-
-    /// As [`Reader::one`], for a value that may be left empty: `Some(None)`.
-    fn optional<T>(
-        &mut self,
-        key: &str,
-        parse: impl Fn(&str) -> values::Parsed<T>,
-    ) -> Option<Option<T>> {
-        match self.value(key)? {
-            Value::One(text) if text.is_empty() => Some(None),
-            _ => self.one(key, parse).map(Some),
-        }
-    }
-
-    fn list<T>(&mut self, key: &str, parse: impl Fn(&str) -> values::Parsed<T>) -> Option<Vec<T>> {
-        let Value::List(items) = self.value(key)? else {
-            return None;
-        };
-        // Every item is looked at, so that every fault is found.
-        let parsed: Vec<Option<T>> = items
-            .iter()
-            .map(|item| self.parse(key, key, item, &parse))
-            .collect();
-        parsed.into_iter().collect()
-    }
-
-    /// A table from names that people chose to voices.
-    fn voices(&mut self, map: &str) -> Option<BTreeMap<String, String>> {
-        self.map(map, values::name, values::voice)
-    }
-
-    fn map<T>(
-        &mut self,
-        map: &str,
-        name_of: fn(&str) -> values::Parsed<String>,
-        value_of: fn(&str) -> values::Parsed<T>,
-    ) -> Option<BTreeMap<String, T>> {
-        let parsed: Vec<Option<(String, T)>> = self
-            .settings
-            .entries(map)
-            .into_iter()
-            .map(|(name, setting)| {
-                let key = format!("{map}.{name}");
-                let Value::One(text) = setting.value else {
-                    return None;
-                };
-                let name = self.parse(&key, map, &name, name_of);
-                let value = self.parse(&key, &key, &text, value_of);
-                Some((name?, value?))
-            })
-            .collect();
-        parsed.into_iter().collect()
-    }
-
-    /// Notes a rule that spans values; the source is that of `key`.
-    pub(super) fn fault(&mut self, kind: FaultKind, key: &str, detail: String) {
-        // What is missing was written nowhere.
-        let source = match kind {
-            FaultKind::MissingValue => None,
-            _ => self.settings.source(key),
-        };
-        self.faults.push(Fault {
-            kind,
-            key: key.to_owned(),
-            source,
-            detail,
-        });
-    }
-
-    fn derive(&mut self, key: &str, text: impl Into<String>) {
-        self.settings.derive(key, Value::One(text.into()));
-    }
-
-    pub(super) fn is_derived(&self, key: &str) -> bool {
-        self.settings.source(key) == Some(Source::Derived)
-    }
-
-    fn value(&mut self, key: &str) -> Option<Value> {
-        let value = self.settings.get(key).map(|setting| setting.value.clone());
-        if value.is_none() {
-            let detail = "the built-in reference lacks this key".to_owned();
-            self.fault(FaultKind::MissingValue, key, detail);
-        }
-        value
-    }
-
-    /// `key` is where the text was written, `meaning` what it is part of.
-    fn parse<T>(
-        &mut self,
-        key: &str,
-        meaning: &str,
-        text: &str,
-        parse: impl Fn(&str) -> values::Parsed<T>,
-    ) -> Option<T> {
-        match parse(text) {
-            Ok(value) => Some(value),
-            Err(allowed) => {
-                let what = if is_secret(meaning) {
-                    "the value".to_owned()
-                } else {
-                    format!("\"{text}\"")
-                };
-                let detail = format!("{what} is not allowed; it must be {allowed}");
-                self.fault(FaultKind::InvalidValue, key, detail);
-                None
-            }
-        }
-    }
-}
 
 /// The whole configuration, if every value can be read; the rules that span
 /// values are looked at as far as their values can be.

@@ -3,7 +3,7 @@
 use url::{Host, Url};
 
 use super::fault::FaultKind;
-use super::read::Reader;
+use super::reader::Reader;
 use super::values::in_words;
 use super::{Backend, Callback, FETCH_WINDOW_S, Links, Retention, Role, Server};
 
