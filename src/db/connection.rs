@@ -1,4 +1,5 @@
-//! Opening one service's database file: lock, migrations, connections.
+//! Opening one service's database file: lock, migrations, connections. What is opened is
+//! started by `writer`.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write as _;
@@ -9,9 +10,7 @@ use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::schema::meta;
-use super::writer::{Db, start};
-use crate::clock::{Anchor, Clock};
-use crate::contract::Service;
+use crate::clock::Anchor;
 
 /// The one kind of connection that verbs see.
 pub type Conn = SqliteConnection;
@@ -71,10 +70,10 @@ pub(super) fn is_damage(reason: &str) -> bool {
 
 /// A database whose lock is held and whose schema is current.
 pub struct Opened {
-    path: PathBuf,
-    writer: Conn,
+    pub(super) path: PathBuf,
+    pub(super) writer: Conn,
     anchor: Option<Anchor>,
-    lock: File,
+    pub(super) lock: File,
 }
 
 /// Takes the lock beside `path`, opens the file, and runs the migrations.
@@ -179,16 +178,6 @@ impl Opened {
     #[must_use]
     pub fn anchor(&self) -> Option<Anchor> {
         self.anchor.clone()
-    }
-
-    /// Starts the writer and the readers.
-    ///
-    /// # Errors
-    /// [`OpenError::Failed`] when a reader cannot be opened.
-    pub fn start(self, service: Service, clock: Clock) -> Result<Db, OpenError> {
-        let path = self.path.clone();
-        start(service, self.path, self.writer, self.lock, clock)
-            .map_err(|detail| OpenError::Failed { path, detail })
     }
 }
 

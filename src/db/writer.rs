@@ -28,7 +28,7 @@ use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use tokio::sync::{oneshot, watch};
 
 use super::Id;
-use super::connection::{CLOCK_KEY, Conn, connect, empty_log, is_damage};
+use super::connection::{CLOCK_KEY, Conn, OpenError, Opened, connect, empty_log, is_damage};
 use super::history::{OF_ALERT, newest_event};
 use super::hub::{Hub, Interest, Subscription};
 use super::load::{Amount, ByClient, Load};
@@ -490,8 +490,20 @@ fn disk_fault(error: &QueryError) -> Option<String> {
     }
 }
 
+impl Opened {
+    /// Starts the writer and the readers.
+    ///
+    /// # Errors
+    /// [`OpenError::Failed`] when a reader cannot be opened.
+    pub fn start(self, service: Service, clock: Clock) -> Result<Db, OpenError> {
+        let path = self.path.clone();
+        start(service, self.path, self.writer, self.lock, clock)
+            .map_err(|detail| OpenError::Failed { path, detail })
+    }
+}
+
 /// Starts the threads. The lock lives as long as the writer.
-pub(super) fn start(
+fn start(
     service: Service,
     path: PathBuf,
     mut writer: Conn,
