@@ -12,6 +12,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use futures_util::future::LocalBoxFuture;
 use rustls::ClientConfig;
+use serde_json::json;
 use tokio::sync::watch;
 use url::Url;
 use uuid::Uuid;
@@ -904,7 +905,7 @@ fn serve(
         crashes: services.iter().find_map(|service| service.crashes.clone()),
         shut: services
             .iter()
-            .map(|service| (service.db.service(), service.shut.clone()))
+            .map(|service| (service.db.service(), shown(&service.shut)))
             .collect(),
         due: services.iter().map(|service| service.due.clone()).collect(),
     });
@@ -987,6 +988,11 @@ fn common_routes(config: &mut web::ServiceConfig) {
     for (path, route) in routes {
         config.service(web::resource(path).route(route));
     }
+}
+
+fn shown(shut: &ShutReceivers) -> system::ShutReceivers {
+    let shut = shut.clone();
+    Arc::new(move || shut.get().iter().map(|one| json!(one)).collect())
 }
 
 fn stats_of(children: &ChildBoard) -> BTreeMap<String, Stats> {

@@ -6,8 +6,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use uuid::Uuid;
 
 use super::dispatcher::{CallbackDispatcher, DeliveryOwed, InDelivery};
-use super::store::{self, Filter, LISTED, Redelivered};
+use super::store::{self, LISTED, Redelivered};
 use crate::contract::{Code, Delivery, DeliveryStatus, Page, Problem, Service};
+use crate::db::list::Filter;
 use crate::db::{Conn, Db, Tx};
 use crate::edge::problem::Answer;
 use crate::edge::query::Query;

@@ -14,11 +14,9 @@ use crate::contract::client::OPERATOR;
 use crate::contract::{
     Callback, Delivery, DeliveryAttempt, DeliveryStatus, DeliveryType, Service, rfc3339,
 };
-use crate::db::list::{Cursor, Found, Index, Listed};
+use crate::db::list::{Cursor, Filter, Found, Index, Listed};
 use crate::db::schema::{deliveries, events};
 use crate::db::{Condition, Conn, Id, NewEvent, Tx, update, update_if};
-
-pub use crate::db::list::Filter;
 
 /// A row of `deliveries`.
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]

@@ -110,7 +110,7 @@ pub async fn metrics(system: web::Data<System>) -> HttpResponse {
     let shut = system.shut.iter().map(|(service, shut)| {
         (
             format!("{{service=\"{service}\"}}"),
-            i64::try_from(shut.get().len()).unwrap_or(i64::MAX),
+            i64::try_from(shut().len()).unwrap_or(i64::MAX),
         )
     });
     family(

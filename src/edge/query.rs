@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use crate::clock::Millis;
 use crate::contract::{Faults, Problem, parse_rfc3339};
 use crate::db::list::{Cursor, Filter};
-use crate::delivery::store as deliveries;
 
 /// Rows a page when `limit` is not given.
 const DEFAULT_LIMIT: i64 = 50;
@@ -154,7 +153,7 @@ impl Query {
     ///
     /// # Errors
     /// `invalid_request` with every fault.
-    pub fn delivery_filter(mut self, subject: &str) -> Result<deliveries::Filter, Problem> {
+    pub fn delivery_filter(mut self, subject: &str) -> Result<Filter, Problem> {
         const STATUSES: [&str; 4] = ["pending", "delivered", "exhausted", "aborted"];
         let subject_text = self.take(subject);
         let subject_id = subject_text
@@ -167,7 +166,7 @@ impl Query {
                 format!("`{subject}` must be a UUID."),
             );
         }
-        let filter = deliveries::Filter {
+        let filter = Filter {
             client: None,
             statuses: self.statuses(&STATUSES),
             subject: subject_id,

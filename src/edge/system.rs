@@ -2,6 +2,7 @@
 //! here.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
@@ -10,11 +11,13 @@ use super::due::Due;
 use crate::clock::Millis;
 use crate::contract::{Service, rfc3339};
 use crate::db::Db;
-use crate::delivery::dispatcher::ShutReceivers;
 use crate::files::Cache;
 use crate::supervision::StatusBoard;
 use crate::synthesizer::crashes::Crashes;
 use crate::synthesizer::stats::Stats;
+
+/// Those who do not answer callbacks now. How they are kept is no business of the edge.
+pub type ShutReceivers = Arc<dyn Fn() -> Vec<Value> + Send + Sync>;
 
 /// What the system page shows.
 #[derive(Clone)]
@@ -28,7 +31,7 @@ pub struct System {
     /// The databases of the roles that run here.
     pub dbs: Vec<Db>,
     /// The children of each worker, by the worker's name.
-    pub children: std::sync::Arc<dyn Fn() -> BTreeMap<String, Stats> + Send + Sync>,
+    pub children: Arc<dyn Fn() -> BTreeMap<String, Stats> + Send + Sync>,
     /// What the TTS service has made before, where it runs here.
     pub cache: Option<Cache>,
     /// The children that engines have cost, where the TTS service runs here.
@@ -61,7 +64,7 @@ impl System {
     fn shut_receivers(&self) -> Value {
         let by_service = self.shut.iter();
         by_service
-            .map(|(service, shut)| (service.as_str().to_owned(), json!(shut.get())))
+            .map(|(service, shut)| (service.as_str().to_owned(), json!(shut())))
             .collect::<serde_json::Map<_, _>>()
             .into()
     }

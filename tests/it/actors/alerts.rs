@@ -10,6 +10,7 @@ use hoiam::alerts::Reporter;
 use hoiam::claim_loop::Pulse;
 use hoiam::contract::{DeliveryType, Service};
 use hoiam::db::Db;
+use hoiam::db::list::Filter;
 use hoiam::delivery::CallbackDispatcher;
 use hoiam::delivery::alerts::collector::{self, open_ledger};
 use hoiam::delivery::alerts::{AlertCollector, WithAlerts};
@@ -278,9 +279,9 @@ async fn a_disk_that_keeps_nothing_is_told_at_once_and_kept_when_it_can_be() {
         told.counts(DeliveryType::ReceiverShut) == [1]
     })
     .await;
-    let kept = deliveries::Filter {
+    let kept = Filter {
         limit: 10,
-        ..deliveries::Filter::default()
+        ..Filter::default()
     };
     let (kept, _) = told
         .world
