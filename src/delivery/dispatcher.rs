@@ -1,9 +1,9 @@
 //! CallbackDispatcher: claims due deliveries and, in the TTS service, the
 //! callback checks.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -19,9 +19,11 @@ use super::check_queue::{CheckQueue, ExpiredHolds, LastTurns, Looked, Unchecked,
 use super::check_room::{self, CheckRoom, CheckShares, CheckSlot};
 use super::delivery::{Outcome, after};
 use super::held::Held;
+use super::in_delivery::InDelivery;
 use super::look::{Look, Progress, read_due};
-use super::receivers::{Locate, News, Receivers, Shown, Turn};
+use super::receivers::{Locate, News, Receivers, Turn};
 use super::shares::{Kind, Receiver, Slot};
+use super::shut_receivers::ShutReceivers;
 use super::store::{self, Row};
 use super::subject::{Subject, Told};
 use crate::alerts::Reporter;
@@ -53,41 +55,6 @@ pub struct DeliveryOwed;
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct CheckOwed;
-
-/// The deliveries that are being tried now, for those who show them.
-#[derive(Clone, Default)]
-pub struct InDelivery(Arc<Mutex<HashSet<Uuid>>>);
-
-impl InDelivery {
-    /// Whether this delivery is being tried now.
-    #[must_use]
-    pub fn contains(&self, id: Uuid) -> bool {
-        self.ids().contains(&id)
-    }
-
-    fn ids(&self) -> MutexGuard<'_, HashSet<Uuid>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The receivers that do not answer, for those who show them.
-#[derive(Clone, Default)]
-pub struct ShutReceivers(Arc<Mutex<ShownByName>>);
-
-/// By origin and client.
-type ShownByName = BTreeMap<(Arc<str>, Arc<str>), Shown>;
-
-impl ShutReceivers {
-    /// Those of this moment, by name.
-    #[must_use]
-    pub fn get(&self) -> Vec<Shown> {
-        self.shown().values().cloned().collect()
-    }
-
-    fn shown(&self) -> MutexGuard<'_, ShownByName> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// What a dispatcher works with.
 pub struct Parts {
@@ -349,7 +316,7 @@ impl CallbackDispatcher {
     }
 
     fn try_once(&mut self, row: Row, slot: Slot, claim: Claim, ctx: &mut Context<Self>) {
-        self.parts.in_delivery.ids().insert(row.id.0);
+        self.parts.in_delivery.insert(row.id.0);
         let unit = Attempt {
             db: self.parts.db.clone(),
             sender: self.parts.sender.clone(),
@@ -424,14 +391,7 @@ impl CallbackDispatcher {
         if changes.is_empty() {
             return;
         }
-        let mut shown = self.parts.shut.shown();
-        for (receiver, change) in changes {
-            let name = (receiver.origin, receiver.client);
-            match change {
-                Some(change) => shown.insert(name, change),
-                None => shown.remove(&name),
-            };
-        }
+        self.parts.shut.renew(changes);
     }
 }
 
@@ -458,12 +418,12 @@ impl Supervised for CallbackDispatcher {
         // fenced by the row's count of attempts.
         self.claims.restart();
         self.receivers.clear();
-        self.parts.shut.shown().clear();
+        self.parts.shut.clear();
         self.progress = Progress::default();
         self.read_meanwhile.clear();
         self.failed.clear();
         self.failed_until = None;
-        self.parts.in_delivery.ids().clear();
+        self.parts.in_delivery.clear();
         self.checks.restart();
     }
 }
@@ -639,7 +599,7 @@ impl Handler<AttemptFinished> for CallbackDispatcher {
         if !self.claims.end(claim) {
             return self.scan(ctx);
         }
-        self.parts.in_delivery.ids().remove(&id);
+        self.parts.in_delivery.remove(id);
         let (now, receiver) = (self.now(), &slot.receiver);
         let left = self.receivers.end(&slot, news, now);
         let (service, alerts) = (self.parts.db.service(), &self.parts.alerts);

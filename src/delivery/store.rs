@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use uuid::Uuid;
 
 use super::delivery::{After, can_redeliver};
-use super::dispatcher::InDelivery;
+use super::in_delivery::InDelivery;
 use super::shares::{Kind, Receiver};
 use crate::clock::Millis;
 use crate::contract::client::OPERATOR;

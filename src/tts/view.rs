@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::store::{self, Row};
 use crate::contract::{Callback, CheckState, Service, Speech, SpeechStatus, WaitingFor, rfc3339};
 use crate::db::{Conn, Id};
-use crate::delivery::dispatcher::InDelivery;
+use crate::delivery::in_delivery::InDelivery;
 use crate::delivery::store as deliveries;
 use crate::delivery::subject::{Subject, Told};
 use crate::edge::links::Links;

@@ -9,7 +9,9 @@ use diesel::connection::SimpleConnection;
 use hoiam::claim_loop::Pulse;
 use hoiam::contract::Service;
 use hoiam::delivery::check::CheckCache;
-use hoiam::delivery::dispatcher::{CheckParts, InDelivery, Parts};
+use hoiam::delivery::dispatcher::{CheckParts, Parts};
+use hoiam::delivery::in_delivery::InDelivery;
+use hoiam::delivery::shut_receivers::ShutReceivers;
 use hoiam::delivery::{CallbackDispatcher, CheckOwed};
 use hoiam::tts::Workers;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -31,7 +33,7 @@ fn start(world: &mut World, timeout: Duration) -> Addr<CallbackDispatcher> {
         schedule: vec![Duration::ZERO, Duration::from_secs(1)],
         subject: Arc::new(Things),
         in_delivery: InDelivery::default(),
-        shut: hoiam::delivery::dispatcher::ShutReceivers::default(),
+        shut: ShutReceivers::default(),
         alerts: hoiam::alerts::Reporter::default(),
         deliveries: Pulse::default(),
         own_origin: None,

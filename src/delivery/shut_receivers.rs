@@ -1,0 +1,43 @@
+//! Which receivers do not answer: kept by the dispatcher for those who show them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::receivers::Shown;
+use super::shares::Receiver;
+
+/// The receivers that do not answer, for those who show them.
+#[derive(Clone, Default)]
+pub struct ShutReceivers(Arc<Mutex<ShownByName>>);
+
+/// By origin and client.
+type ShownByName = BTreeMap<(Arc<str>, Arc<str>), Shown>;
+
+impl ShutReceivers {
+    /// Those of this moment, by name.
+    #[must_use]
+    pub fn get(&self) -> Vec<Shown> {
+        self.shown().values().cloned().collect()
+    }
+
+    /// What is shown of these from now on: nothing of one that answers.
+    pub(super) fn renew(&self, changes: Vec<(Receiver, Option<Shown>)>) {
+        let mut shown = self.shown();
+        for (receiver, change) in changes {
+            let name = (receiver.origin, receiver.client);
+            match change {
+                Some(change) => shown.insert(name, change),
+                None => shown.remove(&name),
+            };
+        }
+    }
+
+    /// All of them answer, as far as is known.
+    pub(super) fn clear(&self) {
+        self.shown().clear();
+    }
+
+    fn shown(&self) -> MutexGuard<'_, ShownByName> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
