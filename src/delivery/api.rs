@@ -5,8 +5,9 @@ use actix::Addr;
 use actix_web::{HttpRequest, HttpResponse, web};
 use uuid::Uuid;
 
-use super::dispatcher::{CallbackDispatcher, DeliveryOwed};
+use super::dispatcher::CallbackDispatcher;
 use super::in_delivery::InDelivery;
+use super::messages::DeliveryOwed;
 use super::store::{self, LISTED, Redelivered};
 use crate::contract::{Code, Delivery, DeliveryStatus, Page, Problem, Service};
 use crate::db::list::Filter;

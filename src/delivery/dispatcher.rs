@@ -21,6 +21,7 @@ use super::delivery::{Outcome, after};
 use super::held::Held;
 use super::in_delivery::InDelivery;
 use super::look::{Look, Progress, read_due};
+use super::messages::{CheckNow, CheckOwed, DeliveryOwed};
 use super::receivers::{Locate, News, Receivers, Turn};
 use super::shares::{Kind, Receiver, Slot};
 use super::shut_receivers::ShutReceivers;
@@ -46,15 +47,6 @@ const GATHER: Duration = Duration::from_millis(3);
 const GIVEN_UP_A_COMMIT: i64 = 200;
 /// How long the dispatcher waits after the store has failed it.
 const STORE_PAUSE_MS: Millis = 1000;
-/// A delivery may be due.
-#[derive(Message, Clone, Copy)]
-#[rtype(result = "()")]
-pub struct DeliveryOwed;
-
-/// A callback URL may have to be checked.
-#[derive(Message, Clone, Copy)]
-#[rtype(result = "()")]
-pub struct CheckOwed;
 
 /// What a dispatcher works with.
 pub struct Parts {
@@ -1094,18 +1086,6 @@ impl Handler<Drain> for CallbackDispatcher {
             hold.await;
         })
     }
-}
-
-/// Check this URL now and tell each step.
-#[derive(Message)]
-#[rtype(result = "Report")]
-pub struct CheckNow {
-    /// Where to.
-    pub url: Url,
-    /// What is sent with each exchange.
-    pub headers: CallbackHeaders,
-    /// For each exchange.
-    pub timeout: Duration,
 }
 
 impl Handler<CheckNow> for CallbackDispatcher {

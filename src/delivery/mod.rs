@@ -18,6 +18,7 @@ pub mod dispatcher;
 pub mod held;
 pub mod in_delivery;
 pub mod look;
+pub mod messages;
 pub mod receivers;
 pub mod shares;
 pub mod shut_receivers;
@@ -25,4 +26,5 @@ pub mod store;
 pub mod subject;
 pub mod waits;
 
-pub use dispatcher::{CallbackDispatcher, CheckOwed, DeliveryOwed};
+pub use dispatcher::CallbackDispatcher;
+pub use messages::{CheckNow, CheckOwed, DeliveryOwed};

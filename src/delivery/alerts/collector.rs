@@ -20,9 +20,9 @@ use crate::claim_loop::{ClaimLoop, Pulse, Scan};
 use crate::clock::Millis;
 use crate::contract::{DeliveryStatus, DeliveryType};
 use crate::db::{Db, StoreError};
+use crate::delivery::DeliveryOwed;
 use crate::delivery::attempt::{Sender, not_made};
 use crate::delivery::delivery::after;
-use crate::delivery::dispatcher::DeliveryOwed;
 use crate::delivery::store::Row;
 use crate::supervision::{Drain, spawn_unit};
 
