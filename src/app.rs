@@ -583,7 +583,7 @@ async fn start_tts(
         program: common.program.clone(),
         ..Options::configured(&config.tts)
     };
-    let addresses = jobs
+    let addresses: Vec<_> = jobs
         .into_iter()
         .enumerate()
         .map(|(number, jobs)| {

@@ -4,6 +4,7 @@ mod ahead;
 pub mod api;
 pub mod job;
 mod long_texts;
+pub mod messages;
 mod outcome;
 pub mod salvage;
 mod sentences;
@@ -15,5 +16,6 @@ pub mod worker;
 pub mod workers;
 
 pub use long_texts::LongTexts;
-pub use worker::{JobCanceled, JobQueued, TtsWorker};
+pub use messages::{JobCanceled, JobQueued};
+pub use worker::TtsWorker;
 pub use workers::Workers;

@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use super::ahead::{Ahead, Callers};
 use super::long_texts::{Borders, LongTexts, Shared, is_long};
+use super::messages::{DeadlineAdded, HelpWanted, JobCanceled, JobQueued, JobQueuedBy};
 use super::outcome::{Finish, Gathered, Outcome, Refusal, failed};
 use super::salvage::{Limits, Salvage};
 use super::sentences::Sentences;
@@ -58,31 +59,6 @@ const HOLD_MS: Millis = 10_000;
 const PAUSE_MS: Millis = 1000;
 /// A child is replaced for the sake of postponed jobs no more often than this.
 const RENEW_EVERY_MS: Millis = 5000;
-
-/// A job may be there to claim.
-#[derive(Message, Clone, Copy)]
-#[rtype(result = "()")]
-pub struct JobQueued;
-
-/// A job of this client may be there to claim.
-#[derive(Message, Clone)]
-#[rtype(result = "()")]
-pub struct JobQueuedBy(pub String);
-
-/// A long text has sentences that others can speak.
-#[derive(Message, Clone, Copy)]
-#[rtype(result = "()")]
-pub struct HelpWanted;
-
-/// Somebody has called this job off.
-#[derive(Message, Clone, Copy)]
-#[rtype(result = "()")]
-pub struct JobCanceled(pub Uuid);
-
-/// A job with this deadline waits.
-#[derive(Message, Clone, Copy)]
-#[rtype(result = "()")]
-pub struct DeadlineAdded(pub Millis);
 
 /// What a worker works with.
 #[derive(Clone)]

@@ -1,13 +1,14 @@
-//! The addresses of all workers, for those who have something to tell them.
+//! Where all workers are told, for those who have something to tell them: among these the
+//! workers themselves, so their type is not named here.
 
 use std::sync::{Arc, OnceLock};
 
-use actix::Addr;
+use actix::{Actor, Addr, Context, Handler, Recipient};
 use diesel::prelude::QueryResult;
 use uuid::Uuid;
 
+use super::messages::{DeadlineAdded, HelpWanted, JobCanceled, JobQueued, JobQueuedBy};
 use super::store;
-use super::worker::{DeadlineAdded, HelpWanted, JobCanceled, JobQueued, JobQueuedBy, TtsWorker};
 use crate::clock::Millis;
 use crate::contract::CallbackHeaders;
 use crate::db::{Conn, Tx};
@@ -18,11 +19,12 @@ use crate::delivery::held::Scope;
 /// Filled once, when the workers have been started: the dispatcher, which
 /// tells them of opened jobs, is started before them.
 #[derive(Clone, Default)]
-pub struct Workers(Arc<OnceLock<Vec<Addr<TtsWorker>>>>);
+pub struct Workers(Arc<OnceLock<Vec<Mailbox>>>);
 
 impl Workers {
     /// Makes the workers known.
-    pub fn fill(&self, workers: Vec<Addr<TtsWorker>>) {
+    pub fn fill(&self, workers: impl IntoIterator<Item = impl Into<Mailbox>>) {
+        let workers = workers.into_iter().map(Into::into).collect();
         // A second call would be a bug of the tree; the first one stands.
         let _ = self.0.set(workers);
     }
@@ -31,7 +33,7 @@ impl Workers {
     /// hints only, so this one must not be lost.
     pub fn queued(&self) {
         for worker in self.0.get().into_iter().flatten() {
-            worker.do_send(JobQueued);
+            worker.queued.do_send(JobQueued);
         }
     }
 
@@ -39,7 +41,7 @@ impl Workers {
     /// of which a worker knows must not be lost.
     pub fn queued_by(&self, client: &str) {
         for worker in self.0.get().into_iter().flatten() {
-            worker.do_send(JobQueuedBy(client.to_owned()));
+            worker.queued_by.do_send(JobQueuedBy(client.to_owned()));
         }
     }
 
@@ -47,7 +49,7 @@ impl Workers {
     /// has enough to do.
     pub fn help_wanted(&self) {
         for worker in self.0.get().into_iter().flatten() {
-            let _ = worker.try_send(HelpWanted);
+            let _ = worker.help_wanted.try_send(HelpWanted);
         }
     }
 
@@ -55,14 +57,43 @@ impl Workers {
     /// mailbox must not lose it.
     pub fn deadline_added(&self, at: Millis) {
         if let Some(first) = self.0.get().and_then(|workers| workers.first()) {
-            first.do_send(DeadlineAdded(at));
+            first.deadline_added.do_send(DeadlineAdded(at));
         }
     }
 
     /// This job is called off.
     pub fn canceled(&self, id: Uuid) {
         for worker in self.0.get().into_iter().flatten() {
-            worker.do_send(JobCanceled(id));
+            worker.canceled.do_send(JobCanceled(id));
+        }
+    }
+}
+
+/// Where one worker is told.
+pub struct Mailbox {
+    queued: Recipient<JobQueued>,
+    queued_by: Recipient<JobQueuedBy>,
+    help_wanted: Recipient<HelpWanted>,
+    deadline_added: Recipient<DeadlineAdded>,
+    canceled: Recipient<JobCanceled>,
+}
+
+impl<W> From<Addr<W>> for Mailbox
+where
+    W: Actor<Context = Context<W>>
+        + Handler<JobQueued>
+        + Handler<JobQueuedBy>
+        + Handler<HelpWanted>
+        + Handler<DeadlineAdded>
+        + Handler<JobCanceled>,
+{
+    fn from(worker: Addr<W>) -> Self {
+        Self {
+            queued: worker.clone().recipient(),
+            queued_by: worker.clone().recipient(),
+            help_wanted: worker.clone().recipient(),
+            deadline_added: worker.clone().recipient(),
+            canceled: worker.recipient(),
         }
     }
 }

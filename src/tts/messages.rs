@@ -1,0 +1,33 @@
+//! What a worker is told by others: hints that there may be something to do or to leave.
+//!
+//! They stand apart from the worker, so that whoever sends one need not know it.
+
+use actix::Message;
+use uuid::Uuid;
+
+use crate::clock::Millis;
+
+/// A job may be there to claim.
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct JobQueued;
+
+/// A job of this client may be there to claim.
+#[derive(Message, Clone)]
+#[rtype(result = "()")]
+pub struct JobQueuedBy(pub String);
+
+/// A long text has sentences that others can speak.
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct HelpWanted;
+
+/// Somebody has called this job off.
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct JobCanceled(pub Uuid);
+
+/// A job with this deadline waits.
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct DeadlineAdded(pub Millis);
