@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 use super::fault::FaultKind;
+use super::hidden::without_secrets;
 use super::reader::Reader;
-use super::settings::Value;
-use super::{
+use super::sections::{
     Alerts, Backend, CacheSettings, Callback, Config, Limits, Links, Queue, Retention, Role,
-    Server, Tts, asks_for_keys, rules, values, without_secrets,
+    Server, Tts, asks_for_keys,
 };
+use super::settings::Value;
+use super::{rules, values};
 use crate::contract::callback_headers::{header_name, header_value};
 use crate::speech::encode;
 use crate::speech::pronunciations::{self, Said};

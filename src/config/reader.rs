@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::fault::{Fault, FaultKind};
+use super::hidden::is_secret;
 use super::settings::{Settings, Value};
 use super::source::Source;
-use super::{is_secret, values};
+use super::values;
 
 /// Reads typed values out of the settings and collects what is wrong with them.
 /// A `None` always comes with at least one fault.

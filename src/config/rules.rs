@@ -4,8 +4,8 @@ use url::{Host, Url};
 
 use super::fault::FaultKind;
 use super::reader::Reader;
+use super::sections::{Backend, Callback, FETCH_WINDOW_S, Links, Retention, Role, Server};
 use super::values::in_words;
-use super::{Backend, Callback, FETCH_WINDOW_S, Links, Retention, Role, Server};
 
 /// A listener that other machines reach needs API keys, or a clear word that it
 /// does not.

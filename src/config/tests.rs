@@ -1,5 +1,7 @@
+use std::net::{Ipv4Addr, SocketAddr};
+
 use super::*;
-use std::net::Ipv4Addr;
+use crate::speech::Said;
 
 const KEY: &str = "0123456789abcdef";
 const SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";

@@ -14,7 +14,8 @@ use crate::speech::ipa;
 use crate::speech::pronunciations::{MAX_CHARACTERS, Said};
 use crate::speech::text::has_speech;
 
-use super::{ApiKey, MAX_TIMEOUT_S, Role};
+use super::sections::{ApiKey, Role};
+use crate::contract::create::MAX_TIMEOUT_S;
 use crate::contract::signature::Secret;
 
 const API_KEY_MIN_CHARACTERS: usize = 16;
