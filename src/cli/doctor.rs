@@ -1,6 +1,7 @@
 //! `hoiam doctor`: looks at everything that a service needs, changes nothing,
 //! and says how to mend what is wrong.
 
+mod check;
 mod machine;
 mod network;
 mod speech;
@@ -9,9 +10,9 @@ mod storage;
 use std::process::ExitCode;
 
 use clap::Args;
-use serde::Serialize;
 use serde_json::json;
 
+use self::check::{Check, Status};
 use self::storage::is_in_use;
 use super::{EXIT_FAILED, Globals, ServiceArgs};
 use crate::config::{Config, Faults};
@@ -22,54 +23,6 @@ pub struct DoctorArgs {
     /// What the service is started with.
     #[command(flatten)]
     pub service: ServiceArgs,
-}
-
-/// What one look came to.
-#[derive(Clone, Debug, Serialize)]
-pub struct Check {
-    /// What was looked at, in a few words that stay the same.
-    check: &'static str,
-    status: Status,
-    /// What was found.
-    detail: String,
-    /// How to mend it; null where all is well, or where the detail says it.
-    way_out: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Status {
-    Ok,
-    /// It works, and could be better or safer.
-    Warning,
-    /// It does not work.
-    Problem,
-}
-
-impl Check {
-    fn ok(check: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            check,
-            status: Status::Ok,
-            detail: detail.into(),
-            way_out: None,
-        }
-    }
-
-    fn warning(check: &'static str, detail: impl Into<String>, way_out: impl Into<String>) -> Self {
-        Self {
-            status: Status::Warning,
-            way_out: Some(way_out.into()),
-            ..Self::ok(check, detail)
-        }
-    }
-
-    fn problem(check: &'static str, detail: impl Into<String>, way_out: impl Into<String>) -> Self {
-        Self {
-            status: Status::Problem,
-            ..Self::warning(check, detail, way_out)
-        }
-    }
 }
 
 /// Looks. Exit code 1 when there is a problem.

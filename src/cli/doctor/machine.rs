@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::Check;
+use super::check::Check;
 use super::storage::databases;
 use crate::clock::{Clock, Jump};
 use crate::config::Config;

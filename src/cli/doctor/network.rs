@@ -9,7 +9,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::super::check_callback::{report, way_to_reach};
-use super::Check;
+use super::check::Check;
 use crate::app::outgoing_timeouts;
 use crate::backend::tts_client::{TtsClient, TtsError};
 use crate::config::Config;

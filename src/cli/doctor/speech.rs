@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::Check;
+use super::check::Check;
 use crate::cli::speaker::{Speaker, not_started};
 use crate::config::Config;
 use crate::contract::Create;

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Check, Status};
+use super::check::{Check, Status};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::contract::{Service, rfc3339};
