@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
 
 use awc::http::header::{HeaderName, HeaderValue};
-use hoiam::contract::create::{MAX_TIMEOUT_S, Prepared, Rules};
+use hoiam::contract::create::bounds::MAX_TIMEOUT_S;
+use hoiam::contract::create::{Prepared, Rules};
 use hoiam::contract::{CallbackHeaders, Create, Faults, Problem, Speech, Task};
 use hoiam::edge::query::Query;
 use hoiam::speech::Request;

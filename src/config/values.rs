@@ -15,7 +15,7 @@ use crate::speech::pronunciations::{MAX_CHARACTERS, Said};
 use crate::speech::text::has_speech;
 
 use super::sections::{ApiKey, Role};
-use crate::contract::create::MAX_TIMEOUT_S;
+use crate::contract::create::bounds::MAX_TIMEOUT_S;
 use crate::contract::signature::Secret;
 
 const API_KEY_MIN_CHARACTERS: usize = 16;

@@ -14,31 +14,17 @@ use crate::speech::{
     self, Format, Pronunciation, Said, composed, loudness, pronunciations, source,
 };
 
+pub mod bounds;
 mod fields;
+pub mod segment;
 
+use bounds::{MAX_REFERENCE_CHARACTERS, MAX_TITLE_CHARACTERS};
 use fields::Fields;
+use segment::{Segment, segment_place};
 
-/// The largest `reference`, in characters.
-const MAX_REFERENCE_CHARACTERS: usize = 200;
-/// The largest `metadata`, in bytes of JSON: a callback carries it and stays
-/// under 20 kB.
-const MAX_METADATA_BYTES: usize = 4096;
-/// The longest `timeout_s`: three days.
-pub const MAX_TIMEOUT_S: u32 = 259_200;
-/// The largest title of a file, in characters.
-const MAX_TITLE_CHARACTERS: usize = 200;
-/// The most `segments`: a callback tells the times of each and stays under 20 kB.
-const MAX_SEGMENTS: usize = 200;
-/// The longest `pause_after_ms`.
-const MAX_PAUSE_MS: u32 = 10_000;
 /// No voice says a letter of a word or a digit in less time at the usual speed: a third
 /// of what eSpeak NG takes for English. Other letters may have no sound of their own.
 const LEAST_MS_PER_LETTER: f64 = 20.0;
-/// Every bit rate that MPEG layer III knows, of all its sample rates; which
-/// are valid for a voice is checked once the voice is known.
-const ALL_BITRATES: &[u32] = &[
-    8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 320,
-];
 
 /// Which of the two services is asked, and its bounds.
 #[derive(Debug, Clone)]
@@ -106,30 +92,6 @@ pub struct Create {
     /// From acceptance to a known result.
     #[serde(default)]
     pub timeout_s: u32,
-}
-
-/// One part of a dialogue.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Segment {
-    /// As it was sent.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub text: String,
-    /// `engine/name` or an alias; null is that of its language, else that of the
-    /// whole request.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub voice: Option<String>,
-    /// BCP 47.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub language: Option<String>,
-    /// Null is that of the whole request.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub speed: Option<f32>,
-    /// The silence after it; null is as between two sentences.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pause_after_ms: Option<u32>,
-    /// What is said for terms of its text, before those of the whole request.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub pronunciations: Vec<Pronunciation>,
 }
 
 /// What an empty request would be, if it had a text.
@@ -393,12 +355,6 @@ impl Create {
     }
 }
 
-/// Where the body has a segment, as a JSON pointer.
-#[must_use]
-pub fn segment_place(at: usize) -> String {
-    format!("/segments/{at}")
-}
-
 /// Every field of a request.
 const FIELDS: &[&str] = &[
     "text",
@@ -464,42 +420,6 @@ impl Prepared {
         }
         self.json = serde_json::to_string(&self.create).unwrap_or_default();
     }
-}
-
-/// Names of more bytes are like no other.
-const LONGEST_NAME: usize = 512;
-
-/// The names most like `name`, best first, at most `most` of them. Of names
-/// that are equally like it, the one that begins like it for longer comes
-/// first: people err at the end of `espeak/vi` and not at its start.
-#[must_use]
-pub fn nearest(name: &str, among: impl Iterator<Item = String>, most: usize) -> Vec<String> {
-    // Nothing is so long, and comparing costs the product of both lengths.
-    if name.len() > LONGEST_NAME {
-        return Vec::new();
-    }
-    let name = name.to_lowercase();
-    let mut near: Vec<(f64, usize, String)> = among
-        .map(|candidate| {
-            let lower = candidate.to_lowercase();
-            let alike = name
-                .chars()
-                .zip(lower.chars())
-                .take_while(|(a, b)| a == b)
-                .count();
-            (
-                strsim::normalized_damerau_levenshtein(&name, &lower),
-                alike,
-                candidate,
-            )
-        })
-        .filter(|(likeness, ..)| *likeness >= 0.5)
-        .collect();
-    near.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
-    near.into_iter()
-        .take(most)
-        .map(|(.., candidate)| candidate)
-        .collect()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod callback_headers;
 pub mod client;
 pub mod create;
 pub mod event;
+pub mod nearest;
 pub mod problem;
 pub mod resource;
 pub mod signature;

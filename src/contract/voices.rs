@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::create::nearest;
+use super::nearest::nearest;
 use super::problem::Faults;
 
 /// One voice.

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::alerts::Reporter;
-use crate::contract::create::{Segment, segment_place};
+use crate::contract::create::segment::{Segment, segment_place};
 use crate::contract::{Catalog, Create, Faults, SPEAKER, VoiceItem, without_paths};
 use crate::files::{CacheKey, hex};
 use crate::speech::composed::in_nfc;

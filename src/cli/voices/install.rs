@@ -16,7 +16,7 @@ use url::Url;
 use super::super::{Globals, bar, columns, pretty, print};
 use super::add::{Place, tell};
 use crate::config::Config;
-use crate::contract::create::nearest;
+use crate::contract::nearest::nearest;
 use crate::files::hex;
 use crate::outbound::{Client, Download, Fetch, OutboundError, Policy, Timeouts, tls};
 use crate::speech::text::is_of;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::super::{Globals, pretty, print};
 use crate::config::Config;
-use crate::contract::create::nearest;
+use crate::contract::nearest::nearest;
 use crate::speech::engine::piper::{VoiceFiles, find};
 
 /// The flags of `hoiam voices remove`.

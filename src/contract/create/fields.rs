@@ -2,11 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{
-    ALL_BITRATES, MAX_METADATA_BYTES, MAX_PAUSE_MS, MAX_SEGMENTS, MAX_TIMEOUT_S, Segment, nearest,
-    segment_place,
-};
+use super::bounds::{ALL_BITRATES, MAX_METADATA_BYTES, MAX_PAUSE_MS, MAX_SEGMENTS, MAX_TIMEOUT_S};
+use super::segment::{Segment, segment_place};
 use crate::contract::CallbackHeaders;
+use crate::contract::nearest::nearest;
 use crate::contract::problem::Faults;
 use crate::speech::pronunciations::{MAX_CHARACTERS, MAX_TERMS};
 use crate::speech::{Format, Pronunciation, Said, composed, ipa, loudness, source, text};
