@@ -6,6 +6,7 @@
 //! which the row's claim makes needless, and that costs a sync more.
 
 mod cache;
+mod disk;
 mod growing;
 mod space;
 mod spool;
@@ -31,7 +32,6 @@ use crate::trouble::Trouble;
 pub use cache::{Cache, CacheKey, Shelf};
 use growing::Growing;
 pub use space::{Room, free_bytes};
-use spool::Place;
 pub use spool::{Spool, Stored, hex};
 
 /// What a large file leaves free on the disk beyond what is kept for others, so that
@@ -166,7 +166,7 @@ impl Files {
             return None;
         }
         let (room, promised) = Room::promise(&self.promised, bytes);
-        let left_free = if spool::is_large(bytes) {
+        let left_free = if disk::is_large(bytes) {
             self.kept_free
         } else {
             0
@@ -197,7 +197,7 @@ impl Files {
             let due = self.clock.now() + PROBE_MS;
             self.clock.sleep_until(due).await;
             let trial = trial.clone();
-            match spool::blocking(move || spool::try_to_write(&trial)).await {
+            match disk::blocking(move || disk::try_to_write(&trial)).await {
                 Ok(()) => self.trouble.end(),
                 Err(error) => log::debug!("files still cannot be written: {error}"),
             }
@@ -210,17 +210,6 @@ impl Files {
     pub fn key(&self, id: Uuid, claim: impl std::fmt::Display, extension: &str) -> String {
         let last = id.as_bytes()[15];
         format!("{}/{last:02x}/{id}-{claim}.{extension}", self.service)
-    }
-
-    /// An empty place to gather the result with this key in.
-    #[must_use]
-    pub fn spool(&self, key: &str) -> Spool {
-        let place = Place {
-            path: self.folder.join(key),
-            service: self.service,
-            sync_folder: self.sync_folders,
-        };
-        Spool::new(self.clone(), place)
     }
 
     /// Reads a file or a part of it.

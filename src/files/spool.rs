@@ -3,23 +3,16 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::disk::{IN_MEMORY, blocking};
 use super::growing::Size;
 use super::{FileError, Files};
 use crate::contract::Service;
 use crate::fault;
-
-/// Up to this size a result stays in memory.
-const IN_MEMORY: usize = 1024 * 1024;
-
-/// Whether a result of this size is written to its file as it comes.
-pub(super) fn is_large(bytes: u64) -> bool {
-    bytes > IN_MEMORY as u64
-}
 
 /// A result that is being gathered. Dropping it leaves nothing behind; what a
 /// killed process leaves is named by no row.
@@ -35,12 +28,12 @@ pub struct Spool {
 
 /// Where a result is written.
 #[derive(Clone)]
-pub(super) struct Place {
-    pub(super) path: PathBuf,
+struct Place {
+    path: PathBuf,
     /// Whose results.
-    pub(super) service: Service,
+    service: Service,
     /// Whether the file's own sync leaves its name open to a power failure.
-    pub(super) sync_folder: bool,
+    sync_folder: bool,
 }
 
 /// What was stored.
@@ -52,8 +45,21 @@ pub struct Stored {
     pub sha256: String,
 }
 
+impl Files {
+    /// An empty place to gather the result with this key in.
+    #[must_use]
+    pub fn spool(&self, key: &str) -> Spool {
+        let place = Place {
+            path: self.folder.join(key),
+            service: self.service,
+            sync_folder: self.sync_folders,
+        };
+        Spool::new(self.clone(), place)
+    }
+}
+
 impl Spool {
-    pub(super) fn new(files: Files, place: Place) -> Self {
+    fn new(files: Files, place: Place) -> Self {
         Self {
             files,
             place,
@@ -229,23 +235,6 @@ impl Drop for Unfinished {
             let _ = std::fs::remove_file(&self.place.path);
         }
     }
-}
-
-/// Writes and removes a file as large as what is gathered in memory.
-pub(super) fn try_to_write(path: &Path) -> io::Result<()> {
-    let written = File::create(path).and_then(|mut file| {
-        file.write_all(&vec![0; IN_MEMORY])?;
-        file.sync_all()
-    });
-    let removed = std::fs::remove_file(path);
-    written.and(removed)
-}
-
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|panic| Err(io::Error::other(panic)))
 }
 
 /// Lower-case hex.

@@ -17,7 +17,8 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::super::spool::{blocking, hex};
+use super::super::disk::blocking;
+use super::super::spool::hex;
 use super::super::{FileError, Files, Stored};
 use super::CacheKey;
 
