@@ -20,6 +20,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hoiam_synthesizer::engines;
+use hoiam_text::Said;
 use ipnet::IpNet;
 use serde::Serialize;
 use url::Url;
@@ -31,7 +33,6 @@ pub use values::{base_url, in_words, seconds};
 use crate::contract::CallbackHeaders;
 use crate::contract::signature::Secret;
 use crate::keys;
-use crate::speech::Said;
 use read::{Reader, read_config};
 use settings::Settings;
 
@@ -242,6 +243,19 @@ pub struct Callback {
     pub hold_s: u64,
     /// Sent to every callback URL.
     pub default_headers: CallbackHeaders,
+}
+
+impl Tts {
+    /// What a child opens its engines with.
+    #[must_use]
+    pub fn engines(&self) -> engines::Setup {
+        engines::Setup {
+            test_voices: self.test_voices,
+            voices_dir: Some(self.voices_dir.clone()),
+            threads: self.voice_threads,
+            onnxruntime_library: self.onnxruntime_library.clone(),
+        }
+    }
 }
 
 impl Callback {

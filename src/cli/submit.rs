@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::stream::{self, StreamExt as _};
+use hoiam_text::Format;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -26,7 +27,6 @@ use super::whole_file::WholeFile;
 use super::{EXIT_FAILED, EXIT_USAGE, Globals};
 use crate::contract::{Audio, Progress, Task, TaskStatus, Warning};
 use crate::files::hex;
-use crate::speech::Format;
 
 /// How many tasks are submitted, and then watched, at the same time. The others
 /// go on in the service meanwhile.

@@ -3,10 +3,9 @@
 //! Read back tolerantly: fields that a newer service adds are skipped, and
 //! what an older one does not send is null.
 
+use hoiam_text::{Format, SegmentTimes, joined_text};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-
-use crate::speech::{Format, SegmentTimes, source};
 
 /// Declares an enum whose variants are single words on the wire and in the
 /// database.
@@ -245,9 +244,9 @@ impl std::fmt::Display for Warning {
 impl Warning {
     /// What of the text these sentences are, as far as they are not heard at all.
     #[must_use]
-    pub fn unheard(warnings: &[Self]) -> Vec<source::Part> {
+    pub fn unheard(warnings: &[Self]) -> Vec<joined_text::Part> {
         let left_out = |warning: &&Self| warning.reason == Remedy::LeftOut;
-        let part = |warning: &Self| source::Part {
+        let part = |warning: &Self| joined_text::Part {
             segment: warning.segment,
             chars: warning.char_start..warning.char_end,
         };

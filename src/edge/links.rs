@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::web::Query;
+use hoiam_text::SegmentTimes;
 use url::Url;
 use uuid::Uuid;
 
@@ -11,7 +12,6 @@ use crate::clock::{Clock, Millis};
 use crate::contract::signature::{SignatureError, sign_link, verify_link};
 use crate::contract::{Audio, Recording, Service, Subtitles, Warning, rfc3339};
 use crate::secrets::CallbackSecrets;
-use crate::speech::SegmentTimes;
 
 /// Mints and checks links. They are minted anew for each answer and each
 /// delivery attempt, so that they outlive the last retry.

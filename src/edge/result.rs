@@ -1,13 +1,13 @@
 //! The files of a result: what may be asked for, and what they are made of.
 
 use diesel::QueryResult;
+use hoiam_text::Format;
+use hoiam_text::subtitles::Style;
 use uuid::Uuid;
 
 use crate::clock::Millis;
 use crate::contract::{Audio, Code, Problem, Warning};
 use crate::db::{Conn, Db};
-use crate::speech::Format;
-use crate::speech::subtitles::Style;
 
 /// What is asked for below `/{id}/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 
 use actix_web::{HttpResponse, web};
+use hoiam_synthesizer::crashes::Crashes;
+use hoiam_synthesizer::stats::Stats;
 use serde_json::{Value, json};
 
 use super::due::Due;
@@ -13,8 +15,6 @@ use crate::db::Db;
 use crate::delivery::dispatcher::ShutReceivers;
 use crate::files::Cache;
 use crate::supervision::StatusBoard;
-use crate::synthesizer::crashes::Crashes;
-use crate::synthesizer::stats::Stats;
 
 /// What the system page shows.
 #[derive(Clone)]
