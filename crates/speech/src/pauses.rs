@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use super::track::is_audible;
+/// The loudest sample that counts as silence: -50 dB below full scale.
+const SILENCE: u16 = 103;
 
 /// A silence from this length on is a pause; those within words (before `p`,
 /// `t` and `k`) are shorter.
@@ -17,6 +18,11 @@ const REACH_BEFORE_MS: usize = 60;
 /// How far behind it. In 40 texts at speed 0.7 two words were reported 64 and 65 ms
 /// after their sound had begun.
 const REACH_BEHIND_MS: usize = 90;
+
+/// Whether a sample is heard.
+pub(super) fn is_audible(sample: &i16) -> bool {
+    sample.unsigned_abs() > SILENCE
+}
 
 /// Moves the word that begins nearest to each pause into it, so that the sound on
 /// either side of the pause belongs to the words on either side. `starts` says at

@@ -8,12 +8,9 @@ use hoiam_text::{Output, SegmentTimes, SpeechError, Spoken, Word};
 
 use super::encode::Encoder;
 use super::loudness::Leveler;
-use super::pauses::settle;
+use super::pauses::{is_audible, settle};
 use super::resample::resample;
 use super::{SentenceAudio, Sink};
-
-/// The loudest sample that counts as silence: -50 dB below full scale.
-const SILENCE: u16 = 103;
 
 /// How long a word is still counted as heard after its last audible sample:
 /// sound dies away, and MP3 smears it over up to 26 ms (576 samples).
@@ -325,10 +322,6 @@ impl<'a> Track<'a> {
     fn milliseconds(&self, sample: usize) -> u64 {
         to_milliseconds(self.samples + sample as u64, self.sample_rate_hz)
     }
-}
-
-pub(super) fn is_audible(sample: &i16) -> bool {
-    sample.unsigned_abs() > SILENCE
 }
 
 /// The first audible sample. Silence is passed over in blocks, looked at

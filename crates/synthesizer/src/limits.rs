@@ -18,10 +18,8 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-
 use crate::engines::Files;
-use crate::protocol::Setup;
+use crate::protocol::{Limit, Setup};
 
 /// Descriptors that a child may have open: the standard three, the private
 /// output, and what an engine opens while it loads its data.
@@ -31,24 +29,6 @@ const MOST_DESCRIPTORS: libc::rlim_t = 64;
 /// the scale ends at 1000 (proc_pid_oom_score_adj(5)). Losing a child costs
 /// one attempt of one job, losing the service costs everybody.
 const OOM_SCORE: &str = "500";
-
-/// One thing that a child tried to take away from itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limit {
-    /// A stable name, such as `no_core_dumps`.
-    pub name: String,
-    /// Why it did not take effect; null when it did.
-    pub error: Option<String>,
-}
-
-impl Limit {
-    fn new(name: &str, result: io::Result<()>) -> Self {
-        Self {
-            name: name.to_owned(),
-            error: result.err().map(|error| error.to_string()),
-        }
-    }
-}
 
 /// Moves the real standard output to a descriptor that no library knows, and
 /// points descriptor 1 at standard error: whatever a library prints cannot get

@@ -31,7 +31,6 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::engines;
-use crate::limits::Limit;
 
 /// Raised whenever a message changes its meaning. Both ends are normally the
 /// same binary; the check matters when another program was configured.
@@ -95,6 +94,25 @@ impl Setup {
     /// Where it is not what [`Setup::to_argument`] makes.
     pub fn from_argument(argument: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(argument)
+    }
+}
+
+/// One thing that a child tried to take away from itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// A stable name, such as `no_core_dumps`.
+    pub name: String,
+    /// Why it did not take effect; null when it did.
+    pub error: Option<String>,
+}
+
+impl Limit {
+    /// What came of trying it.
+    pub(crate) fn new(name: &str, result: io::Result<()>) -> Self {
+        Self {
+            name: name.to_owned(),
+            error: result.err().map(|error| error.to_string()),
+        }
     }
 }
 

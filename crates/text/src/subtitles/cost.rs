@@ -4,7 +4,7 @@
 //! front (dynamic programming): a cue holds so little that only a few starts
 //! are possible for each end.
 
-use super::pieces::Break;
+use super::breaks::Break;
 use super::{Cut, Text};
 
 /// A cue that is shown too long costs more than any way to break it.

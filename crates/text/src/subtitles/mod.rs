@@ -16,6 +16,7 @@ use std::ops::Range;
 use crate::joined_text::MOST_MS;
 use crate::synthesis::Word;
 
+mod breaks;
 mod compounds;
 mod cost;
 mod function_words;
@@ -23,7 +24,8 @@ mod phrases;
 mod pieces;
 mod write;
 
-use pieces::{Break, Piece};
+use breaks::Break;
+use pieces::Piece;
 pub use write::{to_ass, to_karaoke_vtt, to_srt, to_vtt};
 
 /// How much a cue holds, and for how long it is shown.

@@ -7,9 +7,9 @@
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
+use super::breaks::Break;
 use super::compounds;
 use super::function_words::{self, FunctionWords};
-use super::pieces::Break;
 
 /// What is counted or measured, in lower case.
 const UNITS: &[&str] = &[

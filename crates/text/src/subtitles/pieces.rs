@@ -2,6 +2,7 @@
 
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::breaks::Break;
 use super::phrases;
 use crate::joined_text;
 use crate::segmentation::is_blank;
@@ -21,28 +22,6 @@ pub(super) struct Piece {
     pub end_ms: Option<u64>,
     /// How good it is to break after it.
     pub after: Break,
-}
-
-/// What stands between two pieces, from the best place to break to the worst.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Break {
-    /// The end of a segment: what somebody else says is another cue.
-    Segment,
-    /// The end of a sentence or of a line of the source.
-    Sentence,
-    /// Punctuation inside a sentence.
-    Clause,
-    /// Before a conjunction or a preposition.
-    Joint,
-    /// Between two words.
-    Word,
-    /// Behind a small word that belongs to what follows: `the`, `của`.
-    Leading,
-    /// Between two words that are read as one: a number and its unit, the parts
-    /// of a name or of a Vietnamese word.
-    Phrase,
-    /// Inside a word, or between a word and a symbol that belongs to it.
-    Glued,
 }
 
 /// A piece's place in the source, before the words are laid over it.
