@@ -6,7 +6,7 @@ use actix_web::body::SizedStream;
 use actix_web::web::Data;
 use bytes::Bytes;
 use futures_util::stream;
-use hoiam_text::subtitles::{self, Style};
+use hoiam_text::subtitles;
 use hoiam_text::{Word, joined_text, marks};
 
 use super::ledger::{Address, Full, Hold, Ledger};
@@ -143,10 +143,7 @@ impl Source {
             subtitles::cues(style, &heard, &words, &language, duration_ms)
         };
         Ok(match wanted {
-            Wanted::Srt(style) => subtitles::to_srt(&cues(style)),
-            Wanted::Vtt(style) => subtitles::to_vtt(&cues(style)),
-            Wanted::KaraokeVtt => subtitles::to_karaoke_vtt(&cues(Style::STANDARD)),
-            Wanted::Ass(style) => subtitles::to_ass(style, &cues(style)),
+            Wanted::Subtitles(format) => format.render(&cues(format.style)),
             _ => marks::to_marks(&text, &words),
         })
     }

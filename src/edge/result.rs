@@ -2,7 +2,7 @@
 
 use diesel::QueryResult;
 use hoiam_text::Format;
-use hoiam_text::subtitles::Style;
+use hoiam_text::subtitles::SubtitleFormat;
 use uuid::Uuid;
 
 use crate::clock::Millis;
@@ -14,14 +14,8 @@ use crate::db::{Conn, Db};
 pub enum Wanted {
     /// `audio.mp3` and so on.
     Audio(Format),
-    /// `subtitles.srt`, `subtitles.short.srt`.
-    Srt(Style),
-    /// `subtitles.vtt`, `subtitles.short.vtt`.
-    Vtt(Style),
-    /// `subtitles.karaoke.vtt`.
-    KaraokeVtt,
-    /// `subtitles.ass`, `subtitles.short.ass`.
-    Ass(Style),
+    /// `subtitles.srt` and so on.
+    Subtitles(&'static SubtitleFormat),
     /// `marks.jsonl`.
     Marks,
     /// `words.json`.
@@ -32,17 +26,13 @@ impl Wanted {
     /// Reads the file name of a route.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Some(match name {
-            "subtitles.srt" => Self::Srt(Style::STANDARD),
-            "subtitles.vtt" => Self::Vtt(Style::STANDARD),
-            "subtitles.karaoke.vtt" => Self::KaraokeVtt,
-            "subtitles.ass" => Self::Ass(Style::STANDARD),
-            "subtitles.short.srt" => Self::Srt(Style::SHORT),
-            "subtitles.short.vtt" => Self::Vtt(Style::SHORT),
-            "subtitles.short.ass" => Self::Ass(Style::SHORT),
-            "marks.jsonl" => Self::Marks,
-            "words.json" => Self::Words,
-            _ => Self::Audio(Format::parse(name.strip_prefix("audio.")?)?),
+        let (kind, ending) = name.split_once('.')?;
+        Some(match (kind, ending) {
+            ("audio", format) => Self::Audio(Format::parse(format)?),
+            ("subtitles", format) => Self::Subtitles(SubtitleFormat::of(format)?),
+            ("marks", "jsonl") => Self::Marks,
+            ("words", "json") => Self::Words,
+            _ => return None,
         })
     }
 }

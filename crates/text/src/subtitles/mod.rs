@@ -19,12 +19,14 @@ use crate::synthesis::Word;
 mod breaks;
 mod compounds;
 mod cost;
+mod formats;
 mod function_words;
 mod phrases;
 mod pieces;
 mod write;
 
 use breaks::Break;
+pub use formats::SubtitleFormat;
 use pieces::Piece;
 pub use write::{to_ass, to_karaoke_vtt, to_srt, to_vtt};
 
