@@ -4,11 +4,12 @@
 # The version of the library that the tests use.
 onnxruntime := 1.32.0
 
-program := $(or $(CARGO_TARGET_DIR),target)/release/hoiam
+built := $(or $(CARGO_TARGET_DIR),target)
+program := $(built)/release/hoiam
 
 fuzz_targets := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo samples test torture check-long fuzz fuzz-engine mutants run bench lint walls format clippy doc deny libraries voice onnxruntime
+.PHONY: help dist demo samples test torture check-long fuzz fuzz-engine mutants run bench lint walls format clippy doc deny libraries voice onnxruntime
 # Two targets may want to install packages, which only one can at a time.
 .NOTPARALLEL:
 
@@ -68,6 +69,10 @@ mutants: libraries ## do the tests notice small faults? takes hours; MUTANTS='--
 run: libraries ## run the service on 127.0.0.1:4640 with its data in ./data; Ctrl-C ends it
 	cargo build --release --locked
 	$(program) serve
+
+dist: libraries ## pack the program, its unit, completions and licences: dist/*.tar.gz
+	cargo build --profile dist --locked
+	python3 -B deploy/dist.py $(built)/dist/hoiam dist
 
 bench: libraries ## measure hoiam and its peers; benches/README.md says what and how
 	benches/peers/setup.sh
