@@ -4,11 +4,12 @@
 # The version of the library that the tests use.
 onnxruntime := 1.32.0
 
-program := $(or $(CARGO_TARGET_DIR),target)/release/hoiam
+built := $(or $(CARGO_TARGET_DIR),target)
+program := $(built)/release/hoiam
 
 fuzz_targets := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo samples test torture check-long fuzz fuzz-engine mutants run bench lint format clippy doc deny libraries voice onnxruntime
+.PHONY: help dist demo samples test torture check-long fuzz fuzz-engine mutants run bench lint walls format clippy doc deny libraries voice onnxruntime
 # Two targets may want to install packages, which only one can at a time.
 .NOTPARALLEL:
 
@@ -24,7 +25,7 @@ samples: libraries voice ## make a page to hear the voices on: samples-output/in
 	python3 -B examples/samples $(program)
 
 test: libraries voice onnxruntime ## run all tests
-	cargo test --locked --no-fail-fast
+	cargo test --locked --workspace --no-fail-fast
 	HOIAM_TEST_ONNXRUNTIME="$(CURDIR)/target/onnxruntime/libonnxruntime.so.$(onnxruntime)" \
 		cargo test --locked --no-fail-fast --lib --test it -- piper neural
 
@@ -39,7 +40,7 @@ check-long: torture ## the same, odd requests, many new cases and texts, and all
 		HOIAM_TORTURE_SEED=$${HOIAM_TORTURE_SEED:-$$(date +%s)} \
 		cargo test --locked --test it -- requests:: --nocapture
 	seed=$$(date +%s); echo "PROPTEST_RNG_SEED=$$seed"; \
-		PROPTEST_RNG_SEED=$$seed PROPTEST_CASES=$${PROPTEST_CASES:-3000} cargo test --locked --lib
+		PROPTEST_RNG_SEED=$$seed PROPTEST_CASES=$${PROPTEST_CASES:-3000} cargo test --locked --workspace --lib
 	CARGO_PROFILE_DEV_OPT_LEVEL=1 HOIAM_TEXTS_SEED=$${HOIAM_TEXTS_SEED:-$$(date +%s)} \
 		HOIAM_WRITTEN_TEXTS=$${HOIAM_WRITTEN_TEXTS:-10000} HOIAM_NEURAL_TEXTS=$${HOIAM_NEURAL_TEXTS:-500} \
 		HOIAM_RANDOM_TEXTS=$${HOIAM_RANDOM_TEXTS:-100000} \
@@ -69,20 +70,27 @@ run: libraries ## run the service on 127.0.0.1:4640 with its data in ./data; Ctr
 	cargo build --release --locked
 	$(program) serve
 
+dist: libraries ## pack the program, its unit, completions and licences: dist/*.tar.gz
+	cargo build --profile dist --locked
+	python3 -B deploy/dist.py $(built)/dist/hoiam dist
+
 bench: libraries ## measure hoiam and its peers; benches/README.md says what and how
 	benches/peers/setup.sh
 	cargo bench --locked --bench load -- --peers
 
-lint: format clippy doc ## formatting, warnings, documentation
+lint: format walls clippy doc ## formatting, rules of the house, warnings, documentation
+
+walls: ## do crates and modules know only what they may?
+	tests/walls.sh
 
 format: ## is the code formatted?
-	cargo fmt --check
+	cargo fmt --all --check
 
 clippy: ## warnings are errors, in tests and benchmarks too
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 doc: ## the code's documentation with all private items; warnings are errors
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 
 deny: ## licences, bans and sources of all dependencies, as deny.toml has it
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

@@ -11,6 +11,9 @@ use actix::Recipient;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use futures_util::future::LocalBoxFuture;
+use hoiam_synthesizer::crashes::Crashes;
+use hoiam_synthesizer::parent::{Options, Synthesizer};
+use hoiam_synthesizer::stats::Stats;
 use rustls::ClientConfig;
 use serde_json::json;
 use tokio::sync::watch;
@@ -62,9 +65,6 @@ use crate::retention::store::Subjects;
 use crate::retention::{self, Retention};
 use crate::secrets::CallbackSecrets;
 use crate::supervision::{self, StatusBoard, Tree};
-use crate::synthesizer::crashes::Crashes;
-use crate::synthesizer::parent::{Options, Synthesizer};
-use crate::synthesizer::stats::Stats;
 use crate::tts::LongTexts;
 use crate::tts::api::TtsState;
 use crate::tts::salvage::Limits;
@@ -581,7 +581,7 @@ async fn start_tts(
     };
     let children_options = Options {
         program: common.program.clone(),
-        ..Options::configured(&config.tts)
+        ..Options::for_engines(config.tts.engines())
     };
     let addresses: Vec<_> = jobs
         .into_iter()

@@ -6,8 +6,8 @@
 //! 1. [`backend::api`] takes it, [`backend::store`] keeps it, and
 //!    [`backend::actor`] runs its errand, [`backend::hand_over`].
 //! 2. [`tts::api`] takes the speech; [`delivery::dispatcher`] checks the
-//!    callback URL; [`tts::worker`] has a [`synthesizer`] child speak it with
-//!    [`speech`]; [`tts::store`] commits the end and owes the callback.
+//!    callback URL; [`tts::worker`] has a child of [`hoiam_synthesizer`] speak it
+//!    with [`hoiam_speech`]; [`tts::store`] commits the end and owes the callback.
 //! 3. [`delivery::dispatcher`] delivers it to [`backend::callback`], which owes
 //!    a [`backend::fetch`], after which the client's own callback is delivered.
 //! 4. [`backend::watchdog`] is what happens when none of that does.
@@ -17,8 +17,9 @@
 //! | [`contract`] | what is said on the wire; knows neither service |
 //! | [`backend`], [`tts`] | the two services; they do not know each other |
 //! | [`delivery`] | callbacks and callback checks, of both |
-//! | [`speech`] | text to sound and subtitles; pure |
-//! | [`synthesizer`] | both ends of the child process that speaks |
+//! | [`hoiam_text`] | texts: sentences, what is read, subtitles; pure |
+//! | [`hoiam_synthesizer`] | the child process that speaks, as its parent sees it |
+//! | [`hoiam_speech`] | the child's side: text to sound |
 //! | [`db`], [`files`], [`trouble`] | where state and results are kept, and whether they can be |
 //! | [`alerts`] | what the operator is told of |
 //! | [`retention`] | how long they are kept |
@@ -58,9 +59,7 @@ mod queries;
 pub mod retention;
 pub mod secrets;
 pub mod shares;
-pub mod speech;
 pub mod supervision;
-pub mod synthesizer;
 pub mod trouble;
 pub mod tts;
 pub mod work;

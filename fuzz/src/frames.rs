@@ -7,12 +7,13 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use bytes::BytesMut;
-use hoiam::speech::engine::Setup;
-use hoiam::speech::{Engines, Format, Made, Output, Request, Sink, speak};
-use hoiam::synthesizer::protocol::{
+use hoiam_speech::{Engines, SentenceAudio, Sink, speak};
+use hoiam_synthesizer::engines::Setup;
+use hoiam_synthesizer::protocol::{
     Elsewhere, FrameReader, FromChild, FromParent, MAX_FRAME_BYTES, Message, ProtocolError, decode,
     encode, word_parts,
 };
+use hoiam_text::{Format, Output, Request};
 
 pub fn check(data: &[u8]) {
     let from_child = frames::<FromChild>(data);
@@ -102,7 +103,7 @@ fn frames<M: Message + PartialEq + Debug>(data: &[u8]) -> Vec<(u32, M)> {
 }
 
 /// Of a text whose first sentence others have made, and how many bytes came of it.
-struct Joined(Option<Made>, usize);
+struct Joined(Option<SentenceAudio>, usize);
 
 impl Sink for Joined {
     fn audio(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -114,7 +115,7 @@ impl Sink for Joined {
         true
     }
 
-    fn elsewhere(&mut self, sentence: u32) -> Option<Made> {
+    fn elsewhere(&mut self, sentence: u32) -> Option<SentenceAudio> {
         self.0.take_if(|_| sentence == 0)
     }
 }
@@ -135,7 +136,7 @@ fn put_together(words: Vec<Range<usize>>) {
     };
     let request = Request::plain("Một hai ba bốn. Năm.", "test/silence", output);
     let tone = (0..4_000_i16).map(|at| if at / 500 % 2 == 0 { 0 } else { at % 50 * 300 });
-    let made = Made {
+    let made = SentenceAudio {
         pcm: tone.collect(),
         words,
     };

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use hoiam::speech::{Pronunciation, Said};
+use hoiam_text::{Pronunciation, Said};
 
 /// What parts a text from the terms of its dictionary.
 const TERMS: &str = "\n==\n";

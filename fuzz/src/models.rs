@@ -1,7 +1,7 @@
 //! The file of a network, rewritten for ONNX Runtime. Running it is not tried: what a
 //! network does is between it and the child.
 
-use hoiam::speech::engine::piper;
+use hoiam_speech::engine::piper;
 
 pub fn check(data: &[u8]) {
     let prepare = |wide| piper::prepared_for_onnx_runtime(data.to_vec(), wide);

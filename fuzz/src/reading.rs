@@ -1,7 +1,8 @@
 //! What is spoken in place of what is written. Options: the language, `v` or `e`.
 
-use hoiam::speech::spoken::{Language, Reading, Spoken, all_readings};
-use hoiam::speech::{Said, pronunciations::Dictionary, text};
+use hoiam_text::normalize::{Language, NormalizedText, all_readings};
+use hoiam_text::pronunciations::Replacement;
+use hoiam_text::{Said, pronunciations::Dictionary, segmentation};
 
 use super::input::Input;
 
@@ -21,7 +22,7 @@ pub fn check(data: &[u8]) {
     };
     let dictionary = Dictionary::new(&input.terms);
     read(&input.text, language, &dictionary);
-    for sentence in text::sentences(&input.text) {
+    for sentence in segmentation::sentences(&input.text) {
         let none = Dictionary::default();
         let spoken = read(&sentence.text, language, &none);
         let plain = read(&sentence.plain().text, language, &none);
@@ -32,13 +33,13 @@ pub fn check(data: &[u8]) {
     }
 }
 
-fn read(text: &str, language: Option<Language>, dictionary: &Dictionary) -> Spoken {
+fn read(text: &str, language: Option<Language>, dictionary: &Dictionary) -> NormalizedText {
     let source: Vec<char> = text.chars().collect();
     let readings = all_readings(text, language, dictionary);
-    let spoken = Spoken::with(text, &readings);
+    let spoken = NormalizedText::with(text, &readings);
     readings_are_in_order(&readings, source.len());
     each_character_stands_for_its_source(&spoken, &readings, &source);
-    let said = |reading: &Reading| match &reading.said {
+    let said = |reading: &Replacement| match &reading.said {
         Said::Words(words) => words.chars().count(),
         Said::Phonemes(phonemes) => phonemes.chars().count(),
     };
@@ -50,7 +51,7 @@ fn read(text: &str, language: Option<Language>, dictionary: &Dictionary) -> Spok
     spoken
 }
 
-fn readings_are_in_order(readings: &[Reading], characters: usize) {
+fn readings_are_in_order(readings: &[Replacement], characters: usize) {
     let mut end = 0;
     for reading in readings {
         assert!(end <= reading.span.start, "{readings:?}");
@@ -62,7 +63,11 @@ fn readings_are_in_order(readings: &[Reading], characters: usize) {
 
 /// What no reading covers is there as it is written, and for what one covers there is
 /// what it says, at its beginning. Between two words there may be a blank more.
-fn each_character_stands_for_its_source(spoken: &Spoken, readings: &[Reading], source: &[char]) {
+fn each_character_stands_for_its_source(
+    spoken: &NormalizedText,
+    readings: &[Replacement],
+    source: &[char],
+) {
     let chars: Vec<char> = spoken.text.chars().collect();
     assert_eq!(chars.len(), spoken.origins.len());
     assert!(spoken.origins.is_sorted(), "{spoken:?}");

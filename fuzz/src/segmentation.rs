@@ -1,7 +1,7 @@
 //! Sentences and words.
 
-use hoiam::speech::text::{Pause, Sentence, has_speech, looks_vietnamese, sentences};
-use hoiam::speech::{Output, Request, Segment, source};
+use hoiam_text::segmentation::{Pause, Sentence, has_speech, looks_vietnamese, sentences};
+use hoiam_text::{Output, Request, Segment, joined_text};
 
 use super::input::Input;
 
@@ -86,8 +86,8 @@ fn sentence_is_within_its_bounds(sentence: &Sentence, chars: &[char]) {
 
 /// The same of a request, whose text may be decomposed and have terms of a dictionary.
 fn places_cover_all_that_is_spoken(input: &Input) {
-    let texts: Vec<&str> = source::split(&input.text).collect();
-    assert_eq!(source::join(texts.iter().copied()), *input.text);
+    let texts: Vec<&str> = joined_text::split(&input.text).collect();
+    assert_eq!(joined_text::join(texts.iter().copied()), *input.text);
     let segment = |text: &&str| Segment {
         text: (*text).to_owned(),
         voice: "test/silence".to_owned(),

@@ -2,8 +2,8 @@
 //! digits: the pause between sentences in tenths of a second, and how long each word
 //! takes, by turns. With `!` the times and places of words are any.
 
-use hoiam::speech::subtitles::{Cue, Style, cues, to_ass, to_karaoke_vtt, to_srt, to_vtt};
-use hoiam::speech::{Word, marks, source, text};
+use hoiam_text::subtitles::{Cue, Style, cues, to_ass, to_karaoke_vtt, to_srt, to_vtt};
+use hoiam_text::{Word, joined_text, marks, segmentation};
 use serde_json::Value;
 use subtp::srt::SubRip;
 use subtp::vtt::{VttBlock, WebVtt};
@@ -46,7 +46,7 @@ pub fn check(data: &[u8]) {
 fn spoken(input: &Input) -> (Vec<Word>, u64) {
     let mut words = Vec::new();
     let mut now = 0;
-    for (sentence, number) in text::sentences(&input.text).into_iter().zip(0..) {
+    for (sentence, number) in segmentation::sentences(&input.text).into_iter().zip(0..) {
         for token in sentence.words {
             let word_ms = input.number(3 + words.len() % 8) * 50;
             words.push(Word {
@@ -88,7 +88,7 @@ fn words_that_lie_do_no_harm(input: &Input) {
         segment: (number() % 2 == 0).then(|| number() as u32 % 4),
     };
     let words = (0..input.text.len().min(64)).map(word).collect();
-    let words = source::in_whole(&input.text, words);
+    let words = joined_text::in_whole(&input.text, words);
     let duration_ms = input.number(1) << (input.number(2) % 56);
     for style in [Style::STANDARD, Style::SHORT] {
         let cues = cues(style, &input.text, &words, "vi", duration_ms);
@@ -273,11 +273,11 @@ fn marks_say_the_same(text: &str, words: &[Word]) {
 fn what_is_not_heard_is_not_shown(input: &Input) {
     let text = &*input.text;
     let from = u32::from(input.option(3));
-    let part = source::Part {
+    let part = joined_text::Part {
         segment: (input.option(1) == b'v').then_some(u32::from(input.option(2))),
         chars: from..from + u32::from(input.option(4)),
     };
-    let heard = source::without(text, &[part]);
+    let heard = joined_text::without(text, &[part]);
     assert_eq!(heard.chars().count(), text.chars().count());
     for (heard, written) in heard.chars().zip(text.chars()) {
         assert!(heard == written || heard == ' ');

@@ -3,9 +3,12 @@
 
 use std::fs;
 
-use hoiam::speech::engine::{Setup, piper};
-use hoiam::speech::{Engines, Format, Output, Request, Sink, SpeechError, Voice, speak};
-use hoiam::synthesizer::protocol::{FromChild, Hello, MAX_FRAME_BYTES, VERSION, encode};
+use hoiam_speech::engine::piper;
+use hoiam_speech::{Engines, Sink, speak};
+use hoiam_synthesizer::engines::Setup;
+use hoiam_synthesizer::protocol::{FromChild, Hello, MAX_FRAME_BYTES, VERSION, encode};
+use hoiam_synthesizer::voice_files;
+use hoiam_text::{Format, Output, Request, SpeechError, Voice};
 
 /// A network that makes one sample of each number: no text takes long with it.
 const ECHO: &[u8] = include_bytes!("../models/echo.onnx");
@@ -16,7 +19,7 @@ pub fn check(data: &[u8]) {
     fs::write(at("a.onnx"), ECHO).expect("a file");
     fs::write(at("a.onnx.json"), data).expect("a file");
     fs::write(at("MODEL_CARD"), data).expect("a file");
-    let found = piper::find(folder.path());
+    let found = voice_files::find(folder.path());
     assert_eq!(found.len(), 1);
     let checked = piper::check(&found[0]);
     if let Err(fault) = &checked {

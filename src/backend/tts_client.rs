@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hoiam_text::Word;
+use hoiam_text::output::MAX_AUDIO_BYTES;
 use serde::Deserialize;
 use url::Url;
 use uuid::Uuid;
@@ -12,12 +14,11 @@ use crate::contract::{Catalog, Create, Speech};
 use crate::fault;
 use crate::outbound::OutboundError;
 use crate::outbound::client::{Answer, Client, Download, Fetch, Method, Outgoing};
-use crate::speech::{Word, encode};
 
 /// The largest answer that is read: 500 statuses of 20 kB each at most.
 const ANSWER_LIMIT: usize = 12 * 1024 * 1024;
 /// The largest audio file, whatever the TTS service's own `limits.audio_bytes` is.
-pub(super) const AUDIO_LIMIT: u64 = encode::MOST_BYTES;
+pub(super) const AUDIO_LIMIT: u64 = MAX_AUDIO_BYTES;
 /// The longest silence inside a download.
 const IDLE: Duration = Duration::from_secs(15);
 

@@ -5,6 +5,7 @@
 
 pub mod check_callback;
 pub mod clock;
+pub mod completions;
 pub mod config;
 pub mod deliveries;
 pub mod doctor;
@@ -285,6 +286,14 @@ pub enum Command {
         (HOIAM__TTS__WORKERS=2), flags. Exit code 2 when something is wrong with them.")]
     Config(config::ConfigArgs),
 
+    /// Write what a shell reads to complete commands and options
+    #[command(after_long_help = "Examples:\n  \
+        hoiam completions bash > ~/.local/share/bash-completion/completions/hoiam\n  \
+        hoiam completions fish > ~/.config/fish/completions/hoiam.fish\n  \
+        hoiam completions zsh > ~/.zfunc/_hoiam        a folder of $fpath\n\n\
+        The archive of `make dist` has them.")]
+    Completions(completions::CompletionsArgs),
+
     /// The child process that speaks; started by `serve` and `say`
     #[command(hide = true)]
     Synthesizer(synthesizer::SynthesizerArgs),
@@ -323,6 +332,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Clock(args) => clock::run(args, globals),
         Command::Doctor(args) => doctor::run(args, globals),
         Command::Config(args) => config::run(args, globals),
+        Command::Completions(args) => completions::run(args, globals),
         Command::Synthesizer(args) => synthesizer::run(args, globals),
     }
 }

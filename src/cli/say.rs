@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
+use hoiam_synthesizer::parent::{Events, Options, SpeakError, Synthesizer, TimeLimits};
+use hoiam_text::output::DEFAULT_LUFS;
+use hoiam_text::subtitles::Style;
+use hoiam_text::{Format, SpeechError, Spoken, Word, joined_text, subtitles};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
@@ -19,10 +23,6 @@ use super::{EXIT_USAGE, Globals, ServiceArgs, bar};
 use crate::config::Config;
 use crate::contract::create::Rules;
 use crate::contract::{Create, Fault, Faults, Warning};
-use crate::speech::loudness::DEFAULT_LUFS;
-use crate::speech::subtitles::Style;
-use crate::speech::{Format, SpeechError, Spoken, Word, source, subtitles};
-use crate::synthesizer::parent::{Events, Options, SpeakError, Synthesizer, TimeLimits};
 use crate::tts::salvage::{Limits, Salvage};
 use crate::tts::voices::Resolved;
 
@@ -183,7 +183,7 @@ async fn say(
     } else {
         Style::STANDARD
     };
-    let heard = source::without(&create.text, &Warning::unheard(&warnings));
+    let heard = joined_text::without(&create.text, &Warning::unheard(&warnings));
     let text_files = TextFiles::of(style, &heard, &resolved.language, &spoken)?;
     for (file, path, text) in [
         (files.srt, &args.srt, text_files.srt),
@@ -341,7 +341,7 @@ async fn speak(
         let detail = error.to_string();
         SpeakError::Engine(SpeechError::Output { detail })
     })?;
-    let singles = Synthesizer::new(Options::configured(&config.tts));
+    let singles = Synthesizer::new(Options::for_engines(config.tts.engines()));
     let salvage = Salvage::new(&request, None, singles, limits, &|_, _, _| {});
     let limit = limits.of_salvage(create.characters());
     salvage.speak(whole, limit, sink, interrupted).await

@@ -1,10 +1,11 @@
 //! A synthesizer child of a command's own, for commands that need no service.
 
+use hoiam_speech::engine::piper;
+use hoiam_synthesizer::parent::{Options, StartError, Synthesizer};
+use hoiam_synthesizer::protocol::Hello;
+
 use crate::config::Config;
 use crate::contract::{Create, Faults};
-use crate::speech::engine::piper;
-use crate::synthesizer::parent::{Options, StartError, Synthesizer};
-use crate::synthesizer::protocol::Hello;
 use crate::tts::voices::{Resolved, Voices};
 
 /// A child that has started, and the voices it has.
@@ -20,7 +21,7 @@ pub struct Speaker {
 impl Speaker {
     /// Starts a child.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let mut synthesizer = Synthesizer::new(Options::configured(&config.tts));
+        let mut synthesizer = Synthesizer::new(Options::for_engines(config.tts.engines()));
         let hello = synthesizer.ensure_started().await?.hello.clone();
         let voices = Voices::new(
             config.tts.aliases.clone(),

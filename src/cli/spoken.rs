@@ -4,12 +4,13 @@ use std::io::{self, BufRead as _};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use hoiam_text::normalize::{Language, NormalizedText, all_readings};
+use hoiam_text::pronunciations::Replacement;
+use hoiam_text::pronunciations::{self, Dictionary};
 use serde_json::json;
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::{Globals, ServiceArgs};
-use crate::speech::pronunciations::{self, Dictionary};
-use crate::speech::spoken::{Language, Reading, Spoken, all_readings};
 
 /// The flags of `hoiam spoken`.
 #[derive(Args, Clone, Debug)]
@@ -58,7 +59,7 @@ pub fn run(args: SpokenArgs, globals: Globals) -> ExitCode {
         let terms = pronunciations::for_text(&line, &[], configured, "", args.lang.tag());
         let dictionary = Dictionary::new(&terms);
         let readings = all_readings(&line, Some(language), &dictionary);
-        let spoken = Spoken::with(&line, &readings).shown();
+        let spoken = NormalizedText::with(&line, &readings).shown();
         super::print(&match (globals.json, args.map) {
             (true, _) => in_json(&line, &spoken, &readings),
             (false, true) => with_map(&line, &spoken, &readings),
@@ -68,12 +69,12 @@ pub fn run(args: SpokenArgs, globals: Globals) -> ExitCode {
     super::exit(told)
 }
 
-fn source(line: &str, reading: &Reading) -> String {
+fn source(line: &str, reading: &Replacement) -> String {
     let span = reading.span.clone();
     line.chars().skip(span.start).take(span.len()).collect()
 }
 
-fn in_json(line: &str, spoken: &str, readings: &[Reading]) -> String {
+fn in_json(line: &str, spoken: &str, readings: &[Replacement]) -> String {
     let map: Vec<_> = readings
         .iter()
         .map(|reading| {
@@ -91,7 +92,7 @@ fn in_json(line: &str, spoken: &str, readings: &[Reading]) -> String {
     )
 }
 
-fn with_map(line: &str, spoken: &str, readings: &[Reading]) -> String {
+fn with_map(line: &str, spoken: &str, readings: &[Replacement]) -> String {
     let rows: Vec<[String; 3]> = readings
         .iter()
         .map(|reading| {

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::stream::{self, StreamExt as _};
+use hoiam_text::Format;
+use hoiam_text::subtitles::SubtitleFormat;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -26,7 +28,6 @@ use super::whole_file::WholeFile;
 use super::{EXIT_FAILED, EXIT_USAGE, Globals};
 use crate::contract::{Audio, Progress, Task, TaskStatus, Warning};
 use crate::files::hex;
-use crate::speech::Format;
 
 /// How many tasks are submitted, and then watched, at the same time. The others
 /// go on in the service meanwhile.
@@ -40,15 +41,18 @@ const PAUSE_WITH_EVENTS: Duration = Duration::from_secs(10);
 /// Subtitles and word times of a text of 100,000 characters are below 20 MB.
 const MAX_TEXT_FILE_BYTES: u64 = 64 << 20;
 
-/// What can be asked for beside the usual files; but for the marks, subtitles.
-const MORE_FILES: [&str; 6] = [
-    "ass",
-    "karaoke.vtt",
-    "short.srt",
-    "short.vtt",
-    "short.ass",
-    "marks.jsonl",
-];
+/// What comes with every result.
+const USUAL_SUBTITLES: [&str; 2] = ["srt", "vtt"];
+
+/// The one file of [`more_files`] that is no subtitle.
+const MARKS: &str = "marks.jsonl";
+
+/// What can be asked for beside the usual files.
+fn more_files() -> Vec<&'static str> {
+    let all = SubtitleFormat::ALL.map(|format| format.ending).into_iter();
+    let more = all.filter(|ending| !USUAL_SUBTITLES.contains(ending));
+    more.chain([MARKS]).collect()
+}
 
 /// The flags of `hoiam submit`.
 #[derive(Args, Clone, Debug)]
@@ -73,9 +77,8 @@ pub struct SubmitArgs {
     #[arg(long, value_name = "FORMAT", value_parser = Format::ALL.map(Format::name), default_value = "mp3")]
     pub format: String,
 
-    /// More files of each result, separated by commas: ass, karaoke.vtt, short.srt, short.vtt,
-    /// short.ass, marks.jsonl
-    #[arg(long, value_name = "ENDINGS", value_delimiter = ',', value_parser = MORE_FILES)]
+    /// More files of each result, separated by commas
+    #[arg(long, value_name = "ENDINGS", value_delimiter = ',', value_parser = more_files())]
     pub also: Vec<String>,
 
     /// Folder for the results; made if it is not there
@@ -288,7 +291,7 @@ async fn fetch(
     ];
     let usual = usual.map(|(name, path)| (name.to_owned(), path));
     let also = args.also.iter().map(|ending| match ending.as_str() {
-        "marks.jsonl" => ending.clone(),
+        MARKS => ending.clone(),
         _ => format!("subtitles.{ending}"),
     });
     for (name, path) in usual.into_iter().chain(also.zip(&files.also)) {

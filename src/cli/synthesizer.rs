@@ -14,5 +14,5 @@ pub struct SynthesizerArgs {
 
 /// Speaks until its parent is gone.
 pub fn run(args: SynthesizerArgs, _: Globals) -> ExitCode {
-    crate::synthesizer::child::run(&args.setup)
+    hoiam_speech::child::run(&args.setup)
 }

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
+use hoiam_text::output::MAX_AUDIO_BYTES;
+use hoiam_text::pronunciations::{self, Said};
 use url::Url;
 
 use super::fault::FaultKind;
@@ -17,8 +19,6 @@ use super::sections::{
 use super::settings::Value;
 use super::{rules, values};
 use crate::contract::callback_headers::{header_name, header_value};
-use crate::speech::encode;
-use crate::speech::pronunciations::{self, Said};
 
 const DEFAULT_PORT: u16 = 4640;
 const DEFAULT_PORT_TTS: u16 = 4641;
@@ -265,7 +265,7 @@ fn read_retention(reader: &mut Reader) -> Option<Retention> {
 
 fn read_limits(reader: &mut Reader) -> Option<Limits> {
     let body_bytes = reader.one("limits.body_bytes", values::bytes(16_384..=64 << 20));
-    let audio_bytes = values::bytes(1_000_000..=encode::MOST_BYTES);
+    let audio_bytes = values::bytes(1_000_000..=MAX_AUDIO_BYTES);
     let audio_bytes = reader.one("limits.audio_bytes", audio_bytes);
     let body_timeout_s = reader.one("limits.body_timeout_s", values::seconds(1..=3_600));
     let write_timeout_s = reader.one("limits.write_timeout_s", values::seconds(1..=3_600));

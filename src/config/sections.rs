@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hoiam_synthesizer::engines;
+use hoiam_text::Said;
 use ipnet::IpNet;
 use serde::Serialize;
 use url::Url;
@@ -15,7 +17,6 @@ use super::source::Source;
 use crate::contract::CallbackHeaders;
 use crate::contract::signature::Secret;
 use crate::keys;
-use crate::speech::Said;
 
 /// How long the Backend tries to fetch a result whose callback has come, in
 /// seconds. Files are kept at least this much longer than callbacks are attempted.
@@ -176,6 +177,19 @@ pub struct Tts {
     pub pronunciations: BTreeMap<String, Said>,
     /// Language tag to voice id.
     pub default_voices: BTreeMap<String, String>,
+}
+
+impl Tts {
+    /// What a child opens its engines with.
+    #[must_use]
+    pub fn engines(&self) -> engines::Setup {
+        engines::Setup {
+            test_voices: self.test_voices,
+            voices_dir: Some(self.voices_dir.clone()),
+            threads: self.voice_threads,
+            onnxruntime_library: self.onnxruntime_library.clone(),
+        }
+    }
 }
 
 /// The section `queue`.

@@ -1,7 +1,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
+use hoiam_text::Said;
+
 use super::*;
-use crate::speech::Said;
 
 const KEY: &str = "0123456789abcdef";
 const SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";

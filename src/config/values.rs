@@ -7,12 +7,11 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hoiam_text::ipa;
+use hoiam_text::pronunciations::{MAX_CHARACTERS, Said};
+use hoiam_text::segmentation::has_speech;
 use ipnet::IpNet;
 use url::Url;
-
-use crate::speech::ipa;
-use crate::speech::pronunciations::{MAX_CHARACTERS, Said};
-use crate::speech::text::has_speech;
 
 use super::sections::{ApiKey, Role};
 use crate::contract::create::bounds::MAX_TIMEOUT_S;

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use hoiam_text::output;
+use hoiam_text::{Format, Pronunciation, Said, joined_text, nfc, pronunciations};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -10,9 +12,6 @@ use sha2::{Digest, Sha256};
 use super::callback_headers::CallbackHeaders;
 use super::problem::{Code, Faults, Problem};
 use super::resource::{AUDIO_TOO_LARGE, SMALLER};
-use crate::speech::{
-    self, Format, Pronunciation, Said, composed, loudness, pronunciations, source,
-};
 
 pub mod bounds;
 mod fields;
@@ -105,7 +104,7 @@ impl Default for Create {
             format: Format::Mp3,
             bitrate_kbps: 64,
             sample_rate_hz: None,
-            loudness_lufs: loudness::DEFAULT_LUFS,
+            loudness_lufs: output::DEFAULT_LUFS,
             speed: 1.0,
             title: None,
             pronunciations: Vec::new(),
@@ -120,12 +119,12 @@ impl Default for Create {
 }
 
 fn default_lufs() -> f32 {
-    loudness::DEFAULT_LUFS
+    output::DEFAULT_LUFS
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_default_lufs(lufs: &f32) -> bool {
-    *lufs == loudness::DEFAULT_LUFS
+    *lufs == output::DEFAULT_LUFS
 }
 
 impl Create {
@@ -201,7 +200,7 @@ impl Create {
         let texts = self.segments.iter().map(|segment| &segment.text);
         let count = texts
             .chain([&self.text])
-            .map(|text| composed::characters(text, usize::MAX));
+            .map(|text| nfc::characters(text, usize::MAX));
         u32::try_from(count.sum::<usize>()).unwrap_or(u32::MAX)
     }
 
@@ -265,12 +264,14 @@ impl Create {
             .chain(segments)
     }
 
-    /// All of the text in one, as [`source::join`] has it.
+    /// All of the text in one, as [`joined_text::join`] has it.
     #[must_use]
     pub fn source(&self) -> Cow<'_, str> {
         match self.segments.as_slice() {
             [] => Cow::Borrowed(&self.text),
-            segments => Cow::Owned(source::join(segments.iter().map(|one| one.text.as_str()))),
+            segments => Cow::Owned(joined_text::join(
+                segments.iter().map(|one| one.text.as_str()),
+            )),
         }
     }
 
@@ -295,7 +296,7 @@ impl Create {
                 ..self
             };
         }
-        let texts = source::split(&source);
+        let texts = joined_text::split(&source);
         let with = |(segment, text): (Segment, &str)| Segment {
             text: text.to_owned(),
             ..segment
@@ -315,7 +316,7 @@ impl Create {
         voice: &str,
         language: &str,
         configured: &BTreeMap<String, Said>,
-    ) -> speech::Request {
+    ) -> hoiam_text::Request {
         let (speed, of_all) = (self.speed, self.pronunciations);
         let numbered = !self.segments.is_empty();
         let segments = match numbered {
@@ -330,7 +331,7 @@ impl Create {
             let voice = segment.voice.unwrap_or_else(|| voice.to_owned());
             let text = &segment.text;
             let own = [segment.pronunciations, of_all.clone()].concat();
-            speech::Segment {
+            hoiam_text::Segment {
                 pronunciations: pronunciations::for_text(text, &own, configured, &voice, language),
                 text: segment.text,
                 voice,
@@ -338,15 +339,15 @@ impl Create {
                 pause_after_ms: segment.pause_after_ms,
             }
         };
-        speech::Request {
+        hoiam_text::Request {
             segments: segments.into_iter().map(segment).collect(),
             numbered,
-            output: speech::Output {
+            output: hoiam_text::Output {
                 format: self.format,
                 bitrate_kbps: self.bitrate_kbps,
                 sample_rate_hz: self.sample_rate_hz,
                 loudness_lufs: self.loudness_lufs,
-                tags: speech::Tags {
+                tags: hoiam_text::Tags {
                     title: self.title,
                     language: Some(language.to_owned()),
                 },

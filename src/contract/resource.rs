@@ -3,10 +3,12 @@
 //! Read back tolerantly: fields that a newer service adds are skipped, and
 //! what an older one does not send is null.
 
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use hoiam_text::subtitles::SubtitleFormat;
+use std::collections::BTreeMap;
 
-use crate::speech::{Format, SegmentTimes, source};
+use hoiam_text::{Format, SegmentTimes, joined_text};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
 
 /// Declares an enum whose variants are single words on the wire and in the
 /// database.
@@ -245,9 +247,9 @@ impl std::fmt::Display for Warning {
 impl Warning {
     /// What of the text these sentences are, as far as they are not heard at all.
     #[must_use]
-    pub fn unheard(warnings: &[Self]) -> Vec<source::Part> {
+    pub fn unheard(warnings: &[Self]) -> Vec<joined_text::Part> {
         let left_out = |warning: &&Self| warning.reason == Remedy::LeftOut;
-        let part = |warning: &Self| source::Part {
+        let part = |warning: &Self| joined_text::Part {
             segment: warning.segment,
             chars: warning.char_start..warning.char_end,
         };
@@ -351,28 +353,38 @@ pub struct Recording {
     pub cache_key: Option<String>,
 }
 
-/// Signed links to the subtitles of a result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Subtitles {
-    /// SubRip.
-    pub srt: String,
-    /// WebVTT.
-    pub vtt: String,
-    /// WebVTT whose words light up as they are said.
-    #[serde(default)]
-    pub karaoke_vtt: String,
-    /// Advanced SubStation Alpha, to be burned into a picture.
-    #[serde(default)]
-    pub ass: String,
-    /// SubRip with one to five words a cue, for vertical video.
-    #[serde(default)]
-    pub short_srt: String,
-    /// WebVTT with one to five words a cue.
-    #[serde(default)]
-    pub short_vtt: String,
-    /// Advanced SubStation Alpha with one to five words a cue.
-    #[serde(default)]
-    pub short_ass: String,
+/// Signed links to the subtitles of a result, by the field of their format
+/// ([`SubtitleFormat::field`]). A service of another version may have others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subtitles(Vec<(String, String)>);
+
+impl Subtitles {
+    /// Of every format that there is.
+    #[must_use]
+    pub fn of(link: impl Fn(&SubtitleFormat) -> String) -> Self {
+        let links = SubtitleFormat::ALL.iter();
+        Self(links.map(|one| (one.field(), link(one))).collect())
+    }
+
+    /// The link of a field, such as `karaoke_vtt`.
+    #[must_use]
+    pub fn url(&self, field: &str) -> Option<&String> {
+        let mut links = self.0.iter();
+        links.find(|(name, _)| name == field).map(|(_, url)| url)
+    }
+}
+
+impl Serialize for Subtitles {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(field, url)| (field, url)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Subtitles {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let links = BTreeMap::<String, String>::deserialize(deserializer)?;
+        Ok(Self(links.into_iter().collect()))
+    }
 }
 
 /// The callback of a speech or a task: its newest delivery.

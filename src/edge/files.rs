@@ -48,9 +48,7 @@ pub async fn serve(
 
 fn media_type(wanted: Wanted) -> &'static str {
     match wanted {
-        Wanted::Srt(_) => "application/x-subrip; charset=utf-8",
-        Wanted::Vtt(_) | Wanted::KaraokeVtt => "text/vtt; charset=utf-8",
-        Wanted::Ass(_) => "text/x-ssa; charset=utf-8",
+        Wanted::Subtitles(format) => format.media_type,
         Wanted::Words => "application/json",
         _ => "application/jsonl",
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::web::Query;
+use hoiam_text::SegmentTimes;
 use url::Url;
 use uuid::Uuid;
 
@@ -11,7 +12,6 @@ use crate::clock::{Clock, Millis};
 use crate::contract::signature::{SignatureError, sign_link, verify_link};
 use crate::contract::{Audio, Recording, Service, Subtitles, Warning, rfc3339};
 use crate::secrets::CallbackSecrets;
-use crate::speech::SegmentTimes;
 
 /// Mints and checks links. They are minted anew for each answer and each
 /// delivery attempt, so that they outlive the last retry.
@@ -91,15 +91,7 @@ impl Links {
                 ..audio
             },
             cached,
-            subtitles: Subtitles {
-                srt: link("subtitles.srt"),
-                vtt: link("subtitles.vtt"),
-                karaoke_vtt: link("subtitles.karaoke.vtt"),
-                ass: link("subtitles.ass"),
-                short_srt: link("subtitles.short.srt"),
-                short_vtt: link("subtitles.short.vtt"),
-                short_ass: link("subtitles.short.ass"),
-            },
+            subtitles: Subtitles::of(|format| link(&format!("subtitles.{}", format.ending))),
             segments: Some(segments).filter(|segments| !segments.is_empty()),
             warnings,
             words: link("words.json"),
@@ -169,7 +161,8 @@ mod tests {
             Some("2023-11-14T22:14:20.000Z")
         );
         assert_eq!(of.segments, None, "a text without segments has none");
-        let urls = [&of.audio.url, &of.subtitles.srt, &of.words, &of.marks];
+        let srt = of.subtitles.url("srt").unwrap();
+        let urls = [&of.audio.url, srt, &of.words, &of.marks];
         let signed = || {
             urls.map(|url| {
                 let url = Url::parse(url).unwrap();

@@ -6,13 +6,13 @@ use actix_web::body::SizedStream;
 use actix_web::web::Data;
 use bytes::Bytes;
 use futures_util::stream;
+use hoiam_text::subtitles;
+use hoiam_text::{Word, joined_text, marks};
 
 use super::ledger::{Address, Full, Hold, Ledger};
 use super::pool::{Pool, address, work};
 use super::result::{Content, Kept, Wanted, expired};
 use crate::contract::{Code, Problem, Warning};
-use crate::speech::subtitles::{self, Style};
-use crate::speech::{Word, marks, source};
 
 /// How much is handed on at once.
 const PIECE: usize = 64 << 10;
@@ -136,17 +136,14 @@ impl Source {
             let detail = format!("The word times cannot be read: {error}.");
             Problem::new(Code::Internal, detail)
         })?;
-        let words = source::in_whole(&text, words);
+        let words = joined_text::in_whole(&text, words);
         let unheard = Warning::unheard(&warnings);
         let cues = |style| {
-            let heard = source::without(&text, &unheard);
+            let heard = joined_text::without(&text, &unheard);
             subtitles::cues(style, &heard, &words, &language, duration_ms)
         };
         Ok(match wanted {
-            Wanted::Srt(style) => subtitles::to_srt(&cues(style)),
-            Wanted::Vtt(style) => subtitles::to_vtt(&cues(style)),
-            Wanted::KaraokeVtt => subtitles::to_karaoke_vtt(&cues(Style::STANDARD)),
-            Wanted::Ass(style) => subtitles::to_ass(style, &cues(style)),
+            Wanted::Subtitles(format) => format.render(&cues(format.style)),
             _ => marks::to_marks(&text, &words),
         })
     }

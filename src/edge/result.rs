@@ -1,27 +1,21 @@
 //! The files of a result: what may be asked for, and what they are made of.
 
 use diesel::QueryResult;
+use hoiam_text::Format;
+use hoiam_text::subtitles::SubtitleFormat;
 use uuid::Uuid;
 
 use crate::clock::Millis;
 use crate::contract::{Audio, Code, Problem, Warning};
 use crate::db::{Conn, Db};
-use crate::speech::Format;
-use crate::speech::subtitles::Style;
 
 /// What is asked for below `/{id}/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     /// `audio.mp3` and so on.
     Audio(Format),
-    /// `subtitles.srt`, `subtitles.short.srt`.
-    Srt(Style),
-    /// `subtitles.vtt`, `subtitles.short.vtt`.
-    Vtt(Style),
-    /// `subtitles.karaoke.vtt`.
-    KaraokeVtt,
-    /// `subtitles.ass`, `subtitles.short.ass`.
-    Ass(Style),
+    /// `subtitles.srt` and so on.
+    Subtitles(&'static SubtitleFormat),
     /// `marks.jsonl`.
     Marks,
     /// `words.json`.
@@ -32,17 +26,13 @@ impl Wanted {
     /// Reads the file name of a route.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Some(match name {
-            "subtitles.srt" => Self::Srt(Style::STANDARD),
-            "subtitles.vtt" => Self::Vtt(Style::STANDARD),
-            "subtitles.karaoke.vtt" => Self::KaraokeVtt,
-            "subtitles.ass" => Self::Ass(Style::STANDARD),
-            "subtitles.short.srt" => Self::Srt(Style::SHORT),
-            "subtitles.short.vtt" => Self::Vtt(Style::SHORT),
-            "subtitles.short.ass" => Self::Ass(Style::SHORT),
-            "marks.jsonl" => Self::Marks,
-            "words.json" => Self::Words,
-            _ => Self::Audio(Format::parse(name.strip_prefix("audio.")?)?),
+        let (kind, ending) = name.split_once('.')?;
+        Some(match (kind, ending) {
+            ("audio", format) => Self::Audio(Format::parse(format)?),
+            ("subtitles", format) => Self::Subtitles(SubtitleFormat::of(format)?),
+            ("marks", "jsonl") => Self::Marks,
+            ("words", "json") => Self::Words,
+            _ => return None,
         })
     }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::{HttpResponse, web};
+use hoiam_synthesizer::crashes::Crashes;
+use hoiam_synthesizer::stats::Stats;
 use serde_json::{Value, json};
 
 use super::due::Due;
@@ -13,8 +15,6 @@ use crate::contract::{Service, rfc3339};
 use crate::db::Db;
 use crate::files::Cache;
 use crate::supervision::StatusBoard;
-use crate::synthesizer::crashes::Crashes;
-use crate::synthesizer::stats::Stats;
 
 /// Those who do not answer callbacks now. How they are kept is no business of the edge.
 pub type ShutReceivers = Arc<dyn Fn() -> Vec<Value> + Send + Sync>;

@@ -34,7 +34,6 @@ use crate::edge::result::{Content, Kept, Wanted};
 use crate::edge::streams::{Streams, Wait};
 use crate::files::{Cache, Files};
 use crate::outbound::guard::Policy;
-use crate::speech;
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -50,7 +49,7 @@ pub struct TtsState {
     /// What is offered.
     pub voices: Voices,
     /// `tts.pronunciations`.
-    pub pronunciations: Arc<BTreeMap<String, speech::Said>>,
+    pub pronunciations: Arc<BTreeMap<String, hoiam_text::Said>>,
     /// What checks have found lately.
     pub checks: CheckCache,
     /// What callback URLs may lead to.

@@ -14,18 +14,17 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hoiam_synthesizer::crashes::{At, Crashes};
+use hoiam_synthesizer::parent::{Made, News, Pauses, Synthesizer};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use uuid::Uuid;
 
 use super::job::LONG_BYTES;
 use super::sentences::Sentences;
-use crate::speech;
-use crate::synthesizer::crashes::{At, Crashes};
-use crate::synthesizer::parent::{Made, News, Pauses, Synthesizer};
 
 /// Whether a text is so long that others help with it; a shorter one is spoken before
 /// they have begun to.
-pub fn is_long(request: &speech::Request) -> bool {
+pub fn is_long(request: &hoiam_text::Request) -> bool {
     request.text_bytes() >= LONG_BYTES
 }
 
@@ -46,7 +45,7 @@ pub struct LongTexts {
 /// A text that is being spoken.
 struct LongText {
     job: Uuid,
-    request: speech::Request,
+    request: hoiam_text::Request,
     /// Whether others may speak sentences of it.
     can_be_helped: bool,
     /// `None`: nothing of it is kept.
@@ -98,26 +97,26 @@ impl LongTexts {
     pub fn share(
         &self,
         job: Uuid,
-        request: &speech::Request,
+        request: &hoiam_text::Request,
         sentences: impl FnOnce() -> Sentences,
     ) -> Option<Shared> {
         if !is_long(request) {
             return None;
         }
-        let rehearses = |segment: &speech::Segment| segment.voice.starts_with("test/");
+        let rehearses = |segment: &hoiam_text::Segment| segment.voice.starts_with("test/");
         let can_be_helped = !request.segments.iter().any(rehearses);
         Some(self.list(job, request, Some(sentences()), can_be_helped))
     }
 
     /// Lets guests in only, while a text is salvaged.
-    pub fn share_borders(&self, job: Uuid, request: &speech::Request) -> Option<Shared> {
+    pub fn share_borders(&self, job: Uuid, request: &hoiam_text::Request) -> Option<Shared> {
         is_long(request).then(|| self.list(job, request, None, false))
     }
 
     fn list(
         &self,
         job: Uuid,
-        request: &speech::Request,
+        request: &hoiam_text::Request,
         sentences: Option<Sentences>,
         can_be_helped: bool,
     ) -> Shared {
@@ -358,8 +357,8 @@ mod tests {
     use crate::contract::Service;
     use crate::files::{Cache, Files};
 
-    fn request(text: &str, voice: &str) -> speech::Request {
-        speech::Request::plain(text, voice, speech::Output::default())
+    fn request(text: &str, voice: &str) -> hoiam_text::Request {
+        hoiam_text::Request::plain(text, voice, hoiam_text::Output::default())
     }
 
     /// A cache in a folder of its own.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use hoiam_synthesizer::parent::SpeakError;
+use hoiam_text::{Output, SpeechError, Spoken};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -12,9 +14,7 @@ use crate::contract::{
 use crate::db::{Db, StoreError};
 use crate::fault;
 use crate::files::{Cache, CacheKey, Files, Spool, Stored};
-use crate::speech::{Output, SpeechError, Spoken};
 use crate::supervision::spawn_unit;
-use crate::synthesizer::parent::SpeakError;
 
 /// What one claim came to, on its way to disk.
 pub(super) struct Finish {

@@ -4,11 +4,10 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use hoiam_synthesizer::parent::Made;
 
 use super::voices::Voices;
 use crate::files::{Cache, CacheKey, Shelf};
-use crate::speech;
-use crate::synthesizer::parent::Made;
 
 /// What is kept with a sentence's samples: how many bytes they are, and for each word
 /// from which to which sample it is heard.
@@ -23,7 +22,7 @@ pub struct Sentences {
 
 impl Sentences {
     /// Of what is to be spoken, or was.
-    pub fn of(request: &speech::Request, voices: &Voices, cache: &Cache) -> Self {
+    pub fn of(request: &hoiam_text::Request, voices: &Voices, cache: &Cache) -> Self {
         let keys = match cache.is_on() {
             true => voices.sentence_keys(request),
             false => Vec::new(),

@@ -28,7 +28,6 @@ use crate::delivery::held::Scope;
 use crate::delivery::shares::Receiver;
 use crate::delivery::store as deliveries;
 use crate::retention::store::Subjects;
-use crate::speech;
 
 /// How often a job may lose its lease before it is given up.
 const MAX_LOST_LEASES: i32 = 10;
@@ -87,8 +86,8 @@ impl Row {
     pub fn speech(
         &self,
         text: String,
-        configured: &BTreeMap<String, speech::Said>,
-    ) -> speech::Request {
+        configured: &BTreeMap<String, hoiam_text::Said>,
+    ) -> hoiam_text::Request {
         let create = self.request().unwrap_or_default().with_source(text);
         create.into_speech(&self.resolved_voice, &self.language, configured)
     }

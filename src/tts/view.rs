@@ -42,7 +42,7 @@ impl View {
             voice: request.as_ref().and_then(|request| request.voice.clone()),
             resolved_voice: Some(row.resolved_voice.clone()),
             language: Some(row.language.clone()),
-            format: request.map_or(crate::speech::Format::Mp3, |request| request.format),
+            format: request.map_or(hoiam_text::Format::Mp3, |request| request.format),
             characters: u32::try_from(row.characters).unwrap_or(0),
             created_at: rfc3339(row.created_at),
             deadline_at: rfc3339(row.deadline_at),

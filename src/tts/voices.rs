@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hoiam_synthesizer::protocol::Hello;
+use hoiam_text::nfc::in_nfc;
+use hoiam_text::segmentation;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -11,9 +14,6 @@ use crate::alerts::Reporter;
 use crate::contract::create::segment::{Segment, segment_place};
 use crate::contract::{Catalog, Create, Faults, SPEAKER, VoiceItem, without_paths};
 use crate::files::{CacheKey, hex};
-use crate::speech::composed::in_nfc;
-use crate::speech::{self, text};
-use crate::synthesizer::protocol::Hello;
 
 /// Shared by the workers, which learn the voices from their children, and
 /// the edge, which checks requests against them.
@@ -48,8 +48,8 @@ struct Version {
 }
 
 impl Versions {
-    fn of_all(voices: &[speech::Voice]) -> Self {
-        let version = |voice: &speech::Voice| {
+    fn of_all(voices: &[hoiam_text::Voice]) -> Self {
+        let version = |voice: &hoiam_text::Voice| {
             let version = Version {
                 name: voice.version.clone()?,
                 is_costly: voice.is_costly,
@@ -230,10 +230,11 @@ impl Voices {
         place: &str,
         faults: &mut Faults,
     ) -> Option<String> {
-        let language = language.unwrap_or_else(|| match text::looks_vietnamese(&in_nfc(text)) {
-            true => "vi",
-            false => "en",
-        });
+        let language =
+            language.unwrap_or_else(|| match segmentation::looks_vietnamese(&in_nfc(text)) {
+                true => "vi",
+                false => "en",
+            });
         let voice = self.default_voice(language);
         if voice.is_none() {
             let detail = format!("No voice is set for the language `{language}`; name a voice.");
@@ -247,9 +248,9 @@ impl Voices {
     /// A name for what becomes of a request, which changes with everything that it
     /// depends on. None where it is to be spoken every time.
     #[must_use]
-    pub fn cache_key(&self, request: &speech::Request) -> Option<CacheKey> {
+    pub fn cache_key(&self, request: &hoiam_text::Request) -> Option<CacheKey> {
         let versions = Arc::clone(&self.offered.borrow().versions);
-        let version = |segment: &speech::Segment| Some(&versions.of(&segment.voice)?.name);
+        let version = |segment: &hoiam_text::Segment| Some(&versions.of(&segment.voice)?.name);
         let versions: Option<Vec<&String>> = request.segments.iter().map(version).collect();
         name_of(&(env!("CARGO_PKG_VERSION"), versions?, request))
     }
@@ -257,16 +258,16 @@ impl Voices {
     /// The same for each sentence of a request. None where it is not worth being kept;
     /// and no list at all where that is so of every sentence.
     #[must_use]
-    pub fn sentence_keys(&self, request: &speech::Request) -> Vec<Option<CacheKey>> {
+    pub fn sentence_keys(&self, request: &hoiam_text::Request) -> Vec<Option<CacheKey>> {
         let versions = Arc::clone(&self.offered.borrow().versions);
-        let costly = |segment: &speech::Segment| {
+        let costly = |segment: &hoiam_text::Segment| {
             let version = versions.of(&segment.voice);
             version.filter(|version| version.is_costly)
         };
         if !request.segments.iter().any(|one| costly(one).is_some()) {
             return Vec::new();
         }
-        let keys = |segment: &speech::Segment| {
+        let keys = |segment: &hoiam_text::Segment| {
             let version = costly(segment);
             let key = |essence| name_of(&(env!("CARGO_PKG_VERSION"), &version?.name, essence));
             segment.essences().map(key).collect::<Vec<_>>()

@@ -16,6 +16,12 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
+use hoiam_synthesizer::crashes::{At, Crashes};
+use hoiam_synthesizer::parent::{Events, Made, News, Pauses, SpeakError, Synthesizer, TimeLimits};
+use hoiam_synthesizer::protocol::Hello;
+use hoiam_synthesizer::releases;
+use hoiam_synthesizer::stats::Monitor;
+use hoiam_text::Place;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -38,13 +44,7 @@ use crate::delivery::DeliveryOwed;
 use crate::fault;
 use crate::files::{Cache, CacheKey, FileError, Files, Spool};
 use crate::progress::ProgressBoard;
-use crate::speech::engine::releases;
-use crate::speech::{self, Place};
 use crate::supervision::{Drain, contained, spawn_unit};
-use crate::synthesizer::crashes::{At, Crashes};
-use crate::synthesizer::parent::{Events, Made, News, Pauses, SpeakError, Synthesizer, TimeLimits};
-use crate::synthesizer::protocol::Hello;
-use crate::synthesizer::stats::Monitor;
 
 /// Outcomes that may be on their way to disk while the child speaks on.
 const MAX_FINISHING: usize = 16;
@@ -68,7 +68,7 @@ pub struct Settings {
     /// `tts.synthesis_base_s` and `tts.synthesis_ms_per_char`.
     pub limits: Limits,
     /// `tts.pronunciations`.
-    pub pronunciations: std::sync::Arc<BTreeMap<String, speech::Said>>,
+    pub pronunciations: std::sync::Arc<BTreeMap<String, hoiam_text::Said>>,
     /// This boot.
     pub boot: Uuid,
     /// How many workers share the queue.
@@ -120,7 +120,7 @@ pub struct TtsWorker {
 /// A claimed job as the child is asked for it.
 struct Order {
     row: Row,
-    request: speech::Request,
+    request: hoiam_text::Request,
     /// Under which name the result may be used again.
     cache_key: Option<CacheKey>,
     /// No engine could be opened for it before.
@@ -228,7 +228,7 @@ pub struct Parts {
 
 impl Parts {
     /// The sentences of a text, as the cache knows them.
-    fn sentences(&self, request: &speech::Request) -> Sentences {
+    fn sentences(&self, request: &hoiam_text::Request) -> Sentences {
         Sentences::of(request, &self.voices, &self.cache)
     }
 
@@ -485,7 +485,7 @@ impl TtsWorker {
         let next = self.claimed.front().filter(|next| !next.is_salvage());
         let next = next.map(|next| &next.request);
         // What waits behind a long text is given back, or is its guest.
-        let follows = |next: &&speech::Request| !is_long(next) && !is_long(&order.request);
+        let follows = |next: &&hoiam_text::Request| !is_long(next) && !is_long(&order.request);
         if let Some(next) = next.filter(follows) {
             synthesizer.expect(next);
         }

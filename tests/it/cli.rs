@@ -945,3 +945,27 @@ fn what_a_service_writes_is_for_its_own_user_alone() {
     }
     assert!(seen.len() > 5, "{seen:?}");
 }
+
+/// bash itself is asked what it would complete.
+#[test]
+fn bash_completes_commands_and_options() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = hoiam(folder.path(), &["completions", "bash"]);
+    assert!(written.status.success());
+    fs::write(folder.path().join("hoiam.bash"), &written.stdout).unwrap();
+    let completed = |words: &str| {
+        let script = format!(
+            "source ./hoiam.bash; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             last=${{COMP_WORDS[COMP_CWORD]}}; _hoiam hoiam \"$last\" ''; echo \"${{COMPREPLY[@]}}\""
+        );
+        let mut bash = Command::new("bash");
+        bash.args(["--norc", "-c", &script]);
+        let said = bash.current_dir(folder.path()).output().unwrap();
+        String::from_utf8(said.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(completed("hoiam ser"), "serve");
+    assert_eq!(completed("hoiam deliveries red"), "redeliver");
+    assert_eq!(completed("hoiam say --out"), "--output");
+    // What the service starts for itself is nobody's business.
+    assert!(!completed("hoiam s").contains("synthesizer"));
+}

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hoiam::speech::{Format, Output, Pronunciation, Request, Said, Spoken, engine};
-use hoiam::synthesizer::parent::{Events, Options, Synthesizer};
+use hoiam_synthesizer::engines;
+use hoiam_synthesizer::parent::{Events, Options, Synthesizer};
+use hoiam_text::{Format, Output, Pronunciation, Request, Said, Spoken};
 
 /// Long enough never to be met by a test that passes.
 const AMPLE: Duration = Duration::from_secs(600);
@@ -16,7 +17,7 @@ const AMPLE: Duration = Duration::from_secs(600);
 fn synthesizer() -> Synthesizer {
     Synthesizer::new(Options {
         program: PathBuf::from(env!("CARGO_BIN_EXE_hoiam")),
-        engines: engine::Setup::default(),
+        engines: engines::Setup::default(),
         start_timeout: AMPLE,
         ..Options::default()
     })

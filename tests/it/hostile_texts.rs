@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hoiam::contract::Remedy;
-use hoiam::speech::engine::{self, releases};
-use hoiam::speech::{Format, Output, Place, Request};
-use hoiam::synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
-use hoiam::synthesizer::stats::Monitor;
 use hoiam::tts::salvage::{Limits, Salvage};
+use hoiam_synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
+use hoiam_synthesizer::stats::Monitor;
+use hoiam_synthesizer::{engines, releases};
+use hoiam_text::{Format, Output, Place, Request};
 use serde_json::{Value, json};
 
 use self::texts::Random;
@@ -29,9 +29,9 @@ const AMPLE: Duration = Duration::from_secs(600);
 fn synthesizer() -> Synthesizer {
     Synthesizer::new(Options {
         program: PathBuf::from(env!("CARGO_BIN_EXE_hoiam")),
-        engines: engine::Setup {
+        engines: engines::Setup {
             test_voices: true,
-            ..engine::Setup::default()
+            ..engines::Setup::default()
         },
         start_timeout: AMPLE,
         ..Options::default()

@@ -12,24 +12,24 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hoiam::speech::engine;
-use hoiam::speech::{Format, Output, Request, SpeechError, Spoken, Word};
-use hoiam::synthesizer::parent::{Events, News, Options, SpeakError, Synthesizer, TimeLimits};
-use hoiam::synthesizer::protocol::{
+use hoiam_synthesizer::engines;
+use hoiam_synthesizer::parent::{Events, News, Options, SpeakError, Synthesizer, TimeLimits};
+use hoiam_synthesizer::protocol::{
     self, FrameReader, FrameWriter, FromChild, FromParent, Hello, MAX_AUDIO_BYTES, SMALL_ARENAS,
     Setup, Speak,
 };
-use hoiam::synthesizer::stats::State;
+use hoiam_synthesizer::stats::State;
+use hoiam_text::{Format, Output, Request, SpeechError, Spoken, Word};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hoiam");
 
 /// Long enough never to be met by a test that passes.
 const AMPLE: Duration = Duration::from_secs(600);
 
-fn test_voices() -> engine::Setup {
-    engine::Setup {
+fn test_voices() -> engines::Setup {
+    engines::Setup {
         test_voices: true,
-        ..engine::Setup::default()
+        ..engines::Setup::default()
     }
 }
 
@@ -545,7 +545,7 @@ async fn voices_that_cannot_be_opened_cost_those_voices_only() {
     huge.set_len(1 << 40).unwrap();
 
     let mut synthesizer = Synthesizer::new(Options {
-        engines: engine::Setup {
+        engines: engines::Setup {
             voices_dir: Some(folder.path().to_owned()),
             ..test_voices()
         },

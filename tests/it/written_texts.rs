@@ -17,12 +17,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hoiam::contract::{Remedy, Warning};
-use hoiam::speech::source::{self, Part};
-use hoiam::speech::subtitles::{self, Style};
-use hoiam::speech::text::has_speech;
-use hoiam::speech::{Format, Output, Place, Request, Spoken, engine};
-use hoiam::synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
 use hoiam::tts::salvage::{Limits, Salvage};
+use hoiam_synthesizer::engines;
+use hoiam_synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
+use hoiam_text::joined_text::{self, Part};
+use hoiam_text::segmentation::has_speech;
+use hoiam_text::subtitles::{self, Style};
+use hoiam_text::{Format, Output, Place, Request, Spoken};
 use serde_json::{Value, json};
 
 use super::neural;
@@ -107,7 +108,7 @@ impl Case {
             let by_word = words.get(after).is_some_and(|word| word.char_start <= at);
             by_word || left_out.iter().any(|part| part.chars.contains(&at))
         };
-        let heard = source::without(self.text(), &left_out);
+        let heard = joined_text::without(self.text(), &left_out);
         let cues = |style| subtitles::cues(style, &heard, words, "vi", spoken.duration_ms);
         let is_shown = |style| {
             let shown: String = cues(style)
@@ -434,9 +435,9 @@ fn texts_that_nobody_writes_cost_sentences_that_the_client_is_told_of() {
 #[test]
 fn a_text_that_costs_children_is_told_of_and_the_rest_of_it_is_spoken() {
     let options = Options {
-        engines: engine::Setup {
+        engines: engines::Setup {
             test_voices: true,
-            ..engine::Setup::default()
+            ..engines::Setup::default()
         },
         ..options()
     };
@@ -467,9 +468,9 @@ fn texts_as_people_write_them_are_spoken_by_a_neural_voice_and_cost_no_child() {
     let folder = tempfile::tempdir().unwrap();
     let voices = neural_voices(folder.path());
     let options = Options {
-        engines: engine::Setup {
+        engines: engines::Setup {
             voices_dir: Some(folder.path().to_owned()),
-            ..engine::Setup::default()
+            ..engines::Setup::default()
         },
         address_space_bytes: 2 << 30,
         recycle_above_rss_bytes: 1 << 30,

@@ -16,17 +16,17 @@
 
 #![no_main]
 
-#[path = "../../../src/speech/mod.rs"]
-#[allow(dead_code, reason = "only what makes sounds of texts is of use here")]
-mod speech;
 mod texts;
 
 use std::cell::RefCell;
 use std::io;
 
+use hoiam_speech::engine::piper;
+use hoiam_speech::{Engines, Sink};
+use hoiam_synthesizer::engines::Setup;
+use hoiam_text::{Format, Output, Pronunciation, Request, Said, segmentation};
+
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target, fuzzer_mutate};
-use speech::engine::{Setup, piper};
-use speech::{Engines, Format, Output, Pronunciation, Request, Said, Sink};
 use texts::Random;
 
 /// More is a book; a text of so many characters has several sentences.
@@ -60,7 +60,7 @@ impl Speaker {
     }
 
     fn say(&mut self, way: &str, voice: &str, text: &str) -> Corpus {
-        if !self.voices.iter().any(|known| known == voice) || !speech::text::has_speech(text) {
+        if !self.voices.iter().any(|known| known == voice) || !segmentation::has_speech(text) {
             return Corpus::Reject;
         }
         if way == "symbols" {
@@ -78,9 +78,9 @@ impl Speaker {
         }
         // What a voice refuses it has refused before it was spoken.
         if way == "plain" {
-            let _ = speech::speak_sentence(&mut self.engines, &request, 0, true);
+            let _ = hoiam_speech::speak_sentence(&mut self.engines, &request, 0, true);
         } else {
-            let _ = speech::speak(&mut self.engines, &request, &mut Nowhere);
+            let _ = hoiam_speech::speak(&mut self.engines, &request, &mut Nowhere);
         }
         Corpus::Keep
     }

@@ -6,14 +6,15 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hoiam_speech::engine::piper;
+use hoiam_synthesizer::parent::Events;
+use hoiam_synthesizer::releases;
 use tokio::time::Instant;
 
 use super::check::Check;
 use crate::cli::speaker::{Speaker, not_started};
 use crate::config::Config;
 use crate::contract::Create;
-use crate::speech::engine::{piper, releases};
-use crate::synthesizer::parent::Events;
 
 /// For a sentence of two words, which takes some milliseconds.
 const SENTENCE_LIMIT: Duration = Duration::from_secs(20);

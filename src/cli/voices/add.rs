@@ -5,12 +5,13 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use hoiam_speech::engine::piper::check;
+use hoiam_synthesizer::voice_files::{VoiceFiles, find};
 use serde_json::json;
 
 use super::super::{Globals, pretty, print};
 use super::trial::try_voice;
 use crate::config::Config;
-use crate::speech::engine::piper::{VoiceFiles, check, find};
 
 /// The flags of `hoiam voices add`.
 #[derive(Args, Clone, Debug)]

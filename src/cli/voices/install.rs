@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::StreamExt as _;
+use hoiam_text::segmentation::is_of;
 use indicatif::ProgressBar;
 use md5::Md5;
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,6 @@ use crate::config::Config;
 use crate::contract::nearest::nearest;
 use crate::files::hex;
 use crate::outbound::{Client, Download, Fetch, OutboundError, Policy, Timeouts, tls};
-use crate::speech::text::is_of;
 
 const TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(10),

@@ -7,12 +7,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hoiam_speech::engine::piper;
+use hoiam_synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
+use hoiam_text::{Output, Request, SpeechError};
 
 use super::super::speaker::not_started;
 use crate::config::{Config, Tts};
-use crate::speech::engine::piper;
-use crate::speech::{Output, Request, SpeechError};
-use crate::synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
 
 /// For a word. A slow machine loads a large model in some seconds.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ pub(super) async fn try_voice(folder: &Path, name: &str, config: &Config) -> Res
         voices_dir: folder.to_owned(),
         ..config.tts.clone()
     };
-    let mut synthesizer = Synthesizer::new(Options::configured(&tts));
+    let mut synthesizer = Synthesizer::new(Options::for_engines(tts.engines()));
     let ready = synthesizer.ensure_started().await;
     let ready = ready.map_err(|error| not_started(&error))?;
     let id = format!("{}/{name}", piper::NAME);

@@ -1,5 +1,8 @@
 //! Reading the fields of a request one by one, noting what is wrong with each.
 
+use hoiam_text::output;
+use hoiam_text::pronunciations::{MAX_CHARACTERS, MAX_TERMS};
+use hoiam_text::{Format, Pronunciation, Said, ipa, joined_text, nfc, segmentation};
 use serde_json::{Map, Value};
 
 use super::bounds::{ALL_BITRATES, MAX_METADATA_BYTES, MAX_PAUSE_MS, MAX_SEGMENTS, MAX_TIMEOUT_S};
@@ -7,8 +10,6 @@ use super::segment::{Segment, segment_place};
 use crate::contract::CallbackHeaders;
 use crate::contract::nearest::nearest;
 use crate::contract::problem::Faults;
-use crate::speech::pronunciations::{MAX_CHARACTERS, MAX_TERMS};
-use crate::speech::{Format, Pronunciation, Said, composed, ipa, loudness, source, text};
 
 /// Takes fields out of an object one by one and notes what is wrong.
 pub(super) struct Fields<'a> {
@@ -126,7 +127,7 @@ impl Fields<'_> {
             pause_after_ms: fields.pause(),
             pronunciations: fields.pronunciations(),
         };
-        if segment.text.contains(source::SEPARATOR) {
+        if segment.text.contains(joined_text::SEPARATOR) {
             let detail = "`text` of a segment must not have the control character U+001E.";
             fields.fault("text", "invalid_character", detail);
         }
@@ -160,7 +161,7 @@ impl Fields<'_> {
                 if let Some(told) = too_many_characters([text.as_str()], max_characters) {
                     let detail = format!("`text` has {told}. Send it in parts.");
                     self.fault("text", "text_too_long", detail);
-                } else if !text::has_speech(&text) {
+                } else if !segmentation::has_speech(&text) {
                     self.fault(
                         "text",
                         "nothing_to_speak",
@@ -255,10 +256,10 @@ impl Fields<'_> {
 
     pub(super) fn loudness(&mut self) -> f32 {
         let Some(lufs) = self.number("loudness_lufs") else {
-            return loudness::DEFAULT_LUFS;
+            return output::DEFAULT_LUFS;
         };
-        if lufs != 0.0 && !loudness::LUFS.contains(&lufs) {
-            let (quietest, loudest) = (loudness::LUFS.start(), loudness::LUFS.end());
+        if lufs != 0.0 && !output::LUFS.contains(&lufs) {
+            let (quietest, loudest) = (output::LUFS.start(), output::LUFS.end());
             let detail = format!(
                 "`loudness_lufs` must be between {quietest} and {loudest}, or 0 for as loud as the voice is."
             );
@@ -319,7 +320,8 @@ impl Fields<'_> {
     }
 
     fn term(&mut self, name: &str) -> Option<String> {
-        let fits = |text: &str| text.chars().count() <= MAX_CHARACTERS && text::has_speech(text);
+        let fits =
+            |text: &str| text.chars().count() <= MAX_CHARACTERS && segmentation::has_speech(text);
         match self.take(name) {
             Some(Value::String(text)) if fits(&text) => return Some(text),
             None => self.fault(name, "required", format!("`{name}` is required.")),
@@ -415,9 +417,7 @@ fn too_many_characters<'a>(
     most: usize,
 ) -> Option<String> {
     let counted = most.saturating_mul(2);
-    let counts = texts
-        .into_iter()
-        .map(|text| composed::characters(text, counted));
+    let counts = texts.into_iter().map(|text| nfc::characters(text, counted));
     let characters = counts.sum::<usize>().min(counted);
     let or_more = match characters == counted {
         true => " or more",

@@ -1,8 +1,7 @@
 //! One part of a dialogue, and its place in the body.
 
+use hoiam_text::Pronunciation;
 use serde::{Deserialize, Serialize};
-
-use crate::speech::Pronunciation;
 
 /// One part of a dialogue.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

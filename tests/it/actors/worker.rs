@@ -14,16 +14,16 @@ use hoiam::db::schema::speeches as rows;
 use hoiam::db::{Conn, Id};
 use hoiam::files::{Cache, Files};
 use hoiam::progress::ProgressBoard;
-use hoiam::speech::engine;
 use hoiam::supervision::Drain;
-use hoiam::synthesizer::crashes::Crashes;
-use hoiam::synthesizer::parent::{Options, Synthesizer};
 use hoiam::tts::messages::{DeadlineAdded, JobQueuedBy};
 use hoiam::tts::salvage::Limits;
 use hoiam::tts::voices::Voices;
 use hoiam::tts::worker::{ChildBoard, Parts, Settings};
 use hoiam::tts::workers::Workers;
 use hoiam::tts::{JobCanceled, JobQueued, LongTexts, TtsWorker, store as speeches};
+use hoiam_synthesizer::crashes::Crashes;
+use hoiam_synthesizer::engines;
+use hoiam_synthesizer::parent::{Options, Synthesizer};
 use uuid::Uuid;
 
 use super::support::{
@@ -87,10 +87,10 @@ fn start_offering(
         make_synthesizer: Box::new(move || {
             Synthesizer::new(Options {
                 program: PathBuf::from(env!("CARGO_BIN_EXE_hoiam")),
-                engines: engine::Setup {
+                engines: engines::Setup {
                     test_voices: true,
                     voices_dir: Some(voices_dir.clone()),
-                    ..engine::Setup::default()
+                    ..engines::Setup::default()
                 },
                 ..Options::default()
             })
