@@ -11,6 +11,10 @@ use actix::Recipient;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use futures_util::future::LocalBoxFuture;
+use hoiam_api::create::Rules;
+use hoiam_api::{Catalog, Service};
+use hoiam_supervision::clock::{Anchor, Clock, Jump};
+use hoiam_supervision::{StatusBoard, Tree};
 use hoiam_synthesizer::crashes::Crashes;
 use hoiam_synthesizer::parent::{Options, Synthesizer};
 use hoiam_synthesizer::stats::Stats;
@@ -27,10 +31,7 @@ use crate::backend::state::{BackendState, Hints};
 use crate::backend::tts_client::TtsClient;
 use crate::backend::watchdog::{self, TimeoutWatchdog};
 use crate::claim_loop::Pulse;
-use crate::clock::{Anchor, Clock, Jump};
 use crate::config::{Config, Role, SERVER_KEEP_ALIVE, Source};
-use crate::contract::create::Rules;
-use crate::contract::{Catalog, Service};
 use crate::db::{self, Db};
 use crate::delivery::DeliveryOwed;
 use crate::delivery::alerts::{AlertCollector, WithAlerts, collector};
@@ -64,7 +65,6 @@ use crate::progress::ProgressBoard;
 use crate::retention::store::Subjects;
 use crate::retention::{self, Retention};
 use crate::secrets::CallbackSecrets;
-use crate::supervision::{self, StatusBoard, Tree};
 use crate::tts::LongTexts;
 use crate::tts::api::TtsState;
 use crate::tts::salvage::Limits;
@@ -192,7 +192,7 @@ pub async fn run(config: Config, around: Surroundings) -> Result<(), StartError>
     let children = ChildBoard::default();
 
     // The supervision tree: started in this order, stopped in reverse.
-    let mut tree = Tree::new(supervision::Policy::default(), give_up);
+    let mut tree = Tree::new(hoiam_supervision::Policy::default(), give_up);
     let mut services = Vec::new();
     if let Some(db) = tts_db {
         services.push(start_tts(&mut tree, &common, db, &children).await?);

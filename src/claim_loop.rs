@@ -33,10 +33,10 @@ use std::hash::Hash;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hoiam_supervision::clock::{Alarm, Clock, Millis};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::clock::{Alarm, Clock, Millis};
 use crate::work::{Ticket, Work};
 
 /// The loop of one actor over one kind of work; `K` names a unit of it.

@@ -22,7 +22,7 @@ pub fn point(_name: std::fmt::Arguments<'_>) {}
 /// Does nothing in a release.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
-pub fn commit(_when: When, _events: &[(uuid::Uuid, crate::contract::Event)]) {}
+pub fn commit(_when: When, _events: &[(uuid::Uuid, hoiam_api::Event)]) {}
 
 /// On which side of a step a point is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ mod armed {
     use uuid::Uuid;
 
     use super::When;
-    use crate::contract::Event;
+    use hoiam_api::Event;
 
     enum Action {
         Kill,

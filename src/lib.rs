@@ -14,9 +14,9 @@
 //!
 //! | module | what is there |
 //! | --- | --- |
-//! | [`contract`] | what is said on the wire; knows neither service |
 //! | [`backend`], [`tts`] | the two services; they do not know each other |
 //! | [`delivery`] | callbacks and callback checks, of both |
+//! | [`hoiam_api`] | what is said on the wire; knows neither service |
 //! | [`hoiam_text`] | texts: sentences, what is read, subtitles; pure |
 //! | [`hoiam_synthesizer`] | the child process that speaks, as its parent sees it |
 //! | [`hoiam_speech`] | the child's side: text to sound |
@@ -30,8 +30,8 @@
 //! | [`private_file`], [`lookout`] | small files of a data folder, and whether they have changed |
 //! | [`claim_loop`], [`work`] | how an actor finds its work, and what it has under way |
 //! | [`shares`] | how several share one bound |
-//! | [`supervision`], [`app`] | the supervision tree |
-//! | [`config`], [`cli`], [`clock`] | settings, commands, time |
+//! | [`hoiam_supervision`], [`app`] | how the supervision tree works, and the one list; the clock |
+//! | [`config`], [`cli`] | settings, commands |
 //! | [`open_files`] | how many this process may have |
 //! | [`fault`] | points where a test has the process die; empty in a release |
 
@@ -40,9 +40,7 @@ pub mod app;
 pub mod backend;
 pub mod claim_loop;
 pub mod cli;
-pub mod clock;
 pub mod config;
-pub mod contract;
 pub mod db;
 pub mod delivery;
 pub mod edge;
@@ -59,7 +57,6 @@ mod queries;
 pub mod retention;
 pub mod secrets;
 pub mod shares;
-pub mod supervision;
 pub mod trouble;
 pub mod tts;
 pub mod work;

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hoiam_api::{Event, EventType, Progress};
 use uuid::Uuid;
 
-use crate::contract::{Event, EventType, Progress};
 use crate::db::Db;
 
 /// The progress of everything that is being spoken now.

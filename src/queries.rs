@@ -3,10 +3,10 @@
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
+use hoiam_api::Service;
+use hoiam_supervision::clock::Millis;
 use uuid::Uuid;
 
-use crate::clock::Millis;
-use crate::contract::Service;
 use crate::db::list::{Cursor, Filter, Listed};
 use crate::db::testing::{START, TestDb, plan_lines, plan_lines_tx};
 use crate::db::{Conn, Id, Tx, open};

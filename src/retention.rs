@@ -12,15 +12,15 @@ use std::time::{Duration, SystemTime};
 
 use actix::prelude::*;
 use diesel::prelude::QueryResult;
+use hoiam_supervision::clock::Millis;
+use hoiam_supervision::{Drain, spawn_unit};
 use uuid::Uuid;
 
 use crate::claim_loop::{ClaimLoop, Pulse, Scan};
-use crate::clock::Millis;
 use crate::db::{Conn, Db, StoreError, Tx};
 use crate::delivery::alerts::store as alerts;
 use crate::fault;
 use crate::files::{Cache, FileError, Files};
-use crate::supervision::{Drain, spawn_unit};
 use crate::work::Work;
 use store::{Stage, Subjects};
 

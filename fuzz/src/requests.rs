@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
 
 use awc::http::header::{HeaderName, HeaderValue};
-use hoiam::contract::create::bounds::MAX_TIMEOUT_S;
-use hoiam::contract::create::{Prepared, Rules};
-use hoiam::contract::{CallbackHeaders, Create, Faults, Problem, Speech, Task};
 use hoiam::edge::query::Query;
+use hoiam_api::create::bounds::MAX_TIMEOUT_S;
+use hoiam_api::create::{Prepared, Rules};
+use hoiam_api::{CallbackHeaders, Create, Faults, Problem, Speech, Task};
 use hoiam_synthesizer::protocol::{FromParent, Speak, encode};
 use hoiam_text::Request;
 use serde::Serialize;

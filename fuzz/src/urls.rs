@@ -6,16 +6,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ptr;
 
 use awc::http::Uri;
-use hoiam::clock::Clock;
-use hoiam::contract::signature::{Received, Secret, verify};
-use hoiam::contract::{Faults, Service};
 use hoiam::edge::links::{Links, Signed};
 use hoiam::edge::request::check_callback_url;
 use hoiam::outbound::{Policy, Reason, check_url};
+use hoiam_api::signature::{Received, Secret, verify};
+use hoiam_api::{Faults, Service};
+use hoiam_supervision::clock::Clock;
 use url::{Host, Position, Url};
 use uuid::Uuid;
 
-/// The longest URL of a request (`contract::create`).
+/// The longest URL of a request (`hoiam_api::create`).
 const MOST_CHARACTERS: usize = 2_048;
 
 pub fn check(data: &[u8]) {

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::clock::Millis;
-use crate::contract::{Alert, DeliveryType, Example, rfc3339};
+use hoiam_api::{Alert, DeliveryType, Example, rfc3339};
+use hoiam_supervision::clock::Millis;
 use uuid::Uuid;
 
 /// The first alert of a kind waits so long, since troubles come in numbers.

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use hoiam_api::DeliveryType;
+use hoiam_supervision::clock::Millis;
 use serde::{Deserialize, Serialize};
 
 use super::gather::ToldAt;
-use crate::clock::Millis;
-use crate::contract::DeliveryType;
 
 /// Shut receivers that are remembered; one more, and the one that has been shut
 /// longest is forgotten, so that nobody hears when it opens.

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use actix::prelude::*;
+use hoiam_api::{DeliveryType, Example, Service};
+use hoiam_supervision::clock::{Clock, Millis};
 
 use super::gather::{Batch, Gather};
 use super::ledger::{Ledger, Standing};
-use crate::clock::{Clock, Millis};
-use crate::contract::{DeliveryType, Example, Service};
 
 /// Bytes of an error that are told.
 const MAX_ERROR_BYTES: usize = 500;

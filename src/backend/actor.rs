@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use actix::prelude::*;
+use hoiam_api::Catalog;
+use hoiam_supervision::clock::{Alarm, Millis};
+use hoiam_supervision::{Drain, spawn_unit};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -19,15 +22,12 @@ use super::store;
 use super::task::Errand;
 use super::tts_client::TtsClient;
 use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
-use crate::clock::{Alarm, Millis};
-use crate::contract::Catalog;
 use crate::db::{Db, StoreError, Tx};
 use crate::delivery::DeliveryOwed;
 use crate::fault;
 use crate::files::Files;
 use crate::outbound::circuit::{Allow, Circuit, Limits};
 use crate::progress::ProgressBoard;
-use crate::supervision::{Drain, spawn_unit};
 
 /// How long the Backend waits after the store has failed it.
 const STORE_PAUSE_MS: Millis = 1000;

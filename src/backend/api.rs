@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use hoiam_api::create::Prepared;
+use hoiam_api::{Code, Create, Faults, Page, Problem, Service, Task, TaskStatus};
 use uuid::Uuid;
 
 use super::callback;
@@ -10,8 +12,6 @@ use super::messages::{DeadlineAdded, TaskEnded, TaskSubmitted, Watch};
 use super::progress::Watcher;
 use super::state::BackendState;
 use super::store::{self, Accepted, Ended, New};
-use crate::contract::create::Prepared;
-use crate::contract::{Code, Create, Faults, Page, Problem, Service, Task, TaskStatus};
 use crate::db::history::{Whose, is_of};
 use crate::delivery::DeliveryOwed;
 use crate::delivery::api::{self as deliveries, DeliveryState};

@@ -3,13 +3,13 @@
 //! calls itself cannot lock itself up.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use hoiam_api::signature::{Received, SignatureError, verify};
+use hoiam_api::{Code, DeliveryType, Problem, Speech};
 use serde::Deserialize;
 
 use super::messages::ResultKnown;
 use super::state::BackendState;
 use super::store;
-use crate::contract::signature::{Received, SignatureError, verify};
-use crate::contract::{Code, DeliveryType, Problem, Speech};
 use crate::db::Tx;
 use crate::delivery::DeliveryOwed;
 use crate::edge::problem::Answer;

@@ -2,6 +2,7 @@
 //! erasures of speeches whose tasks are gone.
 
 use diesel::prelude::QueryResult;
+use hoiam_supervision::clock::Millis;
 use uuid::Uuid;
 
 use super::erasures::{self, Erasure};
@@ -10,7 +11,6 @@ use super::holds::Holds;
 use super::slots::{Kind, UnderWay};
 use super::store::{self, Row};
 use super::task::Errand;
-use crate::clock::Millis;
 use crate::db::Conn;
 use crate::delivery::store as deliveries;
 
@@ -193,10 +193,10 @@ mod tests {
 
     use super::*;
     use crate::backend::store::New;
-    use crate::contract::{Create, Service};
     use crate::db::schema::tasks;
     use crate::db::testing::{TestDb, plan_lines};
     use crate::db::{Id, Tx};
+    use hoiam_api::{Create, Service};
 
     fn submit(tx: &mut Tx<'_>, client: &str) -> QueryResult<Uuid> {
         let create = Create {

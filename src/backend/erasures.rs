@@ -7,10 +7,10 @@
 //! `errand_due_at`.
 
 use diesel::prelude::*;
+use hoiam_supervision::clock::Millis;
 use uuid::Uuid;
 
 use super::task;
-use crate::clock::Millis;
 use crate::db::schema::{erasures, tasks};
 use crate::db::{Condition, Conn, Id, Tx, update, update_if};
 
@@ -134,8 +134,8 @@ pub fn failed(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::Service;
     use crate::db::testing::{TestDb, found_by};
+    use hoiam_api::Service;
 
     #[tokio::test]
     async fn an_erasure_is_tried_again_for_a_day_and_then_given_up() {

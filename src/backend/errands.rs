@@ -5,10 +5,10 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::sqlite::Sqlite;
+use hoiam_supervision::clock::Millis;
 
 use super::store::Row;
 use super::task::Errand;
-use crate::clock::Millis;
 use crate::db::schema::tasks;
 use crate::db::{Condition, Conn};
 

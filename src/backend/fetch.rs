@@ -1,13 +1,13 @@
 //! The errand `fetch`: brings audio and word times into our own files.
 
 use futures_util::StreamExt;
+use hoiam_api::{Audio, Recording};
 use uuid::Uuid;
 
 use super::hand_over::{Health, again};
 use super::store::{self, Fetched, Row};
 use super::task::Errand;
 use super::tts_client::{AUDIO_LIMIT, TtsClient, TtsError};
-use crate::contract::{Audio, Recording};
 use crate::db::{Db, StoreError};
 use crate::fault;
 use crate::files::{FileError, Files, Stored};

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use hoiam_api::{CallbackHeaders, Code, Create, Failure, Speech};
+use hoiam_supervision::clock::Millis;
+
 use super::store::{self, Row};
 use super::task::Errand;
 use super::tts_client::{TtsClient, TtsError};
-use crate::clock::Millis;
-use crate::contract::{CallbackHeaders, Code, Create, Failure, Speech};
 use crate::db::{Db, StoreError};
 
 /// What an errand has shown about the TTS service.

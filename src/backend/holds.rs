@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::clock::Millis;
+use hoiam_supervision::clock::Millis;
 
 /// What a TTS service has asked for that is otherwise well: everything else is
 /// done meanwhile.

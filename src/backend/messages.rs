@@ -6,9 +6,8 @@ use std::any::Any;
 use std::sync::Weak;
 
 use actix::Message;
+use hoiam_supervision::clock::Millis;
 use uuid::Uuid;
-
-use crate::clock::Millis;
 
 /// A task may owe a hand-over.
 #[derive(Message, Clone, Copy)]

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use hoiam_api::{Event, TaskStatus};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::store;
 use super::tts_client::TtsClient;
-use crate::contract::{Event, TaskStatus};
 use crate::db::Db;
 use crate::db::hub::Interest;
 use crate::progress::ProgressBoard;

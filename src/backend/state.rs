@@ -1,13 +1,13 @@
 //! What the Backend's handlers work with, whichever file they are in.
 
 use actix::Addr;
+use hoiam_api::Catalog;
+use hoiam_api::create::Rules;
 use tokio::sync::watch;
 
 use super::actor::Backend;
 use super::view::View;
 use super::watchdog::TimeoutWatchdog;
-use crate::contract::Catalog;
-use crate::contract::create::Rules;
 use crate::db::Db;
 use crate::delivery::CallbackDispatcher;
 use crate::edge::admission::Admission;

@@ -4,14 +4,14 @@
 //! answer or a forged order of events changes nothing.
 
 use diesel::prelude::*;
+use hoiam_api::create::Prepared;
+use hoiam_api::{Create, DeliveryType, Failure, Recording, Speech, SpeechStatus, TaskStatus};
+use hoiam_supervision::clock::Millis;
 use uuid::Uuid;
 
 use super::erasures;
 use super::task::{self, Errand, Step};
-use crate::clock::Millis;
 use crate::config::FETCH_WINDOW_S;
-use crate::contract::create::Prepared;
-use crate::contract::{Create, DeliveryType, Failure, Recording, Speech, SpeechStatus, TaskStatus};
 use crate::db::list::{Cursor, Filter, Found, Index, Listed};
 use crate::db::schema::{events, tasks};
 use crate::db::{self, Amount, ByClient, Condition, Conn, Id, NewEvent, Tx, update};

@@ -14,7 +14,7 @@
 //! completed, failed, timed_out and canceled absorb everything else. A late
 //! result is kept once: see [`next`].
 
-use crate::contract::TaskStatus::{
+use hoiam_api::TaskStatus::{
     self, Canceled, Completed, Failed, Fetching, InProgress, Queued, TimedOut,
 };
 

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hoiam_api::client::{CLIENT_HEADER, to_header};
+use hoiam_api::{Catalog, Create, Speech};
 use hoiam_text::Word;
 use hoiam_text::output::MAX_AUDIO_BYTES;
 use serde::Deserialize;
 use url::Url;
 use uuid::Uuid;
 
-use crate::contract::client::{CLIENT_HEADER, to_header};
-use crate::contract::{Catalog, Create, Speech};
 use crate::fault;
 use crate::outbound::OutboundError;
 use crate::outbound::client::{Answer, Client, Download, Fetch, Method, Outgoing};

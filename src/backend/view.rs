@@ -1,10 +1,10 @@
 //! A task as GET answers it and as callbacks carry it.
 
 use diesel::prelude::QueryResult;
+use hoiam_api::{LateResult, Service, Task, TaskStatus, WaitingFor, rfc3339};
 use uuid::Uuid;
 
 use super::store::{self, Row};
-use crate::contract::{LateResult, Service, Task, TaskStatus, WaitingFor, rfc3339};
 use crate::db::{Conn, Id};
 use crate::delivery::in_delivery::InDelivery;
 use crate::delivery::store as deliveries;

@@ -5,17 +5,17 @@
 use std::collections::HashSet;
 
 use actix::prelude::*;
+use hoiam_supervision::clock::Millis;
+use hoiam_supervision::{Drain, spawn_unit};
 use uuid::Uuid;
 
 use super::messages::{DeadlineAdded, ResultKnown, TaskEnded};
 use super::store;
 use super::tts_client::TtsClient;
 use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
-use crate::clock::Millis;
 use crate::db::{Db, StoreError};
 use crate::delivery::DeliveryOwed;
 use crate::fault;
-use crate::supervision::{Drain, spawn_unit};
 
 /// The most ids that the TTS service takes in one question.
 const PULL_BATCH: usize = 500;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use hoiam_supervision::clock::ManualClock;
 use proptest::prelude::*;
 
 use super::*;
-use crate::clock::ManualClock;
 
 /// Units at a time.
 const ROOM: usize = 2;

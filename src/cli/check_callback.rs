@@ -5,16 +5,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use hoiam_api::callback_headers::{header_name, header_value};
+use hoiam_api::signature::Secret;
+use hoiam_api::{CallbackHeaders, CheckState};
+use hoiam_supervision::clock::Clock;
 use serde::Serialize;
 use url::Url;
 
 use super::{EXIT_FAILED, Globals, ServiceArgs};
 use crate::app::{callback_policy, outgoing_timeouts};
-use crate::clock::Clock;
 use crate::config::Config;
-use crate::contract::callback_headers::{header_name, header_value};
-use crate::contract::signature::Secret;
-use crate::contract::{CallbackHeaders, CheckState};
 use crate::delivery::attempt::Sender;
 use crate::delivery::check::{Finding, Report, Step, probe_alone};
 use crate::outbound::{Client, OutboundError, check_url, tls};

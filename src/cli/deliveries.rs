@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
+use hoiam_api::{Delivery, Page};
 use serde::Deserialize;
 use serde_json::json;
 use url::form_urlencoded::Serializer;
@@ -11,7 +12,6 @@ use uuid::Uuid;
 
 use super::remote::{CallError, RemoteArgs, Service};
 use super::{EXIT_FAILED, EXIT_USAGE, Globals};
-use crate::contract::{Delivery, Page};
 use crate::outbound::Method;
 
 /// The most that one page of the list has.

@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use hoiam_api::client::{is_client_name, name_by_hash};
+use hoiam_supervision::clock::Clock;
 use serde_json::json;
 
 use super::{Globals, ServiceArgs};
-use crate::clock::Clock;
 use crate::config::Config;
-use crate::contract::client::{is_client_name, name_by_hash};
 use crate::keys::file::{self, Entry};
 use crate::keys::{KeyHash, Scopes};
 

@@ -20,15 +20,15 @@ use actix_web::rt::time::sleep;
 use actix_web::web::{self, Bytes, Data};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use clap::Args;
+use hoiam_api::DeliveryType;
+use hoiam_api::signature::{Received, Secret, verify};
+use hoiam_supervision::clock::{Clock, Millis};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use self::line::Line;
 use self::plan::{Ending, Plan, Reaction};
 use super::{EXIT_FAILED, EXIT_USAGE, Globals};
-use crate::clock::{Clock, Millis};
-use crate::contract::DeliveryType;
-use crate::contract::signature::{Received, Secret, verify};
 use crate::secrets::file::{Filed, read_rotation, rotation_path};
 
 /// More than any callback of ours (20 kB), and what a client of ours may send.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Args;
 use futures_util::stream::StreamExt as _;
+use hoiam_api::Task;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -17,7 +18,6 @@ use uuid::Uuid;
 
 use super::submit::events::EventStream;
 use crate::config;
-use crate::contract::Task;
 use crate::outbound::{
     Answer, Client, Download, Fetch, Method, OutboundError, Outgoing, Policy, Timeouts, tls,
 };

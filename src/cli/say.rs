@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
+use hoiam_api::create::Rules;
+use hoiam_api::{Create, Fault, Faults, Warning};
 use hoiam_synthesizer::parent::{Events, Options, SpeakError, Synthesizer, TimeLimits};
 use hoiam_text::output::DEFAULT_LUFS;
 use hoiam_text::subtitles::Style;
@@ -21,8 +23,6 @@ use super::speaker::{self, Speaker};
 use super::whole_file::{WholeFile, is_stdout};
 use super::{EXIT_USAGE, Globals, ServiceArgs, bar};
 use crate::config::Config;
-use crate::contract::create::Rules;
-use crate::contract::{Create, Fault, Faults, Warning};
 use crate::tts::salvage::{Limits, Salvage};
 use crate::tts::voices::Resolved;
 

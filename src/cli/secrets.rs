@@ -4,13 +4,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use hoiam_api::rfc3339;
+use hoiam_supervision::clock::Clock;
 use serde_json::json;
 
 use super::keys::FolderArgs;
 use super::{Globals, ServiceArgs};
-use crate::clock::Clock;
 use crate::config::{Config, in_words, seconds};
-use crate::contract::rfc3339;
 use crate::lookout::SEEN_WITHIN;
 use crate::secrets::file;
 

@@ -1,11 +1,11 @@
 //! A synthesizer child of a command's own, for commands that need no service.
 
+use hoiam_api::{Create, Faults};
 use hoiam_speech::engine::piper;
 use hoiam_synthesizer::parent::{Options, StartError, Synthesizer};
 use hoiam_synthesizer::protocol::Hello;
 
 use crate::config::Config;
-use crate::contract::{Create, Faults};
 use crate::tts::voices::{Resolved, Voices};
 
 /// A child that has started, and the voices it has.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::stream::{self, StreamExt as _};
+use hoiam_api::{Audio, Progress, Task, TaskStatus, Warning};
 use hoiam_text::Format;
 use hoiam_text::subtitles::SubtitleFormat;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -26,7 +27,6 @@ use self::input::Input;
 use super::remote::{CallError, RemoteArgs, Service};
 use super::whole_file::WholeFile;
 use super::{EXIT_FAILED, EXIT_USAGE, Globals};
-use crate::contract::{Audio, Progress, Task, TaskStatus, Warning};
 use crate::files::hex;
 
 /// How many tasks are submitted, and then watched, at the same time. The others

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
+use hoiam_api::callback_headers::{header_name, header_value};
 use hoiam_text::output::MAX_AUDIO_BYTES;
 use hoiam_text::pronunciations::{self, Said};
 use url::Url;
@@ -18,7 +19,6 @@ use super::sections::{
 };
 use super::settings::Value;
 use super::{rules, values};
-use crate::contract::callback_headers::{header_name, header_value};
 
 const DEFAULT_PORT: u16 = 4640;
 const DEFAULT_PORT_TTS: u16 = 4641;

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hoiam_api::CallbackHeaders;
+use hoiam_api::signature::Secret;
 use hoiam_synthesizer::engines;
 use hoiam_text::Said;
 use ipnet::IpNet;
@@ -14,8 +16,6 @@ use url::Url;
 
 use super::settings::{Settings, Value};
 use super::source::Source;
-use crate::contract::CallbackHeaders;
-use crate::contract::signature::Secret;
 use crate::keys;
 
 /// How long the Backend tries to fetch a result whose callback has come, in

@@ -7,6 +7,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hoiam_api::create::bounds::MAX_TIMEOUT_S;
+use hoiam_api::signature::Secret;
 use hoiam_text::ipa;
 use hoiam_text::pronunciations::{MAX_CHARACTERS, Said};
 use hoiam_text::segmentation::has_speech;
@@ -14,8 +16,6 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::sections::{ApiKey, Role};
-use crate::contract::create::bounds::MAX_TIMEOUT_S;
-use crate::contract::signature::Secret;
 
 const API_KEY_MIN_CHARACTERS: usize = 16;
 

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use hoiam_supervision::clock::Anchor;
 
 use super::schema::meta;
-use crate::clock::Anchor;
 
 /// The one kind of connection that verbs see.
 pub type Conn = SqliteConnection;

@@ -2,12 +2,12 @@
 
 use diesel::dsl::exists;
 use diesel::prelude::*;
+use hoiam_api::{Event, EventType, Service};
+use hoiam_supervision::clock::Millis;
 use uuid::Uuid;
 
 use super::schema::{events, speeches, tasks};
 use super::{Conn, Id};
-use crate::clock::Millis;
-use crate::contract::{Event, EventType, Service};
 
 /// A row as it is read: id, at, type, subject, from, to, reason, by.
 type Row = (

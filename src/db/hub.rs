@@ -10,10 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
+use hoiam_api::Event;
 use tokio::sync::Notify;
 use uuid::Uuid;
-
-use crate::contract::Event;
 
 /// Events that one listener may be behind before it has to look at the table.
 const BACKLOG: usize = 1024;

@@ -14,10 +14,10 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Text};
 use diesel::sqlite::Sqlite;
+use hoiam_supervision::clock::Millis;
 use uuid::Uuid;
 
 use super::{Conn, Id};
-use crate::clock::Millis;
 
 /// How many rows all walks of a page look at: a few milliseconds' worth, whatever
 /// a row holds.

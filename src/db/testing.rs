@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use diesel::connection::InstrumentationEvent;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
+use hoiam_api::Service;
+use hoiam_supervision::clock::{Clock, ManualClock};
 use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::schema::events;
 use super::{Conn, Db, Id, Tx, open};
-use crate::clock::{Clock, ManualClock};
-use crate::contract::Service;
 
 /// When the manual clock starts; far from zero, so that nothing is due by
 /// accident.

@@ -25,6 +25,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use diesel::connection::TransactionManager;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
+use hoiam_api::{DeliveryAttempt, Event, EventType, Problem, Service};
+use hoiam_supervision::clock::{Clock, Millis};
 use tokio::sync::{oneshot, watch};
 
 use super::Id;
@@ -33,8 +35,6 @@ use super::history::{OF_ALERT, newest_event};
 use super::hub::{Hub, Interest, Subscription};
 use super::load::{Amount, ByClient, Load};
 use super::schema::{events, meta};
-use crate::clock::{Clock, Millis};
-use crate::contract::{DeliveryAttempt, Event, EventType, Problem, Service};
 use crate::fault::{self, When};
 use crate::trouble::Trouble;
 use uuid::Uuid;
@@ -83,13 +83,12 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) | StoreError::Closed => Self::new(
-                crate::contract::Code::Unavailable,
+                hoiam_api::Code::Unavailable,
                 "The store cannot keep or read this just now. Try again.",
             ),
-            StoreError::Panicked => Self::new(
-                crate::contract::Code::Internal,
-                "The store failed unexpectedly.",
-            ),
+            StoreError::Panicked => {
+                Self::new(hoiam_api::Code::Internal, "The store failed unexpectedly.")
+            }
         }
     }
 }

@@ -3,13 +3,13 @@
 
 use actix::Addr;
 use actix_web::{HttpRequest, HttpResponse, web};
+use hoiam_api::{Code, Delivery, DeliveryStatus, Page, Problem, Service};
 use uuid::Uuid;
 
 use super::dispatcher::CallbackDispatcher;
 use super::in_delivery::InDelivery;
 use super::messages::DeliveryOwed;
 use super::store::{self, LISTED, Redelivered};
-use crate::contract::{Code, Delivery, DeliveryStatus, Page, Problem, Service};
 use crate::db::list::Filter;
 use crate::db::{Conn, Db, Tx};
 use crate::edge::problem::Answer;

@@ -13,13 +13,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hoiam_api::{CheckState, DeliveryType, Failure, rfc3339};
+use hoiam_supervision::clock::{Clock, Millis};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use url::Url;
 
 use super::attempt::Sender;
-use crate::clock::{Clock, Millis};
-use crate::contract::{CheckState, DeliveryType, Failure, rfc3339};
 use crate::fault;
 use crate::outbound::OutboundError;
 use crate::outbound::client::{Method, Outgoing};

@@ -3,13 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::QueryResult;
+use hoiam_api::CallbackHeaders;
+use hoiam_supervision::clock::Millis;
 
 use super::check::Verdict;
 use super::check_room::CheckRoom;
 use super::held::Scope;
 use super::shares::Receiver;
-use crate::clock::Millis;
-use crate::contract::CallbackHeaders;
 use crate::db::{Conn, Tx};
 
 /// Whose turn was the last at a check, so that each has one.

@@ -8,11 +8,12 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use hoiam_supervision::clock::Millis;
+
 use super::bound::Bound;
 use super::held::Held;
 use super::receivers::Locate;
 use super::shares::Receiver;
-use crate::clock::Millis;
 
 /// Checks under way at most, over all clients.
 pub const MOST: usize = 96;

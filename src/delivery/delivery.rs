@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::contract::DeliveryStatus::{self, Aborted, Delivered, Exhausted, Pending};
+use hoiam_api::DeliveryStatus::{self, Aborted, Delivered, Exhausted, Pending};
 
 /// The longest wait that a receiver's Retry-After can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use hoiam_api::{CallbackHeaders, DeliveryAttempt, DeliveryStatus};
+use hoiam_supervision::clock::Millis;
+use hoiam_supervision::{Drain, UnitFailure, contained, spawn_unit};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -29,11 +32,8 @@ use super::store::{self, Row};
 use super::subject::{Subject, Told};
 use crate::alerts::Reporter;
 use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
-use crate::clock::Millis;
-use crate::contract::{CallbackHeaders, DeliveryAttempt, DeliveryStatus};
 use crate::db::{Db, StoreError, Tx};
 use crate::fault;
-use crate::supervision::{Drain, UnitFailure, contained, spawn_unit};
 
 /// Second looks under way at most: who waits for his makes room for others, and so any
 /// number of them may come at the same time.

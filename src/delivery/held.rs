@@ -8,10 +8,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use hoiam_supervision::clock::Millis;
+
 use super::check::Finding;
 use super::shares::Receiver;
 use super::store::origin_of;
-use crate::clock::Millis;
 
 /// Waits between the probes of what is held.
 const PROBE_AFTER_MS: [Millis; 5] = [1000, 2000, 5000, 10_000, 30_000];

@@ -6,11 +6,11 @@
 //! read again until it is its receiver's turn.
 
 use diesel::prelude::QueryResult;
+use hoiam_supervision::clock::Millis;
 
 use super::receivers::Turn;
 use super::shares::{Kind, MOST_OF_ONE};
 use super::store::{self, Row};
-use crate::clock::Millis;
 use crate::db::Conn;
 
 /// Rows of each kind that a look reads of what has come due.

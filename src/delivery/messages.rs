@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use actix::Message;
+use hoiam_api::CallbackHeaders;
 use url::Url;
 
 use super::check::Report;
-use crate::contract::CallbackHeaders;
 
 /// A delivery may be due.
 #[derive(Message, Clone, Copy)]

@@ -14,9 +14,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hoiam_supervision::clock::Millis;
+
 use super::shares::{Kind, Part, Receiver, Shares, Slot};
 use super::waits::{Queue, Waits};
-use crate::clock::Millis;
 use crate::outbound::circuit::{Allow, Circuit, Limits, State};
 
 /// From so many on, those that nobody has called for a while are forgotten, and fewer if

@@ -4,16 +4,16 @@
 use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
+use hoiam_api::client::OPERATOR;
+use hoiam_api::{
+    Callback, Delivery, DeliveryAttempt, DeliveryStatus, DeliveryType, Service, rfc3339,
+};
+use hoiam_supervision::clock::Millis;
 use uuid::Uuid;
 
 use super::delivery::{After, can_redeliver};
 use super::in_delivery::InDelivery;
 use super::shares::{Kind, Receiver};
-use crate::clock::Millis;
-use crate::contract::client::OPERATOR;
-use crate::contract::{
-    Callback, Delivery, DeliveryAttempt, DeliveryStatus, DeliveryType, Service, rfc3339,
-};
 use crate::db::list::{Cursor, Filter, Found, Index, Listed};
 use crate::db::schema::{deliveries, events};
 use crate::db::{Condition, Conn, Id, NewEvent, Tx, update, update_if};

@@ -1,11 +1,11 @@
 //! What a callback carries: its subject as GET answers it.
 
 use diesel::prelude::QueryResult;
+use hoiam_api::{CallbackHeaders, Failure};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::store::Row;
-use crate::contract::{CallbackHeaders, Failure};
 use crate::db::Conn;
 
 /// What a service's callbacks carry: its resources.

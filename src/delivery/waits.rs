@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use hoiam_supervision::clock::Millis;
+
 use super::shares::{Kind, Part, Slot};
-use crate::clock::Millis;
 
 /// All that wait.
 #[derive(Debug, Default)]

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::contract::{Code, Problem};
+use hoiam_api::{Code, Problem};
+
 use crate::db::{Amount, Db};
 use crate::files::Files;
 use crate::shares::{self, Share};
@@ -168,9 +169,9 @@ impl Admission {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::Service;
     use crate::db::ByClient;
     use crate::db::testing::TestDb;
+    use hoiam_api::Service;
 
     fn code_of(admitted: Result<(), Problem>) -> Option<Code> {
         admitted.err().map(|problem| problem.code)

@@ -8,12 +8,12 @@ use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, header};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
+use hoiam_api::client::CLIENT_HEADER;
+use hoiam_api::{Code, Problem};
 
 use super::links::{Links, Signed};
 use super::problem::{Answer, no_such_path};
 use super::scopes::{Need, need};
-use crate::contract::client::CLIENT_HEADER;
-use crate::contract::{Code, Problem};
 use crate::keys::{Caller, Keys, Scope, Scopes};
 
 /// What requests are checked against.
@@ -280,9 +280,9 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::clock::{Clock, ManualClock};
-    use crate::contract::signature::{Secret, sign_link};
     use crate::keys::{BackendKey, Configured, file};
+    use hoiam_api::signature::{Secret, sign_link};
+    use hoiam_supervision::clock::{Clock, ManualClock};
 
     const KEY: &str = "a-key-that-is-longer-than-any-block-of-a-hash-0123456789abcdef-and-more";
 

@@ -9,10 +9,10 @@ use std::time::Duration;
 use actix_web::web::{Bytes, Payload};
 use actix_web::{HttpMessage, HttpRequest, http::header};
 use futures_util::{Stream, StreamExt};
+use hoiam_api::{Code, Problem};
 use tokio::time::{Instant, timeout_at};
 
 use super::ledger::{Address, Full, Hold, Ledger};
-use crate::contract::{Code, Problem};
 
 /// For so long a body may be slow, as where a packet is lost.
 const GRACE: Duration = Duration::from_secs(10);

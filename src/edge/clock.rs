@@ -1,11 +1,11 @@
 //! `POST /v1/clock/accept`: a person says that the machine's clock is right.
 
 use actix_web::{HttpResponse, web};
+use hoiam_api::rfc3339;
 use serde::{Deserialize, Serialize};
 
 use super::problem::Answer;
 use super::system::System;
-use crate::contract::rfc3339;
 
 /// What came of it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,10 +42,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::clock::{Anchor, Clock};
-    use crate::contract::Service;
     use crate::db::{kept_anchor, open};
-    use crate::supervision::StatusBoard;
+    use hoiam_api::Service;
+    use hoiam_supervision::StatusBoard;
+    use hoiam_supervision::clock::{Anchor, Clock};
 
     /// Whatever happens next, and in both services.
     #[actix_rt::test]

@@ -19,6 +19,7 @@ use actix_web::http::{ConnectionType, header};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use bytes::Bytes;
+use hoiam_api::{Code, Problem};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -27,7 +28,6 @@ use super::ledger::{Address, Full, Hold, Ledger};
 use super::problem::Answer;
 use super::proxies::Proxies;
 use crate::config::SERVER_KEEP_ALIVE;
-use crate::contract::{Code, Problem};
 
 /// How much of an answer is handed to the server at once; how long until it asks for
 /// more is what shows whether the client reads.

@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 
 use diesel::prelude::QueryResult;
+use hoiam_api::{Service, rfc3339};
+use hoiam_supervision::clock::Millis;
 use serde::Serialize;
 
 use crate::claim_loop::Pulse;
-use crate::clock::Millis;
-use crate::contract::{Service, rfc3339};
 use crate::db::{Conn, Db, StoreError};
 
 /// Since when the oldest row of each kind is due; `None`: none is.

@@ -4,13 +4,13 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
+use hoiam_api::{Audio, Code, Problem};
 use object_store::GetRange;
 use sha2::{Digest, Sha256};
 
 use super::problem::Answer;
 use super::render::render;
 use super::result::{Kept, Wanted, expired};
-use crate::contract::{Audio, Code, Problem};
 use crate::files::{FileError, Files};
 
 /// Answers with one file of a result.

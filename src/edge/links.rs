@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use actix_web::web::Query;
+use hoiam_api::signature::{SignatureError, sign_link, verify_link};
+use hoiam_api::{Audio, Recording, Service, Subtitles, Warning, rfc3339};
+use hoiam_supervision::clock::{Clock, Millis};
 use hoiam_text::SegmentTimes;
 use url::Url;
 use uuid::Uuid;
 
 use super::result::Wanted;
-use crate::clock::{Clock, Millis};
-use crate::contract::signature::{SignatureError, sign_link, verify_link};
-use crate::contract::{Audio, Recording, Service, Subtitles, Warning, rfc3339};
 use crate::secrets::CallbackSecrets;
 
 /// Mints and checks links. They are minted anew for each answer and each
@@ -139,7 +139,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::contract::signature::Secret;
+    use hoiam_api::signature::Secret;
 
     #[test]
     fn each_file_of_a_result_has_a_link_that_holds_for_as_long_as_is_said() {

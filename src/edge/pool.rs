@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::web::Data;
 use actix_web::{HttpMessage, HttpRequest};
+use hoiam_api::{Code, Problem};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::body::{Account, Body};
 use super::ledger::{Address, Full, Hold, Ledger};
-use crate::contract::{Code, Problem};
 
 /// A body of so many bytes is read where it came: that takes less than a millisecond.
 const SMALL: usize = 16 << 10;

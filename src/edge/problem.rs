@@ -12,10 +12,10 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpResponse, ResponseError};
 use futures_util::FutureExt;
+use hoiam_api::{Code, Fault, Problem};
 use serde::Serialize;
 
 use super::cors::Cors;
-use crate::contract::{Code, Fault, Problem};
 
 /// Where the codes are explained: by the service itself.
 const DOCS: &str = "/problems/";

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::clock::Millis;
-use crate::contract::{Faults, Problem, parse_rfc3339};
+use hoiam_api::{Faults, Problem, parse_rfc3339};
+use hoiam_supervision::clock::Millis;
+
 use crate::db::list::{Cursor, Filter};
 
 /// Rows a page when `limit` is not given.
@@ -34,7 +35,7 @@ impl Query {
     /// # Errors
     /// 400 when it is something else.
     pub fn of_body(body: &[u8]) -> Result<Self, Problem> {
-        let malformed = |detail: String| Problem::new(crate::contract::Code::Malformed, detail);
+        let malformed = |detail: String| Problem::new(hoiam_api::Code::Malformed, detail);
         let given = if body.is_empty() {
             HashMap::new()
         } else {

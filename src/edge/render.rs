@@ -6,13 +6,13 @@ use actix_web::body::SizedStream;
 use actix_web::web::Data;
 use bytes::Bytes;
 use futures_util::stream;
+use hoiam_api::{Code, Problem, Warning};
 use hoiam_text::subtitles;
 use hoiam_text::{Word, joined_text, marks};
 
 use super::ledger::{Address, Full, Hold, Ledger};
 use super::pool::{Pool, address, work};
 use super::result::{Content, Kept, Wanted, expired};
-use crate::contract::{Code, Problem, Warning};
 
 /// How much is handed on at once.
 const PIECE: usize = 64 << 10;

@@ -1,5 +1,8 @@
 //! Reading a request: its body, its ids, its headers.
 
+use hoiam_api::{Code, Faults, Problem, Service};
+use hoiam_supervision::spawn_unit;
+
 use actix_web::http::header;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use diesel::QueryResult;
@@ -10,11 +13,9 @@ use uuid::Uuid;
 
 use super::auth::{Client, IdempotencyScope, SeesAll};
 use super::body::{self, Body};
-use crate::contract::{Code, Faults, Problem, Service};
 use crate::db::history::is_of;
 use crate::db::{Accepted, Db, Ended, Tx};
 use crate::outbound::guard::{Policy, check_url};
-use crate::supervision::spawn_unit;
 
 /// Reads a JSON body up to `limit` bytes, a byte order mark included, which is
 /// left out of what comes back.

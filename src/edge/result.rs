@@ -1,12 +1,12 @@
 //! The files of a result: what may be asked for, and what they are made of.
 
 use diesel::QueryResult;
+use hoiam_api::{Audio, Code, Problem, Warning};
+use hoiam_supervision::clock::Millis;
 use hoiam_text::Format;
 use hoiam_text::subtitles::SubtitleFormat;
 use uuid::Uuid;
 
-use crate::clock::Millis;
-use crate::contract::{Audio, Code, Problem, Warning};
 use crate::db::{Conn, Db};
 
 /// What is asked for below `/{id}/`.

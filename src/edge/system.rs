@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::{HttpResponse, web};
+use hoiam_api::{Service, rfc3339};
+use hoiam_supervision::StatusBoard;
+use hoiam_supervision::clock::Millis;
 use hoiam_synthesizer::crashes::Crashes;
 use hoiam_synthesizer::stats::Stats;
 use serde_json::{Value, json};
 
 use super::due::Due;
-use crate::clock::Millis;
-use crate::contract::{Service, rfc3339};
 use crate::db::Db;
 use crate::files::Cache;
-use crate::supervision::StatusBoard;
 
 /// Those who do not answer callbacks now. How they are kept is no business of the edge.
 pub type ShutReceivers = Arc<dyn Fn() -> Vec<Value> + Send + Sync>;

@@ -20,13 +20,13 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
+use hoiam_api::Service;
+use hoiam_supervision::clock::{Clock, Millis};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use uuid::Uuid;
 
-use crate::clock::{Clock, Millis};
-use crate::contract::Service;
 use crate::trouble::Trouble;
 
 pub use cache::{Cache, CacheKey, Shelf};
@@ -307,8 +307,8 @@ fn is_ext4(line: &str, device: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::{Files, is_ext4};
-    use crate::clock::Clock;
-    use crate::contract::Service;
+    use hoiam_api::Service;
+    use hoiam_supervision::clock::Clock;
 
     #[actix_rt::test]
     async fn room_is_promised_once_and_free_again_when_the_promise_is_dropped() {

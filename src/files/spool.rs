@@ -6,12 +6,12 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use hoiam_api::Service;
 use sha2::{Digest, Sha256};
 
 use super::disk::{IN_MEMORY, blocking};
 use super::growing::Size;
 use super::{FileError, Files};
-use crate::contract::Service;
 use crate::fault;
 
 /// A result that is being gathered. Dropping it leaves nothing behind; what a
@@ -256,9 +256,9 @@ mod tests {
     use futures_util::TryStreamExt;
 
     use super::{FileError, IN_MEMORY, has_filled};
-    use crate::clock::Clock;
-    use crate::contract::Service;
     use crate::files::Files;
+    use hoiam_api::Service;
+    use hoiam_supervision::clock::Clock;
 
     fn chunk(number: usize, size: usize) -> Bytes {
         Bytes::from(vec![u8::try_from(number % 251).unwrap(); size])

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hoiam_api::client::is_client_name;
+use hoiam_api::{parse_rfc3339, rfc3339};
+use hoiam_supervision::clock::Millis;
 use serde::{Deserialize, Serialize};
 
 use super::hash::KeyHash;
 use super::scope::Scopes;
-use crate::clock::Millis;
-use crate::contract::client::is_client_name;
-use crate::contract::{parse_rfc3339, rfc3339};
 use crate::private_file;
 
 const FILE_NAME: &str = "keys.json";

@@ -56,8 +56,8 @@ fn keep(tx: &mut Tx<'_>, name: &str) -> QueryResult<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::Service;
     use crate::db::testing::TestDb;
+    use hoiam_api::Service;
 
     #[tokio::test]
     async fn the_first_stays_the_first_in_all_databases() {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use hoiam_api::client::{from_header, name_by_hash};
 use tokio::sync::watch;
 
 use super::file::{self, Entry, KeysError};
@@ -12,7 +13,6 @@ use super::first;
 use super::hash::KeyHash;
 use super::look::{Found, look};
 use super::scope::{Scope, Scopes};
-use crate::contract::client::{from_header, name_by_hash};
 use crate::db::{Db, StoreError};
 use crate::lookout::{self, Lookout};
 

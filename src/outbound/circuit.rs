@@ -14,7 +14,7 @@
 //! A failure reported while the circuit is open is news of a request that was
 //! on its way before: it changes nothing.
 
-use crate::clock::Millis;
+use hoiam_supervision::clock::Millis;
 
 /// The numbers of a [`Circuit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

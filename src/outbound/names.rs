@@ -19,10 +19,9 @@ use std::time::Duration;
 
 use actix_tls::connect::Resolve;
 use futures_util::future::LocalBoxFuture;
+use hoiam_supervision::contained;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-
-use crate::supervision::contained;
 
 /// A lookup that takes longer is slow.
 const QUICK: Duration = Duration::from_secs(2);

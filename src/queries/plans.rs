@@ -3,9 +3,10 @@
 
 use std::collections::HashSet;
 
+use hoiam_api::DeliveryAttempt;
+
 use super::*;
 use crate::backend::due::Wanted;
-use crate::contract::DeliveryAttempt;
 use crate::db::history::{Whose, events_after, newest_event};
 use crate::delivery::receivers::Turn;
 use crate::delivery::shares::{Kind, Receiver};
@@ -293,7 +294,7 @@ const OF_BOTH: &[Query] = &[
             duration_ms: 1,
         };
         let after = delivery::delivery::After {
-            status: crate::contract::DeliveryStatus::Delivered,
+            status: hoiam_api::DeliveryStatus::Delivered,
             wait: None,
         };
         delivery::store::record(tx, &row, &attempt, after).map(drop)

@@ -9,9 +9,9 @@ use std::collections::HashSet;
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
+use hoiam_supervision::clock::Millis;
 use uuid::Uuid;
 
-use crate::clock::Millis;
 use crate::db::{Conn, Id, Tx};
 
 /// A service's table, as retention sees it.
@@ -188,11 +188,11 @@ impl Subjects {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::{CheckState, Service};
     use crate::db::testing::{TestDb, plan_lines};
     use crate::delivery::store as deliveries;
     use crate::tts::store as speeches;
     use crate::tts::store::tests::{finished, new};
+    use hoiam_api::{CheckState, Service};
 
     /// A speech with a file that has ended and was told of; its id and that of its
     /// delivery.

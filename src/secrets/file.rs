@@ -9,11 +9,11 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hoiam_api::signature::Secret;
+use hoiam_api::{parse_rfc3339, rfc3339};
+use hoiam_supervision::clock::Millis;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Millis;
-use crate::contract::signature::Secret;
-use crate::contract::{parse_rfc3339, rfc3339};
 use crate::{fault, private_file};
 
 const FILE_NAME: &str = "callback.secret";

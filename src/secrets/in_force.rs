@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use hoiam_api::rfc3339;
+use hoiam_api::signature::Secret;
+use hoiam_supervision::clock::{Clock, Millis};
+
 use super::file::{self, Filed, SecretFileError};
-use crate::clock::{Clock, Millis};
-use crate::contract::rfc3339;
-use crate::contract::signature::Secret;
 use crate::lookout::{self, Lookout};
 
 /// What callbacks and links are signed with. Clones share what is known. Whoever signs

@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use actix::Addr;
 use actix_web::{HttpRequest, HttpResponse, web};
+use hoiam_api::create::{Prepared, Rules};
+use hoiam_api::{
+    CallbackHeaders, CheckState, Code, Create, Faults, Page, Problem, Service, Speech, SpeechStatus,
+};
 use serde::Deserialize;
 use url::Url;
 use uuid::Uuid;
@@ -15,10 +19,6 @@ use super::store::{self, Accepted, Ended, New};
 use super::view::View;
 use super::voices::Voices;
 use super::workers::Workers;
-use crate::contract::create::{Prepared, Rules};
-use crate::contract::{
-    CallbackHeaders, CheckState, Code, Create, Faults, Page, Problem, Service, Speech, SpeechStatus,
-};
 use crate::db::Db;
 use crate::db::history::{Whose, is_of};
 use crate::delivery::api::{self as deliveries, DeliveryState};

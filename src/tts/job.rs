@@ -11,9 +11,7 @@
 //!
 //! completed, failed and canceled absorb everything.
 
-use crate::contract::SpeechStatus::{
-    self, Canceled, Checking, Completed, Failed, Queued, Synthesizing,
-};
+use hoiam_api::SpeechStatus::{self, Canceled, Checking, Completed, Failed, Queued, Synthesizing};
 
 /// A text of so many bytes is long: workers without a job help with it, and short ones
 /// go before it.

@@ -353,9 +353,9 @@ impl Drop for Promise {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::contract::Service;
     use crate::files::{Cache, Files};
+    use hoiam_api::Service;
+    use hoiam_supervision::clock::Clock;
 
     fn request(text: &str, voice: &str) -> hoiam_text::Request {
         hoiam_text::Request::plain(text, voice, hoiam_text::Output::default())

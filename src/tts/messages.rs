@@ -3,9 +3,8 @@
 //! They stand apart from the worker, so that whoever sends one need not know it.
 
 use actix::Message;
+use hoiam_supervision::clock::Millis;
 use uuid::Uuid;
-
-use crate::clock::Millis;
 
 /// A job may be there to claim.
 #[derive(Message, Clone, Copy)]

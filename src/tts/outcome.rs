@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
+use hoiam_api::{AUDIO_TOO_LARGE, Audio, Failure, Recording, SMALLER, Warning, without_paths};
+use hoiam_supervision::spawn_unit;
 use hoiam_synthesizer::parent::SpeakError;
 use hoiam_text::{Output, SpeechError, Spoken};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::store::{self, Finished, Row};
-use crate::contract::{
-    AUDIO_TOO_LARGE, Audio, Failure, Recording, SMALLER, Warning, without_paths,
-};
 use crate::db::{Db, StoreError};
 use crate::fault;
 use crate::files::{Cache, CacheKey, Files, Spool, Stored};
-use crate::supervision::spawn_unit;
 
 /// What one claim came to, on its way to disk.
 pub(super) struct Finish {
@@ -370,9 +368,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::contract::{CheckState, Service};
     use crate::db::testing::TestDb;
     use crate::tts::store::tests::new;
+    use hoiam_api::{CheckState, Service};
 
     async fn claimed(test: &TestDb) -> Row {
         let new = new(Uuid::now_v7(), None, CheckState::Off, 60);

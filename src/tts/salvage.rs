@@ -11,6 +11,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hoiam_api::{Remedy, Warning};
 use hoiam_synthesizer::parent::{Events, Made, News, SpeakError, Synthesizer};
 use hoiam_text::{Place, Request, SpeechError, Spoken};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -18,7 +19,6 @@ use tokio::sync::watch;
 
 use super::sentences::Sentences;
 use crate::config::Tts;
-use crate::contract::{Remedy, Warning};
 
 /// How many sentences are spoken ahead of the one that is put into its place, since the
 /// child that puts it there holds their samples.

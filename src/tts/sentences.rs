@@ -92,9 +92,9 @@ impl Sentences {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::contract::Service;
     use crate::files::Files;
+    use hoiam_api::Service;
+    use hoiam_supervision::clock::Clock;
 
     #[actix_rt::test]
     async fn a_sentence_comes_back_as_it_was_kept_and_not_at_all_if_it_is_torn() {

@@ -3,6 +3,12 @@
 //! Every change of a status asks [`job::next`] first, and every write of a
 //! worker is fenced by (id, claim, leased_by).
 
+use hoiam_api::create::Prepared;
+use hoiam_api::{
+    CallbackHeaders, CheckState, Create, DeliveryType, Failure, Recording, SpeechStatus,
+};
+use hoiam_supervision::clock::Millis;
+
 use diesel::prelude::*;
 use diesel::sqlite::Sqlite;
 use std::collections::hash_map::Entry;
@@ -13,11 +19,6 @@ use uuid::Uuid;
 
 use super::job::{self, LONG_BYTES, Step};
 use super::turns::{self, Aged, CLAIMABLE, Key, Turn, Turns, Wish};
-use crate::clock::Millis;
-use crate::contract::create::Prepared;
-use crate::contract::{
-    CallbackHeaders, CheckState, Create, DeliveryType, Failure, Recording, SpeechStatus,
-};
 use crate::db::list::{Cursor, Filter, Found, Index, Listed};
 use crate::db::schema::{events, speeches};
 use crate::db::{self, Amount, ByClient, Condition, Conn, Id, NewEvent, Tx, update, update_if};

@@ -12,8 +12,8 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use diesel::prelude::*;
+use hoiam_supervision::clock::Millis;
 
-use crate::clock::Millis;
 use crate::db::schema::{meta, overtakes, speeches};
 use crate::db::{Condition, Conn, Id};
 

@@ -1,10 +1,10 @@
 //! A speech as GET answers it and as callbacks carry it.
 
 use diesel::prelude::QueryResult;
+use hoiam_api::{Callback, CheckState, Service, Speech, SpeechStatus, WaitingFor, rfc3339};
 use uuid::Uuid;
 
 use super::store::{self, Row};
-use crate::contract::{Callback, CheckState, Service, Speech, SpeechStatus, WaitingFor, rfc3339};
 use crate::db::{Conn, Id};
 use crate::delivery::in_delivery::InDelivery;
 use crate::delivery::store as deliveries;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hoiam_api::create::segment::{Segment, segment_place};
+use hoiam_api::{Catalog, Create, Faults, SPEAKER, VoiceItem, without_paths};
 use hoiam_synthesizer::protocol::Hello;
 use hoiam_text::nfc::in_nfc;
 use hoiam_text::segmentation;
@@ -11,8 +13,6 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::alerts::Reporter;
-use crate::contract::create::segment::{Segment, segment_place};
-use crate::contract::{Catalog, Create, Faults, SPEAKER, VoiceItem, without_paths};
 use crate::files::{CacheKey, hex};
 
 /// Shared by the workers, which learn the voices from their children, and

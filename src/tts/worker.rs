@@ -16,6 +16,9 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
+use hoiam_api::Progress;
+use hoiam_supervision::clock::{Alarm, Millis};
+use hoiam_supervision::{Drain, contained, spawn_unit};
 use hoiam_synthesizer::crashes::{At, Crashes};
 use hoiam_synthesizer::parent::{Events, Made, News, Pauses, SpeakError, Synthesizer, TimeLimits};
 use hoiam_synthesizer::protocol::Hello;
@@ -37,14 +40,11 @@ use super::turns::Wish;
 use super::voices::Voices;
 use super::workers::Workers;
 use crate::claim_loop::{ClaimLoop, Pulse, Scan, Unit};
-use crate::clock::{Alarm, Millis};
-use crate::contract::Progress;
 use crate::db::{Db, StoreError};
 use crate::delivery::DeliveryOwed;
 use crate::fault;
 use crate::files::{Cache, CacheKey, FileError, Files, Spool};
 use crate::progress::ProgressBoard;
-use crate::supervision::{Drain, contained, spawn_unit};
 
 /// Outcomes that may be on their way to disk while the child speaks on.
 const MAX_FINISHING: usize = 16;

@@ -5,12 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use actix::{Actor, Addr, Context, Handler, Recipient};
 use diesel::prelude::QueryResult;
+use hoiam_api::CallbackHeaders;
+use hoiam_supervision::clock::Millis;
 use uuid::Uuid;
 
 use super::messages::{DeadlineAdded, HelpWanted, JobCanceled, JobQueued, JobQueuedBy};
 use super::store;
-use crate::clock::Millis;
-use crate::contract::CallbackHeaders;
 use crate::db::{Conn, Tx};
 use crate::delivery::check::Verdict;
 use crate::delivery::check_queue::{CheckQueue, ExpiredHolds, Looked, Wanted};

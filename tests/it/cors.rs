@@ -1,6 +1,6 @@
 //! Pages of other origins: what they may read, and what not.
 
-use hoiam::contract::signature::{Secret, sign_link};
+use hoiam_api::signature::{Secret, sign_link};
 use serde_json::{Value, json};
 
 use super::results::spoken;

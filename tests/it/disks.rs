@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use diesel::connection::SimpleConnection;
-use hoiam::clock::Clock;
+use hoiam_supervision::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::support::chain::submit;

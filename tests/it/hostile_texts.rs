@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hoiam::contract::Remedy;
 use hoiam::tts::salvage::{Limits, Salvage};
+use hoiam_api::Remedy;
 use hoiam_synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
 use hoiam_synthesizer::stats::Monitor;
 use hoiam_synthesizer::{engines, releases};

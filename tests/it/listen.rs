@@ -5,9 +5,9 @@ use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use hoiam::clock::Clock;
-use hoiam::contract::signature::{Secret, sign};
 use hoiam::secrets::file;
+use hoiam_api::signature::{Secret, sign};
+use hoiam_supervision::clock::Clock;
 use serde_json::{Value, json};
 
 /// A running `hoiam listen --json`, killed when the test ends.

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::Write as _;
 use std::net::TcpStream;
 
-use hoiam::contract::Code;
+use hoiam_api::Code;
 use serde_json::{Value, json};
 
 use self::generator::{Fixtures, Generator, Keys, Route, World, routes};

@@ -2,7 +2,7 @@
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use hoiam::clock::Clock;
+use hoiam_supervision::clock::Clock;
 use serde_json::Value;
 
 use super::support::chain::submit;

@@ -8,8 +8,8 @@ use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use hoiam::clock::Clock;
 use hoiam::lookout::SEEN_WITHIN;
+use hoiam_supervision::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::cli::{assert_refused, command, hoiam, json as json_of};

@@ -11,12 +11,12 @@ use actix_web::dev::Service as _;
 use actix_web::test::TestRequest;
 use actix_web::{App, HttpMessage, HttpRequest, test, web};
 use hoiam::backend::store as tasks;
-use hoiam::contract::{Code, Event, EventType, Service};
 use hoiam::db::history::{Whose, events_after};
 use hoiam::db::{Accepted, Db};
 use hoiam::edge::auth::{Client, SeesAll};
 use hoiam::edge::streams::{Streams, Wait, all_events};
 use hoiam::keys::{Configured, Keys};
+use hoiam_api::{Code, Event, EventType, Service};
 use tokio::sync::watch;
 use uuid::Uuid;
 

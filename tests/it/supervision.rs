@@ -18,7 +18,7 @@ use actix::{
     Message, ResponseFuture, SpawnHandle, Supervised, Supervisor, SyncArbiter, SyncContext, System,
     WrapFuture, dev::SendError,
 };
-use hoiam::supervision::{
+use hoiam_supervision::{
     Budget, ChildState, Drain, Policy, StatusBoard, Tree, UnitFailure, spawn_unit,
 };
 use tokio::{
@@ -220,7 +220,7 @@ fn state(board: &StatusBoard, name: &str) -> ChildState {
     child(board, name).state
 }
 
-fn child(board: &StatusBoard, name: &str) -> hoiam::supervision::ChildStatus {
+fn child(board: &StatusBoard, name: &str) -> hoiam_supervision::ChildStatus {
     board
         .children()
         .into_iter()

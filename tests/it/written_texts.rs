@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hoiam::contract::{Remedy, Warning};
 use hoiam::tts::salvage::{Limits, Salvage};
+use hoiam_api::{Remedy, Warning};
 use hoiam_synthesizer::engines;
 use hoiam_synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
 use hoiam_text::joined_text::{self, Part};

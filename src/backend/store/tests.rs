@@ -5,11 +5,11 @@ mod history;
 
 use std::collections::HashMap;
 
+use hoiam_api::Service;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use super::*;
-use crate::contract::Service;
 use crate::db::schema::{deliveries as delivery_rows, events};
 use crate::db::testing::{TestDb, block_on, found_by, found_by_tx};
 

@@ -4,10 +4,10 @@ use std::fs;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use hoiam_supervision::clock::{Clock, Jump};
 
 use super::check::Check;
 use super::storage::databases;
-use crate::clock::{Clock, Jump};
 use crate::config::Config;
 use crate::db::kept_anchor;
 use crate::open_files;

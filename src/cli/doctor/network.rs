@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hoiam_api::CallbackHeaders;
 use serde::Deserialize;
 use url::Url;
 
@@ -13,7 +14,6 @@ use super::check::Check;
 use crate::app::outgoing_timeouts;
 use crate::backend::tts_client::{TtsClient, TtsError};
 use crate::config::Config;
-use crate::contract::CallbackHeaders;
 use crate::delivery::check::Finding;
 use crate::outbound::{Client, Method, Outgoing, Policy, tls};
 

@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hoiam_api::Create;
 use hoiam_speech::engine::piper;
 use hoiam_synthesizer::parent::Events;
 use hoiam_synthesizer::releases;
@@ -14,7 +15,6 @@ use tokio::time::Instant;
 use super::check::Check;
 use crate::cli::speaker::{Speaker, not_started};
 use crate::config::Config;
-use crate::contract::Create;
 
 /// For a sentence of two words, which takes some milliseconds.
 const SENTENCE_LIMIT: Duration = Duration::from_secs(20);

@@ -4,10 +4,11 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use hoiam_api::{Service, rfc3339};
+use hoiam_supervision::clock::Clock;
+
 use super::check::{Check, Status};
-use crate::clock::Clock;
 use crate::config::Config;
-use crate::contract::{Service, rfc3339};
 use crate::db::{self, OpenError, Standing};
 use crate::files::free_bytes;
 use crate::keys;

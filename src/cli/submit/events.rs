@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use futures_util::stream::{LocalBoxStream, StreamExt as _};
+use hoiam_api::Event;
 
-use crate::contract::Event;
 use crate::outbound::OutboundError;
 
 /// The longest line; more means that this is no stream of events of ours.
@@ -63,7 +63,7 @@ impl EventStream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::EventType;
+    use hoiam_api::EventType;
 
     fn stream(chunks: &[&str]) -> EventStream {
         let chunks: Vec<_> = chunks

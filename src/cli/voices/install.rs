@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::StreamExt as _;
+use hoiam_api::nearest::nearest;
 use hoiam_text::segmentation::is_of;
 use indicatif::ProgressBar;
 use md5::Md5;
@@ -17,7 +18,6 @@ use url::Url;
 use super::super::{Globals, bar, columns, pretty, print};
 use super::add::{Place, tell};
 use crate::config::Config;
-use crate::contract::nearest::nearest;
 use crate::files::hex;
 use crate::outbound::{Client, Download, Fetch, OutboundError, Policy, Timeouts, tls};
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
+use hoiam_api::{Catalog, VoiceItem};
 use hoiam_text::segmentation::is_of;
 
 use super::super::speaker::{self, Speaker};
 use super::super::{Globals, columns, pretty, print, tell_error};
 use crate::config::Config;
-use crate::contract::{Catalog, VoiceItem};
 
 /// The flags of `hoiam voices list`.
 #[derive(Args, Clone, Debug, Default)]

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use clap::Args;
+use hoiam_api::nearest::nearest;
 use hoiam_synthesizer::voice_files::{VoiceFiles, find};
 use serde_json::json;
 
 use super::super::{Globals, pretty, print};
 use crate::config::Config;
-use crate::contract::nearest::nearest;
 
 /// The flags of `hoiam voices remove`.
 #[derive(Args, Clone, Debug)]

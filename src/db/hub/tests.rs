@@ -1,9 +1,9 @@
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::FutureExt;
+use hoiam_api::{EventType, Service};
 
 use super::*;
-use crate::contract::{EventType, Service};
 
 fn event(id: i64, subject: Uuid, to: &str) -> (Uuid, Event) {
     let event = Event {

@@ -11,20 +11,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use hoiam_api::{DeliveryStatus, DeliveryType};
+use hoiam_supervision::clock::Millis;
+use hoiam_supervision::{Drain, spawn_unit};
 use serde_json::value::to_raw_value;
 use uuid::Uuid;
 
 use super::store::{self, New};
 use crate::alerts::{Batch, Ledger, Reported, Reporter, Taken};
 use crate::claim_loop::{ClaimLoop, Pulse, Scan};
-use crate::clock::Millis;
-use crate::contract::{DeliveryStatus, DeliveryType};
 use crate::db::{Db, StoreError};
 use crate::delivery::DeliveryOwed;
 use crate::delivery::attempt::{Sender, not_made};
 use crate::delivery::delivery::after;
 use crate::delivery::store::Row;
-use crate::supervision::{Drain, spawn_unit};
 
 /// Nothing tells of a disk that others fill: it is looked at so often.
 const LOOK_EVERY_MS: Millis = 10_000;

@@ -2,11 +2,11 @@
 //! knowledge are one commit.
 
 use diesel::prelude::*;
+use hoiam_api::{Alert, DeliveryAttempt, DeliveryType, Example, Service, rfc3339};
+use hoiam_supervision::clock::Millis;
 use uuid::Uuid;
 
 use crate::alerts::Ledger;
-use crate::clock::Millis;
-use crate::contract::{Alert, DeliveryAttempt, DeliveryType, Example, Service, rfc3339};
 use crate::db::schema::{alerts, deliveries, events, meta};
 use crate::db::{Condition, Conn, Id, Tx, history};
 use crate::delivery::delivery::After;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use diesel::prelude::QueryResult;
+use hoiam_api::CallbackHeaders;
 
 use super::store;
-use crate::contract::CallbackHeaders;
 use crate::db::Conn;
 use crate::delivery::store::Row;
 use crate::delivery::subject::{Subject, Told};

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
+use hoiam_api::{DeliveryType, Service};
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
 use uuid::Uuid;
 
 use super::super::shares::Receiver;
 use super::*;
-use crate::contract::{DeliveryType, Service};
 use crate::db::Tx;
 use crate::db::testing::{START, TestDb, block_on};
 

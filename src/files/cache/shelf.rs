@@ -550,8 +550,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::clock::Clock;
-    use crate::contract::Service;
+    use hoiam_api::Service;
+    use hoiam_supervision::clock::Clock;
 
     const KEY: &str = "abcdef";
 

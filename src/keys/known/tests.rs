@@ -1,7 +1,8 @@
 use std::fs;
 
+use hoiam_api::Service;
+
 use super::*;
-use crate::contract::Service;
 use crate::db::testing::TestDb;
 
 const ONE: &str = "the-first-configured-key";

@@ -6,11 +6,11 @@ mod history;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use hoiam_api::Service;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use super::*;
-use crate::contract::Service;
 use crate::db::schema::deliveries as delivery_rows;
 use crate::db::testing::{TestDb, block_on, found_by, found_by_tx};
 use crate::delivery::check_queue::LastTurns;

@@ -8,7 +8,6 @@ use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use hoiam::alerts::Reporter;
 use hoiam::claim_loop::Pulse;
-use hoiam::contract::{DeliveryType, Service};
 use hoiam::db::Db;
 use hoiam::db::list::Filter;
 use hoiam::delivery::CallbackDispatcher;
@@ -19,6 +18,7 @@ use hoiam::delivery::in_delivery::InDelivery;
 use hoiam::delivery::shares::Receiver;
 use hoiam::delivery::shut_receivers::ShutReceivers;
 use hoiam::delivery::store as deliveries;
+use hoiam_api::{DeliveryType, Service};
 use serde_json::Value;
 use uuid::Uuid;
 

@@ -7,13 +7,13 @@ use std::time::Duration;
 use actix::Addr;
 use diesel::connection::SimpleConnection;
 use hoiam::claim_loop::Pulse;
-use hoiam::contract::Service;
 use hoiam::delivery::check::CheckCache;
 use hoiam::delivery::dispatcher::{CheckParts, Parts};
 use hoiam::delivery::in_delivery::InDelivery;
 use hoiam::delivery::shut_receivers::ShutReceivers;
 use hoiam::delivery::{CallbackDispatcher, CheckOwed};
 use hoiam::tts::Workers;
+use hoiam_api::Service;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
 

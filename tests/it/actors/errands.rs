@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use hoiam::backend::{ResultKnown, TaskEnded, TaskSubmitted, store as tasks};
-use hoiam::contract::Service;
 use hoiam::db::Tx;
+use hoiam_api::Service;
 use serde_json::json;
 use uuid::Uuid;
 

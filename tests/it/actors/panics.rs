@@ -4,10 +4,10 @@
 use actix_web::{App, test, web};
 use hoiam::backend::{TaskSubmitted, store as tasks};
 use hoiam::claim_loop::Pulse;
-use hoiam::contract::Service;
 use hoiam::delivery::DeliveryOwed;
 use hoiam::edge::system::{System, system};
 use hoiam::tts::JobQueued;
+use hoiam_api::Service;
 use serde_json::Value;
 
 use super::support::{Reply, START, Server, World, eventually, task_row, tts_client};
@@ -24,7 +24,7 @@ pub async fn panics(world: &World, name: &str) {
     let (before, _) = restarts();
     assert!(board.rehearse_panic(name));
     eventually("it is restarted", || async {
-        restarts() == (before + 1, hoiam::supervision::ChildState::Running)
+        restarts() == (before + 1, hoiam_supervision::ChildState::Running)
     })
     .await;
 }

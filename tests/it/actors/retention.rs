@@ -7,8 +7,6 @@ use std::sync::Arc;
 use actix::Addr;
 use bytes::Bytes;
 use diesel::prelude::*;
-use hoiam::clock::{Anchor, Clock};
-use hoiam::contract::{Alert, DeliveryType, Service};
 use hoiam::db::schema::{deliveries, events, meta, speeches as rows};
 use hoiam::db::{Conn, Id};
 use hoiam::delivery::alerts::store as alerts;
@@ -16,6 +14,8 @@ use hoiam::delivery::store::Row;
 use hoiam::files::Files;
 use hoiam::retention::{Parts, Retention};
 use hoiam::tts::store as speeches;
+use hoiam_api::{Alert, DeliveryType, Service};
+use hoiam_supervision::clock::{Anchor, Clock};
 use uuid::Uuid;
 
 use super::support::{World, eventually, job, job_row};

@@ -13,17 +13,17 @@ use futures_util::future::LocalBoxFuture;
 use hoiam::backend::store as tasks;
 use hoiam::backend::tts_client::TtsClient;
 use hoiam::backend::{ResultKnown, TaskEnded};
-use hoiam::clock::{Clock, ManualClock};
-use hoiam::contract::signature::Secret;
-use hoiam::contract::{CallbackHeaders, CheckState, Create, Service};
 use hoiam::db::{Db, Tx, open};
 use hoiam::delivery::DeliveryOwed;
 use hoiam::delivery::attempt::Sender;
 use hoiam::outbound::client::{Client, Timeouts};
 use hoiam::outbound::guard::Policy;
 use hoiam::outbound::tls;
-use hoiam::supervision::{self, Tree};
 use hoiam::tts::store as speeches;
+use hoiam_api::signature::Secret;
+use hoiam_api::{CallbackHeaders, CheckState, Create, Service};
+use hoiam_supervision::Tree;
+use hoiam_supervision::clock::{Clock, ManualClock};
 use hoiam_text::Format;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -54,7 +54,7 @@ impl World {
             .unwrap()
             .start(service, clock)
             .unwrap();
-        let tree = Tree::new(supervision::Policy::default(), |reason| {
+        let tree = Tree::new(hoiam_supervision::Policy::default(), |reason| {
             panic!("the tree gave up: {reason}")
         });
         Self {

@@ -7,7 +7,7 @@ use hoiam::backend::store as tasks;
 use hoiam::backend::watchdog::Parts;
 use hoiam::backend::{DeadlineAdded, TimeoutWatchdog};
 use hoiam::claim_loop::Pulse;
-use hoiam::contract::{Service, Speech};
+use hoiam_api::{Service, Speech};
 use proptest::prelude::*;
 use serde_json::json;
 use uuid::Uuid;

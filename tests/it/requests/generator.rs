@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use hoiam::clock::Clock;
-use hoiam::contract::Code;
 use hoiam::edge::scopes;
+use hoiam_api::Code;
+use hoiam_supervision::clock::Clock;
 use serde_json::{Value, json};
 use uuid::Uuid;
 

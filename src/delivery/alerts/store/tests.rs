@@ -1,7 +1,8 @@
 //! Alerts are kept with their deliveries, and go with them.
 
+use hoiam_api::DeliveryStatus;
+
 use super::*;
-use crate::contract::DeliveryStatus;
 use crate::db::history::Whose;
 use crate::db::hub::{Interest, News};
 use crate::db::testing::{TestDb, found_by};

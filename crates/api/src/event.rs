@@ -5,7 +5,6 @@ use uuid::Uuid;
 
 use super::resource::{Progress, SpeechStatus, TaskStatus};
 use super::{Service, rfc3339};
-use crate::clock::Millis;
 
 /// What kind of thing happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +71,7 @@ pub struct Event {
 impl Event {
     /// An event of this kind for this subject, with nothing else said.
     #[must_use]
-    pub fn of(service: Service, subject: Uuid, kind: EventType, at: Millis) -> Self {
+    pub fn of(service: Service, subject: Uuid, kind: EventType, at: i64) -> Self {
         Self {
             id: None,
             at: rfc3339(at),

@@ -3,9 +3,9 @@
 //! Read back tolerantly: fields that a newer service adds are skipped, and
 //! what an older one does not send is null.
 
-use hoiam_text::subtitles::SubtitleFormat;
 use std::collections::BTreeMap;
 
+use hoiam_text::subtitles::SubtitleFormat;
 use hoiam_text::{Format, SegmentTimes, joined_text};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;

@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use super::bounds::{ALL_BITRATES, MAX_METADATA_BYTES, MAX_PAUSE_MS, MAX_SEGMENTS, MAX_TIMEOUT_S};
 use super::segment::{Segment, segment_place};
-use crate::contract::CallbackHeaders;
-use crate::contract::nearest::nearest;
-use crate::contract::problem::Faults;
+use crate::CallbackHeaders;
+use crate::nearest::nearest;
+use crate::problem::Faults;
 
 /// Takes fields out of an object one by one and notes what is wrong.
 pub(super) struct Fields<'a> {

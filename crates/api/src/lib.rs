@@ -28,11 +28,10 @@ pub use resource::{
 
 pub use voices::{Catalog, SPEAKER, VoiceItem};
 
-use crate::clock::Millis;
-
-/// An instant as the wire writes it: RFC 3339, UTC, milliseconds.
+/// An instant, in milliseconds since 1970, as the wire writes it: RFC 3339, UTC,
+/// milliseconds.
 #[must_use]
-pub fn rfc3339(at: Millis) -> String {
+pub fn rfc3339(at: i64) -> String {
     chrono::DateTime::from_timestamp_millis(at)
         .unwrap_or_default()
         .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
@@ -40,7 +39,7 @@ pub fn rfc3339(at: Millis) -> String {
 
 /// Reads what [`rfc3339`] writes, and any other RFC 3339 instant.
 #[must_use]
-pub fn parse_rfc3339(text: &str) -> Option<Millis> {
+pub fn parse_rfc3339(text: &str) -> Option<i64> {
     chrono::DateTime::parse_from_rfc3339(text)
         .ok()
         .map(|at| at.timestamp_millis())
