@@ -38,6 +38,7 @@ use crate::delivery::alerts::{AlertCollector, WithAlerts, collector};
 use crate::delivery::api::DeliveryState;
 use crate::delivery::attempt::Sender;
 use crate::delivery::check::CheckCache;
+use crate::delivery::checker::{self, CallbackChecker};
 use crate::delivery::dispatcher::{self, CallbackDispatcher};
 use crate::delivery::in_delivery::InDelivery;
 use crate::delivery::shut_receivers::ShutReceivers;
@@ -561,13 +562,20 @@ async fn start_tts(
             shut: shut.clone(),
             deliveries,
             own_origin: policy.exempt().map(|url| origin_of(url.as_str())),
-            checks: Some(dispatcher::CheckParts {
-                queue: Arc::new(workers.clone()),
-                cache: checks.clone(),
-                timeout: check_timeout,
-                hold_ms: i64::try_from(config.callback.hold_s * 1000).unwrap_or(i64::MAX),
-                urls,
-            }),
+            cache: Some(checks.clone()),
+        }),
+    );
+    let checker = tree.start(
+        "tts.checker",
+        CallbackChecker::new(checker::Parts {
+            db: db.clone(),
+            sender: sender(common, &client),
+            queue: Arc::new(workers.clone()),
+            cache: checks.clone(),
+            timeout: check_timeout,
+            hold_ms: i64::try_from(config.callback.hold_s * 1000).unwrap_or(i64::MAX),
+            urls,
+            dispatcher: dispatcher.clone().recipient(),
         }),
     );
     let settings = worker::Settings {
@@ -644,7 +652,8 @@ async fn start_tts(
         admission: admission.clone(),
         check_timeout,
         workers,
-        dispatcher: dispatcher.clone(),
+        checker,
+        dispatcher: dispatcher.clone().recipient(),
     };
     let told = dispatcher.clone().recipient();
     let delivery = DeliveryState {
@@ -760,7 +769,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
             shut: shut.clone(),
             deliveries,
             own_origin: None,
-            checks: None,
+            cache: None,
         }),
     );
     let backend = tree.start(

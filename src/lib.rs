@@ -5,7 +5,7 @@
 //!
 //! 1. [`backend::api`] takes it, [`backend::store`] keeps it, and
 //!    [`backend::actor`] runs its errand, [`backend::hand_over`].
-//! 2. [`tts::api`] takes the speech; [`delivery::dispatcher`] checks the
+//! 2. [`tts::api`] takes the speech; [`delivery::checker`] checks the
 //!    callback URL; [`tts::worker`] has a child of [`hoiam_synthesizer`] speak it
 //!    with [`hoiam_speech`]; [`tts::store`] commits the end and owes the callback.
 //! 3. [`delivery::dispatcher`] delivers it to [`backend::callback`], which owes

@@ -1,5 +1,6 @@
 //! One attempt of one delivery: sign, send, and say what came of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use super::delivery::Outcome;
-use super::receivers::News;
+use super::receivers::{Locate, News};
 use super::store::Row;
 use crate::fault;
 use crate::outbound::OutboundError;
@@ -59,6 +60,13 @@ pub struct Sender {
 }
 
 impl Sender {
+    /// Where an origin led when it was last connected with.
+    #[must_use]
+    pub fn locate(&self) -> Locate {
+        let networks = self.client.networks();
+        Arc::new(move |origin| networks.of(origin))
+    }
+
     /// One that sends a receiver's own headers too.
     #[must_use]
     pub fn with(&self, own: &CallbackHeaders) -> Self {

@@ -9,6 +9,7 @@ pub mod bound;
 pub mod check;
 pub mod check_queue;
 pub mod check_room;
+pub mod checker;
 #[expect(
     clippy::module_inception,
     reason = "the state machine has the name of what it is about"
@@ -26,5 +27,6 @@ pub mod store;
 pub mod subject;
 pub mod waits;
 
+pub use checker::CallbackChecker;
 pub use dispatcher::CallbackDispatcher;
 pub use messages::{CheckNow, CheckOwed, DeliveryOwed};

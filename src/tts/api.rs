@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Addr;
+use actix::{Addr, Recipient};
 use actix_web::{HttpRequest, HttpResponse, web};
 use hoiam_api::create::{Prepared, Rules};
 use hoiam_api::{
@@ -23,7 +23,7 @@ use crate::db::Db;
 use crate::db::history::{Whose, is_of};
 use crate::delivery::api::{self as deliveries, DeliveryState};
 use crate::delivery::check::{CheckCache, Finding};
-use crate::delivery::{CallbackDispatcher, CheckNow, CheckOwed, DeliveryOwed};
+use crate::delivery::{CallbackChecker, CheckNow, CheckOwed, DeliveryOwed};
 use crate::edge::admission::Admission;
 use crate::edge::files::serve;
 use crate::edge::pool::read_body;
@@ -66,8 +66,10 @@ pub struct TtsState {
     pub check_timeout: Duration,
     /// Told of jobs.
     pub workers: Workers,
-    /// Told of checks and deliveries.
-    pub dispatcher: Addr<CallbackDispatcher>,
+    /// Told of URLs to be checked.
+    pub checker: Addr<CallbackChecker>,
+    /// Told of deliveries.
+    pub dispatcher: Recipient<DeliveryOwed>,
 }
 
 /// The routes of the TTS service.
@@ -133,12 +135,12 @@ async fn accept(
     let new = new.await?;
     let wait = Wait::preferred(request);
     let waits = wait.is_some();
-    let (workers, dispatcher) = (state.workers.clone(), state.dispatcher.clone());
+    let (workers, checker) = (state.workers.clone(), state.checker.clone());
     let hint = move |accepted: &Accepted| {
         if let Accepted::New(row) = accepted {
             workers.deadline_added(row.deadline_at);
             if row.status() == SpeechStatus::Checking {
-                let _ = dispatcher.try_send(CheckOwed);
+                let _ = checker.try_send(CheckOwed);
             } else {
                 workers.queued_by(&row.client);
             }
@@ -436,19 +438,14 @@ async fn callback_checks(
     let parsed =
         Url::parse(&url).map_err(|error| Problem::new(Code::Malformed, error.to_string()))?;
     let report = state
-        .dispatcher
+        .checker
         .send(CheckNow {
             url: parsed,
             headers,
             timeout: state.check_timeout,
         })
         .await
-        .map_err(|_| {
-            Problem::new(
-                Code::Unavailable,
-                "The dispatcher is restarting. Try again.",
-            )
-        })?;
+        .map_err(|_| Problem::new(Code::Unavailable, "The checker is restarting. Try again."))?;
     Ok(HttpResponse::Ok().json(serde_json::json!({
         "url": url,
         "check": report.finding.state(),

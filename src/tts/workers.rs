@@ -16,7 +16,7 @@ use crate::delivery::check::Verdict;
 use crate::delivery::check_queue::{CheckQueue, ExpiredHolds, Looked, Wanted};
 use crate::delivery::held::Scope;
 
-/// Filled once, when the workers have been started: the dispatcher, which
+/// Filled once, when the workers have been started: the checker, which
 /// tells them of opened jobs, is started before them.
 #[derive(Clone, Default)]
 pub struct Workers(Arc<OnceLock<Vec<Mailbox>>>);

@@ -63,7 +63,7 @@ impl Told {
                 alerts: reporter.clone(),
                 deliveries: Pulse::default(),
                 own_origin: None,
-                checks: None,
+                cache: None,
             }),
         );
         let disk = Arc::new(Mutex::new(None));

@@ -1,4 +1,4 @@
-//! The callback checks of the dispatcher, before the heavy work.
+//! The callback checks, before the heavy work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,10 +8,10 @@ use actix::Addr;
 use diesel::connection::SimpleConnection;
 use hoiam::claim_loop::Pulse;
 use hoiam::delivery::check::CheckCache;
-use hoiam::delivery::dispatcher::{CheckParts, Parts};
 use hoiam::delivery::in_delivery::InDelivery;
 use hoiam::delivery::shut_receivers::ShutReceivers;
-use hoiam::delivery::{CallbackDispatcher, CheckOwed};
+use hoiam::delivery::{CallbackChecker, CallbackDispatcher, CheckOwed};
+use hoiam::delivery::{checker, dispatcher};
 use hoiam::tts::Workers;
 use hoiam_api::Service;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -26,8 +26,10 @@ use super::support::{
 
 const HOLD_MS: i64 = 900_000;
 
-fn start(world: &mut World, timeout: Duration) -> Addr<CallbackDispatcher> {
-    let parts = Parts {
+/// Both actors, since what a check has failed owes its callback.
+fn start(world: &mut World, timeout: Duration) -> Addr<CallbackChecker> {
+    let cache = CheckCache::new(world.db.clock().clone());
+    let parts = dispatcher::Parts {
         db: world.db.clone(),
         sender: sender(world.db.clock()),
         schedule: vec![Duration::ZERO, Duration::from_secs(1)],
@@ -37,17 +39,21 @@ fn start(world: &mut World, timeout: Duration) -> Addr<CallbackDispatcher> {
         alerts: hoiam::alerts::Reporter::default(),
         deliveries: Pulse::default(),
         own_origin: None,
-        checks: Some(CheckParts {
-            queue: Arc::new(Workers::default()),
-            cache: CheckCache::new(world.db.clock().clone()),
-            timeout,
-            hold_ms: HOLD_MS,
-            urls: Pulse::default(),
-        }),
+        cache: Some(cache.clone()),
     };
-    world
-        .tree
-        .start("dispatcher", CallbackDispatcher::new(parts))
+    let dispatcher = CallbackDispatcher::new(parts);
+    let dispatcher = world.tree.start("dispatcher", dispatcher);
+    let parts = checker::Parts {
+        db: world.db.clone(),
+        sender: sender(world.db.clock()),
+        queue: Arc::new(Workers::default()),
+        cache,
+        timeout,
+        hold_ms: HOLD_MS,
+        urls: Pulse::default(),
+        dispatcher: dispatcher.recipient(),
+    };
+    world.tree.start("checker", CallbackChecker::new(parts))
 }
 
 const PATIENT: Duration = Duration::from_secs(60);
@@ -77,10 +83,10 @@ async fn accept_of(
 
 /// Waits until no exchange with the server is under way: eight more URLs of it
 /// have all its slots then.
-async fn all_slots_are_free(world: &World, dispatcher: &Addr<CallbackDispatcher>, server: &Server) {
+async fn all_slots_are_free(world: &World, checker: &Addr<CallbackChecker>, server: &Server) {
     let held = (0..8).map(|n| server.url(&format!("/held/{n}")));
     accept(world, held).await;
-    dispatcher.do_send(CheckOwed);
+    checker.do_send(CheckOwed);
     eventually("they have all slots", || async { server.hanging() == 8 }).await;
     server.release();
     eventually("they are over", || async { server.hanging() == 0 }).await;
@@ -128,9 +134,9 @@ async fn at_most_eight_probes_of_an_origin_run_at_once() {
     let mut world = World::new(Service::Tts);
     let server = Server::start(|_| Reply::Hang);
     let jobs = accept(&world, (0..30).map(|n| server.url(&format!("/{n}")))).await;
-    let dispatcher = start(&mut world, PATIENT);
+    let checker = start(&mut world, PATIENT);
     eventually("eight run", || async { server.hanging() == 8 }).await;
-    dispatcher.do_send(CheckOwed);
+    checker.do_send(CheckOwed);
     world.settle().await;
     server.release();
     all_are(&world, &jobs, "queued").await;
@@ -148,14 +154,14 @@ async fn the_wait_for_the_second_look_holds_no_slot() {
     let gone = (0..20).map(|n| server.url(&format!("/gone/{n}")));
     let gone = accept(&world, gone).await;
     let open = accept(&world, [server.url("/open")]).await;
-    let dispatcher = start(&mut world, PATIENT);
+    let checker = start(&mut world, PATIENT);
     all_are(&world, &open, "queued").await;
     eventually("every one has had its first look", || async {
         server.count("POST") == 20
     })
     .await;
     // They wait from now on.
-    all_slots_are_free(&world, &dispatcher, &server).await;
+    all_slots_are_free(&world, &checker, &server).await;
     world.settle().await;
     for id in &gone {
         assert!(job_is(&world.db, *id, "checking").await);
@@ -311,11 +317,11 @@ async fn urls_that_give_no_answer_do_not_hold_up_others_of_their_origin() {
     let silent = (0..30).map(|n| receiver.url(&format!("/silent/{n}")));
     let silent = accept(&world, silent).await;
     let open = accept(&world, [receiver.url("/then")]).await;
-    let dispatcher = start(&mut world, PATIENT);
+    let checker = start(&mut world, PATIENT);
     all_are(&world, &open, "queued").await;
     // Nor those that come while the others are held.
     let later = accept(&world, [receiver.url("/later")]).await;
-    dispatcher.do_send(CheckOwed);
+    checker.do_send(CheckOwed);
     all_are(&world, &later, "queued").await;
     for id in &silent {
         assert!(job_is(&world.db, *id, "checking").await);
@@ -334,12 +340,12 @@ async fn a_receiver_that_is_not_there_hears_of_it_once() {
         false => Reply::Hang,
     });
     let jobs = accept(&world, [server.url("/hook")]).await;
-    let dispatcher = start(&mut world, PATIENT);
+    let checker = start(&mut world, PATIENT);
     eventually("the first look is made", || async {
         server.count("POST") == 1
     })
     .await;
-    all_slots_are_free(&world, &dispatcher, &server).await;
+    all_slots_are_free(&world, &checker, &server).await;
     world.settle().await;
     world.advance_ms(5000);
     all_are(&world, &jobs, "failed").await;
@@ -356,12 +362,12 @@ async fn a_receiver_that_is_not_there_hears_of_it_once() {
 async fn a_store_that_fails_delays_a_check_by_a_second_and_no_more() {
     let mut world = World::new(Service::Tts);
     let server = Server::start(|_| Reply::Status(204));
-    let dispatcher = start(&mut world, PATIENT);
+    let checker = start(&mut world, PATIENT);
     world.settle().await;
     let jobs = accept(&world, [server.url("/hook")]).await;
     let sql = |sql: &'static str| world.db.write(move |tx| tx.conn.batch_execute(sql));
     sql("ALTER TABLE speeches RENAME TO hidden").await.unwrap();
-    dispatcher.do_send(CheckOwed);
+    checker.do_send(CheckOwed);
     world.settle().await;
     sql("ALTER TABLE hidden RENAME TO speeches").await.unwrap();
     world.settle().await;
@@ -409,10 +415,10 @@ async fn at_most_56_probes_of_one_client_run_at_once_over_all_origins() {
     let mut world = World::new(Service::Tts);
     let servers = servers(20, || Reply::Hang);
     let jobs = accept(&world, urls_of(&servers, 8)).await;
-    let dispatcher = start(&mut world, PATIENT);
+    let checker = start(&mut world, PATIENT);
     let under_way = || servers.iter().map(Server::hanging).sum::<usize>();
     eventually("56 run", || async { under_way() == 56 }).await;
-    dispatcher.do_send(CheckOwed);
+    checker.do_send(CheckOwed);
     world.settle().await;
     assert_eq!(under_way(), 56);
     servers.iter().for_each(Server::release);
@@ -424,21 +430,21 @@ async fn at_most_56_probes_of_one_client_run_at_once_over_all_origins() {
 async fn whatever_one_client_waits_for_anothers_check_begins_at_once() {
     let mut world = World::new(Service::Tts);
     let silent = servers(60, || Reply::Hang);
-    let dispatcher = start(&mut world, PATIENT);
+    let checker = start(&mut world, PATIENT);
     let flood = accept_of(&world, "greedy", urls_of(&silent, 3)).await;
-    dispatcher.do_send(CheckOwed);
+    checker.do_send(CheckOwed);
     let under_way = || silent.iter().map(Server::hanging).sum::<usize>();
     eventually("it has all it can get", || async { under_way() == 56 }).await;
     let good = Server::start(|_| Reply::Status(204));
     for client in ["modest", "other"] {
         let urls = (0..20).map(|number| good.url(&format!("/{client}/{number}")));
         let jobs = accept_of(&world, client, urls).await;
-        dispatcher.do_send(CheckOwed);
+        checker.do_send(CheckOwed);
         all_are(&world, &jobs, "queued").await;
     }
     // Also one of the flood's own URLs.
     let shared = accept_of(&world, "modest", [silent[59].url("/2")]).await;
-    dispatcher.do_send(CheckOwed);
+    checker.do_send(CheckOwed);
     eventually("it is asked", || async { silent[59].hanging() > 0 }).await;
     assert!((56..=57).contains(&under_way()), "{}", under_way());
     silent.iter().for_each(Server::release);
@@ -451,14 +457,14 @@ async fn silent_ports_of_one_address_take_a_part_of_the_checks() {
     let mut world = World::new(Service::Tts);
     let ports: Vec<Server> = (0..40).map(|_| Server::start(|_| Reply::Hang)).collect();
     let flood = accept_of(&world, "greedy", urls_of(&ports, 1)).await;
-    let dispatcher = start(&mut world, PATIENT);
+    let checker = start(&mut world, PATIENT);
     let under_way = || ports.iter().map(Server::hanging).sum::<usize>();
     eventually("they have all of it", || async { under_way() == 21 }).await;
     let elsewhere = servers(1, || Reply::Status(204));
     let mut jobs = accept_of(&world, "greedy", urls_of(&elsewhere, 1)).await;
     let here = Server::start(|_| Reply::Status(204));
     jobs.extend(accept_of(&world, "modest", [here.url("/")]).await);
-    dispatcher.do_send(CheckOwed);
+    checker.do_send(CheckOwed);
     all_are(&world, &jobs, "queued").await;
     assert_eq!(under_way(), 21);
     ports.iter().for_each(Server::release);

@@ -65,7 +65,7 @@ fn parts(world: &World, schedule_s: &[u64], subject: Arc<dyn Subject>) -> Parts 
         alerts: Reporter::default(),
         deliveries: Pulse::default(),
         own_origin: None,
-        checks: None,
+        cache: None,
     }
 }
 
