@@ -13,7 +13,7 @@ use hoiam_api::{Create, Fault, Faults, Warning};
 use hoiam_synthesizer::parent::{Events, Options, SpeakError, Synthesizer, TimeLimits};
 use hoiam_text::output::DEFAULT_LUFS;
 use hoiam_text::subtitles::Style;
-use hoiam_text::{Format, SpeechError, Spoken, Word, joined_text, subtitles};
+use hoiam_text::{Format, SpeechError, Synthesis, Word, joined_text, subtitles};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
@@ -320,7 +320,7 @@ async fn speak(
     resolved: &Resolved,
     sink: &mut Sink,
     interrupted: impl Future<Output = ()>,
-) -> Result<(Spoken, Vec<Warning>), SpeakError> {
+) -> Result<(Synthesis, Vec<Warning>), SpeakError> {
     let configured = &config.tts.pronunciations;
     let (voice, language) = (&resolved.voice, &resolved.language);
     let request = create.clone().into_speech(voice, language, configured);
@@ -409,7 +409,7 @@ struct WordTimes<'a> {
 }
 
 impl TextFiles {
-    fn of(style: Style, text: &str, language: &str, spoken: &Spoken) -> Result<Self, String> {
+    fn of(style: Style, text: &str, language: &str, spoken: &Synthesis) -> Result<Self, String> {
         let cues = subtitles::cues(style, text, &spoken.words, language, spoken.duration_ms);
         let words = WordTimes {
             duration_ms: spoken.duration_ms,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hoiam_api::{AUDIO_TOO_LARGE, Audio, Failure, Recording, SMALLER, Warning, without_paths};
 use hoiam_supervision::spawn_unit;
 use hoiam_synthesizer::parent::SpeakError;
-use hoiam_text::{Output, SpeechError, Spoken};
+use hoiam_text::{Output, SpeechError, Synthesis};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -22,7 +22,7 @@ pub(super) struct Finish {
 }
 
 pub(super) enum Outcome {
-    Spoken(Box<Gathered>, Spool),
+    Synthesis(Box<Gathered>, Spool),
     /// It was made before, and kept under this name.
     Again(CacheKey),
     Failed(Failure),
@@ -52,7 +52,7 @@ impl Outcome {
 
 /// A whole result, but for its file.
 pub(super) struct Gathered {
-    pub spoken: Spoken,
+    pub spoken: Synthesis,
     pub warnings: Vec<Warning>,
     pub file: String,
     /// As asked for.
@@ -114,7 +114,7 @@ impl Finish {
         let id = row.id.0;
         let mut may_queue_again = outcome.may_queue_again();
         let result = match outcome {
-            Outcome::Spoken(mut gathered, spool) => {
+            Outcome::Synthesis(mut gathered, spool) => {
                 let head = std::mem::take(&mut gathered.spoken.head);
                 match spool.store(head).await {
                     Ok(stored) => gathered.commit(row, stored, db, files, cache).await,
@@ -256,7 +256,7 @@ async fn complete(
     completed
 }
 
-fn audio(spoken: &Spoken, stored: Stored, output: &Output) -> Audio {
+fn audio(spoken: &Synthesis, stored: Stored, output: &Output) -> Audio {
     let bitrate_kbps = output.bitrate_kbps;
     Audio {
         url: String::new(),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hoiam_api::{Remedy, Warning};
 use hoiam_synthesizer::parent::{Events, Made, News, SpeakError, Synthesizer};
-use hoiam_text::{Place, Request, SpeechError, Spoken};
+use hoiam_text::{Place, Request, SpeechError, Synthesis};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
@@ -126,7 +126,7 @@ impl<'a> Salvage<'a> {
         limit: Duration,
         events: &mut impl Events,
         cancel: impl Future<Output = ()>,
-    ) -> Result<(Spoken, Vec<Warning>), SpeakError> {
+    ) -> Result<(Synthesis, Vec<Warning>), SpeakError> {
         let request = self.request;
         let (sender, news) = unbounded_channel();
         let (tell_done, done) = watch::channel(0);

@@ -1279,7 +1279,7 @@ impl SpeakUnit {
                     output: request.output,
                     cache_key,
                 };
-                Outcome::Spoken(Box::new(gathered), spool)
+                Outcome::Synthesis(Box::new(gathered), spool)
             }
             (Ok(_), None) => gathered.refusal.unwrap_or(Refusal::Failed).outcome(),
             (Err(error), _) => match gathered.refusal {

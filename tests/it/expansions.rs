@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hoiam_synthesizer::engines;
 use hoiam_synthesizer::parent::{Events, Options, Synthesizer};
-use hoiam_text::{Format, Output, Pronunciation, Request, Said, Spoken};
+use hoiam_text::{Format, Output, Pronunciation, Request, Said, Synthesis};
 
 /// Long enough never to be met by a test that passes.
 const AMPLE: Duration = Duration::from_secs(600);
@@ -76,7 +76,7 @@ impl Events for Heard {
 }
 
 /// Has it spoken by a child with a child's bounds.
-async fn speak(synthesizer: &mut Synthesizer, request: &Request) -> Spoken {
+async fn speak(synthesizer: &mut Synthesizer, request: &Request) -> Synthesis {
     let mut heard = Heard::default();
     let spoken = synthesizer
         .speak(request, AMPLE, &mut heard, pending())
@@ -89,7 +89,7 @@ async fn speak(synthesizer: &mut Synthesizer, request: &Request) -> Spoken {
 }
 
 /// How long each word is heard, in milliseconds.
-fn lengths(spoken: &Spoken) -> Vec<u64> {
+fn lengths(spoken: &Synthesis) -> Vec<u64> {
     let ordered = spoken.words.windows(2);
     for pair in ordered {
         assert!(pair[0].end_ms <= pair[1].start_ms, "{pair:?}");

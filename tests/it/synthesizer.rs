@@ -19,7 +19,7 @@ use hoiam_synthesizer::protocol::{
     Setup, Speak,
 };
 use hoiam_synthesizer::stats::State;
-use hoiam_text::{Format, Output, Request, SpeechError, Spoken, Word};
+use hoiam_text::{Format, Output, Request, SpeechError, Synthesis, Word};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hoiam");
 
@@ -84,7 +84,7 @@ impl Events for Heard {
     }
 }
 
-async fn speak(synthesizer: &mut Synthesizer, voice: &str) -> Result<Spoken, SpeakError> {
+async fn speak(synthesizer: &mut Synthesizer, voice: &str) -> Result<Synthesis, SpeakError> {
     let mut heard = Heard::default();
     synthesizer
         .speak(&request(voice), AMPLE, &mut heard, pending())
@@ -161,7 +161,7 @@ fn hello() -> (u32, FromChild) {
 }
 
 fn spoken() -> FromChild {
-    FromChild::Spoken(Spoken {
+    FromChild::Synthesis(Synthesis {
         duration_ms: 1,
         sample_rate_hz: 22_050,
         channels: 1,

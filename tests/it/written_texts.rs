@@ -23,7 +23,7 @@ use hoiam_synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
 use hoiam_text::joined_text::{self, Part};
 use hoiam_text::segmentation::has_speech;
 use hoiam_text::subtitles::{self, Style};
-use hoiam_text::{Format, Output, Place, Request, Spoken};
+use hoiam_text::{Format, Output, Place, Request, Synthesis};
 use serde_json::{Value, json};
 
 use super::neural;
@@ -92,7 +92,7 @@ impl Case {
     }
 
     /// What must hold of a result, and does not.
-    fn faults(&self, spoken: &Spoken, bytes: usize, warnings: &[Warning]) -> Vec<&'static str> {
+    fn faults(&self, spoken: &Synthesis, bytes: usize, warnings: &[Warning]) -> Vec<&'static str> {
         let text: Vec<char> = self.text().chars().collect();
         let left_out: Vec<Part> = warnings
             .iter()
@@ -162,7 +162,7 @@ impl Case {
             .collect()
     }
 
-    fn is_as_long(&self, spoken: &Spoken, bytes: usize) -> bool {
+    fn is_as_long(&self, spoken: &Synthesis, bytes: usize) -> bool {
         let samples = bytes as u64 / 2;
         let ms = samples * 1000 / u64::from(spoken.sample_rate_hz);
         self.request.output.format != Format::Pcm || ms.abs_diff(spoken.duration_ms) <= 1
@@ -206,7 +206,7 @@ impl Tally {
         assert!(self.faults.is_empty() && self.lost == 0, "{self}");
     }
 
-    fn note_silence(&mut self, case: &Case, spoken: &Spoken) {
+    fn note_silence(&mut self, case: &Case, spoken: &Synthesis) {
         let heard = spoken
             .words
             .iter()
@@ -316,7 +316,7 @@ impl Speaker<'_> {
         case: &Case,
         first: &SpeakError,
         heard: &mut Heard,
-    ) -> Result<(Spoken, Vec<Warning>), SpeakError> {
+    ) -> Result<(Synthesis, Vec<Warning>), SpeakError> {
         let lost = std::sync::Mutex::new(Vec::new());
         let note = |_: &Place, sentence: u32, _: &SpeakError| lost.lock().unwrap().push(sentence);
         let limits = Limits {

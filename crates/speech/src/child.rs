@@ -18,7 +18,7 @@ use hoiam_synthesizer::protocol::{
     self, Elsewhere, FrameReader, FrameWriter, FromChild, FromParent, Hello, MAX_AUDIO_BYTES,
     Progress, ProtocolError, Setup, Speak,
 };
-use hoiam_text::{SpeechError, Spoken};
+use hoiam_text::{SpeechError, Synthesis};
 
 use crate::{Engines, SentenceAudio, Sink, engine};
 
@@ -222,11 +222,11 @@ impl Reply<'_> {
             ..
         } = speak;
         let answered = match only {
-            None => crate::speak(engines, request, &mut self).map(Answer::Spoken),
+            None => crate::speak(engines, request, &mut self).map(Answer::Synthesis),
             Some(only) => crate::speak_sentence(engines, request, *only, *plain).map(Answer::Made),
         };
         match answered {
-            Ok(Answer::Spoken(spoken)) => self.spoken(spoken)?,
+            Ok(Answer::Synthesis(spoken)) => self.spoken(spoken)?,
             Ok(Answer::Made(made)) => self.made(made)?,
             Err(_) if self.is_canceled() => self.push(&FromChild::Failed(SpeechError::Canceled))?,
             Err(error) => self.push(&FromChild::Failed(error))?,
@@ -250,12 +250,12 @@ impl Reply<'_> {
         Ok(())
     }
 
-    fn spoken(&mut self, mut spoken: Spoken) -> Result<(), ProtocolError> {
+    fn spoken(&mut self, mut spoken: Synthesis) -> Result<(), ProtocolError> {
         let words = std::mem::take(&mut spoken.words);
         for part in protocol::word_parts(&words) {
             self.push(&FromChild::Words(part.to_vec()))?;
         }
-        self.push(&FromChild::Spoken(spoken))
+        self.push(&FromChild::Synthesis(spoken))
     }
 
     /// Gathers a message. Few messages cost one write in the end, many do not
@@ -281,7 +281,7 @@ impl Reply<'_> {
 
 /// What came of a request.
 enum Answer {
-    Spoken(Spoken),
+    Synthesis(Synthesis),
     Made(SentenceAudio),
 }
 

@@ -12,7 +12,7 @@ use hoiam_text::nfc::Composed;
 use hoiam_text::normalize::Language;
 use hoiam_text::pronunciations::Dictionary;
 use hoiam_text::segmentation::Sentence;
-use hoiam_text::{Pronunciation, Request, Said, Segment, SpeechError, Spoken, Voice, Word};
+use hoiam_text::{Pronunciation, Request, Said, Segment, SpeechError, Synthesis, Voice, Word};
 
 pub mod child;
 pub mod encode;
@@ -63,7 +63,7 @@ pub fn speak(
     engines: &mut Engines,
     request: &Request,
     sink: &mut dyn Sink,
-) -> Result<Spoken, SpeechError> {
+) -> Result<Synthesis, SpeechError> {
     let parts = parts(engines, request)?;
     for (part, segment) in parts.iter().zip(&request.segments) {
         part.check_phonemes(engines, segment)?;
@@ -99,7 +99,7 @@ pub fn speak(
             ..word
         })
     });
-    Ok(Spoken {
+    Ok(Synthesis {
         words: words.collect(),
         segments,
         ..spoken

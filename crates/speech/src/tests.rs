@@ -86,7 +86,7 @@ fn request(voice: &str, text: &str) -> Request {
 
 /// What was said and the samples of the result, once everything that must hold
 /// for every text has been checked.
-fn spoken(request: &Request) -> (Spoken, Vec<f32>) {
+fn spoken(request: &Request) -> (Synthesis, Vec<f32>) {
     let mut engines = engines(true);
     let mut recorder = Recorder::default();
     let spoken = speak(&mut engines, request, &mut recorder).unwrap();
@@ -109,7 +109,7 @@ fn spoken(request: &Request) -> (Spoken, Vec<f32>) {
 }
 
 /// Words are exactly those of the text, in order, and never overlap.
-fn check_words(request: &Request, spoken: &Spoken) {
+fn check_words(request: &Request, spoken: &Synthesis) {
     let chars: Vec<char> = request.segments[0].text.chars().collect();
     let mut now = 0;
     let mut sentence = 0;
@@ -129,7 +129,7 @@ fn check_words(request: &Request, spoken: &Spoken) {
 }
 
 /// The first and the last word are where the sound begins and ends.
-fn check_sound(spoken: &Spoken, samples: &[f32]) {
+fn check_sound(spoken: &Synthesis, samples: &[f32]) {
     // -50 dB below full scale.
     let audible = |sample: &f32| sample.abs() > 0.003_163;
     let ms = |at: usize| at as u64 * 1000 / u64::from(spoken.sample_rate_hz);
@@ -151,7 +151,7 @@ fn check_sound(spoken: &Spoken, samples: &[f32]) {
     );
 }
 
-fn texts(spoken: &Spoken) -> Vec<&str> {
+fn texts(spoken: &Synthesis) -> Vec<&str> {
     spoken.words.iter().map(|word| &*word.text).collect()
 }
 
@@ -395,7 +395,7 @@ fn long_texts_are_spoken_piece_by_piece() {
 }
 
 /// Samples of a WAV file in bytes, by the sizes in its head.
-fn spoken_bytes(spoken: &Spoken) -> u64 {
+fn spoken_bytes(spoken: &Synthesis) -> u64 {
     let size: [u8; 4] = spoken.head[40..44].try_into().unwrap();
     u64::from(u32::from_le_bytes(size))
 }

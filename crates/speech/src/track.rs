@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use hoiam_text::segmentation::{Pause, Sentence};
-use hoiam_text::{Output, SegmentTimes, SpeechError, Spoken, Word};
+use hoiam_text::{Output, SegmentTimes, SpeechError, Synthesis, Word};
 
 use super::encode::Encoder;
 use super::loudness::Leveler;
@@ -286,7 +286,7 @@ impl<'a> Track<'a> {
     }
 
     /// Ends the recording.
-    pub(super) fn finish(mut self) -> Result<Spoken, SpeechError> {
+    pub(super) fn finish(mut self) -> Result<Synthesis, SpeechError> {
         if self.samples == 0 {
             return Err(SpeechError::EngineFailed {
                 detail: "the voice has no sound for anything in this text".into(),
@@ -295,7 +295,7 @@ impl<'a> Track<'a> {
         if let Some(ms) = self.segment.pause_ms.take() {
             self.silence(ms as usize)?;
         }
-        Ok(Spoken {
+        Ok(Synthesis {
             duration_ms: to_milliseconds(self.samples, self.sample_rate_hz),
             sample_rate_hz: self.sample_rate_hz,
             channels: 1,

@@ -19,7 +19,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use hoiam_text::{Request, SpeechError, Spoken};
+use hoiam_text::{Request, SpeechError, Synthesis};
 use tokio::net::unix::pipe;
 use tokio::time::{Instant, timeout};
 
@@ -447,7 +447,7 @@ impl Synthesizer {
         limits: impl Into<TimeLimits>,
         events: &mut impl Events,
         cancel: impl Future<Output = ()>,
-    ) -> Result<Spoken, SpeakError> {
+    ) -> Result<Synthesis, SpeakError> {
         let limits = limits.into();
         let next = self.next.take();
         // What was sent ahead knows of no promise.
@@ -776,7 +776,7 @@ impl Child {
         next: Option<Request>,
         limits: TimeLimits,
         events: &mut impl Events,
-    ) -> Result<Result<Spoken, SpeechError>, Interruption> {
+    ) -> Result<Result<Synthesis, SpeechError>, Interruption> {
         self.request_id += 1;
         let cpu_s = cpu_seconds(limits.longest());
         let speak = || Speak {
@@ -817,7 +817,7 @@ impl Child {
                     let samples = samples.split().freeze();
                     events.sentence(sentence, Made { samples, words }).await;
                 }
-                FromChild::Spoken(spoken) => return Ok(Ok(Spoken { words, ..spoken })),
+                FromChild::Synthesis(spoken) => return Ok(Ok(Synthesis { words, ..spoken })),
                 FromChild::Failed(error) => return Ok(Err(error)),
                 FromChild::Words(_) => return Err(unexpected("more words than the text has")),
                 FromChild::Samples(_) => return Err(unexpected("more than a sentence")),
@@ -918,7 +918,7 @@ impl Child {
         self.input.push(self.request_id, &FromParent::Cancel)?;
         self.input.flush().await?;
         loop {
-            if let FromChild::Spoken(_) | FromChild::Made(_) | FromChild::Failed(_) =
+            if let FromChild::Synthesis(_) | FromChild::Made(_) | FromChild::Failed(_) =
                 self.next().await?
             {
                 return Ok(());

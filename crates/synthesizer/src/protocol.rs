@@ -15,7 +15,7 @@
 //! [`FromParent::Cancel`] while it waits. The child answers them one after
 //! another, each with any number of [`FromChild::Progress`], [`FromChild::Audio`],
 //! [`FromChild::Words`], [`FromChild::Samples`] and [`FromChild::Sentence`], and ends
-//! with exactly one [`FromChild::Spoken`], [`FromChild::Made`] or [`FromChild::Failed`].
+//! with exactly one [`FromChild::Synthesis`], [`FromChild::Made`] or [`FromChild::Failed`].
 //!
 //! A long text may be spoken by several children: one has the whole, and is told of
 //! sentences that others speak or have spoken before ([`FromParent::Elsewhere`]) and
@@ -25,7 +25,7 @@ use std::io::{self, Read, Write};
 use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
-use hoiam_text::{Request, SpeechError, Spoken, Voice, Word};
+use hoiam_text::{Request, SpeechError, Synthesis, Voice, Word};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -234,7 +234,7 @@ pub enum FromChild {
     Words(Vec<Word>),
     /// The end, when it went well. Its own list of words is empty: they came
     /// before, in [`FromChild::Words`].
-    Spoken(Spoken),
+    Synthesis(Synthesis),
     /// The end of a single sentence, when it went well: for each word from which to
     /// which sample it is heard. The samples came before, in [`FromChild::Samples`].
     Made(Vec<Range<usize>>),
@@ -314,7 +314,7 @@ impl Message for FromChild {
             Self::Progress(_) => 2,
             Self::Audio(_) => AUDIO,
             Self::Words(_) => 4,
-            Self::Spoken(_) => 5,
+            Self::Synthesis(_) => 5,
             Self::Failed(_) => 6,
             Self::Made(_) => 7,
             Self::Samples(_) => 8,
@@ -331,7 +331,7 @@ impl Message for FromChild {
                 Ok(())
             }
             Self::Words(words) => write_json(words, out),
-            Self::Spoken(spoken) => write_json(spoken, out),
+            Self::Synthesis(spoken) => write_json(spoken, out),
             Self::Failed(error) => write_json(error, out),
             Self::Made(words) => write_json(words, out),
             Self::Sentence(sentence, words) => write_json(&(sentence, words), out),
@@ -344,7 +344,7 @@ impl Message for FromChild {
             2 => read_json(&payload).map(Self::Progress),
             AUDIO => Ok(Self::Audio(payload)),
             4 => read_json(&payload).map(Self::Words),
-            5 => read_json(&payload).map(Self::Spoken),
+            5 => read_json(&payload).map(Self::Synthesis),
             6 => read_json(&payload).map(Self::Failed),
             7 => read_json(&payload).map(Self::Made),
             8 => Ok(Self::Samples(payload)),
@@ -687,7 +687,7 @@ mod tests {
             .prop_map(|(sentence, words)| FromChild::Sentence(sentence, words));
         let words = vec(word(), 0..5).prop_map(FromChild::Words);
         let spoken = (any::<u64>(), vec(any::<u8>(), 0..50)).prop_map(|(duration_ms, head)| {
-            FromChild::Spoken(Spoken {
+            FromChild::Synthesis(Synthesis {
                 duration_ms,
                 sample_rate_hz: 22_050,
                 channels: 1,

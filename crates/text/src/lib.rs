@@ -28,5 +28,5 @@ pub mod voice;
 pub use output::{Format, Output, Tags};
 pub use pronunciations::{Pronunciation, Said};
 pub use request::{Place, Request, Segment};
-pub use synthesis::{SegmentTimes, SpeechError, Spoken, Word};
+pub use synthesis::{SegmentTimes, SpeechError, Synthesis, Word};
 pub use voice::Voice;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What one [`Request`](crate::request::Request) came to, but for the audio itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Spoken {
+pub struct Synthesis {
     /// Length of the gapless PCM, rounded to the nearest millisecond.
     pub duration_ms: u64,
     /// Samples a second of the result.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use hoiam_text::{Format, Output, Request, Spoken};
+use hoiam_text::{Format, Output, Request, Synthesis};
 use prost::Message;
 
 use super::super::super::super::{Sink, speak};
@@ -243,7 +243,7 @@ impl Sink for Unheard {
 }
 
 /// What a text comes to with the library at this path, and whether it was used.
-fn spoken(voices: &Path, library: Option<PathBuf>) -> (Spoken, bool) {
+fn spoken(voices: &Path, library: Option<PathBuf>) -> (Synthesis, bool) {
     let mut engines = Engines::open(&Setup {
         voices_dir: Some(voices.to_owned()),
         onnxruntime_library: library,
