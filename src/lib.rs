@@ -20,7 +20,7 @@
 //! | [`hoiam_text`] | texts: sentences, what is read, subtitles; pure |
 //! | [`hoiam_synthesizer`] | the child process that speaks, as its parent sees it |
 //! | [`hoiam_speech`] | the child's side: text to sound |
-//! | [`db`], [`files`], [`trouble`] | where state and results are kept, and whether they can be |
+//! | [`db`], [`files`], [`write_health`] | where state and results are kept, and whether they can be |
 //! | [`alerts`] | what the operator is told of |
 //! | [`retention`] | how long they are kept |
 //! | [`outbound`] | every outgoing connection |
@@ -57,6 +57,6 @@ mod queries;
 pub mod retention;
 pub mod secrets;
 pub mod shares;
-pub mod trouble;
 pub mod tts;
 pub mod work;
+pub mod write_health;

@@ -89,7 +89,7 @@ impl Retention {
                 .await
                 .unwrap_or_else(|failure| {
                     log::error!("a retention pass failed: {failure}");
-                    Err(Trouble::Store(StoreError::Panicked))
+                    Err(RetentionError::Store(StoreError::Panicked))
                 });
             retention.do_send(Passed { passed, scan });
         });
@@ -128,7 +128,7 @@ impl Handler<Due> for Retention {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Passed {
-    passed: Result<Done, Trouble>,
+    passed: Result<Done, RetentionError>,
     scan: Scan,
 }
 
@@ -170,12 +170,12 @@ impl Handler<Drain> for Retention {
 
 /// Why a pass ended early; the next one goes on.
 #[derive(Debug)]
-enum Trouble {
+enum RetentionError {
     Store(StoreError),
     Files(FileError),
 }
 
-impl std::fmt::Display for Trouble {
+impl std::fmt::Display for RetentionError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Store(error) => error.fmt(f),
@@ -184,13 +184,13 @@ impl std::fmt::Display for Trouble {
     }
 }
 
-impl From<StoreError> for Trouble {
+impl From<StoreError> for RetentionError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-impl From<FileError> for Trouble {
+impl From<FileError> for RetentionError {
     fn from(error: FileError) -> Self {
         Self::Files(error)
     }
@@ -231,7 +231,7 @@ struct Pass {
 }
 
 impl Pass {
-    async fn run(self, sweeps: bool) -> Result<Done, Trouble> {
+    async fn run(self, sweeps: bool) -> Result<Done, RetentionError> {
         let files = self.remove_files().await?;
         let rows = self.forget_rows().await?;
         self.forget_alerts().await?;
@@ -252,7 +252,7 @@ impl Pass {
         self.work.is_closed()
     }
 
-    async fn due(&self, stage: Stage, kept_ms: Millis) -> Result<Vec<Uuid>, Trouble> {
+    async fn due(&self, stage: Stage, kept_ms: Millis) -> Result<Vec<Uuid>, RetentionError> {
         if self.stopping() {
             return Ok(Vec::new());
         }
@@ -261,7 +261,7 @@ impl Pass {
         Ok(self.parts.db.read(due).await?)
     }
 
-    async fn remove_files(&self) -> Result<usize, Trouble> {
+    async fn remove_files(&self) -> Result<usize, RetentionError> {
         let Parts {
             db,
             files,
@@ -285,7 +285,7 @@ impl Pass {
         }
     }
 
-    async fn forget_rows(&self) -> Result<usize, Trouble> {
+    async fn forget_rows(&self) -> Result<usize, RetentionError> {
         let Parts {
             db,
             subjects,
@@ -305,7 +305,7 @@ impl Pass {
     }
 
     /// Alerts are few, and no pass is made for them alone.
-    async fn forget_alerts(&self) -> Result<(), Trouble> {
+    async fn forget_alerts(&self) -> Result<(), RetentionError> {
         let before = self.now - self.parts.rows_ms;
         let most = i64::try_from(BATCH).unwrap_or(i64::MAX);
         while !self.stopping() {
@@ -321,7 +321,7 @@ impl Pass {
 
     /// Removes files that no row names and that are old enough not to be on
     /// their way.
-    async fn sweep(&self) -> Result<usize, Trouble> {
+    async fn sweep(&self) -> Result<usize, RetentionError> {
         let Parts {
             db,
             files,
@@ -362,7 +362,7 @@ impl Pass {
         Ok(swept)
     }
 
-    async fn next_at(&self) -> Result<Millis, Trouble> {
+    async fn next_at(&self) -> Result<Millis, RetentionError> {
         let Parts {
             db,
             subjects,

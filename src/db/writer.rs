@@ -36,7 +36,7 @@ use super::hub::{Hub, Interest, Subscription};
 use super::load::{Amount, ByClient, Load};
 use super::schema::{events, meta};
 use crate::fault::{self, When};
-use crate::trouble::Trouble;
+use crate::write_health::WriteHealth;
 use uuid::Uuid;
 
 /// How many commands one transaction may hold: enough to spread a sync over
@@ -288,7 +288,7 @@ pub struct Db {
     load: Arc<Load>,
     ends: Arc<Ends>,
     committed_at: Arc<AtomicI64>,
-    trouble: Trouble,
+    write_health: WriteHealth,
     clock: Clock,
 }
 
@@ -395,8 +395,8 @@ impl Db {
 
     /// What keeps the writer from writing, if anything does.
     #[must_use]
-    pub fn trouble(&self) -> &Trouble {
-        &self.trouble
+    pub fn write_health(&self) -> &WriteHealth {
+        &self.write_health
     }
 
     /// How many verbs wait for the writer.
@@ -516,7 +516,7 @@ fn start(
     let load = Arc::new(Load::default());
     let ends = Arc::new(Ends::default());
     let committed_at = Arc::new(AtomicI64::new(Millis::MIN));
-    let trouble = Trouble::none_at(format!("the {service} service's database"));
+    let write_health = WriteHealth::none_at(format!("the {service} service's database"));
     let last_event = last_event(&mut writer).map_err(|error| error.to_string())?;
     let reads = start_readers(&format!("{service}-reader"), &path)?;
     let client_reads = start_readers(&format!("{service}-client"), &path)?;
@@ -530,7 +530,7 @@ fn start(
         ends: Arc::clone(&ends),
         committed_at: Arc::clone(&committed_at),
         last_event,
-        trouble: trouble.clone(),
+        write_health: write_health.clone(),
         damage: None,
         // A process that was killed may have left it so.
         empty_log_at: Some(Instant::now()),
@@ -548,7 +548,7 @@ fn start(
         load,
         ends,
         committed_at,
-        trouble,
+        write_health,
         clock,
     })
 }
@@ -601,7 +601,7 @@ struct Writer {
     ends: Arc<Ends>,
     committed_at: Arc<AtomicI64>,
     last_event: i64,
-    trouble: Trouble,
+    write_health: WriteHealth,
     /// Nothing is written after this was found.
     damage: Option<String>,
     /// When the log is to be emptied of what was erased.
@@ -637,7 +637,7 @@ impl Writer {
             let first = match self.next(queue) {
                 Ok(first) => first,
                 Err(RecvTimeoutError::Timeout) => {
-                    if self.trouble.is_met() {
+                    if self.write_health.is_met() {
                         // The answer is in `trouble`.
                         let _ = self.attempt(&mut [], Keep::Anchor);
                     }
@@ -662,7 +662,7 @@ impl Writer {
 
     fn next(&self, queue: &Receiver<Work>) -> Result<Work, RecvTimeoutError> {
         match self.empty_log_at {
-            _ if self.trouble.is_met() => queue.recv_timeout(PROBE),
+            _ if self.write_health.is_met() => queue.recv_timeout(PROBE),
             Some(at) => queue.recv_deadline(at),
             None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
@@ -670,7 +670,7 @@ impl Writer {
 
     fn empty_log_if_due(&mut self) {
         let now = Instant::now();
-        if self.empty_log_at.is_none_or(|at| now < at) || self.trouble.is_met() {
+        if self.empty_log_at.is_none_or(|at| now < at) || self.write_health.is_met() {
             return;
         }
         // A disk that fails is found by the next commit, which is told to somebody.
@@ -688,7 +688,7 @@ impl Writer {
                 }
             }
             // No verb is to blame, so none would do better alone.
-            Err(error) if batch.len() == 1 || self.trouble.is_met() => {
+            Err(error) if batch.len() == 1 || self.write_health.is_met() => {
                 for command in batch {
                     command.answer(Err(error.clone()));
                 }
@@ -752,7 +752,7 @@ impl Writer {
         match attempt {
             Ok(Ok(committed)) => {
                 if committed.wrote {
-                    self.trouble.end();
+                    self.write_health.end();
                 }
                 Ok(committed)
             }
@@ -773,7 +773,7 @@ impl Writer {
     }
 
     fn unavailable(&mut self, reason: String) -> StoreError {
-        let _ = self.trouble.begin(&reason);
+        let _ = self.write_health.begin(&reason);
         if is_damage(&reason) {
             self.damage = Some(reason.clone());
         }

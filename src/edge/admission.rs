@@ -8,7 +8,7 @@ use hoiam_api::{Code, Problem};
 use crate::db::{Amount, Db};
 use crate::files::Files;
 use crate::shares::{self, Share};
-use crate::trouble::Trouble;
+use crate::write_health::WriteHealth;
 
 /// What limits what a service accepts.
 #[derive(Clone, Copy, Debug)]
@@ -126,8 +126,8 @@ impl Admission {
     pub fn reasons(&self) -> Vec<String> {
         let Door { db, files, .. } = &*self.0;
         let troubles = [
-            db.trouble().reason(),
-            files.trouble().reason(),
+            db.write_health().reason(),
+            files.write_health().reason(),
             self.little(),
         ];
         troubles.into_iter().flatten().collect()
@@ -137,17 +137,18 @@ impl Admission {
     #[must_use]
     pub fn places(&self) -> Vec<(String, Option<String>)> {
         let Door { db, files, .. } = &*self.0;
-        let place = |trouble: &Trouble| (trouble.place().to_owned(), trouble.reason());
+        let place =
+            |write_health: &WriteHealth| (write_health.place().to_owned(), write_health.reason());
         let disk = ("the disk of the data folder".to_owned(), self.little());
-        vec![place(db.trouble()), place(files.trouble()), disk]
+        vec![place(db.write_health()), place(files.write_health()), disk]
     }
 
     /// Has `observer` hear when something cannot be written, and when it can again.
     pub fn observe(&self, observer: impl Fn(&str, Option<&str>) + Clone + Send + Sync + 'static) {
         let Door { db, files, .. } = &*self.0;
-        for trouble in [db.trouble(), files.trouble()] {
-            let (observer, place) = (observer.clone(), trouble.place().to_owned());
-            trouble.observe(move |reason| observer(&place, reason));
+        for write_health in [db.write_health(), files.write_health()] {
+            let (observer, place) = (observer.clone(), write_health.place().to_owned());
+            write_health.observe(move |reason| observer(&place, reason));
         }
     }
 
@@ -289,9 +290,9 @@ mod tests {
             let line = (place.to_owned(), reason.map(str::to_owned));
             notes.lock().unwrap().push(line);
         });
-        for trouble in [door.0.db.trouble(), door.0.files.trouble()] {
-            let _ = trouble.begin("full");
-            trouble.end();
+        for write_health in [door.0.db.write_health(), door.0.files.write_health()] {
+            let _ = write_health.begin("full");
+            write_health.end();
         }
         let places = door.places();
         let expected = places[..2].iter().flat_map(|(place, _)| {

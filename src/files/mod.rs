@@ -27,7 +27,7 @@ use object_store::path::Path as Key;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use uuid::Uuid;
 
-use crate::trouble::Trouble;
+use crate::write_health::WriteHealth;
 
 pub use cache::{Cache, CacheKey, Shelf};
 use growing::Growing;
@@ -90,7 +90,7 @@ pub struct Files {
     folder: Arc<PathBuf>,
     sync_folders: bool,
     service: Service,
-    trouble: Trouble,
+    write_health: WriteHealth,
     /// Bytes that files on their way are promised.
     promised: Arc<AtomicU64>,
     growing: Growing,
@@ -126,7 +126,7 @@ impl Files {
             folder: Arc::new(folder.to_owned()),
             sync_folders: !names_are_synced_with_files(folder),
             service,
-            trouble: Trouble::none_at(format!("the {service} service's folder of files")),
+            write_health: WriteHealth::none_at(format!("the {service} service's folder of files")),
             promised: Arc::default(),
             growing: Growing::default(),
             kept_free: MARGIN_BYTES,
@@ -145,8 +145,8 @@ impl Files {
 
     /// What keeps files from being written, if anything does.
     #[must_use]
-    pub fn trouble(&self) -> &Trouble {
-        &self.trouble
+    pub fn write_health(&self) -> &WriteHealth {
+        &self.write_health
     }
 
     /// What is free on the disk, where that can be found out.
@@ -162,7 +162,7 @@ impl Files {
     /// what was accepted, and that is what asks here. A large one leaves them to others.
     #[must_use]
     pub fn room_for(&self, bytes: u64) -> Option<Room> {
-        if self.trouble.is_met() {
+        if self.write_health.is_met() {
             return None;
         }
         let (room, promised) = Room::promise(&self.promised, bytes);
@@ -180,9 +180,9 @@ impl Files {
     /// each second, since those who wait for it to end send no work.
     fn note<T>(&self, written: std::io::Result<T>) -> Result<T, FileError> {
         match &written {
-            Ok(_) => self.trouble.end(),
+            Ok(_) => self.write_health.end(),
             Err(error) => {
-                if self.trouble.begin(&error.to_string()) {
+                if self.write_health.begin(&error.to_string()) {
                     let files = self.clone();
                     actix_rt::spawn(async move { files.try_until_it_works().await });
                 }
@@ -193,12 +193,12 @@ impl Files {
 
     async fn try_until_it_works(&self) {
         let trial = self.folder.join(format!("{}/.trial", self.service));
-        while self.trouble.is_met() {
+        while self.write_health.is_met() {
             let due = self.clock.now() + PROBE_MS;
             self.clock.sleep_until(due).await;
             let trial = trial.clone();
             match disk::blocking(move || disk::try_to_write(&trial)).await {
-                Ok(()) => self.trouble.end(),
+                Ok(()) => self.write_health.end(),
                 Err(error) => log::debug!("files still cannot be written: {error}"),
             }
         }
@@ -329,9 +329,9 @@ mod tests {
     async fn there_is_no_room_where_nothing_can_be_written() {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::open(folder.path(), Service::Backend, Clock::manual(0).0).unwrap();
-        files.trouble().begin("full");
+        files.write_health().begin("full");
         assert!(files.room_for(1).is_none());
-        files.trouble().end();
+        files.write_health().end();
         assert!(files.room_for(1).is_some());
     }
 

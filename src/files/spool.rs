@@ -330,7 +330,7 @@ mod tests {
         assert_eq!(more, Err(FileError::NoRoom { is_its_own: false }));
         drop(spool);
         assert_eq!(file_count(folder.path()), 0);
-        assert!(!files.trouble().is_met());
+        assert!(!files.write_health().is_met());
         assert!(files.room_for(1000).is_some());
         assert!(files.room_for(2 * IN_MEMORY as u64).is_none());
         let mut small = files.spool(&key);

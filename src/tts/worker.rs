@@ -337,7 +337,10 @@ impl TtsWorker {
     fn claim(&mut self, ctx: &mut Context<Self>) {
         fault::point(format_args!("actor.worker"));
         let (now, wanted) = (self.now(), self.wanted());
-        if wanted.is_some() && self.claims.has_to_scan(now) && self.parts.files.trouble().is_met() {
+        if wanted.is_some()
+            && self.claims.has_to_scan(now)
+            && self.parts.files.write_health().is_met()
+        {
             // What is spoken now could not be kept. The job stays queued.
             return self.claims.pause(PAUSE_MS);
         }

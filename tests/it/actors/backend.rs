@@ -298,7 +298,7 @@ async fn what_our_own_disk_cannot_take_is_no_attempt_and_shuts_nobody_out() {
         world.settle().await;
         world.advance_ms(1000);
         eventually("files can be written", || async {
-            !files.trouble().is_met()
+            !files.write_health().is_met()
         })
         .await;
         if round < 4 {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// that nothing is accepted that cannot be kept. The log has one line when the
 /// trouble begins, or changes, and one when it is over.
 #[derive(Clone, Debug)]
-pub struct Trouble(Arc<Place>);
+pub struct WriteHealth(Arc<Place>);
 
 #[derive(Debug)]
 struct Place {
@@ -31,7 +31,7 @@ impl std::fmt::Debug for Observer {
     }
 }
 
-impl Trouble {
+impl WriteHealth {
     /// None so far, at a place of this name.
     #[must_use]
     pub fn none_at(name: impl Into<String>) -> Self {
@@ -114,34 +114,40 @@ impl Trouble {
 
 #[cfg(test)]
 mod tests {
-    use super::{Arc, Mutex, Trouble};
+    use super::{Arc, Mutex, WriteHealth};
 
     #[test]
     fn trouble_lasts_until_something_is_kept_and_tells_the_newest_reason() {
-        let trouble = Trouble::none_at("the store");
-        assert_eq!((trouble.is_met(), trouble.reason()), (false, None));
-        trouble.end();
-        assert!(trouble.begin("disk full"));
-        assert!(!trouble.clone().begin("read-only"));
-        assert!(trouble.is_met());
-        let reason = trouble.reason().unwrap();
+        let write_health = WriteHealth::none_at("the store");
+        assert_eq!(
+            (write_health.is_met(), write_health.reason()),
+            (false, None)
+        );
+        write_health.end();
+        assert!(write_health.begin("disk full"));
+        assert!(!write_health.clone().begin("read-only"));
+        assert!(write_health.is_met());
+        let reason = write_health.reason().unwrap();
         assert_eq!(reason, "the store cannot be written: read-only");
-        trouble.end();
-        assert_eq!((trouble.is_met(), trouble.reason()), (false, None));
+        write_health.end();
+        assert_eq!(
+            (write_health.is_met(), write_health.reason()),
+            (false, None)
+        );
     }
 
     #[test]
     fn an_observer_hears_of_each_beginning_and_each_end() {
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let trouble = Trouble::none_at("the store");
+        let write_health = WriteHealth::none_at("the store");
         let noted = Arc::clone(&heard);
-        trouble.observe(move |reason| noted.lock().unwrap().push(reason.map(str::to_owned)));
-        trouble.end();
+        write_health.observe(move |reason| noted.lock().unwrap().push(reason.map(str::to_owned)));
+        write_health.end();
         for _ in 0..2 {
-            trouble.begin("full");
+            write_health.begin("full");
         }
-        trouble.end();
-        trouble.end();
+        write_health.end();
+        write_health.end();
         let full = Some("the store cannot be written: full".to_owned());
         assert_eq!(*heard.lock().unwrap(), [full, None]);
     }
