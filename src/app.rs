@@ -384,7 +384,7 @@ fn start_alerts(tree: &mut Tree, common: &Common, services: &[Started], ledger: 
     tree.start(
         "alerts",
         AlertCollector::new(
-            collector::Parts {
+            collector::Deps {
                 reporter: common.alerts.clone(),
                 url: url.to_string(),
                 db: keeper.db.clone(),
@@ -552,7 +552,7 @@ async fn start_tts(
     tree.watch("tts.writer", ended(&db));
     let dispatcher = tree.start(
         "tts.dispatcher",
-        CallbackDispatcher::new(dispatcher::Parts {
+        CallbackDispatcher::new(dispatcher::Deps {
             db: db.clone(),
             sender: sender(common, &client),
             schedule: config.callback.schedule.clone(),
@@ -567,7 +567,7 @@ async fn start_tts(
     );
     let checker = tree.start(
         "tts.checker",
-        CallbackChecker::new(checker::Parts {
+        CallbackChecker::new(checker::Deps {
             db: db.clone(),
             sender: sender(common, &client),
             queue: Arc::new(workers.clone()),
@@ -596,7 +596,7 @@ async fn start_tts(
         .enumerate()
         .map(|(number, jobs)| {
             let options = children_options.clone();
-            let parts = worker::Parts {
+            let parts = worker::Deps {
                 number,
                 db: db.clone(),
                 files: files.clone(),
@@ -759,7 +759,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
     tree.watch("backend.writer", ended(&db));
     let dispatcher = tree.start(
         "backend.dispatcher",
-        CallbackDispatcher::new(dispatcher::Parts {
+        CallbackDispatcher::new(dispatcher::Deps {
             db: db.clone(),
             sender: sender(common, &common.client),
             schedule: config.callback.schedule.clone(),
@@ -774,7 +774,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
     );
     let backend = tree.start(
         "backend",
-        Backend::new(backend::Parts {
+        Backend::new(backend::Deps {
             db: db.clone(),
             files: files.clone(),
             tts: tts.clone(),
@@ -786,7 +786,7 @@ async fn start_backend(tree: &mut Tree, common: &Common, db: Db) -> Result<Start
     );
     let watchdog = tree.start(
         "backend.watchdog",
-        TimeoutWatchdog::new(watchdog::Parts {
+        TimeoutWatchdog::new(watchdog::Deps {
             db: db.clone(),
             tts,
             result_known: backend.clone().recipient(),
@@ -861,7 +861,7 @@ fn retention(
     forgot: Arc<dyn Fn() + Send + Sync>,
 ) -> Retention {
     let ms = |seconds: u64| i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
-    Retention::new(retention::Parts {
+    Retention::new(retention::Deps {
         db: db.clone(),
         files: files.clone(),
         cache: cache.cloned(),

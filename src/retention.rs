@@ -37,7 +37,7 @@ const STORE_PAUSE_MS: Millis = 60_000;
 
 /// What retention works with.
 #[derive(Clone)]
-pub struct Parts {
+pub struct Deps {
     /// The service's database.
     pub db: Db,
     /// Its files.
@@ -56,7 +56,7 @@ pub struct Parts {
 
 /// The actor. Its scan is a whole pass.
 pub struct Retention {
-    parts: Parts,
+    deps: Deps,
     claims: ClaimLoop,
     next_sweep_at: Millis,
 }
@@ -64,21 +64,21 @@ pub struct Retention {
 impl Retention {
     /// Looks once it is started.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(deps: Deps) -> Self {
         Self {
-            claims: ClaimLoop::new(parts.db.clock().clone(), Pulse::default()),
-            parts,
+            claims: ClaimLoop::new(deps.db.clock().clone(), Pulse::default()),
+            deps,
             next_sweep_at: Millis::MIN,
         }
     }
 
     fn scan(&mut self, ctx: &mut Context<Self>) {
-        let now = self.parts.db.clock().now();
+        let now = self.deps.db.clock().now();
         let Some(scan) = self.claims.begin_scan(now, true) else {
             return;
         };
         let pass = Pass {
-            parts: self.parts.clone(),
+            deps: self.deps.clone(),
             now,
             work: self.claims.work().clone(),
         };
@@ -141,7 +141,7 @@ impl Handler<Passed> for Retention {
         };
         match passed {
             Ok(done) => {
-                done.log(&self.parts);
+                done.log(&self.deps);
                 if done.swept.is_some() {
                     self.next_sweep_at = began_at + SWEEP_EVERY_MS;
                 }
@@ -207,8 +207,8 @@ struct Done {
 }
 
 impl Done {
-    fn log(&self, parts: &Parts) {
-        let service = parts.db.service();
+    fn log(&self, deps: &Deps) {
+        let service = deps.db.service();
         if self.files + self.rows > 0 {
             log::info!(
                 "{service}: the files of {} old results and {} old rows are removed",
@@ -224,7 +224,7 @@ impl Done {
 
 /// One look at everything that may be old.
 struct Pass {
-    parts: Parts,
+    deps: Deps,
     now: Millis,
     /// Tells it to stop after its batch.
     work: Work,
@@ -256,19 +256,19 @@ impl Pass {
         if self.stopping() {
             return Ok(Vec::new());
         }
-        let (subjects, before) = (self.parts.subjects, self.now - kept_ms);
+        let (subjects, before) = (self.deps.subjects, self.now - kept_ms);
         let due = move |conn: &mut _| subjects.due(conn, stage, before, BATCH);
-        Ok(self.parts.db.read(due).await?)
+        Ok(self.deps.db.read(due).await?)
     }
 
     async fn remove_files(&self) -> Result<usize, RetentionError> {
-        let Parts {
+        let Deps {
             db,
             files,
             subjects,
             files_ms,
             ..
-        } = &self.parts;
+        } = &self.deps;
         let subjects = *subjects;
         let mut removed = 0;
         loop {
@@ -286,12 +286,12 @@ impl Pass {
     }
 
     async fn forget_rows(&self) -> Result<usize, RetentionError> {
-        let Parts {
+        let Deps {
             db,
             subjects,
             rows_ms,
             ..
-        } = &self.parts;
+        } = &self.deps;
         let subjects = *subjects;
         let mut forgotten = 0;
         loop {
@@ -300,21 +300,21 @@ impl Pass {
                 return Ok(forgotten);
             }
             forgotten += db.write(move |tx| subjects.forget(tx, &ids)).await?;
-            (self.parts.forgot)();
+            (self.deps.forgot)();
         }
     }
 
     /// Alerts are few, and no pass is made for them alone.
     async fn forget_alerts(&self) -> Result<(), RetentionError> {
-        let before = self.now - self.parts.rows_ms;
+        let before = self.now - self.deps.rows_ms;
         let most = i64::try_from(BATCH).unwrap_or(i64::MAX);
         while !self.stopping() {
             let old = move |conn: &mut Conn| alerts::old(conn, before, most);
-            if self.parts.db.read(old).await?.is_empty() {
+            if self.deps.db.read(old).await?.is_empty() {
                 break;
             }
             let forget = move |tx: &mut Tx<'_>| alerts::forget(tx, before, most);
-            self.parts.db.write(forget).await?;
+            self.deps.db.write(forget).await?;
         }
         Ok(())
     }
@@ -322,14 +322,14 @@ impl Pass {
     /// Removes files that no row names and that are old enough not to be on
     /// their way.
     async fn sweep(&self) -> Result<usize, RetentionError> {
-        let Parts {
+        let Deps {
             db,
             files,
             subjects,
             cache,
             files_ms,
             ..
-        } = &self.parts;
+        } = &self.deps;
         let subjects = *subjects;
         // At least once a day, so that a machine that was off for a moment is not
         // taken for one that was off for weeks.
@@ -363,13 +363,13 @@ impl Pass {
     }
 
     async fn next_at(&self) -> Result<Millis, RetentionError> {
-        let Parts {
+        let Deps {
             db,
             subjects,
             files_ms,
             rows_ms,
             ..
-        } = &self.parts;
+        } = &self.deps;
         let (subjects, now) = (*subjects, self.now);
         let (files_ms, rows_ms) = (*files_ms, *rows_ms);
         let next = move |conn: &mut _| -> QueryResult<Millis> {

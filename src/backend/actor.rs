@@ -73,7 +73,7 @@ impl Handler<Unfollowed> for Backend {
 }
 
 /// What the Backend works with.
-pub struct Parts {
+pub struct Deps {
     /// The Backend service's database.
     pub db: Db,
     /// The Backend service's files.
@@ -92,7 +92,7 @@ pub struct Parts {
 
 /// The actor.
 pub struct Backend {
-    parts: Parts,
+    deps: Deps,
     claims: ClaimLoop,
     slots: Slots,
     circuit: Circuit,
@@ -108,10 +108,10 @@ pub struct Backend {
 impl Backend {
     /// An actor that claims once it is started.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(deps: Deps) -> Self {
         Self {
-            claims: ClaimLoop::new(parts.db.clock().clone(), parts.errands.clone()),
-            parts,
+            claims: ClaimLoop::new(deps.db.clock().clone(), deps.errands.clone()),
+            deps,
             slots: Slots::default(),
             circuit: Circuit::new(CIRCUIT),
             holds: Holds::default(),
@@ -122,7 +122,7 @@ impl Backend {
     }
 
     fn now(&self) -> Millis {
-        self.parts.db.clock().now()
+        self.deps.db.clock().now()
     }
 
     /// How many errands may be claimed now, if there is a slot for them. While the
@@ -160,7 +160,7 @@ impl Backend {
             holds: self.holds.clone(),
             last: self.last.clone(),
         };
-        let (db, backend) = (self.parts.db.clone(), ctx.address());
+        let (db, backend) = (self.deps.db.clone(), ctx.address());
         actix_rt::spawn(async move {
             let found = db.read(move |conn| due(conn, wanted)).await;
             backend.do_send(ErrandsScanned { found, scan });
@@ -184,11 +184,11 @@ impl Backend {
         }
         self.circuit.allow(self.now());
         let (db, tts, files) = (
-            self.parts.db.clone(),
-            self.parts.tts.clone(),
-            self.parts.files.clone(),
+            self.deps.db.clone(),
+            self.deps.tts.clone(),
+            self.deps.files.clone(),
         );
-        let (backend, dispatcher) = (ctx.address(), self.parts.dispatcher.clone());
+        let (backend, dispatcher) = (ctx.address(), self.deps.dispatcher.clone());
         actix_rt::spawn(async move {
             let unit = {
                 let db = db.clone();
@@ -259,9 +259,9 @@ impl Backend {
 
     fn follow(&self, id: Uuid, watchers: Watchers, ctx: &mut Context<Self>) {
         let (db, tts, board, backend) = (
-            self.parts.db.clone(),
-            self.parts.tts.clone(),
-            self.parts.progress.clone(),
+            self.deps.db.clone(),
+            self.deps.tts.clone(),
+            self.deps.progress.clone(),
             ctx.address(),
         );
         actix_rt::spawn(async move {
@@ -271,7 +271,7 @@ impl Backend {
     }
 
     fn fetch_voices(&self, ctx: &mut Context<Self>) {
-        let (tts, backend) = (self.parts.tts.clone(), ctx.address());
+        let (tts, backend) = (self.deps.tts.clone(), ctx.address());
         actix_rt::spawn(async move {
             let catalog = tts.voices().await;
             backend.do_send(Voices(
@@ -409,16 +409,16 @@ impl Handler<Voices> for Backend {
 
     fn handle(&mut self, Voices(catalog): Voices, ctx: &mut Self::Context) {
         if let Some(catalog) = catalog {
-            self.parts.voices.send_replace(catalog);
+            self.deps.voices.send_replace(catalog);
         }
-        let known = !self.parts.voices.borrow().items.is_empty();
+        let known = !self.deps.voices.borrow().items.is_empty();
         let wait = if known {
             VOICES_EVERY_MS
         } else {
             VOICES_AGAIN_MS
         };
         let (backend, at) = (ctx.address(), self.now() + wait);
-        self.voices_timer.arm(self.parts.db.clock(), at, move || {
+        self.voices_timer.arm(self.deps.db.clock(), at, move || {
             backend.do_send(FetchVoices)
         });
     }

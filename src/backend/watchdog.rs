@@ -30,7 +30,7 @@ const ASK_AGAIN_DOUBLES: u32 = 5;
 const STORE_PAUSE_MS: Millis = 1000;
 
 /// What the watchdog works with.
-pub struct Parts {
+pub struct Deps {
     /// The Backend service's database.
     pub db: Db,
     /// Speaks to the TTS service.
@@ -47,7 +47,7 @@ pub struct Parts {
 
 /// The actor.
 pub struct TimeoutWatchdog {
-    parts: Parts,
+    deps: Deps,
     /// Its scan times out what is due.
     deadlines: ClaimLoop,
     /// Its scan reads whom to ask about; a unit asks.
@@ -101,12 +101,12 @@ impl Unanswered {
 impl TimeoutWatchdog {
     /// A watchdog that looks once it is started.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
-        let clock = parts.db.clock();
+    pub fn new(deps: Deps) -> Self {
+        let clock = deps.db.clock();
         Self {
-            deadlines: ClaimLoop::new(clock.clone(), parts.deadlines.clone()),
+            deadlines: ClaimLoop::new(clock.clone(), deps.deadlines.clone()),
             pulls: ClaimLoop::new(clock.clone(), Pulse::default()),
-            parts,
+            deps,
             asked: 0,
             pulled_until: 0,
             reconciled: false,
@@ -115,7 +115,7 @@ impl TimeoutWatchdog {
     }
 
     fn now(&self) -> Millis {
-        self.parts.db.clock().now()
+        self.deps.db.clock().now()
     }
 
     /// Times out what is due.
@@ -124,9 +124,8 @@ impl TimeoutWatchdog {
         let Some(scan) = self.deadlines.begin_scan(self.now(), true) else {
             return;
         };
-        let (db, watchdog) = (self.parts.db.clone(), ctx.address());
-        let (dispatcher, task_ended) =
-            (self.parts.dispatcher.clone(), self.parts.task_ended.clone());
+        let (db, watchdog) = (self.deps.db.clone(), ctx.address());
+        let (dispatcher, task_ended) = (self.deps.dispatcher.clone(), self.deps.task_ended.clone());
         actix_rt::spawn(async move {
             let timed_out = db.write(store::time_out).await;
             if timed_out.as_ref().is_ok_and(|done| done.count > 0) {
@@ -147,7 +146,7 @@ impl TimeoutWatchdog {
         let Some(scan) = self.pulls.begin_scan(now, has_room) else {
             return;
         };
-        let (db, watchdog) = (self.parts.db.clone(), ctx.address());
+        let (db, watchdog) = (self.deps.db.clone(), ctx.address());
         let (after, reconciles) = (self.pulled_until, !self.reconciled);
         let again = self.unanswered.due(now);
         actix_rt::spawn(async move {
@@ -178,11 +177,9 @@ impl TimeoutWatchdog {
             return;
         };
         let ids: Vec<Uuid> = ids.into_iter().collect();
-        let (db, tts) = (self.parts.db.clone(), self.parts.tts.clone());
-        let (result_known, dispatcher) = (
-            self.parts.result_known.clone(),
-            self.parts.dispatcher.clone(),
-        );
+        let (db, tts) = (self.deps.db.clone(), self.deps.tts.clone());
+        let (result_known, dispatcher) =
+            (self.deps.result_known.clone(), self.deps.dispatcher.clone());
         let watchdog = ctx.address();
         actix_rt::spawn(async move {
             let all = ids.clone();

@@ -32,7 +32,7 @@ const MAX_SECOND_LOOKS_OF_ONE: usize = 48;
 const STORE_PAUSE_MS: Millis = 1000;
 
 /// What a checker works with.
-pub struct Parts {
+pub struct Deps {
     /// The service's database.
     pub db: Db,
     /// Signs and sends.
@@ -53,7 +53,7 @@ pub struct Parts {
 
 /// The actor.
 pub struct CallbackChecker {
-    parts: Parts,
+    deps: Deps,
     urls: ClaimLoop<String>,
     shares: CheckShares,
     /// What each of `urls` takes of them.
@@ -75,10 +75,10 @@ pub struct CallbackChecker {
 impl CallbackChecker {
     /// A checker that claims once it is started.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
-        let clock = parts.db.clock().clone();
+    pub fn new(deps: Deps) -> Self {
+        let clock = deps.db.clock().clone();
         Self {
-            urls: ClaimLoop::new(clock.clone(), parts.urls.clone()),
+            urls: ClaimLoop::new(clock.clone(), deps.urls.clone()),
             shares: CheckShares::default(),
             under_way: HashMap::new(),
             waiting: HashSet::new(),
@@ -89,12 +89,12 @@ impl CallbackChecker {
             turns: LastTurns::default(),
             looked_at: Millis::MIN,
             hold: ClaimLoop::new(clock, Pulse::default()),
-            parts,
+            deps,
         }
     }
 
     fn now(&self) -> Millis {
-        self.parts.db.clock().now()
+        self.deps.db.clock().now()
     }
 
     /// There may be room, or more to check.
@@ -227,10 +227,10 @@ impl CallbackChecker {
             shares: self.shares.clone(),
             held,
             now,
-            locate: self.parts.sender.locate(),
+            locate: self.deps.sender.locate(),
         };
         let after = self.turns.clone();
-        let (db, queue) = (self.parts.db.clone(), Arc::clone(&self.parts.queue));
+        let (db, queue) = (self.deps.db.clone(), Arc::clone(&self.deps.queue));
         let checker = ctx.address();
         actix_rt::spawn(async move {
             let looked = db
@@ -254,14 +254,14 @@ impl CallbackChecker {
             return;
         };
         let (of_one, of_client) = self.slots(&receiver);
-        let address = (self.parts.sender.locate())(&receiver.origin);
+        let address = (self.deps.sender.locate())(&receiver.origin);
         self.begin(url.clone(), CheckSlot { receiver, address });
         let unit = Check {
-            db: self.parts.db.clone(),
-            sender: self.parts.sender.clone(),
-            queue: Arc::clone(&self.parts.queue),
-            cache: self.parts.cache.clone(),
-            timeout: self.parts.timeout,
+            db: self.deps.db.clone(),
+            sender: self.deps.sender.clone(),
+            queue: Arc::clone(&self.deps.queue),
+            cache: self.deps.cache.clone(),
+            timeout: self.deps.timeout,
             of_one,
             of_client,
             second_looks: Rc::clone(&self.second_looks),
@@ -289,9 +289,9 @@ impl CallbackChecker {
             return;
         };
         let (db, queue, hold_ms) = (
-            self.parts.db.clone(),
-            Arc::clone(&self.parts.queue),
-            self.parts.hold_ms,
+            self.deps.db.clone(),
+            Arc::clone(&self.deps.queue),
+            self.deps.hold_ms,
         );
         let checker = ctx.address();
         actix_rt::spawn(async move {
@@ -388,7 +388,7 @@ impl Handler<Checked> for CallbackChecker {
         self.scan_checks(ctx);
         self.scan_held(ctx);
         // What has failed owes its callback.
-        let _ = self.parts.dispatcher.try_send(DeliveryOwed);
+        let _ = self.deps.dispatcher.try_send(DeliveryOwed);
     }
 }
 
@@ -424,7 +424,7 @@ impl Handler<HeldScanned> for CallbackChecker {
         }
         self.scan_held(ctx);
         // What has failed owes its callback.
-        let _ = self.parts.dispatcher.try_send(DeliveryOwed);
+        let _ = self.deps.dispatcher.try_send(DeliveryOwed);
     }
 }
 
@@ -536,8 +536,8 @@ impl Handler<CheckNow> for CallbackChecker {
         }: CheckNow,
         _: &mut Self::Context,
     ) -> Self::Result {
-        let sender = self.parts.sender.with(&headers);
-        let cache = self.parts.cache.clone();
+        let sender = self.deps.sender.with(&headers);
+        let cache = self.deps.cache.clone();
         Box::pin(async move {
             let report = probe_alone(&sender, &url, timeout).await;
             cache.note(&headers.target(url.as_str()), &report.finding);

@@ -37,7 +37,7 @@ const GIVEN_UP_A_COMMIT: i64 = 200;
 const STORE_PAUSE_MS: Millis = 1000;
 
 /// What a dispatcher works with.
-pub struct Parts {
+pub struct Deps {
     /// The service's database.
     pub db: Db,
     /// Signs and sends.
@@ -63,7 +63,7 @@ pub struct Parts {
 
 /// The actor.
 pub struct CallbackDispatcher {
-    parts: Parts,
+    deps: Deps,
     claims: ClaimLoop,
     receivers: Receivers,
     /// What lies behind it has been seen, but for what `receivers` were passed over with.
@@ -82,13 +82,13 @@ pub struct CallbackDispatcher {
 impl CallbackDispatcher {
     /// A dispatcher that claims once it is started.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
-        let own = parts.own_origin.clone();
-        let locate = parts.sender.locate();
+    pub fn new(deps: Deps) -> Self {
+        let own = deps.own_origin.clone();
+        let locate = deps.sender.locate();
         Self {
-            claims: ClaimLoop::new(parts.db.clock().clone(), parts.deliveries.clone()),
-            receivers: Receivers::new(&parts.schedule, own, locate),
-            parts,
+            claims: ClaimLoop::new(deps.db.clock().clone(), deps.deliveries.clone()),
+            receivers: Receivers::new(&deps.schedule, own, locate),
+            deps,
             progress: Progress::default(),
             read_meanwhile: HashMap::new(),
             failed: HashMap::new(),
@@ -98,7 +98,7 @@ impl CallbackDispatcher {
     }
 
     fn now(&self) -> Millis {
-        self.parts.db.clock().now()
+        self.deps.db.clock().now()
     }
 
     /// Something may have been committed that is due.
@@ -130,7 +130,7 @@ impl CallbackDispatcher {
         };
         let gather = self.claims.running() > 0 && !self.progress.has_left();
         let not_before = self.last_look.filter(|_| gather);
-        let (db, dispatcher) = (self.parts.db.clone(), ctx.address());
+        let (db, dispatcher) = (self.deps.db.clone(), ctx.address());
         actix_rt::spawn(async move {
             if let Some(last_look) = not_before {
                 tokio::time::sleep_until(last_look + GATHER).await;
@@ -148,13 +148,13 @@ impl CallbackDispatcher {
     }
 
     fn try_once(&mut self, row: Row, slot: Slot, claim: Claim, ctx: &mut Context<Self>) {
-        self.parts.in_delivery.insert(row.id.0);
+        self.deps.in_delivery.insert(row.id.0);
         let unit = Attempt {
-            db: self.parts.db.clone(),
-            sender: self.parts.sender.clone(),
-            schedule: self.parts.schedule.clone(),
-            subject: Arc::clone(&self.parts.subject),
-            cache: self.parts.cache.clone(),
+            db: self.deps.db.clone(),
+            sender: self.deps.sender.clone(),
+            schedule: self.deps.schedule.clone(),
+            subject: Arc::clone(&self.deps.subject),
+            cache: self.deps.cache.clone(),
             row,
         };
         let (attempts, due_at) = (unit.row.attempts, unit.row.next_attempt_at);
@@ -190,11 +190,11 @@ impl CallbackDispatcher {
     /// but it must end some time: what has waited for as long as its whole
     /// schedule takes is exhausted.
     fn give_up(&self, receiver: Receiver) {
-        let schedule: Duration = self.parts.schedule.iter().sum();
+        let schedule: Duration = self.deps.schedule.iter().sum();
         let schedule_ms = i64::try_from(schedule.as_millis()).unwrap_or(i64::MAX);
         let due_before = self.now().saturating_sub(schedule_ms);
-        let (db, running) = (self.parts.db.clone(), self.claims.keys());
-        let alerts = self.parts.alerts.clone();
+        let (db, running) = (self.deps.db.clone(), self.claims.keys());
+        let alerts = self.deps.alerts.clone();
         actix_rt::spawn(async move {
             loop {
                 let (receiver, running) = (receiver.clone(), running.clone());
@@ -219,7 +219,7 @@ impl CallbackDispatcher {
         if changes.is_empty() {
             return;
         }
-        self.parts.shut.renew(changes);
+        self.deps.shut.renew(changes);
     }
 }
 
@@ -239,12 +239,12 @@ impl Supervised for CallbackDispatcher {
         // fenced by the row's count of attempts.
         self.claims.restart();
         self.receivers.clear();
-        self.parts.shut.clear();
+        self.deps.shut.clear();
         self.progress = Progress::default();
         self.read_meanwhile.clear();
         self.failed.clear();
         self.failed_until = None;
-        self.parts.in_delivery.clear();
+        self.deps.in_delivery.clear();
     }
 }
 
@@ -410,7 +410,7 @@ impl Handler<AttemptFinished> for CallbackDispatcher {
         } = tried;
         let id = *claim.key();
         if is_exhausted && recorded.is_ok() {
-            self.parts.alerts.deliveries_exhausted();
+            self.deps.alerts.deliveries_exhausted();
         }
         if let Ok(Some(at)) = recorded {
             // Also of an attempt that was begun before a restart.
@@ -419,10 +419,10 @@ impl Handler<AttemptFinished> for CallbackDispatcher {
         if !self.claims.end(claim) {
             return self.scan(ctx);
         }
-        self.parts.in_delivery.remove(id);
+        self.deps.in_delivery.remove(id);
         let (now, receiver) = (self.now(), &slot.receiver);
         let left = self.receivers.end(&slot, news, now);
-        let (service, alerts) = (self.parts.db.service(), &self.parts.alerts);
+        let (service, alerts) = (self.deps.db.service(), &self.deps.alerts);
         if left.is_shut {
             alerts.receiver_shut(service, &receiver.origin, error.as_deref());
             self.give_up(receiver.clone());

@@ -84,7 +84,7 @@ pub type ChildBoard = std::sync::Arc<std::sync::Mutex<Vec<Monitor>>>;
 
 /// One worker with one child.
 pub struct TtsWorker {
-    parts: Parts,
+    deps: Deps,
     /// Taken by the unit that uses the child and given back at its end.
     synthesizer: Option<Synthesizer>,
     /// Whether there was a child when it was last seen.
@@ -133,15 +133,15 @@ impl Order {
         self.row.attempt > 0
     }
 
-    fn new(job: Job, parts: &Parts) -> Self {
+    fn new(job: Job, deps: &Deps) -> Self {
         let Job {
             row,
             text,
             postponed,
         } = job;
-        let request = row.speech(text, &parts.settings.pronunciations);
-        let cache_key = match parts.cache.is_on() {
-            true => parts.voices.cache_key(&request),
+        let request = row.speech(text, &deps.settings.pronunciations);
+        let cache_key = match deps.cache.is_on() {
+            true => deps.voices.cache_key(&request),
             false => None,
         };
         Self {
@@ -193,7 +193,7 @@ enum Purpose {
 }
 
 /// What [`TtsWorker::new`] needs.
-pub struct Parts {
+pub struct Deps {
     /// From 0; the first worker also watches the deadlines.
     pub number: usize,
     /// The TTS service's database.
@@ -226,7 +226,7 @@ pub struct Parts {
     pub make_synthesizer: Box<dyn Fn() -> Synthesizer>,
 }
 
-impl Parts {
+impl Deps {
     /// The sentences of a text, as the cache knows them.
     fn sentences(&self, request: &hoiam_text::Request) -> Sentences {
         Sentences::of(request, &self.voices, &self.cache)
@@ -246,13 +246,13 @@ impl Parts {
 impl TtsWorker {
     /// A worker that claims once it is started.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
-        let clock = parts.db.clock();
+    pub fn new(deps: Deps) -> Self {
+        let clock = deps.db.clock();
         Self {
-            pace: parts.settings.ahead,
-            claims: ClaimLoop::new(clock.clone(), parts.jobs.clone()),
-            deadlines: ClaimLoop::new(clock.clone(), parts.deadlines.clone()),
-            parts,
+            pace: deps.settings.ahead,
+            claims: ClaimLoop::new(clock.clone(), deps.jobs.clone()),
+            deadlines: ClaimLoop::new(clock.clone(), deps.deadlines.clone()),
+            deps,
             synthesizer: None,
             child_is_ready: false,
             current: None,
@@ -270,7 +270,7 @@ impl TtsWorker {
     }
 
     fn now(&self) -> Millis {
-        self.parts.db.clock().now()
+        self.deps.db.clock().now()
     }
 
     /// Starts what can be started now.
@@ -297,7 +297,7 @@ impl TtsWorker {
         let can_claim = !self.claims.is_closed() && !self.claims.is_paused(self.now());
         let may_begin = self.child_is_ready && can_claim && self.finishing < MAX_FINISHING;
         let is_busy = self.current.is_some() || !self.claimed.is_empty();
-        let (texts, number) = (&self.parts.long_texts, self.parts.number);
+        let (texts, number) = (&self.deps.long_texts, self.deps.number);
         texts.set_free(number, may_begin && !is_busy);
         let next_may_be_long = self.claims.is_scanning() || !self.claimed.is_empty();
         let has_guests = match &self.current {
@@ -315,7 +315,7 @@ impl TtsWorker {
         let Some(mut synthesizer) = self.synthesizer.take() else {
             return;
         };
-        let voices = self.parts.voices.clone();
+        let voices = self.deps.voices.clone();
         self.with_child(ctx, None, async move {
             let next = match synthesizer.ensure_started().await {
                 Ok(child) => {
@@ -339,7 +339,7 @@ impl TtsWorker {
         let (now, wanted) = (self.now(), self.wanted());
         if wanted.is_some()
             && self.claims.has_to_scan(now)
-            && self.parts.files.write_health().is_met()
+            && self.deps.files.write_health().is_met()
         {
             // What is spoken now could not be kept. The job stays queued.
             return self.claims.pause(PAUSE_MS);
@@ -356,11 +356,7 @@ impl TtsWorker {
             Purpose::Newcomers => self.newcomers.look(&wish.except),
             Purpose::Guest => self.callers.look(&wish.except),
         }
-        let (db, boot, worker) = (
-            self.parts.db.clone(),
-            self.parts.settings.boot,
-            ctx.address(),
-        );
+        let (db, boot, worker) = (self.deps.db.clone(), self.deps.settings.boot, ctx.address());
         actix_rt::spawn(async move {
             let most = wish.most;
             let claimed = db.write(move |tx| store::claim_wished(tx, boot, &wish));
@@ -421,7 +417,7 @@ impl TtsWorker {
     fn host(&self) -> Option<&Current> {
         let is_rested = self.now() >= self.guest.rest_until;
         let may_come = self.guest.current.is_none() && is_rested && !self.claims.is_closed();
-        if !may_come || self.parts.long_texts.is_anyone_free() {
+        if !may_come || self.deps.long_texts.is_anyone_free() {
             return None;
         }
         let current = self.current.as_ref()?;
@@ -435,9 +431,9 @@ impl TtsWorker {
     fn ahead(&self) -> usize {
         let pace = self.pace.as_micros().max(1);
         let within =
-            usize::try_from(self.parts.settings.ahead.as_micros() / pace).unwrap_or(MAX_AHEAD);
-        let open = usize::try_from(self.parts.db.load().jobs()).unwrap_or(0);
-        let share = open / (2 * self.parts.settings.workers.max(1));
+            usize::try_from(self.deps.settings.ahead.as_micros() / pace).unwrap_or(MAX_AHEAD);
+        let open = usize::try_from(self.deps.db.load().jobs()).unwrap_or(0);
+        let share = open / (2 * self.deps.settings.workers.max(1));
         // One is none: it would wait for the whole of another text.
         match within.min(share).min(MAX_AHEAD) {
             0 | 1 => 0,
@@ -449,7 +445,7 @@ impl TtsWorker {
     /// the end of this actor with all that it holds.
     fn take(&mut self, job: Job, ctx: &mut Context<Self>) {
         let row = job.row.clone();
-        match contained(|| Order::new(job, &self.parts)) {
+        match contained(|| Order::new(job, &self.deps)) {
             Ok(order) => {
                 let client = order.row.client.clone();
                 self.claimed.push(&client, order);
@@ -463,7 +459,7 @@ impl TtsWorker {
 
     /// Ends the jobs that need not be spoken, since the same was spoken before.
     fn use_again(&mut self, ctx: &mut Context<Self>) {
-        let cache = &self.parts.cache.speeches;
+        let cache = &self.deps.cache.speeches;
         let known = |order: &Order| order.cache_key.as_ref().is_some_and(|key| cache.has(key));
         let known = self.claimed.extract(known);
         for Order { row, cache_key, .. } in known {
@@ -493,7 +489,7 @@ impl TtsWorker {
             synthesizer.expect(next);
         }
         self.begun_at = self.now();
-        let shared = self.parts.share(&order);
+        let shared = self.deps.share(&order);
         let borders = shared.as_ref().map(Shared::borders);
         let (current, canceled) = begin(&order, borders);
         self.current = Some(current);
@@ -518,18 +514,18 @@ impl TtsWorker {
             self.renewed_at = now;
         }
         let singles = order.is_salvage().then(|| {
-            let kept = is_long(&order.request).then(|| self.parts.sentences(&order.request));
-            ((self.parts.make_synthesizer)(), kept)
+            let kept = is_long(&order.request).then(|| self.deps.sentences(&order.request));
+            ((self.deps.make_synthesizer)(), kept)
         });
         SpeakUnit {
             renews_child,
-            files: self.parts.files.clone(),
-            progress: self.parts.progress.clone(),
-            voices: self.parts.voices.clone(),
-            settings: self.parts.settings.clone(),
-            workers: self.parts.workers.clone(),
+            files: self.deps.files.clone(),
+            progress: self.deps.progress.clone(),
+            voices: self.deps.voices.clone(),
+            settings: self.deps.settings.clone(),
+            workers: self.deps.workers.clone(),
             worker: ctx.address(),
-            crashes: self.parts.crashes.clone(),
+            crashes: self.deps.crashes.clone(),
             shared,
             singles,
             remaining_ms: u64::try_from(order.row.deadline_at - now).unwrap_or(0),
@@ -547,14 +543,14 @@ impl TtsWorker {
             return;
         };
         let child = self.guest.synthesizer.take();
-        let synthesizer = child.unwrap_or_else(|| (self.parts.make_synthesizer)());
+        let synthesizer = child.unwrap_or_else(|| (self.deps.make_synthesizer)());
         let (current, canceled) = begin(&order, None);
         self.guest.current = Some(current);
         let job = order.row.clone();
         let unit = self.unit(&order, synthesizer, None, ctx);
         let speaking = unit.run(order, canceled);
         let hold = borders.as_ref().map(Borders::hold);
-        let clock = self.parts.db.clock().clone();
+        let clock = self.deps.db.clock().clone();
         let held = async move {
             let _hold = hold;
             clock.sleep_until(clock.now() + HOLD_MS).await;
@@ -576,15 +572,15 @@ impl TtsWorker {
         if !is_idle || self.synthesizer.is_none() {
             return;
         }
-        let Some(promise) = self.parts.long_texts.promise() else {
+        let Some(promise) = self.deps.long_texts.promise() else {
             return;
         };
         let Some(mut synthesizer) = self.synthesizer.take() else {
             return;
         };
         self.begun_at = self.now();
-        let limit = self.parts.settings.limits.of_sentence();
-        let crashes = self.parts.crashes.clone();
+        let limit = self.deps.settings.limits.of_sentence();
+        let crashes = self.deps.crashes.clone();
         let (end, ended) = oneshot::channel();
         self.helping = Some(end);
         self.with_child(ctx, None, async move {
@@ -628,7 +624,7 @@ impl TtsWorker {
         let worker = ctx.address();
         let at = self.begun_at + HELD_MS;
         self.held
-            .arm(self.parts.db.clock(), at, move || worker.do_send(HeldLong));
+            .arm(self.deps.db.clock(), at, move || worker.do_send(HeldLong));
     }
 
     fn give_back_claimed(&mut self, reason: &'static str, ctx: &mut Context<Self>) {
@@ -642,7 +638,7 @@ impl TtsWorker {
             return;
         }
         self.finishing += 1;
-        let (db, workers) = (self.parts.db.clone(), self.parts.workers.clone());
+        let (db, workers) = (self.deps.db.clone(), self.deps.workers.clone());
         let (worker, unit) = (ctx.address(), self.claims.begin_unit());
         let deadline_at = rows.iter().map(|row| row.deadline_at).min();
         actix_rt::spawn(async move {
@@ -665,10 +661,10 @@ impl TtsWorker {
     }
 
     fn new_synthesizer(&self) -> Synthesizer {
-        let synthesizer = (self.parts.make_synthesizer)();
-        let number = self.parts.number;
+        let synthesizer = (self.deps.make_synthesizer)();
+        let number = self.deps.number;
         let mut children = self
-            .parts
+            .deps
             .children
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -687,14 +683,14 @@ impl TtsWorker {
 
     /// Fails the jobs whose deadline has come.
     fn scan_deadlines(&mut self, ctx: &mut Context<Self>) {
-        let is_first = self.parts.number == 0;
+        let is_first = self.deps.number == 0;
         let Some(scan) = self.deadlines.begin_scan(self.now(), is_first) else {
             return;
         };
         let (db, worker, dispatcher) = (
-            self.parts.db.clone(),
+            self.deps.db.clone(),
             ctx.address(),
-            self.parts.dispatcher.clone(),
+            self.deps.dispatcher.clone(),
         );
         actix_rt::spawn(async move {
             let expired = db.write(store::expire).await;
@@ -733,7 +729,7 @@ impl Supervised for TtsWorker {
         self.newcomers.call(None);
         self.callers.call(None);
         self.child_is_ready = false;
-        self.parts.long_texts.set_free(self.parts.number, false);
+        self.deps.long_texts.set_free(self.deps.number, false);
         self.canceled_early.clear();
         self.finishing = 0;
     }
@@ -878,7 +874,7 @@ impl Handler<Claims> for TtsWorker {
                     self.claims.wake_at(at);
                 }
                 if expired > 0 {
-                    let _ = self.parts.dispatcher.try_send(DeliveryOwed);
+                    let _ = self.deps.dispatcher.try_send(DeliveryOwed);
                 }
             }
             Err(error) => {
@@ -946,7 +942,7 @@ impl Handler<HeldLong> for TtsWorker {
             return self.watch_held(ctx);
         }
         // Nothing more is claimed ahead of this text.
-        self.pace = self.parts.settings.ahead;
+        self.pace = self.deps.settings.ahead;
         self.claims.hint();
         self.give_back_claimed("the text before it takes long", ctx);
     }
@@ -1079,11 +1075,11 @@ impl TtsWorker {
     fn finish(&mut self, finish: Finish, ctx: &mut Context<Self>) {
         self.finishing += 1;
         let unit = self.claims.begin_unit();
-        let (db, files) = (self.parts.db.clone(), self.parts.files.clone());
-        let (cache, progress) = (self.parts.cache.clone(), self.parts.progress.clone());
-        let (worker, dispatcher) = (ctx.address(), self.parts.dispatcher.clone());
-        let workers = self.parts.workers.clone();
-        let max_attempts = self.parts.settings.max_attempts;
+        let (db, files) = (self.deps.db.clone(), self.deps.files.clone());
+        let (cache, progress) = (self.deps.cache.clone(), self.deps.progress.clone());
+        let (worker, dispatcher) = (ctx.address(), self.deps.dispatcher.clone());
+        let workers = self.deps.workers.clone();
+        let max_attempts = self.deps.settings.max_attempts;
         actix_rt::spawn(async move {
             let (id, deadline_at) = (finish.row.id.0, finish.row.deadline_at);
             let commit = |finish: Finish| {

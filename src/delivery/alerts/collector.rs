@@ -38,7 +38,7 @@ pub type Disks = Arc<dyn Fn() -> Vec<(String, Option<String>)> + Send + Sync>;
 
 /// What the collector works with.
 #[derive(Clone)]
-pub struct Parts {
+pub struct Deps {
     /// Knows what is to be told.
     pub reporter: Reporter,
     /// `alerts.callback_url`.
@@ -59,7 +59,7 @@ pub struct Parts {
 
 /// The actor. Its scan tells what is due.
 pub struct AlertCollector {
-    parts: Parts,
+    deps: Deps,
     claims: ClaimLoop,
     ledger: Ledger,
     /// Alerts that could not be kept yet.
@@ -106,10 +106,10 @@ pub async fn open_ledger(db: &Db, dbs: &[Db]) -> Result<Ledger, StoreError> {
 impl AlertCollector {
     /// One that goes on from what was told before.
     #[must_use]
-    pub fn new(parts: Parts, ledger: Ledger) -> Self {
+    pub fn new(deps: Deps, ledger: Ledger) -> Self {
         Self {
-            claims: ClaimLoop::new(parts.db.clock().clone(), Pulse::default()),
-            parts,
+            claims: ClaimLoop::new(deps.db.clock().clone(), Pulse::default()),
+            deps,
             ledger,
             unkept: Vec::new(),
             is_telling: false,
@@ -118,23 +118,23 @@ impl AlertCollector {
     }
 
     fn scan(&mut self, ctx: &mut Context<Self>) {
-        let now = self.parts.db.clock().now();
+        let now = self.deps.db.clock().now();
         let Some(scan) = self.claims.begin_scan(now, !self.is_telling) else {
             return;
         };
-        let parts = self.parts.clone();
-        let taken = parts.take_due(now);
+        let deps = self.deps.clone();
+        let taken = deps.take_due(now);
         self.is_telling = true;
         let batches = taken.batches.clone();
         let pass = Pass {
-            parts: parts.clone(),
+            deps: deps.clone(),
             ledger: self.ledger.clone(),
             unkept: self.unkept.clone(),
             taken,
             now,
         };
         let unit = async move {
-            let gathered = gather_exhausted(&parts).await;
+            let gathered = gather_exhausted(&deps).await;
             let mut outcome = pass.tell().await?;
             outcome.failed = outcome.failed.or(gathered.err());
             Ok(outcome)
@@ -155,7 +155,7 @@ impl AlertCollector {
     }
 }
 
-impl Parts {
+impl Deps {
     /// Looks at the disks, and takes what is to be told.
     fn take_due(&self, now: Millis) -> Taken {
         for (place, problem) in (self.disks)() {
@@ -167,11 +167,11 @@ impl Parts {
 }
 
 /// Gathers the deliveries that were given up since the last time.
-async fn gather_exhausted(parts: &Parts) -> Result<(), StoreError> {
-    for db in &parts.dbs {
+async fn gather_exhausted(deps: &Deps) -> Result<(), StoreError> {
+    for db in &deps.dbs {
         let service = db.service();
         loop {
-            let after = match parts.reporter.state() {
+            let after = match deps.reporter.state() {
                 Some(state) => state.exhausted_to.get(service.as_str()).copied(),
                 None => return Ok(()),
             };
@@ -179,7 +179,7 @@ async fn gather_exhausted(parts: &Parts) -> Result<(), StoreError> {
             let read = move |conn: &mut _| store::exhausted_after(conn, service, after, PAGE);
             let found = db.read(read).await?;
             let is_last = i64::try_from(found.len()).is_ok_and(|found| found < PAGE);
-            if let Some(mut state) = parts.reporter.state() {
+            if let Some(mut state) = deps.reporter.state() {
                 for (event, at, example) in found {
                     let kind = DeliveryType::DeliveryExhausted;
                     state.gather.add(Batch::one(kind, at, example));
@@ -197,7 +197,7 @@ async fn gather_exhausted(parts: &Parts) -> Result<(), StoreError> {
 
 /// One look at what is to be told.
 struct Pass {
-    parts: Parts,
+    deps: Deps,
     ledger: Ledger,
     unkept: Vec<Unkept>,
     taken: Taken,
@@ -228,9 +228,9 @@ impl Pass {
         let all: Vec<New> = unkept.chain(new.iter().cloned()).collect();
         let kept = ledger.clone();
         let keep = move |tx: &mut crate::db::Tx<'_>| store::owe(tx, &all, &kept);
-        match self.parts.db.write(keep).await {
+        match self.deps.db.write(keep).await {
             Ok(()) => {
-                let _ = self.parts.dispatcher.try_send(DeliveryOwed);
+                let _ = self.deps.dispatcher.try_send(DeliveryOwed);
                 Ok(Outcome {
                     ledger,
                     unkept: Vec::new(),
@@ -259,7 +259,7 @@ impl Pass {
         New {
             kind,
             alert: batch.clone().alert(id, self.taken.resolved(kind)),
-            delivery: Row::owed(Uuid::now_v7(), id, kind, &self.parts.url, self.now),
+            delivery: Row::owed(Uuid::now_v7(), id, kind, &self.deps.url, self.now),
             tried: Vec::new(),
         }
     }
@@ -313,7 +313,7 @@ impl Pass {
             attempts: tried,
             ..new.delivery.clone()
         };
-        let (sender, alert) = (self.parts.sender.clone(), new.alert.clone());
+        let (sender, alert) = (self.deps.sender.clone(), new.alert.clone());
         let sent = spawn_unit({
             let row = row.clone();
             async move {
@@ -321,12 +321,12 @@ impl Pass {
                 sender.attempt(&row, &data).await
             }
         });
-        let clock = self.parts.db.clock();
+        let clock = self.deps.db.clock();
         let (attempt, outcome) = sent.await.unwrap_or_else(|failure| {
             log::error!("an alert could not be sent: {failure}");
             not_made(&row, clock.now(), failure.to_string())
         });
-        let after = after(&self.parts.schedule, number + 1, outcome, 0.0);
+        let after = after(&self.deps.schedule, number + 1, outcome, 0.0);
         let wait = after
             .wait
             .filter(|_| after.status == DeliveryStatus::Pending);
@@ -342,7 +342,7 @@ impl Actor for AlertCollector {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.parts.reporter.ring_at(ctx.address().recipient());
+        self.deps.reporter.ring_at(ctx.address().recipient());
         let collector = ctx.address();
         self.claims.start(move || collector.do_send(Reported));
         self.scan(ctx);
@@ -386,7 +386,7 @@ impl Handler<Told> for AlertCollector {
             }
             Err(error) => (told.batches.clone(), Some(error)),
         };
-        if let Some(mut state) = self.parts.reporter.state() {
+        if let Some(mut state) = self.deps.reporter.state() {
             for batch in told.batches {
                 if !put_back.iter().any(|back| back.kind == batch.kind) {
                     state.gather.told(batch.kind, told.now);
@@ -413,8 +413,8 @@ impl Handler<Told> for AlertCollector {
 
 impl AlertCollector {
     fn wake_for_alerts(&mut self) {
-        let now = self.parts.db.clock().now();
-        let state = self.parts.reporter.state();
+        let now = self.deps.db.clock().now();
+        let state = self.deps.reporter.state();
         if let Some(at) = state.and_then(|state| state.gather.next_at(now)) {
             self.claims.wake_at(at);
         }

@@ -13,7 +13,7 @@ use hoiam::db::list::Filter;
 use hoiam::delivery::CallbackDispatcher;
 use hoiam::delivery::alerts::collector::{self, open_ledger};
 use hoiam::delivery::alerts::{AlertCollector, WithAlerts};
-use hoiam::delivery::dispatcher::Parts;
+use hoiam::delivery::dispatcher::Deps;
 use hoiam::delivery::in_delivery::InDelivery;
 use hoiam::delivery::shares::Receiver;
 use hoiam::delivery::shut_receivers::ShutReceivers;
@@ -53,7 +53,7 @@ impl Told {
         let reporter = Reporter::new(clock.clone(), operator.base.clone(), &ledger);
         let dispatcher = world.tree.start(
             "dispatcher",
-            CallbackDispatcher::new(Parts {
+            CallbackDispatcher::new(Deps {
                 db: world.db.clone(),
                 sender: sender(&clock),
                 schedule: schedule.clone(),
@@ -71,7 +71,7 @@ impl Told {
         world.tree.start(
             "alerts",
             AlertCollector::new(
-                collector::Parts {
+                collector::Deps {
                     reporter: reporter.clone(),
                     url: operator.url("/alerts"),
                     db: world.db.clone(),

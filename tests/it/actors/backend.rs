@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::Addr;
-use hoiam::backend::actor::Parts;
+use hoiam::backend::actor::Deps;
 use hoiam::backend::messages::Watch;
 use hoiam::backend::progress::Watcher;
 use hoiam::backend::tts_client::TtsClient;
@@ -40,7 +40,7 @@ fn files(world: &World) -> Files {
 
 fn start_with(world: &mut World, tts: TtsClient, files: Files) -> (Addr<Backend>, Heard) {
     let (probe, heard) = Probe::start();
-    let parts = Parts {
+    let parts = Deps {
         db: world.db.clone(),
         files,
         tts,

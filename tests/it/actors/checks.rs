@@ -29,7 +29,7 @@ const HOLD_MS: i64 = 900_000;
 /// Both actors, since what a check has failed owes its callback.
 fn start(world: &mut World, timeout: Duration) -> Addr<CallbackChecker> {
     let cache = CheckCache::new(world.db.clock().clone());
-    let parts = dispatcher::Parts {
+    let parts = dispatcher::Deps {
         db: world.db.clone(),
         sender: sender(world.db.clock()),
         schedule: vec![Duration::ZERO, Duration::from_secs(1)],
@@ -43,7 +43,7 @@ fn start(world: &mut World, timeout: Duration) -> Addr<CallbackChecker> {
     };
     let dispatcher = CallbackDispatcher::new(parts);
     let dispatcher = world.tree.start("dispatcher", dispatcher);
-    let parts = checker::Parts {
+    let parts = checker::Deps {
         db: world.db.clone(),
         sender: sender(world.db.clock()),
         queue: Arc::new(Workers::default()),

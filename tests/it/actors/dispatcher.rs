@@ -12,7 +12,7 @@ use hoiam::alerts::Reporter;
 use hoiam::claim_loop::Pulse;
 use hoiam::db::schema::deliveries as table;
 use hoiam::db::{Conn, Db, Id, Tx};
-use hoiam::delivery::dispatcher::Parts;
+use hoiam::delivery::dispatcher::Deps;
 use hoiam::delivery::in_delivery::InDelivery;
 use hoiam::delivery::shut_receivers::ShutReceivers;
 use hoiam::delivery::store::{self as deliveries, Row};
@@ -50,8 +50,8 @@ fn start_shown(world: &mut World, schedule_s: &[u64]) -> (Addr<CallbackDispatche
     (world.tree.start("dispatcher", dispatcher), shut)
 }
 
-fn parts(world: &World, schedule_s: &[u64], subject: Arc<dyn Subject>) -> Parts {
-    Parts {
+fn parts(world: &World, schedule_s: &[u64], subject: Arc<dyn Subject>) -> Deps {
+    Deps {
         db: world.db.clone(),
         sender: sender(world.db.clock()),
         schedule: schedule_s
@@ -970,7 +970,7 @@ async fn the_backend_in_this_process_is_told_by_slots_of_its_own() {
         Server::of_many(|_| Reply::Hang),
         Server::start(|_| Reply::Status(204)),
     );
-    let parts = Parts {
+    let parts = Deps {
         own_origin: Some(backend.base.clone()),
         ..parts(&world, &[0, 1, 1], Arc::new(Things))
     };

@@ -170,7 +170,7 @@ async fn the_watchdog_keeps_deadlines_that_it_was_never_told_of() {
     let mut world = World::new(Service::Backend);
     let server = Server::start(|_| Reply::Status(500));
     let (probe, _) = super::support::Probe::start();
-    let parts = hoiam::backend::watchdog::Parts {
+    let parts = hoiam::backend::watchdog::Deps {
         db: world.db.clone(),
         tts: tts_client(&server),
         result_known: probe.clone().recipient(),

@@ -12,7 +12,7 @@ use hoiam::db::{Conn, Id};
 use hoiam::delivery::alerts::store as alerts;
 use hoiam::delivery::store::Row;
 use hoiam::files::Files;
-use hoiam::retention::{Parts, Retention};
+use hoiam::retention::{Deps, Retention};
 use hoiam::tts::store as speeches;
 use hoiam_api::{Alert, DeliveryType, Service};
 use hoiam_supervision::clock::{Anchor, Clock};
@@ -35,7 +35,7 @@ fn files(world: &World) -> Files {
 }
 
 fn start(world: &mut World) -> Addr<Retention> {
-    let parts = Parts {
+    let parts = Deps {
         db: world.db.clone(),
         files: files(world),
         cache: None,

@@ -4,7 +4,7 @@
 use actix::Addr;
 use diesel::connection::SimpleConnection;
 use hoiam::backend::store as tasks;
-use hoiam::backend::watchdog::Parts;
+use hoiam::backend::watchdog::Deps;
 use hoiam::backend::{DeadlineAdded, TimeoutWatchdog};
 use hoiam::claim_loop::Pulse;
 use hoiam_api::{Service, Speech};
@@ -18,7 +18,7 @@ use super::support::{
 
 fn start(world: &mut World, server: &Server) -> (Addr<TimeoutWatchdog>, Heard) {
     let (probe, heard) = Probe::start();
-    let parts = Parts {
+    let parts = Deps {
         db: world.db.clone(),
         tts: tts_client(server),
         result_known: probe.clone().recipient(),

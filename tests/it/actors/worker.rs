@@ -16,7 +16,7 @@ use hoiam::progress::ProgressBoard;
 use hoiam::tts::messages::{DeadlineAdded, JobQueuedBy};
 use hoiam::tts::salvage::Limits;
 use hoiam::tts::voices::Voices;
-use hoiam::tts::worker::{ChildBoard, Parts, Settings};
+use hoiam::tts::worker::{ChildBoard, Deps, Settings};
 use hoiam::tts::workers::Workers;
 use hoiam::tts::{JobCanceled, JobQueued, LongTexts, TtsWorker, store as speeches};
 use hoiam_api::{Create, Service};
@@ -69,7 +69,7 @@ fn start_offering(
         world.db.clock().clone(),
     )
     .unwrap();
-    let parts = Parts {
+    let parts = Deps {
         number: 0,
         db: world.db.clone(),
         cache: Cache::new(&files, 1_000_000),
