@@ -135,7 +135,7 @@ struct Started {
 }
 
 /// What a process has beside its configuration. Tests bring their own.
-pub struct Surroundings {
+pub struct Environment {
     /// Makes the clock from what the databases have kept of the last one.
     pub clock: Box<dyn FnOnce(Option<Anchor>) -> Clock>,
     /// The program whose children speak.
@@ -144,7 +144,7 @@ pub struct Surroundings {
     pub stop: LocalBoxFuture<'static, ()>,
 }
 
-impl Default for Surroundings {
+impl Default for Environment {
     /// This machine's clock, this program, and a signal.
     fn default() -> Self {
         Self {
@@ -160,7 +160,7 @@ impl Default for Surroundings {
 /// # Errors
 /// [`StartError`] when it could not start; once it has, it ends in order, or
 /// the process exits with [`EXIT_GAVE_UP`].
-pub async fn run(config: Config, around: Surroundings) -> Result<(), StartError> {
+pub async fn run(config: Config, around: Environment) -> Result<(), StartError> {
     let listener = TcpListener::bind(config.server.listen).map_err(|error| {
         failed(&format!("{} cannot be listened on", config.server.listen))(&error)
     })?;

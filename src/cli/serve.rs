@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use nix::sys::stat::{Mode, umask};
 
 use super::{EXIT_FAILED, Globals, ServiceArgs};
-use crate::app::{self, Surroundings};
+use crate::app::{self, Environment};
 
 /// The flags of `hoiam serve`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -23,7 +23,7 @@ pub fn run(args: ServeArgs, globals: Globals) -> ExitCode {
         Err(code) => return code,
     };
     super::start_logger(&globals);
-    match actix_rt::System::new().block_on(app::run(config, Surroundings::default())) {
+    match actix_rt::System::new().block_on(app::run(config, Environment::default())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             super::tell_error(error);

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use hoiam::app::{self, Surroundings};
+use hoiam::app::{self, Environment};
 use hoiam::config::Config;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -281,10 +281,10 @@ fn an_engine_that_cannot_be_started_is_told() {
     let config = Config::from_sources(None, &[], &settings).expect("a configuration");
     let (stop, stopped) = oneshot::channel::<()>();
     let thread = std::thread::spawn(move || {
-        let around = Surroundings {
+        let around = Environment {
             program: PathBuf::from("/nowhere/hoiam"),
             stop: Box::pin(async move { drop(stopped.await) }),
-            ..Surroundings::default()
+            ..Environment::default()
         };
         let system = actix_web::rt::System::new();
         system.block_on(app::run(config, around)).expect("a start");

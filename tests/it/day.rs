@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
-use hoiam::app::{self, Surroundings};
+use hoiam::app::{self, Environment};
 use hoiam::config::Config;
 use hoiam_supervision::clock::{Clock, ManualClock};
 use serde_json::json;
@@ -85,7 +85,7 @@ impl Running {
         let config = Config::from_sources(None, &[], &settings).expect("a configuration");
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
-            let around = Surroundings {
+            let around = Environment {
                 clock: Box::new(|_| clock),
                 program: PathBuf::from(env!("CARGO_BIN_EXE_hoiam")),
                 stop: Box::pin(async move { drop(stopped.await) }),
