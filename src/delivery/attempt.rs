@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use super::delivery::Outcome;
-use super::receivers::{Locate, News};
+use super::receivers::{Locate, OriginSignal};
 use super::store::Row;
 use crate::fault;
 use crate::outbound::OutboundError;
@@ -197,19 +197,19 @@ pub fn not_made(row: &Row, at: Millis, reason: String) -> (DeliveryAttempt, Outc
 /// What an attempt says of the whole receiver. 502, 503 and 504 come from
 /// somebody in front of it, 429 is meant for the caller and not for the URL.
 #[must_use]
-pub fn news_of(attempt: &DeliveryAttempt, outcome: Outcome) -> News {
+pub fn news_of(attempt: &DeliveryAttempt, outcome: Outcome) -> OriginSignal {
     match attempt.status {
-        None if [GUARD, INTERNAL].contains(&attempt.phase.as_str()) => News::None,
+        None if [GUARD, INTERNAL].contains(&attempt.phase.as_str()) => OriginSignal::None,
         None | Some(429 | 502..=504) => {
             let asked = match outcome {
                 Outcome::Failed { retry_after } => retry_after.unwrap_or_default(),
                 Outcome::Delivered | Outcome::Aborted => Duration::ZERO,
             };
-            News::Fails {
+            OriginSignal::Fails {
                 asked_ms: i64::try_from(asked.as_millis()).unwrap_or(i64::MAX),
             }
         }
-        Some(_) => News::Answers,
+        Some(_) => OriginSignal::Answers,
     }
 }
 

@@ -18,7 +18,7 @@ use super::delivery::{Outcome, after};
 use super::in_delivery::InDelivery;
 use super::look::{Look, Progress, read_due};
 use super::messages::DeliveryOwed;
-use super::receivers::{News, Receivers, Turn};
+use super::receivers::{OriginSignal, Receivers, Turn};
 use super::shares::{Kind, Receiver, Slot};
 use super::shut_receivers::ShutReceivers;
 use super::store::{self, Row};
@@ -360,7 +360,7 @@ struct AttemptFinished {
 /// What came of an attempt.
 struct Tried {
     /// What it says of the receiver.
-    news: News,
+    news: OriginSignal,
     /// What kept it from being answered by 2xx.
     error: Option<String>,
     /// It was the last one of its schedule.
@@ -373,7 +373,7 @@ impl Tried {
     /// There was nothing to tell any more.
     fn erased() -> Self {
         Self {
-            news: News::None,
+            news: OriginSignal::None,
             error: None,
             is_exhausted: false,
             recorded: Ok(None),
@@ -383,7 +383,7 @@ impl Tried {
     /// It came to nothing that could be kept.
     fn not_recorded(error: StoreError) -> Self {
         Self {
-            news: News::None,
+            news: OriginSignal::None,
             error: None,
             is_exhausted: false,
             recorded: Err(error),
@@ -427,7 +427,7 @@ impl Handler<AttemptFinished> for CallbackDispatcher {
             alerts.receiver_shut(service, &receiver.origin, error.as_deref());
             self.give_up(receiver.clone());
         }
-        if news == News::Answers && !left.is_shut_to_any {
+        if news == OriginSignal::Answers && !left.is_shut_to_any {
             alerts.receiver_answers(service, &receiver.origin);
         }
         self.show_shut();

@@ -36,7 +36,7 @@ const MOST_TURNS: usize = MOST_TURNS_OF_ONE * Part::ALL.len() * Kind::ALL.len();
 
 /// What an attempt says of the whole receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
+pub enum OriginSignal {
     /// It has answered; that one URL of it fails says nothing of the others.
     Answers,
     /// Nobody answered, or somebody in front of it who cannot reach it, or who
@@ -211,7 +211,7 @@ impl Receivers {
     }
 
     /// An attempt has ended.
-    pub fn end(&mut self, slot: &Slot, news: News, now: Millis) -> Left {
+    pub fn end(&mut self, slot: &Slot, news: OriginSignal, now: Millis) -> Left {
         self.shares.end(slot);
         let receiver = &slot.receiver;
         let address = (self.locate)(&receiver.origin);
@@ -222,14 +222,14 @@ impl Receivers {
         one.address = address.or(one.address);
         let was_shut = one.is_shut();
         match news {
-            News::Answers => one.circuit.success(),
-            News::Fails { asked_ms } => one
+            OriginSignal::Answers => one.circuit.success(),
+            OriginSignal::Fails { asked_ms } => one
                 .circuit
                 .failure_until(now, now + asked_ms.clamp(0, LONGEST_ASKED_MS)),
-            News::None => one.circuit.unused(),
+            OriginSignal::None => one.circuit.unused(),
         }
-        if news != News::None {
-            one.answers = news == News::Answers;
+        if news != OriginSignal::None {
+            one.answers = news == OriginSignal::Answers;
         }
         if was_shut || one.is_shut() {
             self.changed.push(receiver.clone());

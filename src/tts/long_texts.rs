@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hoiam_synthesizer::crashes::{At, Crashes};
-use hoiam_synthesizer::parent::{Made, News, Pauses, Synthesizer};
+use hoiam_synthesizer::parent::{Pauses, SentenceAudio, SentenceUpdate, Synthesizer};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use uuid::Uuid;
 
@@ -53,7 +53,7 @@ struct LongText {
     /// Sentences that come from the cache, in order.
     known: Vec<u32>,
     state: Mutex<State>,
-    news: UnboundedSender<News>,
+    news: UnboundedSender<SentenceUpdate>,
     pauses: Pauses,
 }
 
@@ -75,7 +75,7 @@ struct State {
 pub struct Shared {
     texts: LongTexts,
     text: Arc<LongText>,
-    news: UnboundedReceiver<News>,
+    news: UnboundedReceiver<SentenceUpdate>,
     /// What is still to come from the cache.
     known: VecDeque<u32>,
 }
@@ -151,7 +151,7 @@ impl LongTexts {
             .find_map(|text| {
                 let sentence = locked(&text.state).take(&text.known)?;
                 // Whoever hears it no longer is at the end of the text.
-                text.news.send(News::Promised(sentence)).ok()?;
+                text.news.send(SentenceUpdate::Promised(sentence)).ok()?;
                 Some(Promise {
                     text: Arc::clone(text),
                     sentence,
@@ -230,7 +230,7 @@ impl Borders {
         let sentence = locked(&text.state).take_border(&text.known);
         text.pauses.begin();
         // Who hears it no longer has no border left.
-        let _ = text.news.send(News::Promised(sentence));
+        let _ = text.news.send(SentenceUpdate::Promised(sentence));
         Hold { text, sentence }
     }
 }
@@ -239,7 +239,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         locked(&self.text.state).held = None;
         self.text.pauses.end();
-        let _ = self.text.news.send(News::Failed(self.sentence));
+        let _ = self.text.news.send(SentenceUpdate::Failed(self.sentence));
     }
 }
 
@@ -280,14 +280,14 @@ impl Shared {
     }
 
     /// Keeps a sentence for the texts to come.
-    pub async fn keep(&self, sentence: u32, made: &Made) {
+    pub async fn keep(&self, sentence: u32, made: &SentenceAudio) {
         if let Some(sentences) = &self.text.sentences {
             sentences.keep(sentence, made).await;
         }
     }
 
     /// The next thing that somebody has promised or done.
-    pub async fn news(&mut self) -> News {
+    pub async fn news(&mut self) -> SentenceUpdate {
         let near = locked(&self.text.state).done + MOST_AHEAD;
         if let Some(sentence) = self.known.front().copied().filter(|known| *known < near) {
             let made = match &self.text.sentences {
@@ -297,8 +297,8 @@ impl Shared {
             // Only now: whoever has not waited for it asks again.
             self.known.pop_front();
             return match made {
-                Some(made) => News::Made(sentence, made),
-                None => News::Failed(sentence),
+                Some(made) => SentenceUpdate::Made(sentence, made),
+                None => SentenceUpdate::Failed(sentence),
             };
         }
         match self.news.recv().await {
@@ -323,7 +323,7 @@ impl Promise {
         match made.await {
             Ok(made) => {
                 self.kept = true;
-                let told = News::Made(self.sentence, made.clone());
+                let told = SentenceUpdate::Made(self.sentence, made.clone());
                 let _ = self.text.news.send(told);
                 if let Some(sentences) = &self.text.sentences {
                     sentences.keep(self.sentence, &made).await;
@@ -345,7 +345,7 @@ impl Promise {
 impl Drop for Promise {
     fn drop(&mut self) {
         if !self.kept {
-            let _ = self.text.news.send(News::Failed(self.sentence));
+            let _ = self.text.news.send(SentenceUpdate::Failed(self.sentence));
         }
     }
 }
@@ -372,8 +372,8 @@ mod tests {
         Sentences::with_keys(cache().0.sentences, Vec::new())
     }
 
-    fn made(samples: &'static [u8]) -> Made {
-        Made {
+    fn made(samples: &'static [u8]) -> SentenceAudio {
+        SentenceAudio {
             samples: samples.into(),
             words: vec![0..1, 1..2],
         }
@@ -396,12 +396,23 @@ mod tests {
         let numbers: Vec<u32> = promised.iter().map(|promise| promise.sentence).collect();
         assert_eq!(numbers, [2, 5, 6, 7]);
         for near in [0, 3, 4] {
-            assert_eq!(shared.news().await, News::Made(near, made(b"1234")));
+            assert_eq!(
+                shared.news().await,
+                SentenceUpdate::Made(near, made(b"1234"))
+            );
         }
-        assert_eq!(shared.news().await, News::Promised(2), "10 is far");
+        assert_eq!(
+            shared.news().await,
+            SentenceUpdate::Promised(2),
+            "10 is far"
+        );
         cache.sentences.forget(&format!("{:064}", 10)).await;
         shared.progress(8, 12);
-        assert_eq!(shared.news().await, News::Failed(10), "it has gone since");
+        assert_eq!(
+            shared.news().await,
+            SentenceUpdate::Failed(10),
+            "it has gone since"
+        );
     }
 
     #[test]
@@ -435,8 +446,8 @@ mod tests {
             .unwrap();
         shared.progress(0, 5);
         drop(texts.promise());
-        assert!(matches!(shared.news().await, News::Promised(2)));
-        assert!(matches!(shared.news().await, News::Failed(2)));
+        assert!(matches!(shared.news().await, SentenceUpdate::Promised(2)));
+        assert!(matches!(shared.news().await, SentenceUpdate::Failed(2)));
     }
 
     #[test]
@@ -461,7 +472,7 @@ mod tests {
         assert!(borders.are_open(), "also before its first sentence");
         shared.progress(3, 20);
         let hold = borders.hold();
-        assert_eq!(shared.news().await, News::Promised(4));
+        assert_eq!(shared.news().await, SentenceUpdate::Promised(4));
         assert_eq!(shared.promised(), [4]);
         assert!(!borders.are_open());
         let promise = texts.promise().unwrap();
@@ -470,13 +481,17 @@ mod tests {
             "what waits for a guest is nobody else's"
         );
         drop(hold);
-        assert_eq!(shared.news().await, News::Promised(5));
-        assert_eq!(shared.news().await, News::Failed(4));
+        assert_eq!(shared.news().await, SentenceUpdate::Promised(5));
+        assert_eq!(shared.news().await, SentenceUpdate::Failed(4));
         assert!(shared.promised().is_empty());
         assert!(!borders.are_open());
         shared.progress(4, 20);
         assert!(borders.are_open());
         let _hold = borders.hold();
-        assert_eq!(shared.news().await, News::Promised(6), "5 is promised");
+        assert_eq!(
+            shared.news().await,
+            SentenceUpdate::Promised(6),
+            "5 is promised"
+        );
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hoiam_api::{Remedy, Warning};
-use hoiam_synthesizer::parent::{Events, Made, News, SpeakError, Synthesizer};
+use hoiam_synthesizer::parent::{Events, SentenceAudio, SentenceUpdate, SpeakError, Synthesizer};
 use hoiam_text::{Place, Request, SpeechError, Synthesis};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
@@ -164,16 +164,16 @@ impl<'a> Salvage<'a> {
 
     async fn speak_each(
         &mut self,
-        told: &UnboundedSender<News>,
+        told: &UnboundedSender<SentenceUpdate>,
         mut done: watch::Receiver<u32>,
     ) -> Result<(), SpeakError> {
         for (sentence, place) in (0..).zip(self.places.clone()) {
             // Nobody is told any more once the whole has ended.
             let _ = done.wait_for(|done| sentence < *done + AHEAD).await;
             let news = match self.speak_one(sentence, place).await {
-                Ok(made) => News::Made(sentence, made),
+                Ok(made) => SentenceUpdate::Made(sentence, made),
                 // Not a matter of this sentence: whoever has the whole meets the same.
-                Err(SpeakError::Engine(_)) => News::Failed(sentence),
+                Err(SpeakError::Engine(_)) => SentenceUpdate::Failed(sentence),
                 Err(error) => return Err(error),
             };
             let _ = told.send(news);
@@ -181,7 +181,11 @@ impl<'a> Salvage<'a> {
         Ok(())
     }
 
-    async fn speak_one(&mut self, sentence: u32, place: Place) -> Result<Made, SpeakError> {
+    async fn speak_one(
+        &mut self,
+        sentence: u32,
+        place: Place,
+    ) -> Result<SentenceAudio, SpeakError> {
         if let Some(made) = self.take(sentence).await {
             return Ok(made);
         }
@@ -207,13 +211,13 @@ impl<'a> Salvage<'a> {
             }
         }
         self.warn(sentence, place, Remedy::LeftOut);
-        Ok(Made {
+        Ok(SentenceAudio {
             samples: Bytes::new(),
             words: Vec::new(),
         })
     }
 
-    async fn take(&self, sentence: u32) -> Option<Made> {
+    async fn take(&self, sentence: u32) -> Option<SentenceAudio> {
         self.kept.as_ref()?.take(sentence).await
     }
 
@@ -222,7 +226,7 @@ impl<'a> Salvage<'a> {
         sentence: u32,
         place: &Place,
         plain: bool,
-    ) -> Result<Made, SpeakError> {
+    ) -> Result<SentenceAudio, SpeakError> {
         let limit = self.limits.of(place.char_end - place.char_start);
         let spoken = self
             .synthesizer
@@ -264,7 +268,7 @@ impl<'a> Salvage<'a> {
 /// The events of the child that puts together what another one speaks.
 struct Assembled<'a, E> {
     events: &'a mut E,
-    news: UnboundedReceiver<News>,
+    news: UnboundedReceiver<SentenceUpdate>,
     sentences: u32,
     /// Told how many are in their places.
     done: watch::Sender<u32>,
@@ -280,7 +284,7 @@ impl<E: Events> Events for Assembled<'_, E> {
         self.events.progress(done, total);
     }
 
-    async fn elsewhere(&mut self) -> News {
+    async fn elsewhere(&mut self) -> SentenceUpdate {
         match self.news.recv().await {
             Some(news) => news,
             None => std::future::pending().await,

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use hoiam_synthesizer::parent::Made;
+use hoiam_synthesizer::parent::SentenceAudio;
 
 use super::voices::Voices;
 use crate::files::{Cache, CacheKey, Shelf};
@@ -52,11 +52,11 @@ impl Sentences {
     }
 
     /// One that was spoken before, if it is still there.
-    pub async fn take(&self, sentence: u32) -> Option<Made> {
+    pub async fn take(&self, sentence: u32) -> Option<SentenceAudio> {
         let key = self.key(sentence)?;
         let (words, samples) = self.shelf.read(key).await?;
         match serde_json::from_str::<About>(&words) {
-            Ok((bytes, words)) if samples.len() == bytes => Some(Made {
+            Ok((bytes, words)) if samples.len() == bytes => Some(SentenceAudio {
                 samples: samples.into(),
                 words,
             }),
@@ -69,8 +69,8 @@ impl Sentences {
     }
 
     /// Keeps one that was spoken now.
-    pub async fn keep(&self, sentence: u32, made: &Made) {
-        let Made { samples, words } = made;
+    pub async fn keep(&self, sentence: u32, made: &SentenceAudio) {
+        let SentenceAudio { samples, words } = made;
         let about = serde_json::to_string(&(samples.len(), words));
         if let (Some(key), Ok(about)) = (self.key(sentence), about) {
             self.shelf.write(key, Bytes::clone(samples), about).await;
@@ -104,7 +104,7 @@ mod tests {
         let key = "ab".repeat(32);
         let sentences =
             Sentences::with_keys(cache.sentences.clone(), vec![None, Some(key.clone())]);
-        let made = Made {
+        let made = SentenceAudio {
             samples: Bytes::from_static(b"12345678"),
             words: vec![1..3, 3..4],
         };

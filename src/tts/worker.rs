@@ -20,7 +20,9 @@ use hoiam_api::Progress;
 use hoiam_supervision::clock::{Alarm, Millis};
 use hoiam_supervision::{Drain, contained, spawn_unit};
 use hoiam_synthesizer::crashes::{At, Crashes};
-use hoiam_synthesizer::parent::{Events, Made, News, Pauses, SpeakError, Synthesizer, TimeLimits};
+use hoiam_synthesizer::parent::{
+    Events, Pauses, SentenceAudio, SentenceUpdate, SpeakError, Synthesizer, TimeLimits,
+};
 use hoiam_synthesizer::protocol::Hello;
 use hoiam_synthesizer::releases;
 use hoiam_synthesizer::stats::Monitor;
@@ -1329,7 +1331,7 @@ impl Events for Gather {
         Err(std::io::Error::other("no more is taken"))
     }
 
-    async fn elsewhere(&mut self) -> News {
+    async fn elsewhere(&mut self) -> SentenceUpdate {
         match &mut self.shared {
             Some(shared) => shared.news().await,
             None => std::future::pending().await,
@@ -1350,7 +1352,7 @@ impl Events for Gather {
         self.shared.as_ref().is_some_and(Shared::keeps_sentences)
     }
 
-    async fn sentence(&mut self, sentence: u32, made: Made) {
+    async fn sentence(&mut self, sentence: u32, made: SentenceAudio) {
         if let Some(shared) = &self.shared {
             shared.keep(sentence, &made).await;
         }

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hoiam_synthesizer::engines;
-use hoiam_synthesizer::parent::{Events, News, Options, SpeakError, Synthesizer, TimeLimits};
+use hoiam_synthesizer::parent::{
+    Events, Options, SentenceUpdate, SpeakError, Synthesizer, TimeLimits,
+};
 use hoiam_synthesizer::protocol::{
     self, FrameReader, FrameWriter, FromChild, FromParent, Hello, MAX_AUDIO_BYTES, SMALL_ARENAS,
     Setup, Speak,
@@ -329,7 +331,7 @@ impl Events for Slow {
     fn progress(&mut self, _: u32, _: u32) {}
 
     /// Asked while the next piece is waited for: then a moment passes too.
-    async fn elsewhere(&mut self) -> News {
+    async fn elsewhere(&mut self) -> SentenceUpdate {
         tokio::time::advance(Duration::from_millis(10)).await;
         pending().await
     }

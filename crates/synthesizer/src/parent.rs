@@ -202,7 +202,7 @@ pub trait Events {
 
     /// What becomes of a sentence that others speak; waits until there is something
     /// to tell.
-    fn elsewhere(&mut self) -> impl Future<Output = News> {
+    fn elsewhere(&mut self) -> impl Future<Output = SentenceUpdate> {
         std::future::pending()
     }
 
@@ -223,25 +223,25 @@ pub trait Events {
     }
 
     /// A sentence, counted from 0, that this child has spoken.
-    fn sentence(&mut self, _sentence: u32, _made: Made) -> impl Future<Output = ()> {
+    fn sentence(&mut self, _sentence: u32, _made: SentenceAudio) -> impl Future<Output = ()> {
         std::future::ready(())
     }
 }
 
 /// What becomes of a sentence, counted from 0, that another child speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
+pub enum SentenceUpdate {
     /// It will be spoken there, and is to be waited for.
     Promised(u32),
     /// It was spoken there.
-    Made(u32, Made),
+    Made(u32, SentenceAudio),
     /// It was promised, and is not spoken there after all.
     Failed(u32),
 }
 
 /// A sentence as a child has spoken it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Made {
+pub struct SentenceAudio {
     /// 16 bit little-endian, with the voice's own sample rate.
     pub samples: Bytes,
     /// For each word of the sentence, from which to which sample it is heard.
@@ -422,7 +422,7 @@ impl Synthesizer {
         sentence: u32,
         plain: bool,
         wall_limit: Duration,
-    ) -> Result<Made, SpeakError> {
+    ) -> Result<SentenceAudio, SpeakError> {
         // What was sent ahead is a whole.
         let child = self.take_child_for(None).await;
         let mut child = child.map_err(SpeakError::NotStarted)?;
@@ -815,7 +815,9 @@ impl Child {
                 }
                 FromChild::Sentence(sentence, words) => {
                     let samples = samples.split().freeze();
-                    events.sentence(sentence, Made { samples, words }).await;
+                    events
+                        .sentence(sentence, SentenceAudio { samples, words })
+                        .await;
                 }
                 FromChild::Synthesis(spoken) => return Ok(Ok(Synthesis { words, ..spoken })),
                 FromChild::Failed(error) => return Ok(Err(error)),
@@ -836,7 +838,7 @@ impl Child {
         request: &Request,
         (sentence, plain): (u32, bool),
         wall_limit: Duration,
-    ) -> Result<Result<Made, SpeechError>, Interruption> {
+    ) -> Result<Result<SentenceAudio, SpeechError>, Interruption> {
         self.request_id += 1;
         let cpu_s = cpu_seconds(wall_limit);
         let speak = Speak {
@@ -856,7 +858,7 @@ impl Child {
                 }
                 FromChild::Made(words) => {
                     let samples = samples.into();
-                    return Ok(Ok(Made { samples, words }));
+                    return Ok(Ok(SentenceAudio { samples, words }));
                 }
                 FromChild::Failed(error) => return Ok(Err(error)),
                 _ => return Err(unexpected("more than a sentence")),
@@ -883,12 +885,12 @@ impl Child {
         }
     }
 
-    fn tell(&mut self, news: News) -> Result<(), ProtocolError> {
+    fn tell(&mut self, news: SentenceUpdate) -> Result<(), ProtocolError> {
         let id = self.request_id;
         let told = match news {
-            News::Promised(sentence) => Elsewhere::Promised(sentence),
-            News::Failed(sentence) => Elsewhere::Failed(sentence),
-            News::Made(sentence, Made { samples, words }) => {
+            SentenceUpdate::Promised(sentence) => Elsewhere::Promised(sentence),
+            SentenceUpdate::Failed(sentence) => Elsewhere::Failed(sentence),
+            SentenceUpdate::Made(sentence, SentenceAudio { samples, words }) => {
                 let mut rest = samples;
                 while !rest.is_empty() {
                     let part = rest.split_to(rest.len().min(MAX_AUDIO_BYTES));

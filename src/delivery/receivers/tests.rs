@@ -6,7 +6,7 @@ use super::super::shares::MOST_OF_ONE;
 use super::*;
 
 const TRY: Kind = Kind::FirstTry;
-const FAILS: News = News::Fails { asked_ms: 0 };
+const FAILS: OriginSignal = OriginSignal::Fails { asked_ms: 0 };
 
 fn at(number: usize) -> Receiver {
     of_client("", number)
@@ -27,7 +27,7 @@ fn receivers() -> Receivers {
 }
 
 /// One attempt from its begin to its end.
-fn call(receivers: &mut Receivers, receiver: &Receiver, news: News, now: Millis) -> Left {
+fn call(receivers: &mut Receivers, receiver: &Receiver, news: OriginSignal, now: Millis) -> Left {
     let slot = receivers.begin(receiver, TRY, now).unwrap();
     receivers.end(&slot, news, now)
 }
@@ -47,7 +47,7 @@ fn after_failures(count: usize) -> Receivers {
 /// Whether an attempt at the first may begin; it has not.
 fn may_begin(receivers: &mut Receivers, now: Millis) -> bool {
     let slot = receivers.begin(&at(0), TRY, now);
-    slot.map(|slot| receivers.end(&slot, News::None, now))
+    slot.map(|slot| receivers.end(&slot, OriginSignal::None, now))
         .is_some()
 }
 
@@ -70,7 +70,7 @@ fn who_has_answered_lately_has_another_part_and_more_of_it() {
     let first = begin_all(&mut receivers, &at(0));
     assert_eq!(first.len(), 8);
     assert!(first.iter().all(|slot| slot.part == Part::Unproven));
-    receivers.end(&first[0], News::Answers, 0);
+    receivers.end(&first[0], OriginSignal::Answers, 0);
     let more = begin_all(&mut receivers, &at(0));
     assert_eq!(more.len(), MOST_OF_ONE - 7);
     assert!(more.iter().all(|slot| slot.part == Part::Answering));
@@ -83,7 +83,7 @@ fn who_has_answered_lately_has_another_part_and_more_of_it() {
             receivers.shares.may_begin(&receivers.slot(&at(0), TRY)),
             !has_eight
         );
-        receivers.end(slot, News::None, 0);
+        receivers.end(slot, OriginSignal::None, 0);
     }
     assert_eq!(receivers.shares.of(&at(0)), 0);
 }
@@ -91,9 +91,9 @@ fn who_has_answered_lately_has_another_part_and_more_of_it() {
 #[test]
 fn one_that_is_idle_and_was_never_called_is_forgotten() {
     let mut receivers = receivers();
-    call(&mut receivers, &at(0), News::None, 0);
+    call(&mut receivers, &at(0), OriginSignal::None, 0);
     assert!(receivers.known.is_empty());
-    call(&mut receivers, &at(0), News::Answers, 0);
+    call(&mut receivers, &at(0), OriginSignal::Answers, 0);
     assert_eq!(receivers.known.len(), 1);
 }
 
@@ -104,7 +104,7 @@ fn the_backend_in_this_process_has_slots_of_its_own_whatever_it_answers() {
         origin: "http://own".into(),
         ..at(0)
     };
-    for news in [News::Answers, FAILS] {
+    for news in [OriginSignal::Answers, FAILS] {
         let slot = receivers.begin(&own, TRY, 0).unwrap();
         assert_eq!(slot.part, Part::Own);
         receivers.end(&slot, news, 0);
@@ -119,7 +119,7 @@ fn one_that_does_not_answer_is_shut_and_tried_with_one_attempt() {
     assert!(may_begin(&mut receivers, 1000));
     let probe = receivers.begin(&at(0), TRY, 1000).unwrap();
     assert!(!may_begin(&mut receivers, 1000));
-    let left = receivers.end(&probe, News::Answers, 1001);
+    let left = receivers.end(&probe, OriginSignal::Answers, 1001);
     assert!(!left.is_shut && shown(&mut receivers).is_empty());
     assert!(may_begin(&mut receivers, 1001));
 }
@@ -133,14 +133,14 @@ fn what_shuts_a_receiver_for_one_client_says_nothing_to_another() {
         assert_eq!(left.is_shut, nth == 5);
     }
     assert!(receivers.begin(&mine, TRY, 0).is_none());
-    let left = call(&mut receivers, &yours, News::Answers, 0);
+    let left = call(&mut receivers, &yours, OriginSignal::Answers, 0);
     assert_eq!((left.is_shut, left.is_shut_to_any), (false, true));
     let shut = &shown(&mut receivers)[0];
     assert_eq!(
         (shut.origin.as_str(), shut.client.as_str()),
         ("http://0", "me")
     );
-    let left = call(&mut receivers, &mine, News::Answers, 1000);
+    let left = call(&mut receivers, &mine, OriginSignal::Answers, 1000);
     assert_eq!((left.is_shut, left.is_shut_to_any), (false, false));
 }
 
@@ -162,7 +162,7 @@ fn it_is_tried_again_no_later_than_the_schedule_would() {
 #[test]
 fn a_retry_after_keeps_it_shut_for_as_long_as_asked_within_bounds() {
     let mut receivers = after_failures(4);
-    let asked = |asked_ms| News::Fails { asked_ms };
+    let asked = |asked_ms| OriginSignal::Fails { asked_ms };
     assert!(call(&mut receivers, &at(0), asked(90_000), 0).is_shut);
     assert!(!may_begin(&mut receivers, 89_999));
     call(&mut receivers, &at(0), asked(Millis::MAX / 2), 90_000);
@@ -226,7 +226,7 @@ fn no_more_have_their_turn_than_there_is_room_for() {
             receivers.pass_over(&at(number), kind, 70, 100);
         }
     }
-    receivers.end(&others[0], News::None, 100);
+    receivers.end(&others[0], OriginSignal::None, 100);
     let turns = receivers.turns(100);
     let kinds: Vec<Kind> = turns.iter().map(|turn| turn.kind).collect();
     assert_eq!(kinds, Kind::ALL);
@@ -314,12 +314,12 @@ fn one_that_is_shut_and_that_nobody_wants_to_call_any_more_is_forgotten() {
         let before = call(
             &mut receivers,
             &yours,
-            News::Answers,
+            OriginSignal::Answers,
             FORGOTTEN_AFTER_MS - 1,
         );
         assert!(before.is_shut_to_any);
         let later = FORGOTTEN_AFTER_MS - 1 + FORGET_SHUT_EACH_MS;
-        let left = call(&mut receivers, &yours, News::Answers, later);
+        let left = call(&mut receivers, &yours, OriginSignal::Answers, later);
         assert_eq!(left.is_shut_to_any, waits);
         let (last, shown) = receivers.changes().pop().unwrap();
         assert_eq!((last, shown.is_some()), (mine.clone(), waits));
@@ -330,7 +330,7 @@ fn one_that_is_shut_and_that_nobody_wants_to_call_any_more_is_forgotten() {
 enum Step {
     /// Of so many attempts, those that may.
     Begin(usize, usize, Kind, usize),
-    End(prop::sample::Index, News),
+    End(prop::sample::Index, OriginSignal),
     PassOver(usize, usize, Kind, Millis),
     Turns,
     Pass(Millis),
@@ -342,9 +342,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let of = || prop_oneof![1 => (0..3_usize, 0..120_usize), 1 => (0..1_usize, 0..2_usize)];
     let count = prop_oneof![3 => Just(1_usize), 1 => Just(12)];
     let news = prop_oneof![
-        2 => Just(News::Answers),
-        3 => (0..2000_i64).prop_map(|asked_ms| News::Fails { asked_ms }),
-        1 => Just(News::None),
+        2 => Just(OriginSignal::Answers),
+        3 => (0..2000_i64).prop_map(|asked_ms| OriginSignal::Fails { asked_ms }),
+        1 => Just(OriginSignal::None),
     ];
     let step = prop_oneof![
         6 => (of(), kind(), count).prop_map(|((client, number), kind, count)| {
