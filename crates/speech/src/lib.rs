@@ -24,8 +24,8 @@ mod track;
 
 pub use engine::Engines;
 
-use engine::Manner;
-use track::{Tape, Track};
+use engine::SpeakOptions;
+use track::{Assembler, SentenceSink};
 
 /// One sentence, spoken and not yet on any track.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,12 +74,12 @@ pub fn speak(
         .sample_rate_hz
         .unwrap_or_else(|| output.format.sample_rate(voices_hz.unwrap_or_default()));
     let sentences = parts.iter().map(|part| part.sentences.len()).sum();
-    let mut track = Track::new(sink, output, rate, sentences)?;
+    let mut track = Assembler::new(sink, output, rate, sentences)?;
     track.check_wanted()?;
     for (part, segment) in parts.iter().zip(&request.segments) {
-        let manner = part.manner(segment);
+        let options = part.options(segment);
         track.begin_segment(part.voice.sample_rate_hz, segment.speed);
-        engines.speak(&part.voice, &part.sentences, &manner, &mut track)?;
+        engines.speak(&part.voice, &part.sentences, &options, &mut track)?;
         track.end_segment(segment.pause_after_ms);
     }
     let spoken = track.finish()?;
@@ -114,8 +114,8 @@ struct Part {
 }
 
 impl Part {
-    fn manner(&self, segment: &Segment) -> Manner {
-        Manner {
+    fn options(&self, segment: &Segment) -> SpeakOptions {
+        SpeakOptions {
             speed: segment.speed,
             language: Language::of(&self.voice.language),
             dictionary: Dictionary::new(&segment.pronunciations),
@@ -170,14 +170,14 @@ pub fn speak_sentence(
             at -= part.sentences.len();
             continue;
         };
-        let mut tape = None;
-        let (mut manner, mut wanted) = (part.manner(segment), wanted.to_vec());
+        let mut sink = None;
+        let (mut options, mut wanted) = (part.options(segment), wanted.to_vec());
         if plain {
-            manner.dictionary = Dictionary::default();
+            options.dictionary = Dictionary::default();
             wanted = wanted.iter().map(Sentence::plain).collect();
         }
-        engines.speak(&part.voice, &wanted, &manner, &mut tape)?;
-        return Ok(tape.unwrap_or_default());
+        engines.speak(&part.voice, &wanted, &options, &mut sink)?;
+        return Ok(sink.unwrap_or_default());
     }
     Err(SpeechError::EngineFailed {
         detail: format!("the text has no sentence {sentence}"),

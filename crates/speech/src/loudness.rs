@@ -49,13 +49,13 @@ const CORRECTIONS: usize = 4;
 const CLOSE_DB: f64 = 0.1;
 
 /// Brings sentences to one loudness.
-pub(super) struct Leveler {
+pub(super) struct LoudnessNormalizer {
     lufs: f64,
     ceiling: f32,
     sample_rate_hz: u32,
 }
 
-impl Leveler {
+impl LoudnessNormalizer {
     /// For sentences of this rate. None where they are to stay as they are: 0 LUFS
     /// would be as loud as a file can be, and says just that.
     pub(super) fn new(lufs: f32, is_lossy: bool, sample_rate_hz: u32) -> Option<Self> {
@@ -287,10 +287,10 @@ mod tests {
 
     #[test]
     fn sentences_of_any_loudness_come_out_alike_and_below_the_ceiling() {
-        let leveler = Leveler::new(DEFAULT_LUFS, false, RATE).unwrap();
+        let normalizer = LoudnessNormalizer::new(DEFAULT_LUFS, false, RATE).unwrap();
         let wanted = f64::from(DEFAULT_LUFS) + PAUSES_DB;
         for loudest in [0.02, 0.3, 1.0] {
-            let (lufs, peak) = measured(&leveler.level(&voice(120, loudest, 3 * RATE as usize)));
+            let (lufs, peak) = measured(&normalizer.level(&voice(120, loudest, 3 * RATE as usize)));
             assert!((lufs - wanted).abs() < 0.4, "{loudest}: {lufs} LUFS");
             assert!(peak <= -1.0, "{loudest}: {peak} dBTP");
         }
@@ -298,10 +298,10 @@ mod tests {
 
     #[test]
     fn a_sentence_of_minutes_is_as_loud_in_all_its_parts() {
-        let leveler = Leveler::new(DEFAULT_LUFS, false, RATE).unwrap();
+        let normalizer = LoudnessNormalizer::new(DEFAULT_LUFS, false, RATE).unwrap();
         let wanted = f64::from(DEFAULT_LUFS) + PAUSES_DB;
         let sentence = voice(120, 0.3, 125 * RATE as usize);
-        let made = leveler.level(&sentence);
+        let made = normalizer.level(&sentence);
         assert_eq!(made.len(), sentence.len());
         for part in made.chunks(25 * RATE as usize) {
             let (lufs, peak) = measured(part);
@@ -311,8 +311,8 @@ mod tests {
 
     #[test]
     fn a_word_shorter_than_a_block_of_the_measurement_is_as_loud_as_a_sentence() {
-        let leveler = Leveler::new(DEFAULT_LUFS, false, RATE).unwrap();
-        let word = leveler.level(&voice(120, 0.1, RATE as usize / 4));
+        let normalizer = LoudnessNormalizer::new(DEFAULT_LUFS, false, RATE).unwrap();
+        let word = normalizer.level(&voice(120, 0.1, RATE as usize / 4));
         let (lufs, _) = measured(&word.repeat(12));
         let wanted = f64::from(DEFAULT_LUFS) + PAUSES_DB;
         assert!((lufs - wanted).abs() < 0.4, "{lufs} LUFS");
@@ -320,10 +320,10 @@ mod tests {
 
     #[test]
     fn silence_stays_silence_and_zero_leaves_all_as_it_is() {
-        let leveler = Leveler::new(DEFAULT_LUFS, false, RATE).unwrap();
-        assert_eq!(leveler.level(&[0; 5000]), vec![0; 5000]);
-        assert_eq!(leveler.level(&[]), Vec::<i16>::new());
-        assert!(Leveler::new(0.0, false, RATE).is_none());
+        let normalizer = LoudnessNormalizer::new(DEFAULT_LUFS, false, RATE).unwrap();
+        assert_eq!(normalizer.level(&[0; 5000]), vec![0; 5000]);
+        assert_eq!(normalizer.level(&[]), Vec::<i16>::new());
+        assert!(LoudnessNormalizer::new(0.0, false, RATE).is_none());
     }
 
     proptest! {
@@ -339,7 +339,7 @@ mod tests {
         ) {
             let mut sound = voice(hertz, loudest, length);
             sound.iter_mut().zip(&noise).for_each(|(to, from)| *to = to.saturating_add(from / 4));
-            let made = Leveler::new(lufs, false, RATE).unwrap().level(&sound);
+            let made = LoudnessNormalizer::new(lufs, false, RATE).unwrap().level(&sound);
             prop_assert_eq!(made.len(), sound.len());
             let (_, peak) = measured(&made);
             prop_assert!(peak <= -1.0, "{} dBTP", peak);

@@ -27,7 +27,7 @@ pub(super) fn is_audible(sample: &i16) -> bool {
 /// Moves the word that begins nearest to each pause into it, so that the sound on
 /// either side of the pause belongs to the words on either side. `starts` says at
 /// which sample each word begins, in order.
-pub(super) fn settle(starts: &mut [usize], pcm: &[i16], sample_rate_hz: u32) {
+pub(super) fn snap_to_silence(starts: &mut [usize], pcm: &[i16], sample_rate_hz: u32) {
     let samples = |ms: usize| ms * sample_rate_hz as usize / 1000;
     for pause in pauses(pcm, samples(PAUSE_MS)) {
         let before = |start: usize| pause.start.saturating_sub(start);
@@ -77,7 +77,7 @@ mod tests {
 
     fn settled(reported: &[usize], lengths: &[usize]) -> Vec<usize> {
         let mut starts = reported.to_vec();
-        settle(&mut starts, &sound(lengths), RATE);
+        snap_to_silence(&mut starts, &sound(lengths), RATE);
         starts
     }
 

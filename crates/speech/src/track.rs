@@ -7,8 +7,8 @@ use hoiam_text::segmentation::{Pause, Sentence};
 use hoiam_text::{Output, SegmentTimes, SpeechError, Synthesis, Word};
 
 use super::encode::Encoder;
-use super::loudness::Leveler;
-use super::pauses::{is_audible, settle};
+use super::loudness::LoudnessNormalizer;
+use super::pauses::{is_audible, snap_to_silence};
 use super::resample::resample;
 use super::{SentenceAudio, Sink};
 
@@ -24,10 +24,10 @@ const SENTENCE_MS: usize = 400;
 const PARAGRAPH_MS: usize = 800;
 
 /// A recording in the making.
-pub(super) struct Track<'a> {
+pub(super) struct Assembler<'a> {
     sink: &'a mut dyn Sink,
     encoder: Encoder,
-    leveler: Option<Leveler>,
+    normalizer: Option<LoudnessNormalizer>,
     sample_rate_hz: u32,
     samples: u64,
     sentences_done: u32,
@@ -50,9 +50,9 @@ struct Segment {
 }
 
 /// What engines speak onto.
-pub(super) trait Tape {
+pub(super) trait SentenceSink {
     /// Whether this sentence, the next one, need not be spoken: it was spoken
-    /// elsewhere, and is on the tape now.
+    /// elsewhere, and is on the sink now.
     fn has(&mut self, sentence: &Sentence) -> Result<bool, SpeechError>;
 
     /// Takes the next sentence. `words` says for each of its words from which to
@@ -68,8 +68,8 @@ pub(super) trait Tape {
     fn check_wanted(&mut self) -> Result<(), SpeechError>;
 }
 
-/// A tape for one sentence, which another child puts on its track.
-impl Tape for Option<SentenceAudio> {
+/// A sink for one sentence, which another child puts on its track.
+impl SentenceSink for Option<SentenceAudio> {
     fn has(&mut self, _: &Sentence) -> Result<bool, SpeechError> {
         Ok(false)
     }
@@ -92,7 +92,7 @@ impl Tape for Option<SentenceAudio> {
     }
 }
 
-impl Tape for Track<'_> {
+impl SentenceSink for Assembler<'_> {
     fn has(&mut self, sentence: &Sentence) -> Result<bool, SpeechError> {
         let Some(made) = self.sink.elsewhere(self.sentences_done) else {
             return Ok(false);
@@ -124,7 +124,7 @@ impl Tape for Track<'_> {
     }
 }
 
-impl<'a> Track<'a> {
+impl<'a> Assembler<'a> {
     /// Puts the next sentence on the track, after a pause of our own: engines
     /// leave silence of any length at either end, and it is taken off. So is
     /// silence at either end of a word.
@@ -138,10 +138,10 @@ impl<'a> Track<'a> {
         let pcm = resample(pcm, from_hz, to_hz)?;
         let kept = self.kept(&pcm);
         self.pause_before(sentence, kept.is_empty())?;
-        let pcm = match (&self.leveler, kept.is_empty()) {
+        let pcm = match (&self.normalizer, kept.is_empty()) {
             // A voice of silence means it.
             (_, true) => pcm,
-            (Some(leveler), false) => leveler.level(&pcm[kept.clone()]).into(),
+            (Some(normalizer), false) => normalizer.level(&pcm[kept.clone()]).into(),
             (None, false) => pcm[kept.clone()].to_vec().into(),
         };
         let moved = |sample: usize| {
@@ -152,7 +152,7 @@ impl<'a> Track<'a> {
         };
         // By the sound as loud as it will be heard.
         let mut starts: Vec<usize> = words.iter().map(|word| moved(word.start)).collect();
-        settle(&mut starts, &pcm, to_hz);
+        snap_to_silence(&mut starts, &pcm, to_hz);
         let end = words.last().map_or(0, |word| moved(word.end));
         let ends = starts.iter().skip(1).copied().chain([end]);
         for ((token, start), end) in sentence.words.iter().zip(&starts).zip(ends) {
@@ -197,7 +197,7 @@ impl<'a> Track<'a> {
         Ok(Self {
             sink,
             encoder: Encoder::new(output, sample_rate_hz)?,
-            leveler: Leveler::new(output.loudness_lufs, is_lossy, sample_rate_hz),
+            normalizer: LoudnessNormalizer::new(output.loudness_lufs, is_lossy, sample_rate_hz),
             sample_rate_hz,
             samples: 0,
             sentences_done: 0,

@@ -8,12 +8,12 @@ use hoiam_text::segmentation::{Sentence, cost_of, is_blank};
 use hoiam_text::{SpeechError, Voice};
 use unicode_normalization::char::is_combining_mark;
 
-use super::super::track::Tape;
+use super::super::track::SentenceSink;
 use super::alignment::{self, Event};
 use super::espeak_text::{self, EspeakText};
 use super::libespeak::{self, LibEspeak, USUAL_RATE, VoiceFile, lock};
 use super::mnemonics::Mnemonics;
-use super::{Engine, Manner};
+use super::{Engine, SpeakOptions};
 
 pub(super) const NAME: &str = "espeak";
 
@@ -145,19 +145,19 @@ impl Engine for Espeak {
         &mut self,
         voice: &Voice,
         sentences: &[Sentence],
-        manner: &Manner,
-        tape: &mut dyn Tape,
+        options: &SpeakOptions,
+        sink: &mut dyn SentenceSink,
     ) -> Result<(), SpeechError> {
         let identifier = self.identifier(voice)?.to_owned();
         let (slowest, fastest) = RATE_LIMITS;
-        let rate = (USUAL_RATE as f32 * manner.speed)
+        let rate = (USUAL_RATE as f32 * options.speed)
             .round()
             .clamp(slowest, fastest) as u32;
         for sentence in sentences {
-            if tape.has(sentence)? {
+            if sink.has(sentence)? {
                 continue;
             }
-            let spoken = manner.spoken(sentence);
+            let spoken = options.spoken(sentence);
             let sounds = self.mnemonics(&identifier, &spoken)?;
             let (mut pcm, mut events) = (Vec::new(), Vec::new());
             let mut parts: VecDeque<EspeakText> = readable(&spoken, &sounds).into();
@@ -176,7 +176,7 @@ impl Engine for Espeak {
                 pcm.extend(heard.pcm);
             }
             let words = alignment::align(sentence, &events, pcm.len());
-            tape.add(sentence, &pcm, &words)?;
+            sink.add(sentence, &pcm, &words)?;
         }
         Ok(())
     }

@@ -17,10 +17,10 @@ use hoiam_text::pronunciations::Dictionary;
 use hoiam_text::segmentation::Sentence;
 use hoiam_text::{SpeechError, Voice};
 
-use super::track::Tape;
+use super::track::SentenceSink;
 
 /// How a text is to be spoken.
-pub(super) struct Manner {
+pub(super) struct SpeakOptions {
     /// Multiplies the voice's own speed.
     pub speed: f32,
     /// Whose rules say how numbers and the like are read.
@@ -29,15 +29,15 @@ pub(super) struct Manner {
     pub dictionary: Dictionary,
 }
 
-impl Manner {
+impl SpeakOptions {
     /// A sentence as it is read.
     fn spoken(&self, sentence: &Sentence) -> NormalizedText {
         NormalizedText::of(&sentence.text, self.language, &self.dictionary)
     }
 }
 
-/// Something that speaks. It puts each sentence on the [`Tape`] as soon as
-/// the sentence is spoken, and leaves out those that the tape has already.
+/// Something that speaks. It puts each sentence on the [`SentenceSink`] as soon as
+/// the sentence is spoken, and leaves out those that the sink has already.
 trait Engine: Send {
     /// The part of a voice's id before the slash.
     fn name(&self) -> &'static str;
@@ -59,8 +59,8 @@ trait Engine: Send {
         &mut self,
         voice: &Voice,
         sentences: &[Sentence],
-        manner: &Manner,
-        tape: &mut dyn Tape,
+        options: &SpeakOptions,
+        sink: &mut dyn SentenceSink,
     ) -> Result<(), SpeechError>;
 }
 
@@ -158,10 +158,10 @@ impl Engines {
         &mut self,
         voice: &Voice,
         sentences: &[Sentence],
-        manner: &Manner,
-        tape: &mut dyn Tape,
+        options: &SpeakOptions,
+        sink: &mut dyn SentenceSink,
     ) -> Result<(), SpeechError> {
-        self.engine(voice)?.speak(voice, sentences, manner, tape)
+        self.engine(voice)?.speak(voice, sentences, options, sink)
     }
 
     fn engine(&mut self, voice: &Voice) -> Result<&mut Box<dyn Engine>, SpeechError> {

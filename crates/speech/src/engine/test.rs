@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use hoiam_text::segmentation::Sentence;
 use hoiam_text::{SpeechError, Voice};
 
-use super::super::track::Tape;
-use super::{Engine, Manner};
+use super::super::track::SentenceSink;
+use super::{Engine, SpeakOptions};
 
 const NAME: &str = "test";
 
@@ -84,32 +84,32 @@ impl Engine for TestEngine {
         &mut self,
         voice: &Voice,
         sentences: &[Sentence],
-        _manner: &Manner,
-        tape: &mut dyn Tape,
+        _manner: &SpeakOptions,
+        sink: &mut dyn SentenceSink,
     ) -> Result<(), SpeechError> {
         match behaviour(&voice.name) {
-            Some(Behaviour::Silence) => silence(sentences, tape),
+            Some(Behaviour::Silence) => silence(sentences, sink),
             Some(Behaviour::Slow(time)) => {
-                wait(time, tape)?;
-                silence(sentences, tape)
+                wait(time, sink)?;
+                silence(sentences, sink)
             }
             Some(Behaviour::Fail) => Err(SpeechError::EngineFailed {
                 detail: "the voice test/fail always fails".into(),
             }),
             Some(Behaviour::Hang) => {
-                if are_all_on(tape, sentences)? {
+                if are_all_on(sink, sentences)? {
                     return Ok(());
                 }
                 loop {
                     sleep(STEP);
                 }
             }
-            Some(Behaviour::Crash) => match are_all_on(tape, sentences)? {
+            Some(Behaviour::Crash) => match are_all_on(sink, sentences)? {
                 true => Ok(()),
                 false => std::process::abort(),
             },
-            Some(Behaviour::Fragile) => fragile(sentences, tape),
-            Some(Behaviour::Unavailable) if self.is_repaired => silence(sentences, tape),
+            Some(Behaviour::Fragile) => fragile(sentences, sink),
+            Some(Behaviour::Unavailable) if self.is_repaired => silence(sentences, sink),
             Some(Behaviour::Unavailable) => Err(SpeechError::EngineUnavailable {
                 detail: format!("test/unavailable needs a file {REPAIRED} in the voices folder"),
             }),
@@ -152,7 +152,7 @@ fn voice(name: &str) -> Voice {
 }
 
 /// One second of silence, with the words spread evenly over it.
-fn silence(sentences: &[Sentence], tape: &mut dyn Tape) -> Result<(), SpeechError> {
+fn silence(sentences: &[Sentence], sink: &mut dyn SentenceSink) -> Result<(), SpeechError> {
     let total: usize = sentences.iter().map(|sentence| sentence.words.len()).sum();
     let sample = |word: usize| SILENCE_SAMPLES * word / total.max(1);
     let mut spoken = 0;
@@ -162,16 +162,16 @@ fn silence(sentences: &[Sentence], tape: &mut dyn Tape) -> Result<(), SpeechErro
         let words: Vec<_> = (spoken..next)
             .map(|word| sample(word) - first..sample(word + 1) - first)
             .collect();
-        tape.add(sentence, &vec![0; sample(next) - first], &words)?;
+        sink.add(sentence, &vec![0; sample(next) - first], &words)?;
         spoken = next;
     }
     Ok(())
 }
 
 /// Whether all sentences were spoken elsewhere; ends at the first one that was not.
-fn are_all_on(tape: &mut dyn Tape, sentences: &[Sentence]) -> Result<bool, SpeechError> {
+fn are_all_on(sink: &mut dyn SentenceSink, sentences: &[Sentence]) -> Result<bool, SpeechError> {
     for sentence in sentences {
-        if !tape.has(sentence)? {
+        if !sink.has(sentence)? {
             return Ok(false);
         }
     }
@@ -180,9 +180,9 @@ fn are_all_on(tape: &mut dyn Tape, sentences: &[Sentence]) -> Result<bool, Speec
 
 /// One second of silence for each sentence. It crashes where it reads a `§` or the
 /// word `crash`, and hangs at the word `hang`.
-fn fragile(sentences: &[Sentence], tape: &mut dyn Tape) -> Result<(), SpeechError> {
+fn fragile(sentences: &[Sentence], sink: &mut dyn SentenceSink) -> Result<(), SpeechError> {
     for sentence in sentences {
-        if tape.has(sentence)? {
+        if sink.has(sentence)? {
             continue;
         }
         if sentence.text.contains('§') || sentence.text.contains("crash") {
@@ -191,15 +191,15 @@ fn fragile(sentences: &[Sentence], tape: &mut dyn Tape) -> Result<(), SpeechErro
         while sentence.text.contains("hang") {
             sleep(STEP);
         }
-        silence(std::slice::from_ref(sentence), tape)?;
+        silence(std::slice::from_ref(sentence), sink)?;
     }
     Ok(())
 }
 
-fn wait(time: Duration, tape: &mut dyn Tape) -> Result<(), SpeechError> {
+fn wait(time: Duration, sink: &mut dyn SentenceSink) -> Result<(), SpeechError> {
     let end = Instant::now() + time;
     loop {
-        tape.check_wanted()?;
+        sink.check_wanted()?;
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Ok(());

@@ -28,10 +28,10 @@ pub use files::check;
 use files::{licence, read, version};
 pub use model::prepared_for_onnx_runtime;
 
-use super::super::track::Tape;
+use super::super::track::SentenceSink;
 use super::alignment::{self, Event};
 use super::libespeak::{self, LibEspeak, lock};
-use super::{Engine, Manner};
+use super::{Engine, SpeakOptions};
 use model::{Model, Runtime};
 use voice::{Alphabet, VoiceConfig};
 
@@ -213,8 +213,8 @@ impl Engine for Piper {
         &mut self,
         voice: &Voice,
         sentences: &[Sentence],
-        manner: &Manner,
-        tape: &mut dyn Tape,
+        options: &SpeakOptions,
+        sink: &mut dyn SentenceSink,
     ) -> Result<(), SpeechError> {
         let failed = |detail| SpeechError::EngineFailed { detail };
         let unknown = || SpeechError::UnknownVoice {
@@ -224,15 +224,15 @@ impl Engine for Piper {
         let installed = self.installed.get(at).ok_or_else(unknown)?;
         let (path, config) = (installed.model.clone(), installed.config.clone());
         let reader = Reader::open(&config.alphabet);
-        let scales = config.scales(manner.speed);
+        let scales = config.scales(options.speed);
         for sentence in sentences {
-            if tape.has(sentence)? {
+            if sink.has(sentence)? {
                 continue;
             }
             // Not before: who only puts together what others speak needs none.
             let model = self.loaded(&path)?;
             let reader = reader.as_ref().map_err(SpeechError::clone)?;
-            let spoken = manner.spoken(sentence);
+            let spoken = options.spoken(sentence);
             let read = reader.read(sentence, &spoken).map_err(failed)?;
             let (mut samples, mut events) = (Vec::new(), Vec::new());
             for part in read.parts(MOST_SYMBOLS) {
@@ -256,7 +256,7 @@ impl Engine for Piper {
             }
             let pcm = at_full_scale(&samples);
             let words = alignment::align(sentence, &events, pcm.len());
-            tape.add(sentence, &pcm, &words)?;
+            sink.add(sentence, &pcm, &words)?;
         }
         Ok(())
     }
