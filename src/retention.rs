@@ -91,7 +91,7 @@ impl Retention {
                     log::error!("a retention pass failed: {failure}");
                     Err(RetentionError::Store(StoreError::Panicked))
                 });
-            retention.do_send(Passed { passed, scan });
+            retention.do_send(PassFinished { passed, scan });
         });
     }
 }
@@ -127,15 +127,15 @@ impl Handler<Due> for Retention {
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Passed {
+struct PassFinished {
     passed: Result<Done, RetentionError>,
     scan: Scan,
 }
 
-impl Handler<Passed> for Retention {
+impl Handler<PassFinished> for Retention {
     type Result = ();
 
-    fn handle(&mut self, Passed { passed, scan }: Passed, ctx: &mut Self::Context) {
+    fn handle(&mut self, PassFinished { passed, scan }: PassFinished, ctx: &mut Self::Context) {
         let Some(began_at) = self.claims.end_scan(scan) else {
             return;
         };

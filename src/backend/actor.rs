@@ -218,7 +218,7 @@ impl Backend {
             // the actor, which may have restarted.
             let _ = dispatcher.try_send(DeliveryOwed);
             let health = health.ok();
-            backend.do_send(Ran {
+            backend.do_send(ActionFinished {
                 claim,
                 slot,
                 client,
@@ -364,7 +364,7 @@ impl Handler<ErrandsScanned> for Backend {
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Ran {
+struct ActionFinished {
     claim: Claim,
     slot: Slot,
     /// Whose task was handed over, if it was that.
@@ -373,10 +373,10 @@ struct Ran {
     health: Option<Health>,
 }
 
-impl Handler<Ran> for Backend {
+impl Handler<ActionFinished> for Backend {
     type Result = ();
 
-    fn handle(&mut self, ran: Ran, ctx: &mut Self::Context) {
+    fn handle(&mut self, ran: ActionFinished, ctx: &mut Self::Context) {
         drop(ran.slot);
         if self.claims.end(ran.claim) {
             self.note(ran.client.as_deref(), ran.health);

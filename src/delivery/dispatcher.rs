@@ -162,7 +162,7 @@ impl CallbackDispatcher {
         actix_rt::spawn(async move {
             let tried = spawn_unit(unit.run()).await.unwrap_or_else(|failure| {
                 log::error!("an attempt failed: {failure}");
-                Tried::not_recorded(StoreError::Panicked)
+                AttemptResult::not_recorded(StoreError::Panicked)
             });
             dispatcher.do_send(AttemptFinished {
                 claim,
@@ -354,11 +354,11 @@ struct AttemptFinished {
     attempts: i32,
     /// From when on it was due.
     due_at: Option<Millis>,
-    tried: Tried,
+    tried: AttemptResult,
 }
 
 /// What came of an attempt.
-struct Tried {
+struct AttemptResult {
     /// What it says of the receiver.
     news: OriginSignal,
     /// What kept it from being answered by 2xx.
@@ -369,7 +369,7 @@ struct Tried {
     recorded: Result<Option<Millis>, StoreError>,
 }
 
-impl Tried {
+impl AttemptResult {
     /// There was nothing to tell any more.
     fn erased() -> Self {
         Self {
@@ -402,7 +402,7 @@ impl Handler<AttemptFinished> for CallbackDispatcher {
             due_at,
             tried,
         } = finished;
-        let Tried {
+        let AttemptResult {
             news,
             error,
             is_exhausted,
@@ -488,12 +488,12 @@ impl Attempt {
         told.await
     }
 
-    async fn run(self) -> Tried {
+    async fn run(self) -> AttemptResult {
         let told = match self.told().await {
             Ok(Ok(Some(told))) => Ok(told),
-            Ok(Ok(None)) => return Tried::erased(),
+            Ok(Ok(None)) => return AttemptResult::erased(),
             Ok(Err(failure)) => Err(failure),
-            Err(error) => return Tried::not_recorded(error),
+            Err(error) => return AttemptResult::not_recorded(error),
         };
         let row = self.row;
         let target = match &told {
@@ -542,7 +542,7 @@ impl Attempt {
         let kept = self
             .db
             .write_until_kept(move |tx| store::record(tx, &row, &attempt, after));
-        Tried {
+        AttemptResult {
             news,
             error,
             is_exhausted: after.status == DeliveryStatus::Exhausted,

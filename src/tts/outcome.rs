@@ -22,7 +22,7 @@ pub(super) struct Finish {
 }
 
 pub(super) enum Outcome {
-    Synthesis(Box<Gathered>, Spool),
+    Synthesis(Box<OutputCollector>, Spool),
     /// It was made before, and kept under this name.
     Again(CacheKey),
     Failed(Failure),
@@ -51,7 +51,7 @@ impl Outcome {
 }
 
 /// A whole result, but for its file.
-pub(super) struct Gathered {
+pub(super) struct OutputCollector {
     pub spoken: Synthesis,
     pub warnings: Vec<Warning>,
     pub file: String,
@@ -158,7 +158,7 @@ impl Finish {
     }
 }
 
-impl Gathered {
+impl OutputCollector {
     /// The commit that names the file.
     async fn commit(
         self,

@@ -34,7 +34,7 @@ use uuid::Uuid;
 use super::ahead::{Ahead, Callers};
 use super::long_texts::{Borders, LongTexts, Shared, is_long};
 use super::messages::{DeadlineAdded, HelpWanted, JobCanceled, JobQueued, JobQueuedBy};
-use super::outcome::{Finish, Gathered, Outcome, Refusal, failed};
+use super::outcome::{Finish, Outcome, OutputCollector, Refusal, failed};
 use super::salvage::{Limits, Salvage};
 use super::sentences::Sentences;
 use super::store::{self, Claimed, Expired, Job, Row};
@@ -99,7 +99,7 @@ pub struct TtsWorker {
     /// Claims jobs: by a commit and not in memory, so its scan is the claim.
     claims: ClaimLoop,
     /// Claimed and not begun.
-    claimed: Ahead<Order>,
+    claimed: Ahead<ClaimedJob>,
     /// Who may wait of whom nothing is claimed ahead.
     newcomers: Callers,
     /// Who may wait beside a long text.
@@ -120,7 +120,7 @@ pub struct TtsWorker {
 }
 
 /// A claimed job as the child is asked for it.
-struct Order {
+struct ClaimedJob {
     row: Row,
     request: hoiam_text::Request,
     /// Under which name the result may be used again.
@@ -129,7 +129,7 @@ struct Order {
     was_postponed: bool,
 }
 
-impl Order {
+impl ClaimedJob {
     /// Whether an attempt has failed: then it is spoken sentence by sentence.
     fn is_salvage(&self) -> bool {
         self.row.attempt > 0
@@ -235,9 +235,9 @@ impl Deps {
     }
 
     /// Lets others help with a text, and guests in, if it is long.
-    fn share(&self, order: &Order) -> Option<Shared> {
-        let (id, request) = (order.row.id.0, &order.request);
-        if order.is_salvage() {
+    fn share(&self, claimed: &ClaimedJob) -> Option<Shared> {
+        let (id, request) = (claimed.row.id.0, &claimed.request);
+        if claimed.is_salvage() {
             return self.long_texts.share_borders(id, request);
         }
         let sentences = || self.sentences(request);
@@ -447,10 +447,10 @@ impl TtsWorker {
     /// the end of this actor with all that it holds.
     fn take(&mut self, job: Job, ctx: &mut Context<Self>) {
         let row = job.row.clone();
-        match contained(|| Order::new(job, &self.deps)) {
-            Ok(order) => {
-                let client = order.row.client.clone();
-                self.claimed.push(&client, order);
+        match contained(|| ClaimedJob::new(job, &self.deps)) {
+            Ok(claimed) => {
+                let client = claimed.row.client.clone();
+                self.claimed.push(&client, claimed);
             }
             Err(failure) => {
                 log::error!("speech {} cannot be read: {failure}", row.id.0);
@@ -462,9 +462,10 @@ impl TtsWorker {
     /// Ends the jobs that need not be spoken, since the same was spoken before.
     fn use_again(&mut self, ctx: &mut Context<Self>) {
         let cache = &self.deps.cache.speeches;
-        let known = |order: &Order| order.cache_key.as_ref().is_some_and(|key| cache.has(key));
+        let known =
+            |claimed: &ClaimedJob| claimed.cache_key.as_ref().is_some_and(|key| cache.has(key));
         let known = self.claimed.extract(known);
-        for Order { row, cache_key, .. } in known {
+        for ClaimedJob { row, cache_key, .. } in known {
             let Some(key) = cache_key else { continue };
             let outcome = Outcome::Again(key);
             self.finish(Finish { row, outcome }, ctx);
@@ -480,43 +481,43 @@ impl TtsWorker {
         let Some(mut synthesizer) = self.synthesizer.take() else {
             return self.watch_held(ctx);
         };
-        let Some(order) = self.claimed.pop() else {
+        let Some(claimed) = self.claimed.pop() else {
             return;
         };
         let next = self.claimed.front().filter(|next| !next.is_salvage());
         let next = next.map(|next| &next.request);
         // What waits behind a long text is given back, or is its guest.
-        let follows = |next: &&hoiam_text::Request| !is_long(next) && !is_long(&order.request);
+        let follows = |next: &&hoiam_text::Request| !is_long(next) && !is_long(&claimed.request);
         if let Some(next) = next.filter(follows) {
             synthesizer.expect(next);
         }
         self.begun_at = self.now();
-        let shared = self.deps.share(&order);
+        let shared = self.deps.share(&claimed);
         let borders = shared.as_ref().map(Shared::borders);
-        let (current, canceled) = begin(&order, borders);
+        let (current, canceled) = begin(&claimed, borders);
         self.current = Some(current);
-        let unit = self.unit(&order, synthesizer, shared, ctx);
-        let job = order.row.clone();
-        self.with_child(ctx, Some(job), unit.run(order, canceled));
+        let unit = self.unit(&claimed, synthesizer, shared, ctx);
+        let job = claimed.row.clone();
+        self.with_child(ctx, Some(job), unit.run(claimed, canceled));
         self.watch_held(ctx);
     }
 
     /// What speaks a job by this child.
     fn unit(
         &mut self,
-        order: &Order,
+        claimed: &ClaimedJob,
         synthesizer: Synthesizer,
         shared: Option<Shared>,
         ctx: &mut Context<Self>,
     ) -> SpeakUnit {
         let now = self.now();
         // Many may be due at once, and all would have the same child replaced.
-        let renews_child = order.was_postponed && now >= self.renewed_at + RENEW_EVERY_MS;
+        let renews_child = claimed.was_postponed && now >= self.renewed_at + RENEW_EVERY_MS;
         if renews_child {
             self.renewed_at = now;
         }
-        let singles = order.is_salvage().then(|| {
-            let kept = is_long(&order.request).then(|| self.deps.sentences(&order.request));
+        let singles = claimed.is_salvage().then(|| {
+            let kept = is_long(&claimed.request).then(|| self.deps.sentences(&claimed.request));
             ((self.deps.make_synthesizer)(), kept)
         });
         SpeakUnit {
@@ -530,7 +531,7 @@ impl TtsWorker {
             crashes: self.deps.crashes.clone(),
             shared,
             singles,
-            remaining_ms: u64::try_from(order.row.deadline_at - now).unwrap_or(0),
+            remaining_ms: u64::try_from(claimed.row.deadline_at - now).unwrap_or(0),
             synthesizer,
         }
     }
@@ -540,17 +541,18 @@ impl TtsWorker {
         self.use_again(ctx);
         let Some(host) = self.host() else { return };
         let (client, borders) = (host.row.client.clone(), host.borders.clone());
-        let is_guest = |order: &Order| order.row.client != client && !is_long(&order.request);
-        let Some(order) = self.claimed.extract_first(is_guest) else {
+        let is_guest =
+            |claimed: &ClaimedJob| claimed.row.client != client && !is_long(&claimed.request);
+        let Some(claimed) = self.claimed.extract_first(is_guest) else {
             return;
         };
         let child = self.guest.synthesizer.take();
         let synthesizer = child.unwrap_or_else(|| (self.deps.make_synthesizer)());
-        let (current, canceled) = begin(&order, None);
+        let (current, canceled) = begin(&claimed, None);
         self.guest.current = Some(current);
-        let job = order.row.clone();
-        let unit = self.unit(&order, synthesizer, None, ctx);
-        let speaking = unit.run(order, canceled);
+        let job = claimed.row.clone();
+        let unit = self.unit(&claimed, synthesizer, None, ctx);
+        let speaking = unit.run(claimed, canceled);
         let hold = borders.as_ref().map(Borders::hold);
         let clock = self.deps.db.clock().clone();
         let held = async move {
@@ -625,13 +627,14 @@ impl TtsWorker {
         }
         let worker = ctx.address();
         let at = self.begun_at + HELD_MS;
-        self.held
-            .arm(self.deps.db.clock(), at, move || worker.do_send(HeldLong));
+        self.held.arm(self.deps.db.clock(), at, move || {
+            worker.do_send(PrefetchExpired)
+        });
     }
 
     fn give_back_claimed(&mut self, reason: &'static str, ctx: &mut Context<Self>) {
         let claimed = self.claimed.extract(|_| true);
-        let rows = claimed.into_iter().map(|order| order.row).collect();
+        let rows = claimed.into_iter().map(|claimed| claimed.row).collect();
         self.give_back(rows, reason, ctx);
     }
 
@@ -655,7 +658,7 @@ impl TtsWorker {
             if let Some(at) = deadline_at {
                 workers.deadline_added(at);
             }
-            worker.do_send(FinishedOne {
+            worker.do_send(OutcomeCommitted {
                 unit,
                 queued_again: true,
             });
@@ -771,7 +774,7 @@ impl Handler<JobCanceled> for TtsWorker {
         spoken
             .filter(|current| current.row.id.0 == id)
             .for_each(Current::call_off);
-        self.claimed.extract(|order| order.row.id.0 == id);
+        self.claimed.extract(|claimed| claimed.row.id.0 == id);
         if self.claims.is_scanning() {
             self.canceled_early.insert(id);
         }
@@ -934,12 +937,12 @@ impl Handler<HelpWanted> for TtsWorker {
 /// What was claimed ahead may have waited too long.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct HeldLong;
+struct PrefetchExpired;
 
-impl Handler<HeldLong> for TtsWorker {
+impl Handler<PrefetchExpired> for TtsWorker {
     type Result = ();
 
-    fn handle(&mut self, _: HeldLong, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: PrefetchExpired, ctx: &mut Self::Context) {
         if self.now() < self.begun_at + HELD_MS {
             return self.watch_held(ctx);
         }
@@ -1013,10 +1016,10 @@ async fn run_unit(
 }
 
 /// A job that is spoken from now on, and how its unit hears that it is called off.
-fn begin(order: &Order, borders: Option<Borders>) -> (Current, oneshot::Receiver<()>) {
+fn begin(claimed: &ClaimedJob, borders: Option<Borders>) -> (Current, oneshot::Receiver<()>) {
     let (cancel, canceled) = oneshot::channel();
     let current = Current {
-        row: order.row.clone(),
+        row: claimed.row.clone(),
         cancel: Some(cancel),
         borders,
     };
@@ -1096,23 +1099,23 @@ impl TtsWorker {
                 // Who waits again may be beyond his deadline.
                 workers.deadline_added(deadline_at);
             }
-            worker.do_send(FinishedOne { unit, queued_again });
+            worker.do_send(OutcomeCommitted { unit, queued_again });
         });
     }
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct FinishedOne {
+struct OutcomeCommitted {
     unit: Unit,
     /// The job may be there to claim again.
     queued_again: bool,
 }
 
-impl Handler<FinishedOne> for TtsWorker {
+impl Handler<OutcomeCommitted> for TtsWorker {
     type Result = ();
 
-    fn handle(&mut self, finished: FinishedOne, ctx: &mut Self::Context) {
+    fn handle(&mut self, finished: OutcomeCommitted, ctx: &mut Self::Context) {
         if self.claims.is_current(&finished.unit) {
             self.finishing = self.finishing.saturating_sub(1);
         }
@@ -1177,13 +1180,13 @@ struct SpeakUnit {
 impl SpeakUnit {
     async fn run(
         mut self,
-        order: Order,
+        claimed: ClaimedJob,
         canceled: oneshot::Receiver<()>,
     ) -> (Synthesizer, Next, Option<Finish>) {
         if self.renews_child {
             self.renew_child().await;
         }
-        let finish = self.speak(order, canceled).await;
+        let finish = self.speak(claimed, canceled).await;
         let next = match &finish.outcome {
             Outcome::GiveBack {
                 wait: Some(wait), ..
@@ -1203,13 +1206,13 @@ impl SpeakUnit {
         }
     }
 
-    async fn speak(&mut self, order: Order, canceled: oneshot::Receiver<()>) -> Finish {
-        let Order {
+    async fn speak(&mut self, claimed: ClaimedJob, canceled: oneshot::Receiver<()>) -> Finish {
+        let ClaimedJob {
             row,
             request,
             cache_key,
             ..
-        } = order;
+        } = claimed;
         let characters = u32::try_from(row.characters).unwrap_or(0);
         let limits = self.settings.limits;
         let synthesis_limit = match self.singles {
@@ -1273,7 +1276,7 @@ impl SpeakUnit {
         };
         let outcome = match (spoken, gathered.spool) {
             (Ok((spoken, warnings)), Some(spool)) => {
-                let gathered = Gathered {
+                let gathered = OutputCollector {
                     spoken,
                     warnings,
                     file,
