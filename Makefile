@@ -27,7 +27,7 @@ samples: libraries voice ## make a page to hear the voices on: samples-output/in
 test: libraries voice onnxruntime ## run all tests
 	cargo test --locked --workspace --no-fail-fast
 	HOIAM_TEST_ONNXRUNTIME="$(CURDIR)/target/onnxruntime/libonnxruntime.so.$(onnxruntime)" \
-		cargo test --locked --no-fail-fast --lib --test it -- piper neural
+		cargo test --locked --workspace --no-fail-fast --lib --test it -- piper neural
 
 torture: libraries voice ## at length: kills, bad receivers, engine faults, a simulated day; the books must balance
 	HOIAM_TORTURE_S=$${HOIAM_TORTURE_S:-600} HOIAM_TORTURE_ROUNDS=$${HOIAM_TORTURE_ROUNDS:-5} \
