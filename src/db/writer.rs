@@ -6,7 +6,7 @@
 //! gets its own answer. Verbs are therefore `FnMut`: they may run twice, and
 //! only the second run counts.
 //!
-//! If it is the disk that failed, all get the same answer, [`Db::trouble`] says
+//! If it is the disk that failed, all get the same answer, [`Db::write_health`] says
 //! so, and the writer tries by itself each second whether it can write again.
 //! A file that SQLite has found damaged is written no more.
 //!
