@@ -596,7 +596,7 @@ async fn start_tts(
         .enumerate()
         .map(|(number, jobs)| {
             let options = children_options.clone();
-            let parts = worker::Deps {
+            let deps = worker::Deps {
                 number,
                 db: db.clone(),
                 files: files.clone(),
@@ -616,7 +616,7 @@ async fn start_tts(
                 },
                 make_synthesizer: Box::new(move || Synthesizer::new(options.clone())),
             };
-            tree.start(worker_name(number), TtsWorker::new(parts))
+            tree.start(worker_name(number), TtsWorker::new(deps))
         })
         .collect();
     workers.fill(addresses);

@@ -638,7 +638,7 @@ impl Writer {
                 Ok(first) => first,
                 Err(RecvTimeoutError::Timeout) => {
                     if self.write_health.is_met() {
-                        // The answer is in `trouble`.
+                        // The answer is in `write_health`.
                         let _ = self.attempt(&mut [], Keep::Anchor);
                     }
                     self.empty_log_if_due();

@@ -93,7 +93,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// A value of the graph that is made, with its shape.
 #[derive(Clone)]
-struct NetworkOutput {
+struct Built {
     name: String,
     channels: i64,
     length: i64,
@@ -102,7 +102,7 @@ struct NetworkOutput {
 /// A graph of these steps, as far as shapes allow them.
 struct Decoder {
     graph: Graph,
-    values: Vec<NetworkOutput>,
+    values: Vec<Built>,
     last_weights: Option<(String, [i64; 3])>,
 }
 
@@ -116,7 +116,7 @@ impl Decoder {
             initializers: vec![Tensor::floats("three", &[], std::iter::once(3.0))],
             ..Graph::default()
         };
-        let first = NetworkOutput {
+        let first = Built {
             name: "x".to_owned(),
             channels: CHANNELS,
             length,
@@ -148,7 +148,7 @@ impl Decoder {
         decoder
     }
 
-    fn value(&self, at: usize) -> NetworkOutput {
+    fn value(&self, at: usize) -> Built {
         self.values[at % self.values.len()].clone()
     }
 
@@ -264,10 +264,10 @@ impl Decoder {
             Step::Sum { one, other } => {
                 let one = self.value(one);
                 // One sample is added to all.
-                let like = |value: &&NetworkOutput| {
+                let like = |value: &&Built| {
                     value.channels == one.channels && [1, one.length].contains(&value.length)
                 };
-                let all: Vec<&NetworkOutput> = self.values.iter().filter(like).collect();
+                let all: Vec<&Built> = self.values.iter().filter(like).collect();
                 let other = all[other % all.len()].clone();
                 self.push(
                     "Add",
@@ -293,7 +293,7 @@ impl Decoder {
         node.inputs = inputs;
         node.attributes = attributes;
         self.graph.nodes.push(node);
-        self.values.push(NetworkOutput {
+        self.values.push(Built {
             name,
             channels,
             length,
