@@ -86,7 +86,7 @@ fn engines(config: &Config, speaker: &Speaker) -> Vec<Check> {
                 format!("`hoiam voices remove {voice}`, and add it anew"),
             ),
             None if name == piper::ONNX_RUNTIME => {
-                ("engine", "correct tts.onnxruntime_library".to_owned())
+                ("engine", "set tts.onnxruntime_library".to_owned())
             }
             None if name == piper::NAME => (
                 "engine",
