@@ -161,8 +161,9 @@ mod tests {
             Some("2023-11-14T22:14:20.000Z")
         );
         assert_eq!(of.segments, None, "a text without segments has none");
-        let srt = of.subtitles.url("srt").unwrap();
-        let urls = [&of.audio.url, srt, &of.words, &of.marks];
+        let subtitles = serde_json::to_value(&of.subtitles).unwrap();
+        let srt = subtitles["srt"].as_str().unwrap();
+        let urls = [of.audio.url.as_str(), srt, &of.words, &of.marks];
         let signed = || {
             urls.map(|url| {
                 let url = Url::parse(url).unwrap();

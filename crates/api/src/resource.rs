@@ -355,7 +355,7 @@ pub struct Recording {
 
 /// Signed links to the subtitles of a result, by the field of their format
 /// ([`SubtitleFormat::field`]). A service of another version may have others.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subtitles(Vec<(String, String)>);
 
 impl Subtitles {
@@ -364,13 +364,6 @@ impl Subtitles {
     pub fn of(link: impl Fn(&SubtitleFormat) -> String) -> Self {
         let links = SubtitleFormat::ALL.iter();
         Self(links.map(|one| (one.field(), link(one))).collect())
-    }
-
-    /// The link of a field, such as `karaoke_vtt`.
-    #[must_use]
-    pub fn url(&self, field: &str) -> Option<&String> {
-        let mut links = self.0.iter();
-        links.find(|(name, _)| name == field).map(|(_, url)| url)
     }
 }
 
