@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hoiam_api::create::segment::{Segment, segment_place};
 use hoiam_api::{Catalog, Create, Faults, SPEAKER, VoiceItem, without_paths};
 use hoiam_synthesizer::protocol::Hello;
-use hoiam_text::nfc::in_nfc;
+use hoiam_text::nfc::in_one_form;
 use hoiam_text::segmentation;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -231,10 +231,12 @@ impl Voices {
         faults: &mut Faults,
     ) -> Option<String> {
         let language =
-            language.unwrap_or_else(|| match segmentation::looks_vietnamese(&in_nfc(text)) {
-                true => "vi",
-                false => "en",
-            });
+            language.unwrap_or_else(
+                || match segmentation::looks_vietnamese(&in_one_form(text)) {
+                    true => "vi",
+                    false => "en",
+                },
+            );
         let voice = self.default_voice(language);
         if voice.is_none() {
             let detail = format!("No voice is set for the language `{language}`; name a voice.");

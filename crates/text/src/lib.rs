@@ -6,12 +6,13 @@
 //! | module | what is there |
 //! | --- | --- |
 //! | [`request`], [`output`], [`voice`], [`synthesis`] | what is asked for, and what comes of it |
-//! | [`nfc`], [`segmentation`] | the text in one form, its sentences and words |
+//! | [`letters`], [`nfc`], [`segmentation`] | the text in one form, its sentences and words |
 //! | [`normalize`], [`pronunciations`], [`ipa`] | what is said for them |
 //! | [`subtitles`], [`marks`], [`joined_text`] | what shows them, in time with the sound |
 
 pub mod ipa;
 pub mod joined_text;
+pub mod letters;
 pub mod marks;
 pub mod nfc;
 pub mod normalize;

@@ -1,19 +1,20 @@
 //! Texts that were sent decomposed (NFD, as macOS file names and some editors
-//! write Vietnamese): engines want them composed, while word times belong to
-//! the text as it was sent.
+//! write Vietnamese) or in letters of another form: engines want them composed and
+//! in the usual forms, while word times belong to the text as it was sent.
 
 use std::borrow::Cow;
 
 use unicode_normalization::char::decompose_canonical;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc, is_nfc_quick};
 
+use crate::letters::in_usual_forms;
 use crate::synthesis::Word;
 
-/// A text in NFC, with the way back to the text it was made of.
+/// A text in its usual forms and NFC, with the way back to the text it was made of.
 ///
 /// A place in one of them and a place in the other are the same if as many characters of
-/// the decomposed text (NFD) precede them: both have the same one (UAX #15). So what does
-/// not overlap in one does not in the other.
+/// the decomposed text (NFD) precede them: both have as many (UAX #15), and a usual form
+/// takes the place of one. So what does not overlap in one does not in the other.
 pub struct Composed {
     /// The composed text.
     pub text: String,
@@ -27,14 +28,16 @@ impl Composed {
     /// Composes a text.
     #[must_use]
     pub fn of(source: &str) -> Self {
-        if is_nfc(source) {
-            return Self {
-                text: source.to_owned(),
-                source_starts: None,
-                source: Vec::new(),
-            };
-        }
-        let text: String = source.nfc().collect();
+        let text = match in_one_form(source) {
+            Cow::Owned(text) => text,
+            Cow::Borrowed(same) => {
+                return Self {
+                    text: same.to_owned(),
+                    source_starts: None,
+                    source: Vec::new(),
+                };
+            }
+        };
         let (mut starts, mut start, mut before_start, mut before) = (Vec::new(), 0, 0, 0);
         let mut unread = source.chars();
         for length in text.chars().map(decomposed_length).chain([0]) {
@@ -90,12 +93,13 @@ fn decomposed_length(character: char) -> usize {
     length
 }
 
-/// A text in NFC.
+/// A text in its usual forms and NFC; borrowed if it is so already.
 #[must_use]
-pub fn in_nfc(text: &str) -> Cow<'_, str> {
-    match is_nfc(text) {
-        true => Cow::Borrowed(text),
-        false => Cow::Owned(text.nfc().collect()),
+pub fn in_one_form(text: &str) -> Cow<'_, str> {
+    let usual = in_usual_forms(text);
+    match is_nfc(&usual) {
+        true => usual,
+        false => Cow::Owned(usual.nfc().collect()),
     }
 }
 
@@ -178,18 +182,29 @@ mod tests {
         assert_eq!(composed.in_source(word("a", 2, 3)), Some(word("a", 1, 2)));
     }
 
+    #[test]
+    fn words_in_other_forms_of_letters_are_those_of_the_source() {
+        let composed = Composed::of("ｔｏ\u{302}ｉ 𝗔");
+        assert_eq!(composed.text, "tôi A");
+        let first = composed.in_source(word("tôi", 0, 3));
+        assert_eq!(first, Some(word("ｔｏ\u{302}ｉ", 0, 4)));
+        assert_eq!(composed.in_source(word("A", 4, 5)), Some(word("𝗔", 5, 6)));
+    }
+
     proptest! {
-        /// Letters and marks that compose, that are put in another order, and that fall
-        /// apart: Vietnamese, Indic, Tibetan, Hangul and Khmer among them.
+        /// Letters and marks that compose, that are put in another order, that fall
+        /// apart, and that have another form: Vietnamese, Indic, Tibetan, Hangul and
+        /// Khmer among them.
         #[test]
         fn what_follows_each_other_does_so_in_the_source(
             source in "[a-eou \u{300}-\u{345}đếø한가\u{1100}-\u{1112}\u{1161}-\u{1175}\u{11a8}\
                 \u{915}\u{93c}\u{958}\u{9c7}\u{9be}\u{f71}-\u{f75}\u{f81}\u{fb1f}\u{2adc}\u{20dd}\
-                \u{1781}\u{17d2}\u{212b}\u{1d15e}\u{1f600}]{0,24}",
+                \u{1781}\u{17d2}\u{212b}\u{1d15e}\u{1f600}Ａｅ，ｶﾞ\u{1d5f2}]{0,24}",
             cuts in prop::collection::btree_set(0..50_u32, 0..8),
         ) {
             let composed = Composed::of(&source);
-            prop_assert_eq!(&composed.text, &source.nfc().collect::<String>());
+            let usual = in_usual_forms(&source);
+            prop_assert_eq!(&composed.text, &usual.nfc().collect::<String>());
             let characters: Vec<char> = composed.text.chars().collect();
             let end = u32::try_from(characters.len()).unwrap();
             let mut cuts: Vec<u32> = cuts.into_iter().filter(|at| *at < end).collect();

@@ -6,10 +6,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
-use unicode_normalization::UnicodeNormalization;
-
+use crate::nfc::in_one_form;
 use crate::segmentation::{cost_of, is_of};
+use serde::{Deserialize, Serialize};
 
 /// The longest term and the longest `say`, in characters; that of phonemes is
 /// in [`crate::ipa`].
@@ -137,7 +136,7 @@ fn is_scope(text: &str) -> bool {
 }
 
 fn folded(text: &str) -> String {
-    text.nfc().map(small).collect()
+    in_one_form(text).chars().map(small).collect()
 }
 
 /// The same letter in lower case, where that is one character, so that places
@@ -169,8 +168,8 @@ impl Dictionary {
     pub fn new(terms: &[Pronunciation]) -> Self {
         let entry = |known: &Pronunciation| Entry {
             term: match known.match_case {
-                true => known.term.nfc().collect(),
-                false => known.term.nfc().map(small).collect(),
+                true => in_one_form(&known.term).chars().collect(),
+                false => folded(&known.term).chars().collect(),
             },
             said: known.said.clone(),
             match_case: known.match_case,

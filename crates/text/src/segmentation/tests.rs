@@ -56,6 +56,14 @@ fn an_address_inside_text_without_spaces_ends_where_its_characters_end() {
 }
 
 #[test]
+fn no_word_ends_before_a_mark_that_belongs_to_its_last_letter() {
+    // U+05C9 is a mark of a newer Unicode than the one that words are cut by.
+    let found = sentences("a\u{5b8}\u{5c9}צ b\u{5c9}\u{5b8}");
+    let words: Vec<&str> = found[0].words.iter().map(|word| &*word.text).collect();
+    assert_eq!(words, ["a\u{5b8}\u{5c9}", "צ", "b\u{5c9}\u{5b8}"]);
+}
+
+#[test]
 fn punctuation_and_emoji_are_no_words() {
     assert_eq!(words_of("A — b … « c » 😀 🅰 d_e"), ["A", "b", "c", "d_e"]);
 }

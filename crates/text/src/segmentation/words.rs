@@ -1,5 +1,6 @@
 //! Where the words of a text are.
 
+use unicode_normalization::char::is_combining_mark;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::sentences::is_terminator;
@@ -23,8 +24,7 @@ pub(super) fn words(text: &str) -> Vec<Span> {
 
 /// Byte ranges of the words by Unicode's rules in one part of the text.
 fn plain_words(text: &str, part: Span) -> impl Iterator<Item = Span> {
-    text[part]
-        .split_word_bounds()
+    segments(&text[part])
         .filter(|segment| segment.chars().any(is_spoken))
         // A combining mark makes one segment with what is before it: a blank, or
         // what ends a sentence; a narrow blank (U+202F) with what it is beside.
@@ -33,6 +33,19 @@ fn plain_words(text: &str, part: Span) -> impl Iterator<Item = Span> {
             let segment = segment.trim_start_matches(is_before);
             range_of(text, segment.trim_end_matches(is_blank))
         })
+}
+
+/// The text cut where Unicode's rules do so, but before no combining mark: which ones
+/// there are is not known alike to all that put marks in order and that cut.
+fn segments(text: &str) -> impl Iterator<Item = &str> {
+    let bounds = text.split_word_bound_indices();
+    let starts = bounds.filter(|(at, segment)| *at == 0 || !segment.starts_with(is_combining_mark));
+    let mut starts = starts.map(|(at, _)| at).peekable();
+    std::iter::from_fn(move || {
+        let start = starts.next()?;
+        let end = starts.peek().copied().unwrap_or(text.len());
+        Some(&text[start..end])
+    })
 }
 
 /// Where a part of the text is in it, in bytes.
