@@ -68,6 +68,7 @@ use crate::retention::{self, Retention};
 use crate::secrets::CallbackSecrets;
 use crate::tts::LongTexts;
 use crate::tts::api::TtsState;
+use crate::tts::deadlines::DeadlineWatchdog;
 use crate::tts::salvage::Limits;
 use crate::tts::voices::Voices;
 use crate::tts::worker::{self, ChildBoard, TtsWorker};
@@ -578,6 +579,14 @@ async fn start_tts(
             dispatcher: dispatcher.clone().recipient(),
         }),
     );
+    let watchdog = tree.start(
+        "tts.watchdog",
+        DeadlineWatchdog::new(tts::deadlines::Deps {
+            db: db.clone(),
+            dispatcher: dispatcher.clone().recipient(),
+            deadlines,
+        }),
+    );
     let settings = worker::Settings {
         max_attempts: i32::try_from(config.tts.max_attempts).unwrap_or(i32::MAX),
         limits: Limits::configured(&config.tts),
@@ -610,10 +619,7 @@ async fn start_tts(
                 settings: settings.clone(),
                 children: Arc::clone(children),
                 jobs,
-                deadlines: match number {
-                    0 => deadlines.clone(),
-                    _ => Pulse::default(),
-                },
+                deadlines: watchdog.clone().recipient(),
                 make_synthesizer: Box::new(move || Synthesizer::new(options.clone())),
             };
             tree.start(worker_name(number), TtsWorker::new(deps))
@@ -652,6 +658,7 @@ async fn start_tts(
         admission: admission.clone(),
         check_timeout,
         workers,
+        deadlines: watchdog.recipient(),
         checker,
         dispatcher: dispatcher.clone().recipient(),
     };

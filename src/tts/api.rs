@@ -14,6 +14,7 @@ use serde::Deserialize;
 use url::Url;
 use uuid::Uuid;
 
+use super::messages::DeadlineAdded;
 use super::sentences::Sentences;
 use super::store::{self, Accepted, Ended, New};
 use super::view::View;
@@ -66,6 +67,8 @@ pub struct TtsState {
     pub check_timeout: Duration,
     /// Told of jobs.
     pub workers: Workers,
+    /// Told of deadlines.
+    pub deadlines: Recipient<DeadlineAdded>,
     /// Told of URLs to be checked.
     pub checker: Addr<CallbackChecker>,
     /// Told of deliveries.
@@ -136,9 +139,10 @@ async fn accept(
     let wait = Wait::preferred(request);
     let waits = wait.is_some();
     let (workers, checker) = (state.workers.clone(), state.checker.clone());
+    let deadlines = state.deadlines.clone();
     let hint = move |accepted: &Accepted| {
         if let Accepted::New(row) = accepted {
-            workers.deadline_added(row.deadline_at);
+            deadlines.do_send(DeadlineAdded(row.deadline_at));
             if row.status() == SpeechStatus::Checking {
                 let _ = checker.try_send(CheckOwed);
             } else {

@@ -1,6 +1,7 @@
-//! What a worker is told by others: hints that there may be something to do or to leave.
+//! What the workers and the watchdog are told by others: hints that there may be something
+//! to do or to leave.
 //!
-//! They stand apart from the worker, so that whoever sends one need not know it.
+//! They stand apart from the actors, so that whoever sends one need not know them.
 
 use actix::Message;
 use hoiam_supervision::clock::Millis;
@@ -26,7 +27,8 @@ pub struct HelpWanted;
 #[rtype(result = "()")]
 pub struct JobCanceled(pub Uuid);
 
-/// A job with this deadline waits.
+/// A job with this deadline waits. It carries an instant, so whoever sends it does so
+/// whether the mailbox is full or not.
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct DeadlineAdded(pub Millis);

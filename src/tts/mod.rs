@@ -2,6 +2,7 @@
 
 mod ahead;
 pub mod api;
+pub mod deadlines;
 pub mod job;
 mod long_texts;
 pub mod messages;

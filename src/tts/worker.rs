@@ -37,7 +37,7 @@ use super::messages::{DeadlineAdded, HelpWanted, JobCanceled, JobQueued, JobQueu
 use super::outcome::{Finish, Outcome, OutputCollector, Refusal, failed};
 use super::salvage::{Limits, Salvage};
 use super::sentences::Sentences;
-use super::store::{self, Claimed, Expired, Job, Row};
+use super::store::{self, Claimed, Job, Row};
 use super::turns::Wish;
 use super::voices::Voices;
 use super::workers::Workers;
@@ -115,8 +115,6 @@ pub struct TtsWorker {
     /// Outcomes on their way to disk.
     finishing: usize,
     held: Alarm,
-    /// Its scan fails the jobs whose deadline has come; only the first worker's.
-    deadlines: ClaimLoop,
 }
 
 /// A claimed job as the child is asked for it.
@@ -196,7 +194,7 @@ enum Purpose {
 
 /// What [`TtsWorker::new`] needs.
 pub struct Deps {
-    /// From 0; the first worker also watches the deadlines.
+    /// From 0.
     pub number: usize,
     /// The TTS service's database.
     pub db: Db,
@@ -222,8 +220,8 @@ pub struct Deps {
     pub children: ChildBoard,
     /// Shows how its jobs stand.
     pub jobs: Pulse,
-    /// Shows how the deadlines stand.
-    pub deadlines: Pulse,
+    /// Told of deadlines of jobs that are given back.
+    pub deadlines: Recipient<DeadlineAdded>,
     /// Makes the worker's child.
     pub make_synthesizer: Box<dyn Fn() -> Synthesizer>,
 }
@@ -253,7 +251,6 @@ impl TtsWorker {
         Self {
             pace: deps.settings.ahead,
             claims: ClaimLoop::new(clock.clone(), deps.jobs.clone()),
-            deadlines: ClaimLoop::new(clock.clone(), deps.deadlines.clone()),
             deps,
             synthesizer: None,
             child_is_ready: false,
@@ -644,6 +641,7 @@ impl TtsWorker {
         }
         self.finishing += 1;
         let (db, workers) = (self.deps.db.clone(), self.deps.workers.clone());
+        let deadlines = self.deps.deadlines.clone();
         let (worker, unit) = (ctx.address(), self.claims.begin_unit());
         let deadline_at = rows.iter().map(|row| row.deadline_at).min();
         actix_rt::spawn(async move {
@@ -656,7 +654,7 @@ impl TtsWorker {
             }
             workers.queued();
             if let Some(at) = deadline_at {
-                workers.deadline_added(at);
+                deadlines.do_send(DeadlineAdded(at));
             }
             worker.do_send(OutcomeCommitted {
                 unit,
@@ -685,24 +683,6 @@ impl TtsWorker {
         let spoken = self.current.iter_mut().chain(&mut self.guest.current);
         spoken.for_each(Current::call_off);
     }
-
-    /// Fails the jobs whose deadline has come.
-    fn scan_deadlines(&mut self, ctx: &mut Context<Self>) {
-        let is_first = self.deps.number == 0;
-        let Some(scan) = self.deadlines.begin_scan(self.now(), is_first) else {
-            return;
-        };
-        let (db, worker, dispatcher) = (
-            self.deps.db.clone(),
-            ctx.address(),
-            self.deps.dispatcher.clone(),
-        );
-        actix_rt::spawn(async move {
-            let expired = db.write(store::expire).await;
-            let _ = dispatcher.try_send(DeliveryOwed);
-            worker.do_send(DeadlinesScanned { expired, scan });
-        });
-    }
 }
 
 impl Actor for TtsWorker {
@@ -714,10 +694,7 @@ impl Actor for TtsWorker {
         }
         let worker = ctx.address();
         self.claims.start(move || worker.do_send(JobQueued));
-        let worker = ctx.address();
-        self.deadlines.start(move || worker.do_send(DeadlineDue));
         self.pump(ctx);
-        self.scan_deadlines(ctx);
     }
 }
 
@@ -727,7 +704,6 @@ impl Supervised for TtsWorker {
         // itself, and its lease is fenced. What was claimed and not begun is still
         // ours.
         self.claims.restart();
-        self.deadlines.restart();
         self.call_off();
         self.current = None;
         self.guest = Guest::default();
@@ -778,58 +754,6 @@ impl Handler<JobCanceled> for TtsWorker {
         if self.claims.is_scanning() {
             self.canceled_early.insert(id);
         }
-    }
-}
-
-impl Handler<DeadlineAdded> for TtsWorker {
-    type Result = ();
-
-    fn handle(&mut self, DeadlineAdded(at): DeadlineAdded, ctx: &mut Self::Context) {
-        self.deadlines.wake_at(at);
-        self.scan_deadlines(ctx);
-    }
-}
-
-/// The deadline of an open job has come.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct DeadlineDue;
-
-impl Handler<DeadlineDue> for TtsWorker {
-    type Result = ();
-
-    fn handle(&mut self, _: DeadlineDue, ctx: &mut Self::Context) {
-        self.deadlines.hint();
-        self.scan_deadlines(ctx);
-    }
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct DeadlinesScanned {
-    expired: Result<Expired, StoreError>,
-    scan: Scan,
-}
-
-impl Handler<DeadlinesScanned> for TtsWorker {
-    type Result = ();
-
-    fn handle(&mut self, scanned: DeadlinesScanned, ctx: &mut Self::Context) {
-        if self.deadlines.end_scan(scanned.scan).is_none() {
-            return;
-        }
-        match scanned.expired {
-            Ok(expired) => {
-                if let Some(at) = expired.next_deadline_at {
-                    self.deadlines.wake_at(at);
-                }
-            }
-            Err(error) => {
-                log::error!("deadlines could not be looked at: {error}");
-                self.deadlines.pause(PAUSE_MS);
-            }
-        }
-        self.scan_deadlines(ctx);
     }
 }
 
@@ -1083,7 +1007,7 @@ impl TtsWorker {
         let (db, files) = (self.deps.db.clone(), self.deps.files.clone());
         let (cache, progress) = (self.deps.cache.clone(), self.deps.progress.clone());
         let (worker, dispatcher) = (ctx.address(), self.deps.dispatcher.clone());
-        let workers = self.deps.workers.clone();
+        let (workers, deadlines) = (self.deps.workers.clone(), self.deps.deadlines.clone());
         let max_attempts = self.deps.settings.max_attempts;
         actix_rt::spawn(async move {
             let (id, deadline_at) = (finish.row.id.0, finish.row.deadline_at);
@@ -1097,7 +1021,7 @@ impl TtsWorker {
             if queued_again {
                 workers.queued();
                 // Who waits again may be beyond his deadline.
-                workers.deadline_added(deadline_at);
+                deadlines.do_send(DeadlineAdded(deadline_at));
             }
             worker.do_send(OutcomeCommitted { unit, queued_again });
         });
@@ -1131,7 +1055,6 @@ impl Handler<Drain> for TtsWorker {
 
     fn handle(&mut self, drain: Drain, ctx: &mut Self::Context) -> Self::Result {
         let in_time = self.claims.drain(drain.until);
-        let deadlines = self.deadlines.drain(drain.until);
         self.pump(ctx);
         let (ended, worker) = (self.claims.work().ended(), ctx.address());
         Box::pin(async move {
@@ -1139,7 +1062,6 @@ impl Handler<Drain> for TtsWorker {
                 worker.do_send(GiveBack);
                 ended.await;
             }
-            deadlines.await;
         })
     }
 }

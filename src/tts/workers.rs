@@ -9,7 +9,7 @@ use hoiam_api::CallbackHeaders;
 use hoiam_supervision::clock::Millis;
 use uuid::Uuid;
 
-use super::messages::{DeadlineAdded, HelpWanted, JobCanceled, JobQueued, JobQueuedBy};
+use super::messages::{HelpWanted, JobCanceled, JobQueued, JobQueuedBy};
 use super::store;
 use crate::db::{Conn, Tx};
 use crate::delivery::check::Verdict;
@@ -53,14 +53,6 @@ impl Workers {
         }
     }
 
-    /// A job with this deadline waits. The hint carries an instant, so a full
-    /// mailbox must not lose it.
-    pub fn deadline_added(&self, at: Millis) {
-        if let Some(first) = self.0.get().and_then(|workers| workers.first()) {
-            first.deadline_added.do_send(DeadlineAdded(at));
-        }
-    }
-
     /// This job is called off.
     pub fn canceled(&self, id: Uuid) {
         for worker in self.0.get().into_iter().flatten() {
@@ -74,7 +66,6 @@ pub struct Mailbox {
     queued: Recipient<JobQueued>,
     queued_by: Recipient<JobQueuedBy>,
     help_wanted: Recipient<HelpWanted>,
-    deadline_added: Recipient<DeadlineAdded>,
     canceled: Recipient<JobCanceled>,
 }
 
@@ -84,7 +75,6 @@ where
         + Handler<JobQueued>
         + Handler<JobQueuedBy>
         + Handler<HelpWanted>
-        + Handler<DeadlineAdded>
         + Handler<JobCanceled>,
 {
     fn from(worker: Addr<W>) -> Self {
@@ -92,7 +82,6 @@ where
             queued: worker.clone().recipient(),
             queued_by: worker.clone().recipient(),
             help_wanted: worker.clone().recipient(),
-            deadline_added: worker.clone().recipient(),
             canceled: worker.recipient(),
         }
     }

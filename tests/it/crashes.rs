@@ -387,6 +387,11 @@ fn a_worker_that_panics_for_ever_ends_the_process_and_the_next_one_goes_on() {
 }
 
 #[test]
+fn a_watchdog_of_jobs_that_panics_for_ever_ends_the_process_and_the_next_one_goes_on() {
+    a_service_manager_brings_it_back(service(), "deadlines", 6, COMPLETED);
+}
+
+#[test]
 fn a_dispatcher_that_panics_for_ever_ends_the_process_and_the_next_one_goes_on() {
     a_service_manager_brings_it_back(service(), "dispatcher", 6, COMPLETED);
 }

@@ -13,6 +13,7 @@ use hoiam::db::schema::speeches as rows;
 use hoiam::db::{Conn, Id};
 use hoiam::files::{Cache, Files};
 use hoiam::progress::ProgressBoard;
+use hoiam::tts::deadlines::DeadlineWatchdog;
 use hoiam::tts::messages::{DeadlineAdded, JobQueuedBy};
 use hoiam::tts::salvage::Limits;
 use hoiam::tts::voices::Voices;
@@ -52,7 +53,8 @@ pub fn settings() -> Settings {
 
 pub fn start_with(world: &mut World, settings: Settings) -> (Addr<TtsWorker>, Heard) {
     let voices = Voices::new([].into(), [].into());
-    start_offering(world, settings, voices)
+    let (worker, _, heard) = start_offering(world, settings, voices);
+    (worker, heard)
 }
 
 /// A worker that tells `voices` what its children offer.
@@ -60,8 +62,14 @@ fn start_offering(
     world: &mut World,
     settings: Settings,
     voices: Voices,
-) -> (Addr<TtsWorker>, Heard) {
+) -> (Addr<TtsWorker>, Addr<DeadlineWatchdog>, Heard) {
     let (probe, heard) = Probe::start();
+    let watchdog = DeadlineWatchdog::new(hoiam::tts::deadlines::Deps {
+        db: world.db.clone(),
+        dispatcher: probe.clone().recipient(),
+        deadlines: Pulse::default(),
+    });
+    let watchdog = world.tree.start("watchdog", watchdog);
     let voices_dir = world.folder.path().to_owned();
     let files = Files::open(
         &world.folder.path().join("files"),
@@ -83,7 +91,7 @@ fn start_offering(
         settings,
         children: ChildBoard::default(),
         jobs: Pulse::default(),
-        deadlines: Pulse::default(),
+        deadlines: watchdog.clone().recipient(),
         make_synthesizer: Box::new(move || {
             Synthesizer::new(Options {
                 program: PathBuf::from(env!("CARGO_BIN_EXE_hoiam")),
@@ -96,7 +104,14 @@ fn start_offering(
             })
         }),
     };
-    (world.tree.start("worker", TtsWorker::new(parts)), heard)
+    let worker = world.tree.start("worker", TtsWorker::new(parts));
+    (worker, watchdog, heard)
+}
+
+/// With the watchdog, which stands beside every worker of these tests.
+fn start_watched(world: &mut World) -> (Addr<TtsWorker>, Addr<DeadlineWatchdog>, Heard) {
+    let voices = Voices::new([].into(), [].into());
+    start_offering(world, settings(), voices)
 }
 
 pub fn start(world: &mut World) -> (Addr<TtsWorker>, Heard) {
@@ -260,11 +275,11 @@ async fn a_job_whose_deadline_is_over_is_not_spoken_and_its_end_is_told() {
 async fn a_deadline_is_kept_while_the_child_speaks_another_text() {
     let mut world = World::new(Service::Tts);
     let long = accept(&world, "test/hang", 3600).await;
-    let (worker, heard) = start(&mut world);
+    let (worker, watchdog, heard) = start_watched(&mut world);
     becomes(&world, long, "synthesizing").await;
     let short = accept(&world, "test/silence", 5).await;
     worker.do_send(JobQueued);
-    worker.do_send(DeadlineAdded(START + 5000));
+    watchdog.do_send(DeadlineAdded(START + 5000));
     world.settle().await;
     world.advance_ms(4999);
     world.settle().await;
@@ -283,11 +298,11 @@ async fn a_deadline_is_kept_while_the_child_speaks_another_text() {
 #[actix_rt::test]
 async fn a_deadline_is_kept_while_the_callback_url_is_being_checked() {
     let mut world = World::new(Service::Tts);
-    let (worker, _) = start_idle(&mut world).await;
+    let (_worker, watchdog, _) = start_watched(&mut world);
     let id = Uuid::now_v7();
     let accepted = world.db.write(unchecked_job(id, "http://127.0.0.1:9/", 5));
     accepted.await.unwrap();
-    worker.do_send(DeadlineAdded(START + 5000));
+    watchdog.do_send(DeadlineAdded(START + 5000));
     world.settle().await;
     world.advance_ms(5000);
     becomes(&world, id, "failed").await;
@@ -353,10 +368,10 @@ async fn draining_gives_the_job_back_without_counting_an_attempt() {
 async fn a_store_that_fails_delays_an_expiry_by_a_second_and_no_more() {
     let mut world = World::new(Service::Tts);
     let long = accept(&world, "test/slow-60000", 3600).await;
-    let (worker, _) = start(&mut world);
+    let (_worker, watchdog, _) = start_watched(&mut world);
     becomes(&world, long, "synthesizing").await;
     let short = accept(&world, "test/silence", 5).await;
-    worker.do_send(DeadlineAdded(START + 5000));
+    watchdog.do_send(DeadlineAdded(START + 5000));
     world.settle().await;
     let sql = |sql: &'static str| world.db.write(move |tx| tx.conn.batch_execute(sql));
     sql("ALTER TABLE speeches RENAME TO hidden").await.unwrap();
@@ -446,7 +461,7 @@ async fn a_job_whose_engine_was_mended_is_spoken_by_a_new_child_at_the_end_of_it
     let mut world = World::new(Service::Tts);
     let id = accept(&world, "test/unavailable", 3600).await;
     let voices = Voices::new([].into(), [].into());
-    let (_worker, _) = start_offering(&mut world, settings(), voices.clone());
+    let (_worker, _, _) = start_offering(&mut world, settings(), voices.clone());
     postponed(&world, id, 1).await;
     std::fs::write(world.folder.path().join("test.repaired"), "").unwrap();
     voices.withdraw("until a new child tells its voices");
