@@ -25,7 +25,7 @@ fn follow(link: &Value) -> Answer {
     Client::new(address, None).get(&format!("/{path}"))
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub fn sha256(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

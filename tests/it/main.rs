@@ -54,4 +54,5 @@ mod support;
 mod synthesizer;
 mod tasks;
 mod torture;
+mod upgrade;
 mod written_texts;

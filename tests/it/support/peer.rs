@@ -129,16 +129,22 @@ struct Inner {
 impl Peer {
     /// A receiver that answers 204 to everything.
     pub fn receiver() -> Self {
-        Self::start(|_| Reaction::Answer(204))
+        Self::start("127.0.0.1:0", |_| Reaction::Answer(204))
+    }
+
+    /// The same where callbacks lead that are owed already. Another run of the tests may
+    /// listen there, for a moment.
+    pub fn receiver_at(address: &str) -> Self {
+        Self::start(address, |_| Reaction::Answer(204))
     }
 
     /// A proxy that passes everything on, once it has a target.
     pub fn proxy() -> Self {
-        Self::start(|_| Reaction::Pass)
+        Self::start("127.0.0.1:0", |_| Reaction::Pass)
     }
 
-    fn start(rule: impl Fn(&Request) -> Reaction + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    fn start(address: &str, rule: impl Fn(&Request) -> Reaction + Send + Sync + 'static) -> Self {
+        let listener = super::eventually("a port is free", || TcpListener::bind(address).ok());
         let address = listener.local_addr().expect("an address").to_string();
         let state = Arc::new(State {
             inner: Mutex::new(Inner {

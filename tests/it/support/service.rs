@@ -46,6 +46,7 @@ pub struct Setup {
     wall: Option<Arc<Wall>>,
     names_hang: bool,
     listens_everywhere: bool,
+    address: String,
 }
 
 impl Setup {
@@ -58,6 +59,7 @@ impl Setup {
             wall: None,
             names_hang: false,
             listens_everywhere: false,
+            address: "127.0.0.1:0".to_owned(),
         };
         // Few threads and children, since many services run side by side. On a
         // machine that has no time for them nothing is to run out of it, unless
@@ -121,6 +123,12 @@ impl Setup {
         self
     }
 
+    /// It listens there, not on a port that is free.
+    pub fn listening_at(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.address);
+        self
+    }
+
     /// Starts it on a free port, with a new data folder, and waits until it
     /// is ready.
     #[track_caller]
@@ -132,9 +140,9 @@ impl Setup {
     #[track_caller]
     pub fn start_on(self, disk: Disk) -> Service {
         let mut service = Service {
+            address: self.address.clone(),
             setup: self,
             disk,
-            address: "127.0.0.1:0".to_owned(),
             process: None,
             log: Arc::default(),
         };
