@@ -8,8 +8,25 @@
 //! | `kill` | the process gets SIGKILL, as from `kill -9` or the kernel |
 //! | `panic` | the thread or task panics, each time from the N-th on |
 //!
-//! ARCHITECTURE.md lists the points. They are compiled into debug builds only:
-//! in a release the functions are empty and the variable is not read.
+//! The points; those of commits and calls have a `.before` and an `.after`:
+//!
+//! | point | the step |
+//! | --- | --- |
+//! | `commit.backend.{queued, in_progress, fetching, completed, failed, canceled, timed_out}` | the transaction that moves a task there, before COMMIT, and after it before anybody is told |
+//! | `commit.tts.{checking, queued, synthesizing, completed, failed, canceled}` | the same for a speech |
+//! | `commit.{tts, backend}.{delivered, pending, exhausted}` | the record of an attempt at a callback; `pending` also puts a delivery back |
+//! | `commit.backend.abandon` | the record of an errand |
+//! | `send.hand_over`, `send.fetch`, `send.abandon`, `send.check` | a call to the TTS service, or the question to a callback URL |
+//! | `send.erase` | the call that has a speech erased (`tests/it/erasures.rs`) |
+//! | `send.{speech, task}.{completed, failed, canceled, timed_out}` | a callback |
+//! | `retention.backend.cleared` | after an old row has stopped naming its file, before the file is removed (`tests/it/retention.rs`) |
+//! | `secrets.{announced, published}` | the command that changes the callback secret, after each of the files (`tests/it/secrets.rs`) |
+//! | `file.{tts, backend}.{middle, after}` | after a part of a file was written; after the whole was synced, before the commit that names it |
+//! | `actor.{backend, watchdog, dispatcher, worker, deadlines}` | an actor looks for work |
+//! | `outcome.spoken` | the unit that commits a result |
+//!
+//! They are compiled into debug builds only: in a release the functions are empty and the
+//! variable is not read.
 
 #[cfg(debug_assertions)]
 pub use armed::{commit, point};

@@ -1,6 +1,6 @@
 //! The process is killed exactly at a fault point, started again, and every
-//! task ends once, is told, and has whole files. ARCHITECTURE.md has the table
-//! of the points; each is tried here.
+//! task ends once, is told, and has whole files. `src/fault.rs` has the table of
+//! the points; each is tried here.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
