@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use unicode_normalization::char::decompose_compatible;
+use unicode_normalization::char::{compose, decompose_compatible};
 
 /// The text with the usual form of each, one character for one.
 ///
@@ -24,7 +24,8 @@ pub fn in_usual_forms(text: &str) -> Cow<'_, str> {
         let is_beside = is_in_run || (has_usual_form(next) && !is_east_asian_mark(next));
         let stays =
             is_east_asian_mark(c) && (!is_beside || is_east_asian(before) || is_east_asian(next));
-        let one = usual_form(c).filter(|_| !stays);
+        let is_letter = |one: &char| !is_sound_mark(*one) || joins(usual.chars().next_back(), *one);
+        let one = usual_form(c).filter(|one| !stays && is_letter(one));
         is_in_run = one.is_some();
         usual.push(one.unwrap_or(c));
         before = c;
@@ -46,6 +47,16 @@ fn usual_form(c: char) -> Option<char> {
         length += 1;
     });
     (length == 1).then_some(first)
+}
+
+/// The marks that make `ガ` of `カ`, `パ` of `ハ`. In their narrow form they are letters,
+/// and stay so where they have nothing to be joined to.
+fn is_sound_mark(c: char) -> bool {
+    matches!(c, '\u{3099}' | '\u{309a}')
+}
+
+fn joins(before: Option<char>, mark: char) -> bool {
+    before.is_some_and(|before| compose(before, mark).is_some())
 }
 
 /// Marks whose wide form is the usual one beside East Asian letters: there it ends a
@@ -89,6 +100,7 @@ mod tests {
             "Xin chào！Tạm biệt",
             "はい～",
             "￣",
+            " ﾟ ﾞ",
         ] {
             assert_eq!(in_usual_forms(text), text);
         }
@@ -96,11 +108,13 @@ mod tests {
     }
 
     #[test]
-    fn each_character_is_one_character() {
+    fn each_character_is_one_character_and_no_letter_is_lost() {
         for c in ('\u{ff00}'..='\u{ffff}').chain('\u{1d3f0}'..='\u{1d810}') {
             let text = format!("a{c}１");
             let usual = in_usual_forms(&text);
             assert_eq!(usual.chars().count(), 3, "{c}");
+            let is_letter = usual.chars().nth(1).is_some_and(char::is_alphanumeric);
+            assert!(is_letter || !c.is_alphanumeric(), "{c}");
         }
     }
 }
