@@ -10,6 +10,7 @@ use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use hoiam_supervision::clock::Anchor;
 
+use super::copy;
 use super::schema::meta;
 
 /// The one kind of connection that verbs see.
@@ -87,10 +88,17 @@ pub fn open(path: &Path) -> Result<Opened, OpenError> {
     };
     let lock = take_lock(path)?;
     let mut writer = connect(path, false).map_err(|error| failed(error.to_string()))?;
+    if let Some(first) = next_of_an_older_version(&mut writer).map_err(failed)? {
+        let copy = copy::keep_aside(&mut writer, path, &first).map_err(failed)?;
+        log::info!(
+            "{} is changed for this version; as it was it is kept as {}",
+            path.display(),
+            copy.display()
+        );
+    }
     writer
         .run_pending_migrations(MIGRATIONS)
         .map_err(|error| failed(error.to_string()))?;
-    outstanding(&mut writer).map_err(failed)?;
     let anchor = anchor_in(&mut writer).map_err(|error| failed(error.to_string()))?;
     Ok(Opened {
         path: path.to_owned(),
@@ -171,6 +179,21 @@ fn outstanding(conn: &mut Conn) -> Result<usize, String> {
     ours.len().checked_sub(had.len()).ok_or_else(|| {
         "a newer hoiam has written it; start that version, or use another data folder".to_owned()
     })
+}
+
+/// The first migration that is to be run, if an older version has written the database.
+fn next_of_an_older_version(conn: &mut Conn) -> Result<Option<String>, String> {
+    let is_new = conn
+        .applied_migrations()
+        .map_err(|error| error.to_string())?
+        .is_empty();
+    if outstanding(conn)? == 0 || is_new {
+        return Ok(None);
+    }
+    let pending = conn
+        .pending_migrations(MIGRATIONS)
+        .map_err(|error| error.to_string())?;
+    Ok(pending.first().map(|one| one.name().version().to_string()))
 }
 
 impl Opened {
@@ -265,6 +288,57 @@ mod tests {
         let versions = all.iter().map(|one| one.name().version().to_string());
         let versions: std::collections::BTreeSet<String> = versions.collect();
         assert_eq!(versions.len(), all.len());
+    }
+
+    /// The names of the copies in a folder.
+    fn kept(folder: &Path) -> Vec<String> {
+        let names = std::fs::read_dir(folder).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains(".before-")).collect()
+    }
+
+    #[test]
+    fn the_database_of_an_older_version_is_kept_aside_and_the_copy_before_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.db");
+        drop(open(&path).unwrap());
+        assert_eq!(kept(folder.path()), [""; 0], "a new one is not copied");
+        for back in [2, 1] {
+            let mut conn = connect(&path, false).unwrap();
+            for _ in 0..back {
+                conn.revert_last_migration(MIGRATIONS).unwrap();
+            }
+            let had = conn.applied_migrations().unwrap();
+            let first = conn.pending_migrations(MIGRATIONS).unwrap()[0]
+                .name()
+                .version()
+                .to_string();
+            drop(conn);
+            drop(open(&path).unwrap());
+            assert_eq!(kept(folder.path()), [format!("test.db.before-{first}")]);
+            let copy = folder.path().join(format!("test.db.before-{first}"));
+            let mut copy = connect(&copy, true).unwrap();
+            assert_eq!(copy.applied_migrations().unwrap(), had);
+        }
+        let copies = kept(folder.path());
+        drop(open(&path).unwrap());
+        assert_eq!(kept(folder.path()), copies, "and stays");
+    }
+
+    #[test]
+    fn a_database_that_cannot_be_copied_is_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.db");
+        drop(open(&path).unwrap());
+        let mut conn = connect(&path, false).unwrap();
+        let last = conn.revert_last_migration(MIGRATIONS).unwrap();
+        std::fs::create_dir(folder.path().join(format!("test.db.before-{last}"))).unwrap();
+        let Err(error) = open(&path) else {
+            panic!("it was changed");
+        };
+        let error = error.to_string();
+        assert!(error.contains("cannot be copied to"), "{error}");
+        assert_eq!(outstanding(&mut conn), Ok(1));
     }
 
     #[test]

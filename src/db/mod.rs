@@ -7,6 +7,7 @@
 
 mod condition;
 mod connection;
+mod copy;
 pub mod history;
 pub mod hub;
 mod id;

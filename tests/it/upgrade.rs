@@ -101,6 +101,18 @@ fn a_folder_of_version_0_1_0_that_was_killed_opens_and_goes_on() {
     let tasks = answers["tasks"].as_object().unwrap();
     let path = |name: &str| format!("/v1/tasks/{}", tasks[name]["id"].as_str().unwrap());
 
+    // What was there before is kept aside, once.
+    let kept: Vec<String> = std::fs::read_dir(service.folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains(".db.before-"))
+        .collect();
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    assert!(
+        kept.iter().all(|copy| service.log().contains(copy)),
+        "{kept:?}"
+    );
+
     // What had ended.
     let ended = [
         "completed",
