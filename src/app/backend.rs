@@ -1,0 +1,103 @@
+//! Starting the Backend service.
+
+use std::sync::Arc;
+
+use actix_web::web;
+use hoiam_api::{Catalog, Service};
+use hoiam_supervision::Tree;
+use tokio::sync::watch;
+
+use super::common::{Common, StartError, body_rules, report_to};
+use super::service::{Base, Routes, Started};
+use crate::backend::actor::{self, Backend};
+use crate::backend::messages::TaskEnded;
+use crate::backend::state::{BackendState, Hints};
+use crate::backend::tts_client::TtsClient;
+use crate::backend::view::View;
+use crate::backend::watchdog::{self, TimeoutWatchdog};
+use crate::backend::{api, due, store};
+use crate::claim_loop::Pulse;
+use crate::db::Db;
+
+/// Starts its actors, each after those that it tells something.
+pub(super) async fn start(tree: &mut Tree, common: &Common, db: Db) -> Result<Started, StartError> {
+    let base = Base::open(common, db, store::open_load).await?;
+    let view = View {
+        links: common.links.clone(),
+        progress: base.progress.clone(),
+        in_delivery: base.in_delivery.clone(),
+    };
+    let tts = TtsClient::new(
+        common.trusted.clone(),
+        common.config.backend.tts_url.clone(),
+        common.tts_api_key.clone(),
+    );
+    let voices = watch::Sender::new(Catalog::default());
+    let voices_known = voices.subscribe();
+    let errands = Pulse::default();
+
+    let subject = Arc::new(view.clone());
+    let dispatcher = base.start_dispatcher(tree, common, &common.client, subject, None, None);
+    let backend = tree.start(
+        "backend",
+        Backend::new(actor::Deps {
+            db: base.db.clone(),
+            files: base.files.clone(),
+            tts: tts.clone(),
+            dispatcher: dispatcher.clone().recipient(),
+            progress: base.progress.clone(),
+            voices,
+            errands: errands.clone(),
+        }),
+    );
+    let watchdog = tree.start(
+        "backend.watchdog",
+        TimeoutWatchdog::new(watchdog::Deps {
+            db: base.db.clone(),
+            tts,
+            result_known: backend.clone().recipient(),
+            task_ended: backend.clone().recipient(),
+            dispatcher: dispatcher.clone().recipient(),
+            deadlines: base.deadlines.clone(),
+        }),
+    );
+    let erasures_owed = backend.clone();
+    let forgot = Arc::new(move || {
+        let _ = erasures_owed.try_send(TaskEnded);
+    });
+    base.start_retention(tree, &common.config, None, store::RETAINED, forgot);
+
+    let state = BackendState {
+        db: base.db.for_clients(),
+        files: base.files.clone(),
+        view,
+        voices: voices_known,
+        policy: common.policy.clone(),
+        rules: body_rules(common, Service::Backend),
+        body_limit: common.config.limits.body_bytes,
+        admission: base.admission.clone(),
+        report_to: report_to(&common.config),
+        secrets: common.secrets.clone(),
+        hints: Hints {
+            backend,
+            watchdog,
+            dispatcher: dispatcher.clone(),
+        },
+    };
+    let delivery = base.delivery_state(&dispatcher);
+    let routes: Routes = Arc::new(move |config: &mut web::ServiceConfig| {
+        config.app_data(web::Data::new(state.clone()));
+        api::routes(config, delivery.clone());
+    });
+    Ok(Started {
+        routes,
+        checks: vec![base.can_keep()],
+        due: base.due(due::oldest_due, [("errands", vec![errands])]),
+        dispatcher: dispatcher.recipient(),
+        cache: None,
+        crashes: None,
+        db: base.db,
+        shut: base.shut,
+        admission: base.admission,
+    })
+}

@@ -1,0 +1,202 @@
+//! What both services start in the same way.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix::{Addr, Recipient};
+use actix_web::web;
+use diesel::prelude::QueryResult;
+use hoiam_api::Service;
+use hoiam_supervision::Tree;
+use hoiam_synthesizer::crashes::Crashes;
+
+use super::common::{Common, StartError, failed, sender};
+use crate::claim_loop::Pulse;
+use crate::config::Config;
+use crate::db::{ByClient, Conn, Db};
+use crate::delivery::DeliveryOwed;
+use crate::delivery::alerts::WithAlerts;
+use crate::delivery::api::DeliveryState;
+use crate::delivery::check::CheckCache;
+use crate::delivery::dispatcher::{self, CallbackDispatcher};
+use crate::delivery::in_delivery::InDelivery;
+use crate::delivery::shut_receivers::ShutReceivers;
+use crate::delivery::subject::Subject;
+use crate::edge::admission::{Admission, Bounds, Clients};
+use crate::edge::due::{Due, Oldest};
+use crate::edge::health;
+use crate::files::{Cache, Files};
+use crate::outbound::client::Client;
+use crate::progress::ProgressBoard;
+use crate::retention::store::Subjects;
+use crate::retention::{self, Retention};
+
+/// One service's part of the edge.
+pub(super) type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
+
+/// What a service has started.
+pub(super) struct Started {
+    pub db: Db,
+    pub shut: ShutReceivers,
+    pub routes: Routes,
+    pub checks: Vec<health::Check>,
+    pub admission: Admission,
+    pub dispatcher: Recipient<DeliveryOwed>,
+    pub cache: Option<Cache>,
+    pub crashes: Option<Crashes>,
+    pub due: Due,
+}
+
+/// What a service keeps, and how its work stands.
+pub(super) struct Base {
+    pub db: Db,
+    pub files: Files,
+    pub progress: ProgressBoard,
+    pub in_delivery: InDelivery,
+    pub shut: ShutReceivers,
+    pub deliveries: Pulse,
+    pub deadlines: Pulse,
+    pub admission: Admission,
+}
+
+impl Base {
+    /// Opens the files, and counts the work that is there, as `open_load` reads it.
+    pub async fn open(
+        common: &Common,
+        db: Db,
+        open_load: fn(&mut Conn) -> QueryResult<ByClient>,
+    ) -> Result<Self, StartError> {
+        let service = db.service();
+        let open = db.read(open_load).await;
+        let open = open.map_err(|error| database_failed(&db)(&error))?;
+        db.load().add(&open);
+        let folder = common.config.data_dir.join("files");
+        let files = Files::open(&folder, service, common.clock.clone())
+            .map_err(|error| failed(&format!("{}'s files", title(service)))(&error))?
+            .keeping_free(common.config.limits.min_free_bytes);
+        Ok(Self {
+            admission: admission(common, &db, &files),
+            progress: ProgressBoard::new(db.clone()),
+            in_delivery: InDelivery::default(),
+            shut: ShutReceivers::default(),
+            deliveries: Pulse::default(),
+            deadlines: Pulse::default(),
+            files,
+            db,
+        })
+    }
+
+    /// Starts what delivers the service's callbacks: `client` makes the calls, all but
+    /// those to `own_origin` by everybody's bounds, and `cache` learns who answers.
+    pub fn start_dispatcher(
+        &self,
+        tree: &mut Tree,
+        common: &Common,
+        client: &Client,
+        subject: Arc<dyn Subject>,
+        own_origin: Option<String>,
+        cache: Option<CheckCache>,
+    ) -> Addr<CallbackDispatcher> {
+        let db = self.db.clone();
+        let writer = db.clone();
+        tree.watch(format!("{}.writer", db.service()), async move {
+            writer.writer_ended().await;
+        });
+        tree.start(
+            format!("{}.dispatcher", db.service()),
+            CallbackDispatcher::new(dispatcher::Deps {
+                db,
+                sender: sender(common, client),
+                schedule: common.config.callback.schedule.clone(),
+                subject: Arc::new(WithAlerts(subject)),
+                alerts: common.alerts.clone(),
+                in_delivery: self.in_delivery.clone(),
+                shut: self.shut.clone(),
+                deliveries: self.deliveries.clone(),
+                own_origin,
+                cache,
+            }),
+        )
+    }
+
+    /// Starts what removes the old; `forgot` is told when rows have gone.
+    pub fn start_retention(
+        &self,
+        tree: &mut Tree,
+        config: &Config,
+        cache: Option<&Cache>,
+        subjects: Subjects,
+        forgot: Arc<dyn Fn() + Send + Sync>,
+    ) {
+        let ms = |seconds: u64| i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
+        tree.start(
+            format!("{}.retention", self.db.service()),
+            Retention::new(retention::Deps {
+                db: self.db.clone(),
+                files: self.files.clone(),
+                cache: cache.cloned(),
+                subjects,
+                files_ms: ms(config.retention.files_s),
+                rows_ms: ms(config.retention.rows_s),
+                forgot,
+            }),
+        );
+    }
+
+    /// What is shown of the service's work: that of its own kinds beside what both have.
+    pub fn due(
+        &self,
+        oldest: fn(&mut Conn, i64) -> QueryResult<Oldest>,
+        own: impl IntoIterator<Item = (&'static str, Vec<Pulse>)>,
+    ) -> Due {
+        let both = [
+            ("deadlines", vec![self.deadlines.clone()]),
+            ("deliveries", vec![self.deliveries.clone()]),
+        ];
+        Due {
+            db: self.db.for_clients(),
+            oldest,
+            pulses: BTreeMap::from_iter(both.into_iter().chain(own)),
+        }
+    }
+
+    /// What the routes of deliveries work with.
+    pub fn delivery_state(&self, dispatcher: &Addr<CallbackDispatcher>) -> DeliveryState {
+        DeliveryState {
+            db: self.db.for_clients(),
+            in_delivery: self.in_delivery.clone(),
+            dispatcher: dispatcher.clone(),
+        }
+    }
+
+    /// Not ready while nothing can be kept.
+    pub fn can_keep(&self) -> health::Check {
+        let admission = self.admission.clone();
+        Arc::new(move || admission.reasons())
+    }
+}
+
+/// What a start says where a service's database fails.
+pub(super) fn database_failed(db: &Db) -> impl Fn(&dyn std::fmt::Display) -> StartError + use<> {
+    failed(&format!("{}'s database", title(db.service())))
+}
+
+fn title(service: Service) -> &'static str {
+    match service {
+        Service::Tts => "the TTS service",
+        Service::Backend => "the Backend service",
+    }
+}
+
+fn admission(common: &Common, db: &Db, files: &Files) -> Admission {
+    let config = &common.config;
+    let bound = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let bounds = Bounds {
+        max_jobs: bound(config.queue.max_jobs),
+        max_bytes: bound(config.queue.max_bytes),
+        min_free_bytes: config.limits.min_free_bytes,
+    };
+    let keys = common.keys.clone();
+    let clients: Clients = Arc::new(move || keys.clients());
+    Admission::new(db.clone(), files.clone(), bounds, clients)
+}
