@@ -10,8 +10,8 @@ use bytes::BytesMut;
 use hoiam_speech::{Engines, SentenceAudio, Sink, speak};
 use hoiam_synthesizer::engines::Setup;
 use hoiam_synthesizer::protocol::{
-    Elsewhere, FrameReader, FromChild, FromParent, MAX_FRAME_BYTES, Message, ProtocolError, decode,
-    encode, word_parts,
+    FrameReader, FromChild, FromParent, MAX_FRAME_BYTES, Message, Prefetched, ProtocolError,
+    decode, encode, word_parts,
 };
 use hoiam_text::{Format, Output, Request};
 
@@ -33,7 +33,7 @@ pub fn check(data: &[u8]) {
     }
     for (_, message) in frames::<FromParent>(data) {
         match message {
-            FromParent::Elsewhere(Elsewhere::Made(_, words)) => put_together(words),
+            FromParent::Prefetched(Prefetched::Made(_, words)) => put_together(words),
             FromParent::Speak(speak) => {
                 speak.request.places();
             }
@@ -115,7 +115,7 @@ impl Sink for Joined {
         true
     }
 
-    fn elsewhere(&mut self, sentence: u32) -> Option<SentenceAudio> {
+    fn prefetched(&mut self, sentence: u32) -> Option<SentenceAudio> {
         self.0.take_if(|_| sentence == 0)
     }
 }

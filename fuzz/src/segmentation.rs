@@ -101,8 +101,11 @@ fn places_cover_all_that_is_spoken(input: &Input) {
         output: Output::default(),
     };
     let places = request.places();
-    let essences = request.segments.iter().map(|one| one.essences().count());
-    assert_eq!(essences.sum::<usize>(), places.len());
+    let sentence_keys = request
+        .segments
+        .iter()
+        .map(|one| one.sentence_keys().count());
+    assert_eq!(sentence_keys.sum::<usize>(), places.len());
     for (number, text) in texts.iter().enumerate() {
         let chars: Vec<char> = text.chars().collect();
         let mut end = 0;

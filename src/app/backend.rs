@@ -97,7 +97,7 @@ pub(super) async fn start(tree: &mut Tree, common: &Common, db: Db) -> Result<St
         cache: None,
         crashes: None,
         db: base.db,
-        shut: base.shut,
+        open_circuits: base.open_circuits,
         admission: base.admission,
     })
 }

@@ -14,7 +14,7 @@ use super::common::{Common, StartError, failed};
 use super::service::{Routes, Started};
 use super::tts::stats_of;
 use crate::config::{Config, SERVER_KEEP_ALIVE};
-use crate::delivery::shut_receivers::ShutReceivers;
+use crate::delivery::open_circuits::OpenCircuits;
 use crate::edge::auth::{Gate, gate};
 use crate::edge::connections::{self, Connections};
 use crate::edge::cors::{Cors, preflight};
@@ -84,7 +84,7 @@ pub(super) fn serve(
         crashes: services.iter().find_map(|service| service.crashes.clone()),
         shut: services
             .iter()
-            .map(|service| (service.db.service(), shown(&service.shut)))
+            .map(|service| (service.db.service(), shown(&service.open_circuits)))
             .collect(),
         due: services.iter().map(|service| service.due.clone()).collect(),
     });
@@ -169,9 +169,9 @@ fn common_routes(config: &mut web::ServiceConfig) {
     }
 }
 
-fn shown(shut: &ShutReceivers) -> system::ShutReceivers {
-    let shut = shut.clone();
-    Arc::new(move || shut.get().iter().map(|one| json!(one)).collect())
+fn shown(open_circuits: &OpenCircuits) -> system::ShutReceivers {
+    let open_circuits = open_circuits.clone();
+    Arc::new(move || open_circuits.get().iter().map(|one| json!(one)).collect())
 }
 
 /// The names that a loopback listener answers to while no keys are asked for; `None`

@@ -20,7 +20,7 @@ use crate::delivery::api::DeliveryState;
 use crate::delivery::check::CheckCache;
 use crate::delivery::dispatcher::{self, CallbackDispatcher};
 use crate::delivery::in_delivery::InDelivery;
-use crate::delivery::shut_receivers::ShutReceivers;
+use crate::delivery::open_circuits::OpenCircuits;
 use crate::delivery::subject::Subject;
 use crate::edge::admission::{Admission, Bounds, Clients};
 use crate::edge::due::{Due, Oldest};
@@ -37,7 +37,7 @@ pub(super) type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
 /// What a service has started.
 pub(super) struct Started {
     pub db: Db,
-    pub shut: ShutReceivers,
+    pub open_circuits: OpenCircuits,
     pub routes: Routes,
     pub checks: Vec<health::Check>,
     pub admission: Admission,
@@ -53,7 +53,7 @@ pub(super) struct Base {
     pub files: Files,
     pub progress: ProgressBoard,
     pub in_delivery: InDelivery,
-    pub shut: ShutReceivers,
+    pub open_circuits: OpenCircuits,
     pub deliveries: Pulse,
     pub deadlines: Pulse,
     pub admission: Admission,
@@ -78,7 +78,7 @@ impl Base {
             admission: admission(common, &db, &files),
             progress: ProgressBoard::new(db.clone()),
             in_delivery: InDelivery::default(),
-            shut: ShutReceivers::default(),
+            open_circuits: OpenCircuits::default(),
             deliveries: Pulse::default(),
             deadlines: Pulse::default(),
             files,
@@ -111,7 +111,7 @@ impl Base {
                 subject: Arc::new(WithAlerts(subject)),
                 alerts: common.alerts.clone(),
                 in_delivery: self.in_delivery.clone(),
-                shut: self.shut.clone(),
+                open_circuits: self.open_circuits.clone(),
                 deliveries: self.deliveries.clone(),
                 own_origin,
                 cache,

@@ -151,7 +151,7 @@ pub(super) async fn start(
         cache: Some(speaking.cache),
         crashes: Some(speaking.crashes),
         db: base.db,
-        shut: base.shut,
+        open_circuits: base.open_circuits,
         admission: base.admission,
     })
 }

@@ -9,11 +9,11 @@ use hoiam_supervision::{Drain, spawn_unit};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::due::{Owed, Wanted, due};
+use super::due::{DueQuery, Owed, due};
 use super::erase::erase;
 use super::erasures;
 use super::fetch::fetch;
-use super::hand_over::{Health, abandon, hand_over};
+use super::hand_over::{TtsHealth, abandon, hand_over};
 use super::holds::Holds;
 use super::messages::{ResultKnown, TaskEnded, TaskSubmitted, Watch};
 use super::progress::{Followed, Left, Watchers, follow};
@@ -153,7 +153,7 @@ impl Backend {
         let Some(scan) = self.claims.begin_scan(now, most > 0 && has_room) else {
             return;
         };
-        let wanted = Wanted {
+        let wanted = DueQuery {
             now,
             most,
             under_way,
@@ -227,22 +227,22 @@ impl Backend {
         });
     }
 
-    fn note(&mut self, client: Option<&str>, health: Option<Health>) {
+    fn note(&mut self, client: Option<&str>, health: Option<TtsHealth>) {
         match health {
-            Some(Health::Answers) => self.circuit.success(),
-            Some(Health::Fails) => self.circuit.failure(self.now()),
-            Some(Health::Busy { pause }) => {
+            Some(TtsHealth::Answers) => self.circuit.success(),
+            Some(TtsHealth::Fails) => self.circuit.failure(self.now()),
+            Some(TtsHealth::Busy { pause }) => {
                 self.circuit.success();
                 self.holds.hold_all(self.end_of(pause));
             }
-            Some(Health::ShareFull { pause }) => {
+            Some(TtsHealth::ShareFull { pause }) => {
                 self.circuit.success();
                 let until = self.end_of(pause);
                 if let Some(client) = client {
                     self.holds.hold(client, until);
                 }
             }
-            Some(Health::Unknown) => self.circuit.unused(),
+            Some(TtsHealth::Unknown) => self.circuit.unused(),
             // The outcome is not kept, so the row is still due: the whole loop
             // pauses and not just this task.
             None => {
@@ -285,13 +285,13 @@ impl Backend {
 
 /// A try that panicked is a failed try: one task that makes us panic each time
 /// must not hold up the others.
-async fn panicked(db: &Db, id: Uuid, kind: Kind, reason: String) -> Result<Health, StoreError> {
+async fn panicked(db: &Db, id: Uuid, kind: Kind, reason: String) -> Result<TtsHealth, StoreError> {
     let verb = move |tx: &mut Tx<'_>| match kind {
         Kind::Errand(errand) => store::errand_failed(tx, id, errand, &reason, None),
         Kind::Erasure => erasures::failed(tx, id).map(drop),
     };
     db.write_until_kept(verb).await?;
-    Ok(Health::Unknown)
+    Ok(TtsHealth::Unknown)
 }
 
 impl Actor for Backend {
@@ -370,7 +370,7 @@ struct ActionFinished {
     /// Whose task was handed over, if it was that.
     client: Option<String>,
     /// `None`: the outcome is not kept.
-    health: Option<Health>,
+    health: Option<TtsHealth>,
 }
 
 impl Handler<ActionFinished> for Backend {

@@ -55,7 +55,7 @@ impl Owed {
 
 /// What a scan is to find.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
+pub struct DueQuery {
     /// The instant at which it is due.
     pub now: Millis,
     /// The most of all kinds together.
@@ -73,7 +73,7 @@ pub struct Wanted {
 ///
 /// # Errors
 /// What the database says.
-pub fn due(conn: &mut Conn, mut wanted: Wanted) -> QueryResult<(Vec<Owed>, Option<Millis>)> {
+pub fn due(conn: &mut Conn, mut wanted: DueQuery) -> QueryResult<(Vec<Owed>, Option<Millis>)> {
     let (mut all, mut next_at) = (Vec::new(), None::<Millis>);
     for kind in Kind::ALL {
         let room = wanted.under_way.room(kind).min(wanted.most - all.len());
@@ -96,7 +96,7 @@ fn due_of(
     conn: &mut Conn,
     kind: Kind,
     room: usize,
-    wanted: &Wanted,
+    wanted: &DueQuery,
 ) -> QueryResult<(Vec<Owed>, Option<Millis>)> {
     // What is under way is still due in the store.
     let (now, most) = (wanted.now, room + wanted.under_way.count(kind));
@@ -122,7 +122,7 @@ fn due_of(
 fn hand_overs(
     conn: &mut Conn,
     room: usize,
-    wanted: &Wanted,
+    wanted: &DueQuery,
 ) -> QueryResult<(Vec<Owed>, Option<Millis>)> {
     if wanted.holds.all() {
         return Ok((Vec::new(), None));
@@ -226,16 +226,16 @@ mod tests {
         diesel::update(task).set(owes).execute(tx.conn).map(drop)
     }
 
-    fn wanted(now: Millis, most: usize) -> Wanted {
-        Wanted {
+    fn wanted(now: Millis, most: usize) -> DueQuery {
+        DueQuery {
             now,
             most,
-            ..Wanted::default()
+            ..DueQuery::default()
         }
     }
 
     /// How many of each kind are found.
-    fn counts(tx: &mut Tx<'_>, wanted: Wanted) -> QueryResult<[usize; 4]> {
+    fn counts(tx: &mut Tx<'_>, wanted: DueQuery) -> QueryResult<[usize; 4]> {
         let (owed, _) = due(tx.conn, wanted)?;
         let count = |kind| owed.iter().filter(|one| one.kind() == kind).count();
         Ok(Kind::ALL.map(count))
@@ -270,7 +270,7 @@ mod tests {
             for _ in 0..48 {
                 under_way.begin(Uuid::now_v7(), hand_over);
             }
-            let wanted = Wanted {
+            let wanted = DueQuery {
                 under_way,
                 ..wanted(now, 64)
             };
@@ -281,7 +281,7 @@ mod tests {
     }
 
     /// Whose tasks are to be handed over, in this order.
-    fn order(tx: &mut Tx<'_>, wanted: Wanted) -> QueryResult<String> {
+    fn order(tx: &mut Tx<'_>, wanted: DueQuery) -> QueryResult<String> {
         let (owed, _) = due(tx.conn, wanted)?;
         Ok(owed.iter().filter_map(Owed::hands_over_for).collect())
     }
@@ -296,7 +296,7 @@ mod tests {
                     submit(tx, client)?;
                 }
             }
-            let after = |most, last: &str| Wanted {
+            let after = |most, last: &str| DueQuery {
                 last: last.into(),
                 ..wanted(now, most)
             };
@@ -358,7 +358,7 @@ mod tests {
             let mut under_way = UnderWay::default();
             under_way.begin(erased, Kind::Erasure);
             under_way.begin(other, Kind::Errand(Errand::HandOver));
-            let fresh = Wanted {
+            let fresh = DueQuery {
                 under_way,
                 ..wanted(now, 64)
             };

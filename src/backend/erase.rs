@@ -1,7 +1,7 @@
 //! Has the TTS service erase the speech of a task that is erased here.
 
 use super::erasures::{self, Erasure};
-use super::hand_over::Health;
+use super::hand_over::TtsHealth;
 use super::tts_client::{TtsClient, TtsError};
 use crate::db::{Db, StoreError};
 
@@ -9,23 +9,23 @@ use crate::db::{Db, StoreError};
 ///
 /// # Errors
 /// [`StoreError`] when the outcome could not be kept; a restart tries again.
-pub async fn erase(db: &Db, tts: &TtsClient, owed: &Erasure) -> Result<Health, StoreError> {
+pub async fn erase(db: &Db, tts: &TtsClient, owed: &Erasure) -> Result<TtsHealth, StoreError> {
     let id = owed.id.0;
     let (health, reason) = match call(tts, owed).await {
         Ok(200..=299 | 404 | 410) => {
             db.write_until_kept(move |tx| erasures::done(tx, id))
                 .await?;
-            return Ok(Health::Answers);
+            return Ok(TtsHealth::Answers);
         }
         Ok(status) => {
             let health = if status >= 500 {
-                Health::Fails
+                TtsHealth::Fails
             } else {
-                Health::Answers
+                TtsHealth::Answers
             };
             (health, format!("it answered {status}"))
         }
-        Err(error) => (Health::Fails, error.to_string()),
+        Err(error) => (TtsHealth::Fails, error.to_string()),
     };
     let given_up = db
         .write_until_kept(move |tx| erasures::failed(tx, id))

@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use hoiam_api::{Audio, Recording};
 use uuid::Uuid;
 
-use super::hand_over::{Health, again};
+use super::hand_over::{TtsHealth, again};
 use super::store::{self, Fetched, Row};
 use super::task::Errand;
 use super::tts_client::{AUDIO_LIMIT, TtsClient, TtsError};
@@ -41,7 +41,7 @@ pub async fn fetch(
     tts: &TtsClient,
     files: &Files,
     row: &Row,
-) -> Result<Health, StoreError> {
+) -> Result<TtsHealth, StoreError> {
     let id = row.id.0;
     let Some(Recording {
         audio: expected, ..
@@ -49,13 +49,13 @@ pub async fn fetch(
     else {
         db.write_until_kept(move |tx| store::fetch_refused(tx, id, "the result cannot be read"))
             .await?;
-        return Ok(Health::Answers);
+        return Ok(TtsHealth::Answers);
     };
     // Asked before the download begins, so that a full disk does not have it
     // made again and again. What is larger than any download waits for none.
     let Some(_room) = files.room_for(expected.bytes.min(AUDIO_LIMIT)) else {
         wait_for_disk(db, id, "there is no room for them").await?;
-        return Ok(Health::Unknown);
+        return Ok(TtsHealth::Unknown);
     };
     // A number of its own for each try: one that was cut off, or that runs on
     // after its actor was restarted, has another file.
@@ -64,7 +64,7 @@ pub async fn fetch(
         Ok(words) => words,
         Err(Missed::Here(error)) => {
             wait_for_disk(db, id, error).await?;
-            return Ok(Health::Answers);
+            return Ok(TtsHealth::Answers);
         }
         Err(Missed::There(TtsError::Status {
             status: 410,
@@ -73,14 +73,14 @@ pub async fn fetch(
         })) => {
             db.write_until_kept(move |tx| store::fetch_refused(tx, id, &detail))
                 .await?;
-            return Ok(Health::Answers);
+            return Ok(TtsHealth::Answers);
         }
         Err(Missed::There(error)) => {
             let answers = matches!(&error, TtsError::Status { status, .. } if *status < 500);
             let health = if answers {
-                Health::Answers
+                TtsHealth::Answers
             } else {
-                Health::Fails
+                TtsHealth::Fails
             };
             return again(db, row, Errand::Fetch, &error, health).await;
         }
@@ -95,7 +95,7 @@ pub async fn fetch(
     if !kept && let Err(error) = files.remove(&key).await {
         log::warn!("a file that nobody needs any more stays behind: {error}");
     }
-    Ok(Health::Answers)
+    Ok(TtsHealth::Answers)
 }
 
 /// What our own disk cannot take is no failure of the TTS service, and no

@@ -13,7 +13,7 @@ use crate::db::{Db, StoreError};
 
 /// What an errand has shown about the TTS service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
+pub enum TtsHealth {
     /// It answers.
     Answers,
     /// It does not answer, or only with 5xx.
@@ -36,7 +36,7 @@ pub enum Health {
 ///
 /// # Errors
 /// [`StoreError`] when the outcome could not be kept; a restart tries again.
-pub async fn hand_over(db: &Db, tts: &TtsClient, row: &Row) -> Result<Health, StoreError> {
+pub async fn hand_over(db: &Db, tts: &TtsClient, row: &Row) -> Result<TtsHealth, StoreError> {
     let id = row.id.0;
     let now = db.clock().now();
     let Some(create) = request(db, row, now).await? else {
@@ -46,7 +46,7 @@ pub async fn hand_over(db: &Db, tts: &TtsClient, row: &Row) -> Result<Health, St
         );
         db.write_until_kept(move |tx| store::refused(tx, id, &failure))
             .await?;
-        return Ok(Health::Answers);
+        return Ok(TtsHealth::Answers);
     };
     match tts.create(id, &create, &row.client).await {
         Ok(speech) => accepted(db, speech).await,
@@ -54,7 +54,7 @@ pub async fn hand_over(db: &Db, tts: &TtsClient, row: &Row) -> Result<Health, St
             Judgement::Refused(failure) => {
                 db.write_until_kept(move |tx| store::refused(tx, id, &failure))
                     .await?;
-                Ok(Health::Answers)
+                Ok(TtsHealth::Answers)
             }
             Judgement::Ambiguous => ask(db, tts, row, &error).await,
             Judgement::Again(health) => again(db, row, Errand::HandOver, &error, health).await,
@@ -82,7 +82,7 @@ async fn request(db: &Db, row: &Row, now: Millis) -> Result<Option<Create>, Stor
     }))
 }
 
-async fn accepted(db: &Db, speech: Speech) -> Result<Health, StoreError> {
+async fn accepted(db: &Db, speech: Speech) -> Result<TtsHealth, StoreError> {
     let ended = speech.status.is_ended();
     db.write_until_kept(move |tx| {
         store::accepted(tx, speech.id, &speech)?;
@@ -93,15 +93,20 @@ async fn accepted(db: &Db, speech: Speech) -> Result<Health, StoreError> {
         Ok(())
     })
     .await?;
-    Ok(Health::Answers)
+    Ok(TtsHealth::Answers)
 }
 
 /// It may have been accepted: only asking can tell.
-async fn ask(db: &Db, tts: &TtsClient, row: &Row, error: &TtsError) -> Result<Health, StoreError> {
+async fn ask(
+    db: &Db,
+    tts: &TtsClient,
+    row: &Row,
+    error: &TtsError,
+) -> Result<TtsHealth, StoreError> {
     match tts.get(row.id.0).await {
         Ok(Some(speech)) => accepted(db, speech).await,
-        Ok(None) => again(db, row, Errand::HandOver, error, Health::Answers).await,
-        Err(_) => again(db, row, Errand::HandOver, error, Health::Fails).await,
+        Ok(None) => again(db, row, Errand::HandOver, error, TtsHealth::Answers).await,
+        Err(_) => again(db, row, Errand::HandOver, error, TtsHealth::Fails).await,
     }
 }
 
@@ -110,14 +115,14 @@ pub(super) async fn again(
     row: &Row,
     errand: Errand,
     error: &TtsError,
-    health: Health,
-) -> Result<Health, StoreError> {
+    health: TtsHealth,
+) -> Result<TtsHealth, StoreError> {
     let (id, reason) = (row.id.0, error.to_string());
     let not_before = match health {
-        Health::Busy { pause } | Health::ShareFull { pause } => {
+        TtsHealth::Busy { pause } | TtsHealth::ShareFull { pause } => {
             Some(db.clock().now() + i64::try_from(pause.as_millis()).unwrap_or(1000))
         }
-        Health::Answers | Health::Fails | Health::Unknown => None,
+        TtsHealth::Answers | TtsHealth::Fails | TtsHealth::Unknown => None,
     };
     db.write_until_kept(move |tx| store::errand_failed(tx, id, errand, &reason, not_before))
         .await?;
@@ -127,7 +132,7 @@ pub(super) async fn again(
 enum Judgement {
     Refused(Failure),
     Ambiguous,
-    Again(Health),
+    Again(TtsHealth),
 }
 
 /// What an error of a hand-over means. 408, 429, 5xx and connection errors are
@@ -136,7 +141,7 @@ enum Judgement {
 fn judge(error: &TtsError) -> Judgement {
     match error {
         TtsError::Outbound(error) if error.was_sent() => Judgement::Ambiguous,
-        TtsError::Outbound(_) => Judgement::Again(Health::Fails),
+        TtsError::Outbound(_) => Judgement::Again(TtsHealth::Fails),
         TtsError::Unreadable(_) | TtsError::Status { status: 409, .. } => Judgement::Ambiguous,
         TtsError::Status {
             status: 429 | 503,
@@ -147,15 +152,15 @@ fn judge(error: &TtsError) -> Judgement {
             let pause = retry_after.unwrap_or(Duration::from_secs(1));
             let is_share = code.as_deref() == Some(Code::ShareFull.as_str());
             Judgement::Again(if is_share {
-                Health::ShareFull { pause }
+                TtsHealth::ShareFull { pause }
             } else {
-                Health::Busy { pause }
+                TtsHealth::Busy { pause }
             })
         }
         TtsError::Status {
             status: 408 | 500..=599,
             ..
-        } => Judgement::Again(Health::Fails),
+        } => Judgement::Again(TtsHealth::Fails),
         TtsError::Status {
             status,
             code,
@@ -173,14 +178,14 @@ fn judge(error: &TtsError) -> Judgement {
 ///
 /// # Errors
 /// [`StoreError`] when the outcome could not be kept.
-pub async fn abandon(db: &Db, tts: &TtsClient, row: &Row) -> Result<Health, StoreError> {
+pub async fn abandon(db: &Db, tts: &TtsClient, row: &Row) -> Result<TtsHealth, StoreError> {
     let id = row.id.0;
     match tts.cancel(id).await {
         Ok(status @ (200..=299 | 404 | 409 | 410)) => {
             let reason = format!("the TTS service answered {status}");
             db.write_until_kept(move |tx| store::abandoned(tx, id, &reason))
                 .await?;
-            Ok(Health::Answers)
+            Ok(TtsHealth::Answers)
         }
         Ok(status) => {
             let error = TtsError::Status {
@@ -190,13 +195,13 @@ pub async fn abandon(db: &Db, tts: &TtsClient, row: &Row) -> Result<Health, Stor
                 retry_after: None,
             };
             let health = if status >= 500 {
-                Health::Fails
+                TtsHealth::Fails
             } else {
-                Health::Answers
+                TtsHealth::Answers
             };
             again(db, row, Errand::Abandon, &error, health).await
         }
-        Err(error) => again(db, row, Errand::Abandon, &error, Health::Fails).await,
+        Err(error) => again(db, row, Errand::Abandon, &error, TtsHealth::Fails).await,
     }
 }
 

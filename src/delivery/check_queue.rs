@@ -40,7 +40,7 @@ impl LastTurns {
 }
 
 /// Which unchecked URLs are wanted.
-pub struct Wanted<'a> {
+pub struct CheckQuery<'a> {
     /// Who comes first.
     pub after: &'a LastTurns,
     /// These are not.
@@ -63,7 +63,7 @@ pub struct Unchecked {
 
 /// What a look at the jobs that wait has found.
 #[derive(Debug)]
-pub struct Looked {
+pub struct UncheckedPage {
     /// Those that are wanted.
     pub found: Vec<Unchecked>,
     /// Where the next look goes on.
@@ -88,7 +88,7 @@ pub trait CheckQueue: Send + Sync {
     ///
     /// # Errors
     /// What the database says.
-    fn unchecked(&self, conn: &mut Conn, wanted: Wanted<'_>) -> QueryResult<Looked>;
+    fn unchecked(&self, conn: &mut Conn, wanted: CheckQuery<'_>) -> QueryResult<UncheckedPage>;
 
     /// What the jobs that wait for this one send to it; `None` if none does.
     ///

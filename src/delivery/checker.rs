@@ -15,7 +15,9 @@ use url::Url;
 
 use super::attempt::Sender;
 use super::check::{CheckCache, Finding, Report, Slots, probe, probe_alone};
-use super::check_queue::{CheckQueue, ExpiredHolds, LastTurns, Looked, Unchecked, Wanted};
+use super::check_queue::{
+    CheckQuery, CheckQueue, ExpiredHolds, LastTurns, Unchecked, UncheckedPage,
+};
 use super::check_room::{self, CheckRoom, CheckShares, CheckSlot};
 use super::held::Held;
 use super::messages::{CheckNow, CheckOwed, DeliveryOwed};
@@ -235,7 +237,7 @@ impl CallbackChecker {
         actix_rt::spawn(async move {
             let looked = db
                 .read(move |conn| {
-                    let wanted = Wanted {
+                    let wanted = CheckQuery {
                         after: &after,
                         running: &running,
                         room: &mut room,
@@ -306,7 +308,7 @@ impl CallbackChecker {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct ChecksScanned {
-    looked: Result<Looked, StoreError>,
+    looked: Result<UncheckedPage, StoreError>,
     scan: Scan,
 }
 

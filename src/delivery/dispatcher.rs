@@ -18,9 +18,9 @@ use super::delivery::{Outcome, after};
 use super::in_delivery::InDelivery;
 use super::look::{Look, Progress, read_due};
 use super::messages::DeliveryOwed;
+use super::open_circuits::OpenCircuits;
 use super::receivers::{OriginSignal, Receivers, Turn};
 use super::shares::{Kind, Receiver, Slot};
-use super::shut_receivers::ShutReceivers;
 use super::store::{self, Row};
 use super::subject::{Subject, Told};
 use crate::alerts::Reporter;
@@ -49,7 +49,7 @@ pub struct Deps {
     /// Shows what is being tried.
     pub in_delivery: InDelivery,
     /// Shows who does not answer.
-    pub shut: ShutReceivers,
+    pub open_circuits: OpenCircuits,
     /// Hears who does not answer, and that deliveries were given up.
     pub alerts: Reporter,
     /// Shows how the deliveries stand.
@@ -219,7 +219,7 @@ impl CallbackDispatcher {
         if changes.is_empty() {
             return;
         }
-        self.deps.shut.renew(changes);
+        self.deps.open_circuits.renew(changes);
     }
 }
 
@@ -239,7 +239,7 @@ impl Supervised for CallbackDispatcher {
         // fenced by the row's count of attempts.
         self.claims.restart();
         self.receivers.clear();
-        self.deps.shut.clear();
+        self.deps.open_circuits.clear();
         self.progress = Progress::default();
         self.read_meanwhile.clear();
         self.failed.clear();

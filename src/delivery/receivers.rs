@@ -60,7 +60,7 @@ pub struct Left {
 
 /// A receiver with trouble, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Shown {
+pub struct OpenCircuit {
     /// Scheme, host and port.
     pub origin: String,
     /// Whom it does not answer.
@@ -446,11 +446,11 @@ impl Receivers {
 
     /// What is shown of each receiver of whom something else may be since the last time:
     /// nothing of one that answers.
-    pub fn changes(&mut self) -> Vec<(Receiver, Option<Shown>)> {
+    pub fn changes(&mut self) -> Vec<(Receiver, Option<OpenCircuit>)> {
         let changed = std::mem::take(&mut self.changed).into_iter();
         let shown = changed.map(|receiver| {
             let one = self.known.get(&receiver).filter(|one| one.is_shut());
-            let shown = one.map(|one| Shown {
+            let shown = one.map(|one| OpenCircuit {
                 origin: receiver.origin.to_string(),
                 client: receiver.client.to_string(),
                 circuit: one.circuit.state().as_str(),

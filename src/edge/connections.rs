@@ -114,7 +114,7 @@ impl Connections {
         let turns = Rc::new(Turns::default());
         let mut connection = Connection {
             address,
-            standing: Standing::Told(None, Full::All),
+            standing: RoomFound::Told(None, Full::All),
             turns: Rc::clone(&turns),
             watch: None,
         };
@@ -123,10 +123,10 @@ impl Connections {
             let socket = TcpStream::from(socket);
             keep_little_unsent(&socket);
             connection.standing = match self.served.take(address, 1) {
-                Ok(hold) => Standing::Served(hold),
-                Err(full) => Standing::Told(self.told.take(address, 1).ok(), full),
+                Ok(hold) => RoomFound::Served(hold),
+                Err(full) => RoomFound::Told(self.told.take(address, 1).ok(), full),
             };
-            if let Standing::Told(None, _) = connection.standing {
+            if let RoomFound::Told(None, _) = connection.standing {
                 // The server may still read what has come on it, so it is known.
                 close(socket);
             } else {
@@ -147,9 +147,9 @@ impl Connections {
             .or_else(|| self.proxies.client(request.headers()));
         let forwarded = connection.address.is_none() && address.is_some();
         let hold = match &connection.standing {
-            Standing::Told(_, full) => Err(*full),
-            Standing::Served(_) if forwarded => self.forwarded.take(address, 1).map(Some),
-            Standing::Served(_) => Ok(None),
+            RoomFound::Told(_, full) => Err(*full),
+            RoomFound::Served(_) if forwarded => self.forwarded.take(address, 1).map(Some),
+            RoomFound::Served(_) => Ok(None),
         };
         Admitted {
             account: Account::new(self.bodies.clone(), address),
@@ -162,7 +162,7 @@ impl Connections {
 struct Connection {
     /// `None` for that of a trusted proxy.
     address: Option<Address>,
-    standing: Standing,
+    standing: RoomFound,
     turns: Rc<Turns>,
     watch: Option<JoinHandle<()>>,
 }
@@ -176,7 +176,7 @@ impl Drop for Connection {
 }
 
 /// Whether there is room for a connection.
-enum Standing {
+enum RoomFound {
     Served(#[expect(dead_code, reason = "held until the connection is gone")] Hold),
     Told(
         /// Held until the connection is gone; `None` for one that is closed at once.
@@ -613,8 +613,8 @@ mod tests {
         let standing = |opened: &(_, _, Extensions)| {
             // Whatever may still be read from it.
             match &opened.2.get::<Connection>().expect("it is known").standing {
-                Standing::Served(_) => "served",
-                Standing::Told(hold, full) => {
+                RoomFound::Served(_) => "served",
+                RoomFound::Told(hold, full) => {
                     assert_eq!(*full, Full::Address);
                     hold.as_ref().map_or("closed", |_| "told")
                 }

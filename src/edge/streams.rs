@@ -66,7 +66,7 @@ impl Streams {
         guard: impl FnOnce() -> Box<dyn std::any::Any>,
     ) -> Result<HttpResponse, Answer> {
         let is_of_one = matches!(whose, Whose::Subject(_));
-        let whose = Shown {
+        let whose = VisibleEvents {
             whose,
             client: seen_client(request),
         };
@@ -129,13 +129,13 @@ fn wants_stream(request: &HttpRequest) -> bool {
 
 /// What a request is shown of the history.
 #[derive(Clone)]
-struct Shown {
+struct VisibleEvents {
     whose: Whose,
     /// Who sees nothing but its own.
     client: Option<String>,
 }
 
-impl Shown {
+impl VisibleEvents {
     /// The next page of the table; `None` where the subject is gone, or is another
     /// client's now: an id may be used again once its task or speech is erased.
     async fn page(&self, db: &Db, after: i64, most: usize) -> Result<Option<Page>, StoreError> {
@@ -249,7 +249,7 @@ impl Drop for Place {
 
 struct Feed {
     db: Db,
-    whose: Shown,
+    whose: VisibleEvents,
     /// Everything up to it has been sent, or is not to be.
     last_id: i64,
     live: Subscription,

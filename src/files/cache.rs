@@ -5,13 +5,13 @@
 //! nor that of an entry takes anything from anybody. Single sentences of long texts are
 //! kept as samples.
 
-mod shelf;
+mod lru_store;
 
 use std::time::SystemTime;
 
 use super::{FileError, Files};
 
-pub use shelf::Shelf;
+pub use lru_store::LruStore;
 
 /// The name of an entry: 64 hexadecimal digits.
 pub type CacheKey = String;
@@ -24,9 +24,9 @@ const SENTENCES_SHARE: u64 = 4;
 #[derive(Clone)]
 pub struct Cache {
     /// Whole results.
-    pub speeches: Shelf,
+    pub speeches: LruStore,
     /// Sentences of long texts.
-    pub sentences: Shelf,
+    pub sentences: LruStore,
 }
 
 impl Cache {
@@ -36,8 +36,8 @@ impl Cache {
     pub fn new(files: &Files, max_bytes: u64) -> Self {
         let of_sentences = max_bytes / SENTENCES_SHARE;
         Self {
-            speeches: Shelf::new(files, "cache", max_bytes - of_sentences),
-            sentences: Shelf::new(files, "cache-sentences", of_sentences),
+            speeches: LruStore::new(files, "cache", max_bytes - of_sentences),
+            sentences: LruStore::new(files, "cache-sentences", of_sentences),
         }
     }
 

@@ -29,7 +29,7 @@ use uuid::Uuid;
 
 use crate::write_health::WriteHealth;
 
-pub use cache::{Cache, CacheKey, Shelf};
+pub use cache::{Cache, CacheKey, LruStore};
 use growing::Growing;
 pub use space::{Room, free_bytes};
 pub use spool::{Spool, Stored, hex};
@@ -91,8 +91,8 @@ pub struct Files {
     sync_folders: bool,
     service: Service,
     write_health: WriteHealth,
-    /// Bytes that files on their way are promised.
-    promised: Arc<AtomicU64>,
+    /// Bytes that are reserved for files on their way.
+    reserved: Arc<AtomicU64>,
     growing: Growing,
     /// Bytes of the disk that large files leave free.
     kept_free: u64,
@@ -127,7 +127,7 @@ impl Files {
             sync_folders: !names_are_synced_with_files(folder),
             service,
             write_health: WriteHealth::none_at(format!("the {service} service's folder of files")),
-            promised: Arc::default(),
+            reserved: Arc::default(),
             growing: Growing::default(),
             kept_free: MARGIN_BYTES,
             clock,
@@ -155,9 +155,9 @@ impl Files {
         free_bytes(&self.folder).ok()
     }
 
-    /// Promises room for a file of this size, for as long as the answer is
+    /// Reserves room for a file of this size, for as long as the answer is
     /// kept. `None` while nothing can be written, or while the disk has less free
-    /// than this and what is promised already. For a small file no bytes are kept
+    /// than this and what is reserved already. For a small file no bytes are kept
     /// back for what else may come (`limits.min_free_bytes`): they are meant for
     /// what was accepted, and that is what asks here. A large one leaves them to others.
     #[must_use]
@@ -165,13 +165,13 @@ impl Files {
         if self.write_health.is_met() {
             return None;
         }
-        let (room, promised) = Room::promise(&self.promised, bytes);
+        let (room, reserved) = Room::reserve(&self.reserved, bytes);
         let left_free = if disk::is_large(bytes) {
             self.kept_free
         } else {
             0
         };
-        let needed = promised.saturating_add(left_free);
+        let needed = reserved.saturating_add(left_free);
         let has_room = self.free_bytes().is_none_or(|free| needed <= free);
         has_room.then_some(room)
     }

@@ -7,20 +7,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::statvfs::statvfs;
 
-/// Bytes of the disk that a file on its way is promised, until this is dropped.
-/// What of it is written already counts twice, so a promise is kept rather too
+/// Bytes of the disk that are reserved for a file on its way, until this is dropped.
+/// What of it is written already counts twice, so a reservation is kept rather too
 /// well.
 pub struct Room {
-    promised: Arc<AtomicU64>,
+    reserved: Arc<AtomicU64>,
     bytes: u64,
 }
 
 impl Room {
-    /// Promises so many bytes, and says how many are promised with these.
-    pub(super) fn promise(promised: &Arc<AtomicU64>, bytes: u64) -> (Self, u64) {
-        let before = promised.fetch_add(bytes, Ordering::Relaxed);
+    /// Reserves so many bytes, and says how many are reserved with these.
+    pub(super) fn reserve(reserved: &Arc<AtomicU64>, bytes: u64) -> (Self, u64) {
+        let before = reserved.fetch_add(bytes, Ordering::Relaxed);
         let room = Self {
-            promised: Arc::clone(promised),
+            reserved: Arc::clone(reserved),
             bytes,
         };
         (room, before.saturating_add(bytes))
@@ -29,7 +29,7 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.promised.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use hoiam_api::DeliveryAttempt;
 
 use super::*;
-use crate::backend::due::Wanted;
+use crate::backend::due::DueQuery;
 use crate::db::history::{Whose, events_after, newest_event};
 use crate::delivery::receivers::Turn;
 use crate::delivery::shares::{Kind, Receiver};
@@ -115,10 +115,10 @@ const OF_TASKS: &[Query] = &[
         backend::due::oldest_due(tx.conn, tx.now).map(drop)
     }),
     ("due", |tx| {
-        let wanted = Wanted {
+        let wanted = DueQuery {
             now: tx.now,
             most: 64,
-            ..Wanted::default()
+            ..DueQuery::default()
         };
         backend::due::due(tx.conn, wanted).map(drop)
     }),

@@ -29,7 +29,7 @@ pub fn is_long(request: &hoiam_text::Request) -> bool {
 }
 
 /// The sentence after the one that is being spoken may be begun before it can be
-/// promised.
+/// reserved.
 const FIRST_AHEAD: u32 = 2;
 
 /// How far ahead sentences are spoken at most.
@@ -63,7 +63,7 @@ struct State {
     done: u32,
     /// 0 until it is known.
     total: u32,
-    /// The first sentence that nobody has promised.
+    /// The first sentence that nobody has reserved.
     free: u32,
     /// How many were spoken when the last guest came.
     guest_at: Option<u32>,
@@ -80,8 +80,8 @@ pub struct Shared {
     known: VecDeque<u32>,
 }
 
-/// A sentence that somebody has promised to speak. Dropped, it is given back.
-pub struct Promise {
+/// A sentence that somebody has reserved to speak. Dropped, it is given back.
+pub struct Reservation {
     text: Arc<LongText>,
     sentence: u32,
     kept: bool,
@@ -143,7 +143,7 @@ impl LongTexts {
     }
 
     /// A sentence that is worth being spoken now, of the oldest text that has one.
-    pub fn promise(&self) -> Option<Promise> {
+    pub fn reserve(&self) -> Option<Reservation> {
         let texts = locked(&self.texts);
         texts
             .iter()
@@ -151,8 +151,8 @@ impl LongTexts {
             .find_map(|text| {
                 let sentence = locked(&text.state).take(&text.known)?;
                 // Whoever hears it no longer is at the end of the text.
-                text.news.send(SentenceUpdate::Promised(sentence)).ok()?;
-                Some(Promise {
+                text.news.send(SentenceUpdate::Reserved(sentence)).ok()?;
+                Some(Reservation {
                     text: Arc::clone(text),
                     sentence,
                     kept: false,
@@ -177,7 +177,7 @@ impl LongTexts {
 }
 
 impl State {
-    /// The next sentence that nobody has spoken or promised.
+    /// The next sentence that nobody has spoken or reserved.
     fn take(&mut self, known: &[u32]) -> Option<u32> {
         let sentence = self.first_unknown(FIRST_AHEAD, known);
         let is_near = sentence < self.total.min(self.done + MOST_AHEAD);
@@ -197,7 +197,7 @@ impl State {
         sentence
     }
 
-    /// The first sentence, at least so far ahead, that nobody has spoken or promised.
+    /// The first sentence, at least so far ahead, that nobody has spoken or reserved.
     fn first_unknown(&self, ahead: u32, known: &[u32]) -> u32 {
         let mut sentence = self.free.max(self.done + ahead);
         while known.binary_search(&sentence).is_ok() {
@@ -230,7 +230,7 @@ impl Borders {
         let sentence = locked(&text.state).take_border(&text.known);
         text.pauses.begin();
         // Who hears it no longer has no border left.
-        let _ = text.news.send(SentenceUpdate::Promised(sentence));
+        let _ = text.news.send(SentenceUpdate::Reserved(sentence));
         Hold { text, sentence }
     }
 }
@@ -268,7 +268,7 @@ impl Shared {
 
     /// The sentences for which whoever speaks the text is to wait from the start: those
     /// that come from the cache, and the one that waits for a guest.
-    pub fn promised(&self) -> Vec<u32> {
+    pub fn reserved(&self) -> Vec<u32> {
         let held = locked(&self.text.state).held;
         self.text.known.iter().copied().chain(held).collect()
     }
@@ -286,7 +286,7 @@ impl Shared {
         }
     }
 
-    /// The next thing that somebody has promised or done.
+    /// The next thing that somebody has reserved or done.
     pub async fn news(&mut self) -> SentenceUpdate {
         let near = locked(&self.text.state).done + MOST_AHEAD;
         if let Some(sentence) = self.known.front().copied().filter(|known| *known < near) {
@@ -315,7 +315,7 @@ impl Drop for Shared {
     }
 }
 
-impl Promise {
+impl Reservation {
     /// Speaks the sentence and gives it to whoever speaks the text.
     pub async fn keep(mut self, synthesizer: &mut Synthesizer, limit: Duration, crashes: &Crashes) {
         let (request, sentence) = (&self.text.request, self.sentence);
@@ -342,7 +342,7 @@ impl Promise {
     }
 }
 
-impl Drop for Promise {
+impl Drop for Reservation {
     fn drop(&mut self) {
         if !self.kept {
             let _ = self.text.news.send(SentenceUpdate::Failed(self.sentence));
@@ -390,10 +390,13 @@ mod tests {
         let texts = LongTexts::default();
         let text = request(&"a".repeat(1000), "x/y");
         let mut shared = texts.share(Uuid::nil(), &text, sentences).unwrap();
-        assert_eq!(shared.promised(), [0, 3, 4, 10]);
+        assert_eq!(shared.reserved(), [0, 3, 4, 10]);
         shared.progress(0, 12);
-        let promised: Vec<Promise> = std::iter::from_fn(|| texts.promise()).collect();
-        let numbers: Vec<u32> = promised.iter().map(|promise| promise.sentence).collect();
+        let reserved: Vec<Reservation> = std::iter::from_fn(|| texts.reserve()).collect();
+        let numbers: Vec<u32> = reserved
+            .iter()
+            .map(|reservation| reservation.sentence)
+            .collect();
         assert_eq!(numbers, [2, 5, 6, 7]);
         for near in [0, 3, 4] {
             assert_eq!(
@@ -403,7 +406,7 @@ mod tests {
         }
         assert_eq!(
             shared.news().await,
-            SentenceUpdate::Promised(2),
+            SentenceUpdate::Reserved(2),
             "10 is far"
         );
         cache.sentences.forget(&format!("{:064}", 10)).await;
@@ -422,20 +425,23 @@ mod tests {
             .share(Uuid::nil(), &request(&"a".repeat(1000), "x/y"), unkept)
             .unwrap();
         assert!(
-            texts.promise().is_none(),
+            texts.reserve().is_none(),
             "nobody knows yet how many there are"
         );
         shared.progress(0, 11);
-        let promised: Vec<Promise> = std::iter::from_fn(|| texts.promise()).collect();
-        let numbers: Vec<u32> = promised.iter().map(|promise| promise.sentence).collect();
+        let reserved: Vec<Reservation> = std::iter::from_fn(|| texts.reserve()).collect();
+        let numbers: Vec<u32> = reserved
+            .iter()
+            .map(|reservation| reservation.sentence)
+            .collect();
         assert_eq!(numbers, [2, 3, 4, 5, 6, 7]);
         shared.progress(5, 11);
-        let more: Vec<u32> = std::iter::from_fn(|| texts.promise())
-            .map(|promise| promise.sentence)
+        let more: Vec<u32> = std::iter::from_fn(|| texts.reserve())
+            .map(|reservation| reservation.sentence)
             .collect();
         assert_eq!(more, [8, 9, 10]);
         drop(shared);
-        assert!(texts.promise().is_none());
+        assert!(texts.reserve().is_none());
     }
 
     #[tokio::test]
@@ -445,8 +451,8 @@ mod tests {
             .share(Uuid::nil(), &request(&"a".repeat(1000), "x/y"), unkept)
             .unwrap();
         shared.progress(0, 5);
-        drop(texts.promise());
-        assert!(matches!(shared.news().await, SentenceUpdate::Promised(2)));
+        drop(texts.reserve());
+        assert!(matches!(shared.news().await, SentenceUpdate::Reserved(2)));
         assert!(matches!(shared.news().await, SentenceUpdate::Failed(2)));
     }
 
@@ -457,10 +463,10 @@ mod tests {
         assert!(share("a", "x/y").is_none());
         let rehearsal = share(&"a".repeat(1000), "test/silence").unwrap();
         rehearsal.progress(0, 10);
-        assert!(texts.promise().is_none());
+        assert!(texts.reserve().is_none());
         let salvaged = texts.share_borders(Uuid::nil(), &request(&"a".repeat(1000), "x/y"));
         salvaged.unwrap().progress(0, 10);
-        assert!(texts.promise().is_none());
+        assert!(texts.reserve().is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -472,26 +478,26 @@ mod tests {
         assert!(borders.are_open(), "also before its first sentence");
         shared.progress(3, 20);
         let hold = borders.hold();
-        assert_eq!(shared.news().await, SentenceUpdate::Promised(4));
-        assert_eq!(shared.promised(), [4]);
+        assert_eq!(shared.news().await, SentenceUpdate::Reserved(4));
+        assert_eq!(shared.reserved(), [4]);
         assert!(!borders.are_open());
-        let promise = texts.promise().unwrap();
+        let reservation = texts.reserve().unwrap();
         assert_eq!(
-            promise.sentence, 5,
+            reservation.sentence, 5,
             "what waits for a guest is nobody else's"
         );
         drop(hold);
-        assert_eq!(shared.news().await, SentenceUpdate::Promised(5));
+        assert_eq!(shared.news().await, SentenceUpdate::Reserved(5));
         assert_eq!(shared.news().await, SentenceUpdate::Failed(4));
-        assert!(shared.promised().is_empty());
+        assert!(shared.reserved().is_empty());
         assert!(!borders.are_open());
         shared.progress(4, 20);
         assert!(borders.are_open());
         let _hold = borders.hold();
         assert_eq!(
             shared.news().await,
-            SentenceUpdate::Promised(6),
-            "5 is promised"
+            SentenceUpdate::Reserved(6),
+            "5 is reserved"
         );
     }
 }

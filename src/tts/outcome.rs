@@ -63,7 +63,7 @@ pub(super) struct OutputCollector {
 
 /// What the cache keeps beside the audio.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct CachedSpeech {
     recording: Recording,
     words: Box<RawValue>,
 }
@@ -191,7 +191,7 @@ impl OutputCollector {
                 recording.clone(),
                 RawValue::from_string(words.clone()).ok()?,
             );
-            serde_json::to_string(&Kept { recording, words }).ok()
+            serde_json::to_string(&CachedSpeech { recording, words }).ok()
         });
         let completed = complete(row, file.clone(), &recording, words, db, files).await;
         if let (Ok(true), Some(key), Some(about)) = (&completed, cache_key, about) {
@@ -214,8 +214,8 @@ async fn again(
     let extension = row.request().unwrap_or_default().format.name();
     let file = files.key(row.id.0, row.claim, extension);
     let about = cache.speeches.take(key, &file).await;
-    let kept: Option<Kept> = about.and_then(|about| serde_json::from_str(&about).ok());
-    let Some(Kept { recording, words }) = kept else {
+    let kept: Option<CachedSpeech> = about.and_then(|about| serde_json::from_str(&about).ok());
+    let Some(CachedSpeech { recording, words }) = kept else {
         // It is spoken when it is claimed next.
         cache.speeches.forget(key).await;
         let _ = files.remove(&file).await;

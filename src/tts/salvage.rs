@@ -62,7 +62,7 @@ impl Limits {
     }
 
     /// From one piece of a text that is spoken at once to the next, whatever its length:
-    /// a sentence that a helper has promised is waited for, and then spoken after all if
+    /// a sentence that a helper has reserved is waited for, and then spoken after all if
     /// the helper's child has hung on it.
     #[must_use]
     pub fn of_piece(&self) -> Duration {
@@ -284,14 +284,14 @@ impl<E: Events> Events for Assembled<'_, E> {
         self.events.progress(done, total);
     }
 
-    async fn elsewhere(&mut self) -> SentenceUpdate {
+    async fn prefetched(&mut self) -> SentenceUpdate {
         match self.news.recv().await {
             Some(news) => news,
             None => std::future::pending().await,
         }
     }
 
-    fn promised(&self) -> Vec<u32> {
+    fn reserved(&self) -> Vec<u32> {
         (0..self.sentences).collect()
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hoiam_synthesizer::parent::SentenceAudio;
 
 use super::voices::Voices;
-use crate::files::{Cache, CacheKey, Shelf};
+use crate::files::{Cache, CacheKey, LruStore};
 
 /// What is kept with a sentence's samples: how many bytes they are, and for each word
 /// from which to which sample it is heard.
@@ -15,7 +15,7 @@ type About = (usize, Vec<Range<usize>>);
 
 /// The sentences of one text, as the cache knows them.
 pub struct Sentences {
-    shelf: Shelf,
+    store: LruStore,
     /// Of each sentence; `None` where it is not worth being kept.
     keys: Vec<Option<CacheKey>>,
 }
@@ -28,15 +28,15 @@ impl Sentences {
             false => Vec::new(),
         };
         Self {
-            shelf: cache.sentences.clone(),
+            store: cache.sentences.clone(),
             keys,
         }
     }
 
     /// Of a text whose sentences have these keys.
     #[cfg(test)]
-    pub fn with_keys(shelf: Shelf, keys: Vec<Option<CacheKey>>) -> Self {
-        Self { shelf, keys }
+    pub fn with_keys(store: LruStore, keys: Vec<Option<CacheKey>>) -> Self {
+        Self { store, keys }
     }
 
     /// Whether any of them is ever kept.
@@ -47,14 +47,14 @@ impl Sentences {
     /// Those that were spoken before, counted from 0.
     pub fn known(&self) -> Vec<u32> {
         let keys = (0..).zip(&self.keys);
-        let known = keys.filter(|(_, key)| key.as_ref().is_some_and(|key| self.shelf.has(key)));
+        let known = keys.filter(|(_, key)| key.as_ref().is_some_and(|key| self.store.has(key)));
         known.map(|(sentence, _)| sentence).collect()
     }
 
     /// One that was spoken before, if it is still there.
     pub async fn take(&self, sentence: u32) -> Option<SentenceAudio> {
         let key = self.key(sentence)?;
-        let (words, samples) = self.shelf.read(key).await?;
+        let (words, samples) = self.store.read(key).await?;
         match serde_json::from_str::<About>(&words) {
             Ok((bytes, words)) if samples.len() == bytes => Some(SentenceAudio {
                 samples: samples.into(),
@@ -62,7 +62,7 @@ impl Sentences {
             }),
             _ => {
                 log::debug!("a sentence in the cache is torn");
-                self.shelf.forget(key).await;
+                self.store.forget(key).await;
                 None
             }
         }
@@ -73,14 +73,14 @@ impl Sentences {
         let SentenceAudio { samples, words } = made;
         let about = serde_json::to_string(&(samples.len(), words));
         if let (Some(key), Ok(about)) = (self.key(sentence), about) {
-            self.shelf.write(key, Bytes::clone(samples), about).await;
+            self.store.write(key, Bytes::clone(samples), about).await;
         }
     }
 
     /// Forgets all of them.
     pub async fn forget(&self) {
         for key in self.keys.iter().flatten() {
-            self.shelf.forget(key).await;
+            self.store.forget(key).await;
         }
     }
 

@@ -23,7 +23,7 @@ use crate::db::list::{Cursor, Filter, Found, Index, Listed};
 use crate::db::schema::{events, speeches};
 use crate::db::{self, Amount, ByClient, Condition, Conn, Id, NewEvent, Tx, update, update_if};
 use crate::delivery::check::Verdict;
-use crate::delivery::check_queue::{ExpiredHolds, Looked, Round, Unchecked, Wanted};
+use crate::delivery::check_queue::{CheckQuery, ExpiredHolds, Round, Unchecked, UncheckedPage};
 use crate::delivery::check_room::CheckRoom;
 use crate::delivery::held::Scope;
 use crate::delivery::shares::Receiver;
@@ -883,16 +883,16 @@ pub const RETAINED: Subjects = Subjects {
 ///
 /// # Errors
 /// What the database says.
-pub fn unchecked_urls(conn: &mut Conn, wanted: Wanted<'_>) -> QueryResult<Looked> {
+pub fn unchecked_urls(conn: &mut Conn, wanted: CheckQuery<'_>) -> QueryResult<UncheckedPage> {
     // A loose index scan: one seek for each client, each of its origins and each URL,
     // whatever the number of jobs behind them. What has no room is not looked into.
-    let Wanted {
+    let CheckQuery {
         after,
         running,
         room,
         again,
     } = wanted;
-    let mut looked = Looked {
+    let mut looked = UncheckedPage {
         found: Vec::new(),
         turns: after.clone(),
         is_cut: false,
@@ -914,7 +914,7 @@ fn unchecked_of(
     client: &str,
     running: &HashSet<String>,
     room: &mut CheckRoom,
-    looked: &mut Looked,
+    looked: &mut UncheckedPage,
 ) -> QueryResult<()> {
     let after = looked.turns.origins.get(client).cloned();
     let until = match looked.turns.rounds.get(client) {

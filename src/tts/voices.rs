@@ -271,8 +271,8 @@ impl Voices {
         }
         let keys = |segment: &hoiam_text::Segment| {
             let version = costly(segment);
-            let key = |essence| name_of(&(env!("CARGO_PKG_VERSION"), &version?.name, essence));
-            segment.essences().map(key).collect::<Vec<_>>()
+            let key = |key| name_of(&(env!("CARGO_PKG_VERSION"), &version?.name, key));
+            segment.sentence_keys().map(key).collect::<Vec<_>>()
         };
         request.segments.iter().flat_map(keys).collect()
     }

@@ -573,7 +573,7 @@ impl TtsWorker {
         if !is_idle || self.synthesizer.is_none() {
             return;
         }
-        let Some(promise) = self.deps.long_texts.promise() else {
+        let Some(reservation) = self.deps.long_texts.reserve() else {
             return;
         };
         let Some(mut synthesizer) = self.synthesizer.take() else {
@@ -586,7 +586,7 @@ impl TtsWorker {
         self.helping = Some(end);
         self.with_child(ctx, None, async move {
             tokio::select! {
-                () = promise.keep(&mut synthesizer, limit, &crashes) => {}
+                () = reservation.keep(&mut synthesizer, limit, &crashes) => {}
                 _ = ended => {}
             }
             (synthesizer, Next::Pump, None)
@@ -1256,16 +1256,16 @@ impl Events for Gather {
         Err(std::io::Error::other("no more is taken"))
     }
 
-    async fn elsewhere(&mut self) -> SentenceUpdate {
+    async fn prefetched(&mut self) -> SentenceUpdate {
         match &mut self.shared {
             Some(shared) => shared.news().await,
             None => std::future::pending().await,
         }
     }
 
-    fn promised(&self) -> Vec<u32> {
+    fn reserved(&self) -> Vec<u32> {
         let shared = self.shared.as_ref();
-        shared.map(Shared::promised).unwrap_or_default()
+        shared.map(Shared::reserved).unwrap_or_default()
     }
 
     fn pauses(&self) -> Pauses {

@@ -13,7 +13,7 @@ use super::messages::{HelpWanted, JobCanceled, JobQueued, JobQueuedBy};
 use super::store;
 use crate::db::{Conn, Tx};
 use crate::delivery::check::Verdict;
-use crate::delivery::check_queue::{CheckQueue, ExpiredHolds, Looked, Wanted};
+use crate::delivery::check_queue::{CheckQuery, CheckQueue, ExpiredHolds, UncheckedPage};
 use crate::delivery::held::Scope;
 
 /// Filled once, when the workers have been started: the checker, which
@@ -88,7 +88,7 @@ where
 }
 
 impl CheckQueue for Workers {
-    fn unchecked(&self, conn: &mut Conn, wanted: Wanted<'_>) -> QueryResult<Looked> {
+    fn unchecked(&self, conn: &mut Conn, wanted: CheckQuery<'_>) -> QueryResult<UncheckedPage> {
         store::unchecked_urls(conn, wanted)
     }
 

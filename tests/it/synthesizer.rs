@@ -331,7 +331,7 @@ impl Events for Slow {
     fn progress(&mut self, _: u32, _: u32) {}
 
     /// Asked while the next piece is waited for: then a moment passes too.
-    async fn elsewhere(&mut self) -> SentenceUpdate {
+    async fn prefetched(&mut self) -> SentenceUpdate {
         tokio::time::advance(Duration::from_millis(10)).await;
         pending().await
     }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use hoiam_synthesizer::limits;
 use hoiam_synthesizer::protocol::{
-    self, Elsewhere, FrameReader, FrameWriter, FromChild, FromParent, Hello, MAX_AUDIO_BYTES,
+    self, FrameReader, FrameWriter, FromChild, FromParent, Hello, MAX_AUDIO_BYTES, Prefetched,
     Progress, ProtocolError, Setup, Speak,
 };
 use hoiam_text::{SpeechError, Synthesis};
@@ -107,7 +107,7 @@ struct Input {
     /// The one that is being spoken.
     open: u32,
     /// Sentences of it that others speak; `None` while they do.
-    elsewhere: HashMap<u32, Option<SentenceAudio>>,
+    prefetched: HashMap<u32, Option<SentenceAudio>>,
     /// The samples of one of those, as they come.
     samples: Vec<i16>,
 }
@@ -121,7 +121,7 @@ impl Input {
             waiting: VecDeque::new(),
             canceled: 0,
             open: 0,
-            elsewhere: HashMap::new(),
+            prefetched: HashMap::new(),
             samples: Vec::new(),
         })
     }
@@ -131,8 +131,8 @@ impl Input {
         loop {
             if let Some(request) = self.waiting.pop_front() {
                 self.open = request.0;
-                let promised = request.1.promised.iter();
-                self.elsewhere = promised.map(|sentence| (*sentence, None)).collect();
+                let reserved = request.1.reserved.iter();
+                self.prefetched = reserved.map(|sentence| (*sentence, None)).collect();
                 self.samples.clear();
                 return request;
             }
@@ -148,31 +148,31 @@ impl Input {
         self.canceled == request_id
     }
 
-    fn note(&mut self, news: Elsewhere) {
+    fn note(&mut self, news: Prefetched) {
         match news {
-            Elsewhere::Promised(sentence) => {
-                self.elsewhere.insert(sentence, None);
+            Prefetched::Reserved(sentence) => {
+                self.prefetched.insert(sentence, None);
             }
-            Elsewhere::Made(sentence, words) => {
+            Prefetched::Made(sentence, words) => {
                 let pcm = std::mem::take(&mut self.samples);
                 let made = SentenceAudio { pcm, words };
-                self.elsewhere.insert(sentence, Some(made));
+                self.prefetched.insert(sentence, Some(made));
             }
-            Elsewhere::Failed(sentence) => {
-                self.elsewhere.remove(&sentence);
+            Prefetched::Failed(sentence) => {
+                self.prefetched.remove(&sentence);
             }
         }
     }
 
     /// A sentence that somebody else speaks; waits for it.
-    fn elsewhere(&mut self, request_id: u32, sentence: u32) -> Option<SentenceAudio> {
+    fn prefetched(&mut self, request_id: u32, sentence: u32) -> Option<SentenceAudio> {
         // What is before it came too late.
-        self.elsewhere.retain(|known, _| *known >= sentence);
+        self.prefetched.retain(|known, _| *known >= sentence);
         while !self.cancels(request_id) {
-            match self.elsewhere.remove(&sentence)? {
+            match self.prefetched.remove(&sentence)? {
                 Some(made) => return Some(made),
                 None => {
-                    self.elsewhere.insert(sentence, None);
+                    self.prefetched.insert(sentence, None);
                     self.take();
                 }
             }
@@ -185,14 +185,14 @@ impl Input {
         match self.frames.next_blocking() {
             Ok(Some((id, FromParent::Cancel))) => self.canceled = id,
             Ok(Some((id, FromParent::Speak(speak)))) => self.waiting.push_back((id, speak)),
-            Ok(Some((id, FromParent::Elsewhere(news)))) if id == self.open => self.note(news),
+            Ok(Some((id, FromParent::Prefetched(news)))) if id == self.open => self.note(news),
             Ok(Some((id, FromParent::Samples(bytes)))) if id == self.open => {
                 let samples = bytes.chunks_exact(2);
                 self.samples
                     .extend(samples.map(|two| i16::from_le_bytes([two[0], two[1]])));
             }
             // The request was over before it came.
-            Ok(Some((_, FromParent::Elsewhere(_) | FromParent::Samples(_)))) => {}
+            Ok(Some((_, FromParent::Prefetched(_) | FromParent::Samples(_)))) => {}
             Ok(None) => limits::leave(0),
             Err(error) => {
                 eprintln!("the synthesizer was sent {error}");
@@ -299,13 +299,13 @@ impl Sink for Reply<'_> {
         Ok(())
     }
 
-    fn elsewhere(&mut self, sentence: u32) -> Option<SentenceAudio> {
-        if !self.input.elsewhere.contains_key(&sentence) {
+    fn prefetched(&mut self, sentence: u32) -> Option<SentenceAudio> {
+        if !self.input.prefetched.contains_key(&sentence) {
             return None;
         }
         // Whoever we wait for goes by what is heard of us.
         self.output.flush_blocking().ok()?;
-        self.input.elsewhere(self.request_id, sentence)
+        self.input.prefetched(self.request_id, sentence)
     }
 
     fn sentence(&mut self, sentence: u32, pcm: &[i16], words: &[Range<usize>]) {

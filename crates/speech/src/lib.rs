@@ -45,7 +45,7 @@ pub trait Sink {
     fn progress(&mut self, done: u32, total: u32) -> bool;
     /// A sentence, counted from 0, that somebody else has spoken; waits for one
     /// that somebody else is speaking. `None` where it is ours.
-    fn elsewhere(&mut self, _sentence: u32) -> Option<SentenceAudio> {
+    fn prefetched(&mut self, _sentence: u32) -> Option<SentenceAudio> {
         None
     }
     /// A sentence, counted from 0, that was spoken here: its samples, and for each of

@@ -94,7 +94,7 @@ impl SentenceSink for Option<SentenceAudio> {
 
 impl SentenceSink for Assembler<'_> {
     fn has(&mut self, sentence: &Sentence) -> Result<bool, SpeechError> {
-        let Some(made) = self.sink.elsewhere(self.sentences_done) else {
+        let Some(made) = self.sink.prefetched(self.sentences_done) else {
             return Ok(false);
         };
         self.put(sentence, &made.pcm, &made.words)?;

@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout};
 use crate::engines;
 use crate::process::{self, Ended, Process};
 use crate::protocol::{
-    self, Elsewhere, FrameReader, FrameWriter, FromChild, FromParent, Hello, MAX_AUDIO_BYTES,
+    self, FrameReader, FrameWriter, FromChild, FromParent, Hello, MAX_AUDIO_BYTES, Prefetched,
     Progress, ProtocolError, Setup, Speak,
 };
 use crate::stats::{self, Monitor, Stats};
@@ -202,13 +202,13 @@ pub trait Events {
 
     /// What becomes of a sentence that others speak; waits until there is something
     /// to tell.
-    fn elsewhere(&mut self) -> impl Future<Output = SentenceUpdate> {
+    fn prefetched(&mut self) -> impl Future<Output = SentenceUpdate> {
         std::future::pending()
     }
 
-    /// Sentences of which is known from the start that [`Self::elsewhere`] will tell.
+    /// Sentences of which is known from the start that [`Self::prefetched`] will tell.
     /// They are not asked for a request that was sent ahead.
-    fn promised(&self) -> Vec<u32> {
+    fn reserved(&self) -> Vec<u32> {
         Vec::new()
     }
 
@@ -232,10 +232,10 @@ pub trait Events {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SentenceUpdate {
     /// It will be spoken there, and is to be waited for.
-    Promised(u32),
+    Reserved(u32),
     /// It was spoken there.
     Made(u32, SentenceAudio),
-    /// It was promised, and is not spoken there after all.
+    /// It was reserved, and is not spoken there after all.
     Failed(u32),
 }
 
@@ -450,8 +450,8 @@ impl Synthesizer {
     ) -> Result<Synthesis, SpeakError> {
         let limits = limits.into();
         let next = self.next.take();
-        // What was sent ahead knows of no promise.
-        let ahead = events.promised().is_empty().then_some(request);
+        // What was sent ahead knows of no reservation.
+        let ahead = events.reserved().is_empty().then_some(request);
         let mut cancel = pin!(cancel);
         let mut child = tokio::select! {
             biased;
@@ -780,7 +780,7 @@ impl Child {
         self.request_id += 1;
         let cpu_s = cpu_seconds(limits.longest());
         let speak = || Speak {
-            promised: events.promised(),
+            reserved: events.reserved(),
             tell_sentences: events.wants_sentences(),
             ..Speak::whole(request.clone(), cpu_s)
         };
@@ -880,7 +880,7 @@ impl Child {
                 biased;
                 message = self.output.next() => return self.of_open_request(message?),
                 sent = self.input.flush_some(), if is_sending => sent?,
-                news = events.elsewhere(), if !is_sending => self.tell(news)?,
+                news = events.prefetched(), if !is_sending => self.tell(news)?,
             }
         }
     }
@@ -888,18 +888,18 @@ impl Child {
     fn tell(&mut self, news: SentenceUpdate) -> Result<(), ProtocolError> {
         let id = self.request_id;
         let told = match news {
-            SentenceUpdate::Promised(sentence) => Elsewhere::Promised(sentence),
-            SentenceUpdate::Failed(sentence) => Elsewhere::Failed(sentence),
+            SentenceUpdate::Reserved(sentence) => Prefetched::Reserved(sentence),
+            SentenceUpdate::Failed(sentence) => Prefetched::Failed(sentence),
             SentenceUpdate::Made(sentence, SentenceAudio { samples, words }) => {
                 let mut rest = samples;
                 while !rest.is_empty() {
                     let part = rest.split_to(rest.len().min(MAX_AUDIO_BYTES));
                     self.input.push(id, &FromParent::Samples(part))?;
                 }
-                Elsewhere::Made(sentence, words)
+                Prefetched::Made(sentence, words)
             }
         };
-        self.input.push(id, &FromParent::Elsewhere(told))
+        self.input.push(id, &FromParent::Prefetched(told))
     }
 
     /// Has the child leave out what it was sent ahead, or throws away what it

@@ -18,7 +18,7 @@
 //! with exactly one [`FromChild::Synthesis`], [`FromChild::Made`] or [`FromChild::Failed`].
 //!
 //! A long text may be spoken by several children: one has the whole, and is told of
-//! sentences that others speak or have spoken before ([`FromParent::Elsewhere`]) and
+//! sentences that others speak or have spoken before ([`FromParent::Prefetched`]) and
 //! brought their samples.
 
 use std::io::{self, Read, Write};
@@ -177,9 +177,9 @@ pub struct Speak {
     /// That one with letters, digits and plain marks only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub plain: bool,
-    /// Sentences that are promised from the start, as by [`Elsewhere::Promised`].
+    /// Sentences that are reserved from the start, as by [`Prefetched::Reserved`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub promised: Vec<u32>,
+    pub reserved: Vec<u32>,
     /// Whether each sentence that the child speaks is wanted by itself too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tell_sentences: bool,
@@ -193,7 +193,7 @@ impl Speak {
             cpu_s,
             only: None,
             plain: false,
-            promised: Vec::new(),
+            reserved: Vec::new(),
             tell_sentences: false,
         }
     }
@@ -201,13 +201,13 @@ impl Speak {
 
 /// A sentence of the open request that is none of the child's work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Elsewhere {
+pub enum Prefetched {
     /// Somebody speaks it. It is to be waited for.
-    Promised(u32),
+    Reserved(u32),
     /// Its samples have come, as [`FromParent::Samples`]. For each word from which
     /// to which of them it is heard.
     Made(u32, Vec<Range<usize>>),
-    /// Whoever has promised it has failed.
+    /// Whoever has reserved it has failed.
     Failed(u32),
 }
 
@@ -254,7 +254,7 @@ pub enum FromParent {
     /// Stop what was asked for under this id.
     Cancel,
     /// News of a sentence of it.
-    Elsewhere(Elsewhere),
+    Prefetched(Prefetched),
     /// The next samples of a sentence that was made elsewhere, 16 bit little-endian.
     Samples(Bytes),
 }
@@ -359,7 +359,7 @@ impl Message for FromParent {
         match self {
             Self::Speak(_) => 64,
             Self::Cancel => 65,
-            Self::Elsewhere(_) => 66,
+            Self::Prefetched(_) => 66,
             Self::Samples(_) => 67,
         }
     }
@@ -368,7 +368,7 @@ impl Message for FromParent {
         match self {
             Self::Speak(speak) => write_json(speak, out),
             Self::Cancel => Ok(()),
-            Self::Elsewhere(news) => write_json(news, out),
+            Self::Prefetched(news) => write_json(news, out),
             Self::Samples(bytes) => {
                 out.extend_from_slice(bytes);
                 Ok(())
@@ -380,7 +380,7 @@ impl Message for FromParent {
         match kind {
             64 => read_json(&payload).map(Self::Speak),
             65 => Ok(Self::Cancel),
-            66 => read_json(&payload).map(Self::Elsewhere),
+            66 => read_json(&payload).map(Self::Prefetched),
             67 => Ok(Self::Samples(payload)),
             _ => Err(ProtocolError::Kind(kind)),
         }
@@ -716,7 +716,7 @@ mod tests {
                     cpu_s,
                     only: None,
                     plain: cpu_s % 3 == 0,
-                    promised: vec![cpu_s as u32],
+                    reserved: vec![cpu_s as u32],
                     tell_sentences: cpu_s % 2 == 0,
                 })
             });

@@ -103,9 +103,9 @@ impl Segment {
     }
 
     /// For each sentence all that its sound depends on, but for the voice's version.
-    pub fn essences(&self) -> impl Iterator<Item = Essence<'_>> {
+    pub fn sentence_keys(&self) -> impl Iterator<Item = SentenceKey<'_>> {
         let (_, sentences) = self.sentences();
-        sentences.into_iter().map(|sentence| Essence {
+        sentences.into_iter().map(|sentence| SentenceKey {
             pronunciations: pronunciations::of_text(&sentence.text, &self.pronunciations),
             text: sentence.text,
             voice: &self.voice,
@@ -130,7 +130,7 @@ pub struct Place {
 
 /// All that the sound of a sentence depends on, but for the version of its voice.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Essence<'a> {
+pub struct SentenceKey<'a> {
     text: String,
     voice: &'a str,
     speed: f32,

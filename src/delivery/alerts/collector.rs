@@ -145,7 +145,7 @@ impl AlertCollector {
                 log::error!("alerts could not be told: {failure}");
                 Err(StoreError::Panicked)
             });
-            collector.do_send(Told {
+            collector.do_send(AlertsCommitted {
                 batches,
                 told,
                 now,
@@ -366,17 +366,17 @@ impl Handler<Reported> for AlertCollector {
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Told {
+struct AlertsCommitted {
     batches: Vec<Batch>,
     told: Result<Outcome, StoreError>,
     now: Millis,
     scan: Scan,
 }
 
-impl Handler<Told> for AlertCollector {
+impl Handler<AlertsCommitted> for AlertCollector {
     type Result = ();
 
-    fn handle(&mut self, told: Told, ctx: &mut Self::Context) {
+    fn handle(&mut self, told: AlertsCommitted, ctx: &mut Self::Context) {
         self.is_telling = false;
         let (put_back, failed) = match told.told {
             Ok(outcome) => {

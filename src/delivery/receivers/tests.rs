@@ -52,7 +52,7 @@ fn may_begin(receivers: &mut Receivers, now: Millis) -> bool {
 }
 
 /// Who is shown since the last time.
-fn shown(receivers: &mut Receivers) -> Vec<Shown> {
+fn shown(receivers: &mut Receivers) -> Vec<OpenCircuit> {
     let changes = receivers.changes().into_iter();
     changes.filter_map(|(_, shown)| shown).collect()
 }

@@ -673,7 +673,7 @@ async fn unchecked_urls_are_found_by_one_seek_each() {
         .read(|conn| {
             let mut room = check_room();
             Ok(found_by(conn, |conn| {
-                let wanted = Wanted {
+                let wanted = CheckQuery {
                     after: &LastTurns::default(),
                     running: &HashSet::new(),
                     room: &mut room,
@@ -800,7 +800,7 @@ async fn of_the_urls_to_be_asked_again_the_first_of_each_client_and_origin_that_
     };
     let again: Vec<_> = urls.iter().enumerate().map(of).collect();
     let found = test.db.read(move |conn| {
-        let wanted = Wanted {
+        let wanted = CheckQuery {
             after: &LastTurns::default(),
             running: &again.iter().map(|(_, url)| url.clone()).collect(),
             room: &mut check_room(),
@@ -843,7 +843,7 @@ async fn each_client_and_each_of_its_origins_has_its_turn_at_a_check() {
     for _ in 0..2 {
         let after = turns.clone();
         let found = test.db.read(move |conn| {
-            let wanted = Wanted {
+            let wanted = CheckQuery {
                 after: &after,
                 running: &HashSet::from([url("b", 1)]),
                 room: &mut check_room(),
@@ -891,7 +891,7 @@ async fn a_held_url_is_asked_for_a_client_that_waits_for_it_and_has_room() {
         while room.of_held(&greedy) > 0 {
             room.begin(&greedy);
         }
-        let wanted = Wanted {
+        let wanted = CheckQuery {
             after: &LastTurns::default(),
             running: &HashSet::from([url.to_owned()]),
             room: &mut room,
@@ -944,7 +944,7 @@ async fn very_many_origins_are_looked_at_in_several_looks_and_once() {
         for look in 1.. {
             let (after, running) = (turns, running.clone());
             let looked = test.db.read(move |conn| {
-                let wanted = Wanted {
+                let wanted = CheckQuery {
                     after: &after,
                     running: &running,
                     room: &mut check_room(),

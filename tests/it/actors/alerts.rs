@@ -15,8 +15,8 @@ use hoiam::delivery::alerts::collector::{self, open_ledger};
 use hoiam::delivery::alerts::{AlertCollector, WithAlerts};
 use hoiam::delivery::dispatcher::Deps;
 use hoiam::delivery::in_delivery::InDelivery;
+use hoiam::delivery::open_circuits::OpenCircuits;
 use hoiam::delivery::shares::Receiver;
-use hoiam::delivery::shut_receivers::ShutReceivers;
 use hoiam::delivery::store as deliveries;
 use hoiam_api::{DeliveryType, Service};
 use serde_json::Value;
@@ -59,7 +59,7 @@ impl Told {
                 schedule: schedule.clone(),
                 subject: Arc::new(WithAlerts(Arc::new(Things))),
                 in_delivery: InDelivery::default(),
-                shut: ShutReceivers::default(),
+                open_circuits: OpenCircuits::default(),
                 alerts: reporter.clone(),
                 deliveries: Pulse::default(),
                 own_origin: None,

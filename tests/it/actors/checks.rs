@@ -9,7 +9,7 @@ use diesel::connection::SimpleConnection;
 use hoiam::claim_loop::Pulse;
 use hoiam::delivery::check::CheckCache;
 use hoiam::delivery::in_delivery::InDelivery;
-use hoiam::delivery::shut_receivers::ShutReceivers;
+use hoiam::delivery::open_circuits::OpenCircuits;
 use hoiam::delivery::{CallbackChecker, CallbackDispatcher, CheckOwed};
 use hoiam::delivery::{checker, dispatcher};
 use hoiam::tts::Workers;
@@ -35,7 +35,7 @@ fn start(world: &mut World, timeout: Duration) -> Addr<CallbackChecker> {
         schedule: vec![Duration::ZERO, Duration::from_secs(1)],
         subject: Arc::new(Things),
         in_delivery: InDelivery::default(),
-        shut: ShutReceivers::default(),
+        open_circuits: OpenCircuits::default(),
         alerts: hoiam::alerts::Reporter::default(),
         deliveries: Pulse::default(),
         own_origin: None,

@@ -14,7 +14,7 @@ use hoiam::db::schema::deliveries as table;
 use hoiam::db::{Conn, Db, Id, Tx};
 use hoiam::delivery::dispatcher::Deps;
 use hoiam::delivery::in_delivery::InDelivery;
-use hoiam::delivery::shut_receivers::ShutReceivers;
+use hoiam::delivery::open_circuits::OpenCircuits;
 use hoiam::delivery::store::{self as deliveries, Row};
 use hoiam::delivery::subject::{Subject, Told};
 use hoiam::delivery::{CallbackDispatcher, DeliveryOwed};
@@ -43,11 +43,11 @@ pub fn start(world: &mut World, schedule_s: &[u64]) -> Addr<CallbackDispatcher> 
     start_shown(world, schedule_s).0
 }
 
-fn start_shown(world: &mut World, schedule_s: &[u64]) -> (Addr<CallbackDispatcher>, ShutReceivers) {
+fn start_shown(world: &mut World, schedule_s: &[u64]) -> (Addr<CallbackDispatcher>, OpenCircuits) {
     let parts = parts(world, schedule_s, Arc::new(Things));
-    let shut = parts.shut.clone();
+    let open_circuits = parts.open_circuits.clone();
     let dispatcher = CallbackDispatcher::new(parts);
-    (world.tree.start("dispatcher", dispatcher), shut)
+    (world.tree.start("dispatcher", dispatcher), open_circuits)
 }
 
 fn parts(world: &World, schedule_s: &[u64], subject: Arc<dyn Subject>) -> Deps {
@@ -61,7 +61,7 @@ fn parts(world: &World, schedule_s: &[u64], subject: Arc<dyn Subject>) -> Deps {
             .collect(),
         subject,
         in_delivery: InDelivery::default(),
-        shut: ShutReceivers::default(),
+        open_circuits: OpenCircuits::default(),
         alerts: Reporter::default(),
         deliveries: Pulse::default(),
         own_origin: None,
@@ -626,19 +626,19 @@ async fn waiting_for_a_receiver_that_does_not_answer_costs_no_attempt() {
     let dead = format!("http://{}/", nobody());
     owe(&world.db, vec![dead.clone(); 200]).await;
     let hour = 3600;
-    let (_dispatcher, shut) = start_shown(&mut world, &[0, hour, hour]);
+    let (_dispatcher, open_circuits) = start_shown(&mut world, &[0, hour, hour]);
     let attempts = async || {
         let rows = read_all(&world.db).await;
         rows.iter().map(|row| row.attempts).sum::<i32>()
     };
-    eventually("it is shut", || async { !shut.get().is_empty() }).await;
+    eventually("it is shut", || async { !open_circuits.get().is_empty() }).await;
     // Those that were on their way when it was found out still fail.
-    let all_failed = || async { shut.get()[0].running == 0 };
+    let all_failed = || async { open_circuits.get()[0].running == 0 };
     eventually("all that had begun has failed", all_failed).await;
     world.settle().await;
     let before = attempts().await;
     assert!((8..16).contains(&before), "{before}");
-    assert_eq!(shut.get()[0].circuit, "open");
+    assert_eq!(open_circuits.get()[0].circuit, "open");
     // One at a time, after 1, 2, 4 … seconds.
     for (probes, wait_ms) in [(1, 1000), (2, 2000), (3, 4000), (4, 8000)] {
         world.advance_ms(wait_ms - 1);
@@ -658,9 +658,9 @@ async fn a_receiver_that_answers_again_gets_all_that_waited_for_it() {
     let mut world = World::new(Service::Tts);
     let server = Server::start(|_| Reply::Status(503));
     owe(&world.db, vec![server.url("/"); 200]).await;
-    let (_dispatcher, shut) = start_shown(&mut world, &[0, 3600, 3600]);
-    eventually("it is shut", || async { !shut.get().is_empty() }).await;
-    let all_failed = || async { shut.get()[0].running == 0 };
+    let (_dispatcher, open_circuits) = start_shown(&mut world, &[0, 3600, 3600]);
+    eventually("it is shut", || async { !open_circuits.get().is_empty() }).await;
+    let all_failed = || async { open_circuits.get()[0].running == 0 };
     eventually("all that had begun has failed", all_failed).await;
     let failed = server.count("POST");
     server.answers(|_| Reply::Status(204));
@@ -671,7 +671,7 @@ async fn a_receiver_that_answers_again_gets_all_that_waited_for_it() {
         rows.iter().filter(|row| row.status == "delivered").count() == 200 - failed
     })
     .await;
-    assert_eq!(shut.get(), []);
+    assert_eq!(open_circuits.get(), []);
 }
 
 #[actix_rt::test]
@@ -680,8 +680,8 @@ async fn a_dead_receiver_with_much_owed_holds_up_no_other() {
     let dead = format!("http://{}/", nobody());
     let server = Server::start(|_| Reply::Status(204));
     owe(&world.db, vec![dead; 1000]).await;
-    let (dispatcher, shut) = start_shown(&mut world, &[0, 3600]);
-    eventually("it is shut", || async { !shut.get().is_empty() }).await;
+    let (dispatcher, open_circuits) = start_shown(&mut world, &[0, 3600]);
+    eventually("it is shut", || async { !open_circuits.get().is_empty() }).await;
     for _ in 0..20 {
         let id = owe(&world.db, vec![server.url("/")]).await[0];
         dispatcher.do_send(DeliveryOwed);
@@ -699,9 +699,9 @@ async fn a_url_that_fails_shuts_no_other_url_of_its_receiver() {
     let bad = vec![server.url("/bad"); 50];
     let good = vec![server.url("/good"); 50];
     owe(&world.db, [bad, good].concat()).await;
-    let (_dispatcher, shut) = start_shown(&mut world, &[0, 3600]);
+    let (_dispatcher, open_circuits) = start_shown(&mut world, &[0, 3600]);
     eventually("each is tried", || async { server.count("POST") == 100 }).await;
-    assert_eq!(shut.get(), []);
+    assert_eq!(open_circuits.get(), []);
 }
 
 #[actix_rt::test]

@@ -3,25 +3,25 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::receivers::Shown;
+use super::receivers::OpenCircuit;
 use super::shares::Receiver;
 
 /// The receivers that do not answer, for those who show them.
 #[derive(Clone, Default)]
-pub struct ShutReceivers(Arc<Mutex<ShownByName>>);
+pub struct OpenCircuits(Arc<Mutex<ByName>>);
 
 /// By origin and client.
-type ShownByName = BTreeMap<(Arc<str>, Arc<str>), Shown>;
+type ByName = BTreeMap<(Arc<str>, Arc<str>), OpenCircuit>;
 
-impl ShutReceivers {
+impl OpenCircuits {
     /// Those of this moment, by name.
     #[must_use]
-    pub fn get(&self) -> Vec<Shown> {
+    pub fn get(&self) -> Vec<OpenCircuit> {
         self.shown().values().cloned().collect()
     }
 
     /// What is shown of these from now on: nothing of one that answers.
-    pub(super) fn renew(&self, changes: Vec<(Receiver, Option<Shown>)>) {
+    pub(super) fn renew(&self, changes: Vec<(Receiver, Option<OpenCircuit>)>) {
         let mut shown = self.shown();
         for (receiver, change) in changes {
             let name = (receiver.origin, receiver.client);
@@ -37,7 +37,7 @@ impl ShutReceivers {
         self.shown().clear();
     }
 
-    fn shown(&self) -> MutexGuard<'_, ShownByName> {
+    fn shown(&self) -> MutexGuard<'_, ByName> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

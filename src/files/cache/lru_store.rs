@@ -24,7 +24,7 @@ use super::CacheKey;
 
 /// Entries of one kind. Cheap to clone.
 #[derive(Clone)]
-pub struct Shelf {
+pub struct LruStore {
     files: Files,
     folder: Arc<PathBuf>,
     max_bytes: u64,
@@ -175,7 +175,7 @@ impl Index {
     }
 }
 
-impl Shelf {
+impl LruStore {
     /// The entries in a folder beside a service's files; of 0 bytes it keeps nothing.
     /// What is there already is known once [`Self::load`] is through.
     #[must_use]
@@ -193,13 +193,13 @@ impl Shelf {
     /// crash has torn, and what older versions have kept, which did not say whose
     /// sound their words are beside.
     pub(super) async fn load(&self) {
-        let shelf = self.clone();
+        let store = self.clone();
         let loaded = blocking(move || {
-            let Listed { entries, others } = read_folder(&shelf.folder)?;
+            let Listed { entries, others } = read_folder(&store.folder)?;
             let mut gone = Vec::new();
             {
-                let mut index = shelf.index();
-                for Found { name, bytes, .. } in entries {
+                let mut index = store.index();
+                for FileEntry { name, bytes, .. } in entries {
                     match index.name(&name.key) {
                         None => index.put(name, bytes),
                         // Another was made since the process started.
@@ -207,10 +207,10 @@ impl Shelf {
                         Some(_) => {}
                     }
                 }
-                gone.extend(index.beyond(shelf.max_bytes));
+                gone.extend(index.beyond(store.max_bytes));
             }
-            shelf.remove(&gone);
-            shelf.remove_others(others);
+            store.remove(&gone);
+            store.remove_others(others);
             Ok(())
         });
         if let Err(error) = loaded.await {
@@ -289,13 +289,13 @@ impl Shelf {
     ) -> Option<(String, T)> {
         let name = self.index().name(key)?;
         let now = SystemTime::from(self.files.clock.wall());
-        let shelf = self.clone();
+        let store = self.clone();
         let used = blocking(move || {
-            let used = fs::read_to_string(shelf.path(&name, ABOUT))
-                .and_then(|about| Ok((about, with_audio(&shelf.path(&name, AUDIO), &name, now)?)));
+            let used = fs::read_to_string(store.path(&name, ABOUT))
+                .and_then(|about| Ok((about, with_audio(&store.path(&name, AUDIO), &name, now)?)));
             match &used {
-                Ok(_) => shelf.index().used(name),
-                Err(_) => shelf.drop_entry(name),
+                Ok(_) => store.index().used(name),
+                Err(_) => store.drop_entry(name),
             }
             used
         });
@@ -338,9 +338,9 @@ impl Shelf {
         make_audio: impl FnOnce(&Path) -> io::Result<()> + Send + 'static,
     ) {
         self.counts.misses.fetch_add(1, Ordering::Relaxed);
-        let shelf = self.clone();
+        let store = self.clone();
         // It comes to its end also when nobody waits for it any more.
-        let put = blocking(move || shelf.put_now(name, audio_bytes, &about, make_audio));
+        let put = blocking(move || store.put_now(name, audio_bytes, &about, make_audio));
         if let Err(error) = put.await {
             log::debug!("nothing is kept to be used again: {error}");
         }
@@ -426,7 +426,7 @@ impl Shelf {
         let folder = Arc::clone(&self.folder);
         let found = blocking(move || read_folder(&folder)).await?.entries;
         let old = found.into_iter().filter(|found| found.used < before);
-        for Found { name, .. } in old {
+        for FileEntry { name, .. } in old {
             self.forget(&name.key).await;
         }
         Ok(())
@@ -501,7 +501,7 @@ fn is_of(file: &OsString, key: &str) -> bool {
 
 /// An entry on disk.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Found {
+struct FileEntry {
     used: SystemTime,
     name: Name,
     bytes: u64,
@@ -511,7 +511,7 @@ struct Found {
 #[derive(Default)]
 struct Listed {
     /// The longest unused first.
-    entries: Vec<Found>,
+    entries: Vec<FileEntry>,
     /// Files that are none of theirs.
     others: Vec<PathBuf>,
 }
@@ -531,7 +531,7 @@ fn read_folder(folder: &Path) -> io::Result<Listed> {
             };
             let beside = |kind| fs::metadata(file.with_extension(kind));
             match (kind, beside(ABOUT), beside(AUDIO)) {
-                (ABOUT, Ok(about), Ok(audio)) => listed.entries.push(Found {
+                (ABOUT, Ok(about), Ok(audio)) => listed.entries.push(FileEntry {
                     used: audio.modified()?,
                     name,
                     bytes: audio.len() + about.len(),
@@ -555,15 +555,15 @@ mod tests {
 
     const KEY: &str = "abcdef";
 
-    fn shelf() -> (Shelf, TempDir) {
+    fn store() -> (LruStore, TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::open(folder.path(), Service::Tts, Clock::manual(0).0).unwrap();
-        (Shelf::new(&files, "shelf", 1_000_000), folder)
+        (LruStore::new(&files, "store", 1_000_000), folder)
     }
 
     /// As another process finds it.
-    async fn reopened(shelf: &Shelf) -> Shelf {
-        let again = Shelf::new(&shelf.files, "shelf", shelf.max_bytes);
+    async fn reopened(store: &LruStore) -> LruStore {
+        let again = LruStore::new(&store.files, "store", store.max_bytes);
         again.load().await;
         again
     }
@@ -576,11 +576,15 @@ mod tests {
     }
 
     /// Keeps a sound with its own words, and does something else in the midst of it.
-    fn put(shelf: &Shelf, sound: &str, midst: [&dyn Fn(); 2]) {
-        try_to_put(shelf, sound, midst).unwrap();
+    fn put(store: &LruStore, sound: &str, midst: [&dyn Fn(); 2]) {
+        try_to_put(store, sound, midst).unwrap();
     }
 
-    fn try_to_put(shelf: &Shelf, sound: &str, [before, after]: [&dyn Fn(); 2]) -> io::Result<()> {
+    fn try_to_put(
+        store: &LruStore,
+        sound: &str,
+        [before, after]: [&dyn Fn(); 2],
+    ) -> io::Result<()> {
         let about = format!("the words of {sound}");
         let make_audio = |path: &Path| {
             before();
@@ -589,13 +593,13 @@ mod tests {
             Ok(())
         };
         let bytes = sound.len() as u64;
-        shelf.put_now(name_of(sound), bytes, &about, make_audio)
+        store.put_now(name_of(sound), bytes, &about, make_audio)
     }
 
     /// What is taken, as words and sound.
-    async fn taken(shelf: &Shelf) -> Option<(String, String)> {
-        let words = shelf.take(KEY, "taken").await?;
-        let sound = fs::read_to_string(shelf.files.folder.join("taken")).unwrap();
+    async fn taken(store: &LruStore) -> Option<(String, String)> {
+        let words = store.take(KEY, "taken").await?;
+        let sound = fs::read_to_string(store.files.folder.join("taken")).unwrap();
         Some((words, sound))
     }
 
@@ -603,8 +607,8 @@ mod tests {
         Some((format!("the words of {sound}"), sound.to_owned()))
     }
 
-    fn files_of(shelf: &Shelf) -> Vec<PathBuf> {
-        let listed = fs::read_dir(shelf.subfolder(KEY));
+    fn files_of(store: &LruStore) -> Vec<PathBuf> {
+        let listed = fs::read_dir(store.subfolder(KEY));
         let files = listed.into_iter().flatten();
         files.map(|file| file.unwrap().path()).collect()
     }
@@ -631,39 +635,39 @@ mod tests {
     #[actix_rt::test]
     async fn of_two_that_are_kept_under_one_key_at_once_the_first_wins_whole() {
         for nested_first in [true, false] {
-            let (shelf, _folder) = shelf();
-            let other = || put(&shelf, "second", [&nothing, &nothing]);
+            let (store, _folder) = store();
+            let other = || put(&store, "second", [&nothing, &nothing]);
             let midst: [&dyn Fn(); 2] = match nested_first {
                 true => [&other, &nothing],
                 false => [&nothing, &other],
             };
-            put(&shelf, "first", midst);
-            put(&shelf, "third", [&nothing, &nothing]);
-            assert_eq!(taken(&shelf).await, pair("first"));
-            assert_eq!(files_of(&shelf).len(), 2);
-            assert_eq!(shelf.bytes(), "the words of firstfirst".len() as u64);
-            assert_eq!(taken(&reopened(&shelf).await).await, pair("first"));
+            put(&store, "first", midst);
+            put(&store, "third", [&nothing, &nothing]);
+            assert_eq!(taken(&store).await, pair("first"));
+            assert_eq!(files_of(&store).len(), 2);
+            assert_eq!(store.bytes(), "the words of firstfirst".len() as u64);
+            assert_eq!(taken(&reopened(&store).await).await, pair("first"));
         }
     }
 
     /// Many threads, each keeping and taking: whatever comes of it, pairs fit.
     #[test]
     fn what_is_taken_while_others_keep_and_forget_it_is_always_a_pair() {
-        let (shelf, _folder) = shelf();
+        let (store, _folder) = store();
         let sounds: Vec<String> = (0..4).map(|number| format!("sound {number}")).collect();
         std::thread::scope(|scope| {
             for sound in &sounds {
-                let shelf = &shelf;
+                let store = &store;
                 scope.spawn(move || {
                     actix_rt::System::new().block_on(async {
                         for _ in 0..50 {
                             // Another may take the files away while they are made.
-                            let _ = try_to_put(shelf, sound, [&nothing, &nothing]);
-                            if let Some((words, read)) = shelf.read(KEY).await {
+                            let _ = try_to_put(store, sound, [&nothing, &nothing]);
+                            if let Some((words, read)) = store.read(KEY).await {
                                 let read = String::from_utf8(read).unwrap();
                                 assert_eq!(Some((words, read.clone())), pair(&read));
                             }
-                            shelf.forget(KEY).await;
+                            store.forget(KEY).await;
                         }
                     });
                 });
@@ -673,40 +677,40 @@ mod tests {
 
     #[actix_rt::test]
     async fn what_is_forgotten_while_it_is_being_kept_is_not_kept() {
-        let (shelf, _folder) = shelf();
+        let (store, _folder) = store();
         let forget = || {
-            let shelf = shelf.clone();
+            let store = store.clone();
             let forgotten = std::thread::spawn(move || {
-                actix_rt::System::new().block_on(shelf.forget(KEY));
+                actix_rt::System::new().block_on(store.forget(KEY));
             });
             forgotten.join().unwrap();
         };
         for midst in [[&forget as &dyn Fn(), &nothing], [&nothing, &forget]] {
-            put(&shelf, "first", midst);
-            assert!(!shelf.has(KEY));
-            assert_eq!(files_of(&shelf), Vec::<PathBuf>::new());
+            put(&store, "first", midst);
+            assert!(!store.has(KEY));
+            assert_eq!(files_of(&store), Vec::<PathBuf>::new());
         }
-        put(&shelf, "second", [&nothing, &nothing]);
-        assert_eq!(taken(&shelf).await, pair("second"));
+        put(&store, "second", [&nothing, &nothing]);
+        assert_eq!(taken(&store).await, pair("second"));
     }
 
     /// Somebody forgets it and somebody else keeps it anew, in the midst of it.
     #[actix_rt::test]
     async fn what_is_kept_anew_after_it_was_forgotten_is_kept_by_the_second_alone() {
         for sound in ["second", "first"] {
-            let (shelf, _folder) = shelf();
+            let (store, _folder) = store();
             let forget_and_keep = || {
-                let (shelf, sound) = (shelf.clone(), sound.to_owned());
+                let (store, sound) = (store.clone(), sound.to_owned());
                 let done = std::thread::spawn(move || {
-                    actix_rt::System::new().block_on(shelf.forget(KEY));
-                    put(&shelf, &sound, [&nothing, &nothing]);
+                    actix_rt::System::new().block_on(store.forget(KEY));
+                    put(&store, &sound, [&nothing, &nothing]);
                 });
                 done.join().unwrap();
             };
-            put(&shelf, "first", [&nothing, &forget_and_keep]);
-            assert_eq!(taken(&shelf).await, pair(sound));
-            assert_eq!(files_of(&shelf).len(), 2);
-            assert!(shelf.index().being_put.is_empty());
+            put(&store, "first", [&nothing, &forget_and_keep]);
+            assert_eq!(taken(&store).await, pair(sound));
+            assert_eq!(files_of(&store).len(), 2);
+            assert!(store.index().being_put.is_empty());
         }
     }
 
@@ -715,9 +719,9 @@ mod tests {
     async fn what_a_crash_has_torn_is_not_used_and_is_made_anew() {
         let damages = ["no audio", "no words", "another's audio", "half the audio"];
         for (damage, by_next) in damages.iter().flat_map(|it| [(it, false), (it, true)]) {
-            let (mut shelf, _folder) = shelf();
-            put(&shelf, "first", [&nothing, &nothing]);
-            let path = |sound, kind| shelf.path(&name_of(sound), kind);
+            let (mut store, _folder) = store();
+            put(&store, "first", [&nothing, &nothing]);
+            let path = |sound, kind| store.path(&name_of(sound), kind);
             let (audio, about) = (path("first", AUDIO), path("first", ABOUT));
             match *damage {
                 "no audio" => fs::remove_file(audio),
@@ -727,76 +731,76 @@ mod tests {
             }
             .unwrap();
             if by_next {
-                shelf = reopened(&shelf).await;
+                store = reopened(&store).await;
             }
-            assert_eq!(shelf.read(KEY).await, None, "{damage}");
-            assert!(!shelf.has(KEY), "{damage}");
-            put(&shelf, "third", [&nothing, &nothing]);
-            assert_eq!(taken(&shelf).await, pair("third"), "{damage}");
+            assert_eq!(store.read(KEY).await, None, "{damage}");
+            assert!(!store.has(KEY), "{damage}");
+            put(&store, "third", [&nothing, &nothing]);
+            assert_eq!(taken(&store).await, pair("third"), "{damage}");
             if by_next {
-                assert_eq!(files_of(&shelf).len(), 2, "{damage}");
+                assert_eq!(files_of(&store).len(), 2, "{damage}");
             }
         }
     }
 
     #[actix_rt::test]
     async fn of_two_entries_that_are_found_under_one_key_one_stays() {
-        let (shelf, _folder) = shelf();
-        put(&shelf, "first", [&nothing, &nothing]);
+        let (store, _folder) = store();
+        put(&store, "first", [&nothing, &nothing]);
         for (kind, text) in [(AUDIO, "second"), (ABOUT, "the words of second")] {
-            fs::write(shelf.path(&name_of("second"), kind), text).unwrap();
+            fs::write(store.path(&name_of("second"), kind), text).unwrap();
         }
-        let shelf = reopened(&shelf).await;
-        let taken = taken(&shelf).await;
+        let store = reopened(&store).await;
+        let taken = taken(&store).await;
         assert!(taken == pair("first") || taken == pair("second"));
-        assert_eq!(files_of(&shelf).len(), 2);
+        assert_eq!(files_of(&store).len(), 2);
     }
 
     #[actix_rt::test]
     async fn what_an_older_version_has_kept_is_dropped() {
-        let (shelf, _folder) = shelf();
-        fs::create_dir_all(shelf.subfolder(KEY)).unwrap();
+        let (store, _folder) = store();
+        fs::create_dir_all(store.subfolder(KEY)).unwrap();
         for kind in [AUDIO, ABOUT, UNFINISHED] {
-            let file = shelf.subfolder(KEY).join(format!("{KEY}.{kind}"));
+            let file = store.subfolder(KEY).join(format!("{KEY}.{kind}"));
             fs::write(file, "old").unwrap();
         }
-        let shelf = reopened(&shelf).await;
-        assert_eq!(taken(&shelf).await, None);
-        assert_eq!(files_of(&shelf), Vec::<PathBuf>::new());
+        let store = reopened(&store).await;
+        assert_eq!(taken(&store).await, None);
+        assert_eq!(files_of(&store), Vec::<PathBuf>::new());
     }
 
     #[actix_rt::test]
     async fn what_is_being_kept_while_the_folder_is_looked_through_stays() {
-        let (shelf, _folder) = shelf();
+        let (store, _folder) = store();
         let load = || {
-            let shelf = shelf.clone();
+            let store = store.clone();
             let loaded = std::thread::spawn(move || {
-                actix_rt::System::new().block_on(shelf.load());
+                actix_rt::System::new().block_on(store.load());
             });
             loaded.join().unwrap();
         };
-        put(&shelf, "first", [&nothing, &load]);
-        assert_eq!(taken(&shelf).await, pair("first"));
+        put(&store, "first", [&nothing, &load]);
+        assert_eq!(taken(&store).await, pair("first"));
     }
 
     #[actix_rt::test]
     async fn what_cannot_be_made_leaves_nothing_and_is_tried_again() {
-        let (shelf, _folder) = shelf();
+        let (store, _folder) = store();
         let fails = |path: &Path| {
             fs::write(path, "fir")?;
             Err(io::Error::other("the disk is full"))
         };
-        let put_now = shelf.put_now(name_of("first"), 5, "words", fails);
+        let put_now = store.put_now(name_of("first"), 5, "words", fails);
         assert!(put_now.is_err());
-        assert_eq!(files_of(&shelf), Vec::<PathBuf>::new());
-        put(&shelf, "second", [&nothing, &nothing]);
-        assert_eq!(taken(&shelf).await, pair("second"));
+        assert_eq!(files_of(&store), Vec::<PathBuf>::new());
+        put(&store, "second", [&nothing, &nothing]);
+        assert_eq!(taken(&store).await, pair("second"));
     }
 
     /// Whoever asked for it to be kept may be gone before it is.
     #[actix_rt::test]
     async fn keeping_comes_to_its_end_although_nobody_waits_for_it() {
-        let (shelf, _folder) = shelf();
+        let (store, _folder) = store();
         let (told, hear) = std::sync::mpsc::channel();
         let make_audio = move |path: &Path| {
             // The caller is gone by now.
@@ -804,21 +808,21 @@ mod tests {
             fs::write(path, "first")
         };
         let about = "the words of first".to_owned();
-        let kept = shelf.put(name_of("first"), 5, about, make_audio);
+        let kept = store.put(name_of("first"), 5, about, make_audio);
         let mut kept = Box::pin(kept);
         let waited = futures_util::poll!(kept.as_mut());
         assert!(waited.is_pending());
         drop(kept);
         told.send(()).unwrap();
-        let index = Arc::clone(&shelf.index);
+        let index = Arc::clone(&store.index);
         let ended = tokio::task::spawn_blocking(move || {
-            // This one, and the shelf's.
+            // This one, and the store's.
             while Arc::strong_count(&index) > 2 {
                 std::thread::yield_now();
             }
         });
         ended.await.unwrap();
-        assert_eq!(taken(&shelf).await, pair("first"));
-        assert!(shelf.index().being_put.is_empty());
+        assert_eq!(taken(&store).await, pair("first"));
+        assert!(store.index().being_put.is_empty());
     }
 }
