@@ -33,7 +33,7 @@
 //! | [`hoiam_supervision`], [`app`] | how the supervision tree works, and the one list; the clock |
 //! | [`config`], [`cli`] | settings, commands |
 //! | [`open_files`] | how many this process may have |
-//! | [`fault`] | points where a test has the process die; empty in a release |
+//! | [`failpoint`] | points where a test has the process die; empty in a release |
 
 pub mod alerts;
 pub mod app;
@@ -44,7 +44,7 @@ pub mod config;
 pub mod db;
 pub mod delivery;
 pub mod edge;
-pub mod fault;
+pub mod failpoint;
 pub mod files;
 pub mod keys;
 pub mod lookout;

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::claim_loop::{ClaimLoop, Pulse, Scan};
 use crate::db::{Conn, Db, StoreError, Tx};
 use crate::delivery::alerts::store as alerts;
-use crate::fault;
+use crate::failpoint;
 use crate::files::{Cache, FileError, Files};
 use crate::work::Work;
 use store::{Stage, Subjects};
@@ -277,7 +277,7 @@ impl Pass {
                 return Ok(removed);
             }
             let cleared = db.write(move |tx| subjects.clear_files(tx, &ids)).await?;
-            fault::point(format_args!("retention.{}.cleared", db.service()));
+            failpoint::point(format_args!("retention.{}.cleared", db.service()));
             for file in &cleared {
                 files.remove(file).await?;
             }

@@ -24,7 +24,7 @@ use super::tts_client::TtsClient;
 use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
 use crate::db::{Db, StoreError, Tx};
 use crate::delivery::DeliveryOwed;
-use crate::fault;
+use crate::failpoint;
 use crate::files::Files;
 use crate::outbound::circuit::{Allow, Circuit, Limits};
 use crate::progress::ProgressBoard;
@@ -141,7 +141,7 @@ impl Backend {
 
     /// Reads which errands are due, as many as may run now.
     fn scan(&mut self, ctx: &mut Context<Self>) {
-        fault::point(format_args!("actor.backend"));
+        failpoint::point(format_args!("actor.backend"));
         let now = self.now();
         let most = self.most(now);
         if let Some(at) = self.holds.end_until(now) {

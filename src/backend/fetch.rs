@@ -9,7 +9,7 @@ use super::store::{self, Fetched, Row};
 use super::task::Errand;
 use super::tts_client::{AUDIO_LIMIT, TtsClient, TtsError};
 use crate::db::{Db, StoreError};
-use crate::fault;
+use crate::failpoint;
 use crate::files::{FileError, Files, Stored};
 
 /// Why a try has brought nothing.
@@ -123,14 +123,14 @@ async fn bring(
     expected: &Audio,
     key: &str,
 ) -> Result<String, Missed> {
-    fault::point(format_args!("send.fetch.before"));
+    failpoint::point(format_args!("send.fetch.before"));
     let words = tts.words(row.id.0).await?;
     let mut download = tts.audio(row.id.0, expected.format.name()).await?;
     let mut spool = files.spool(key);
     while let Some(bytes) = download.body.next().await {
         spool.append(bytes.map_err(TtsError::Outbound)?).await?;
     }
-    fault::point(format_args!("send.fetch.after"));
+    failpoint::point(format_args!("send.fetch.after"));
     let stored = spool.store(Vec::new()).await?;
     let whole = Stored {
         bytes: expected.bytes,

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use url::Url;
 use uuid::Uuid;
 
-use crate::fault;
+use crate::failpoint;
 use crate::outbound::OutboundError;
 use crate::outbound::client::{Answer, Client, Download, Fetch, Method, Outgoing};
 
@@ -112,14 +112,14 @@ impl TtsClient {
     ) -> Result<Speech, TtsError> {
         let body =
             serde_json::to_vec(create).map_err(|error| TtsError::Unreadable(error.to_string()))?;
-        fault::point(format_args!("send.hand_over.before"));
+        failpoint::point(format_args!("send.hand_over.before"));
         let path = format!("v1/speech/{id}");
         let mut headers = self.headers();
         headers.push((CLIENT_HEADER, to_header(client).to_owned()));
         let answer = self
             .send_with(Method::PUT, &path, headers, body, true)
             .await?;
-        fault::point(format_args!("send.hand_over.after"));
+        failpoint::point(format_args!("send.hand_over.after"));
         read(&answer)
     }
 
@@ -155,9 +155,9 @@ impl TtsClient {
     /// [`TtsError::Outbound`].
     pub async fn cancel(&self, id: Uuid) -> Result<u16, TtsError> {
         let path = format!("v1/speech/{id}/cancel");
-        fault::point(format_args!("send.abandon.before"));
+        failpoint::point(format_args!("send.abandon.before"));
         let answer = self.send(Method::POST, &path, Vec::new(), true).await?;
-        fault::point(format_args!("send.abandon.after"));
+        failpoint::point(format_args!("send.abandon.after"));
         Ok(answer.status)
     }
 
@@ -170,9 +170,9 @@ impl TtsClient {
     pub async fn erase(&self, id: Uuid, with_cache: bool) -> Result<u16, TtsError> {
         let query = if with_cache { "" } else { "?cache=keep" };
         let path = format!("v1/speech/{id}{query}");
-        fault::point(format_args!("send.erase.before"));
+        failpoint::point(format_args!("send.erase.before"));
         let answer = self.send(Method::DELETE, &path, Vec::new(), true).await?;
-        fault::point(format_args!("send.erase.after"));
+        failpoint::point(format_args!("send.erase.after"));
         Ok(answer.status)
     }
 

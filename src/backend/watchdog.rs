@@ -15,7 +15,7 @@ use super::tts_client::TtsClient;
 use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
 use crate::db::{Db, StoreError};
 use crate::delivery::DeliveryOwed;
-use crate::fault;
+use crate::failpoint;
 
 /// The most ids that the TTS service takes in one question.
 const PULL_BATCH: usize = 500;
@@ -120,7 +120,7 @@ impl TimeoutWatchdog {
 
     /// Times out what is due.
     fn scan_deadlines(&mut self, ctx: &mut Context<Self>) {
-        fault::point(format_args!("actor.watchdog"));
+        failpoint::point(format_args!("actor.watchdog"));
         let Some(scan) = self.deadlines.begin_scan(self.now(), true) else {
             return;
         };

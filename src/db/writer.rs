@@ -35,7 +35,7 @@ use super::history::{OF_ALERT, newest_event};
 use super::hub::{Hub, Interest, Subscription};
 use super::load::{Amount, ByClient, Load};
 use super::schema::{events, meta};
-use crate::fault::{self, When};
+use crate::failpoint::{self, When};
 use crate::write_health::WriteHealth;
 use uuid::Uuid;
 
@@ -681,7 +681,7 @@ impl Writer {
     fn commit(&mut self, mut batch: Vec<Box<dyn Command>>) {
         match self.attempt(&mut batch, Keep::Changes) {
             Ok(committed) => {
-                fault::commit(When::After, &committed.events);
+                failpoint::commit(When::After, &committed.events);
                 self.publish(committed);
                 for command in batch {
                     command.answer(Ok(()));
@@ -738,7 +738,7 @@ impl Writer {
                 if wrote {
                     keep_anchor(conn, &self.clock)?;
                 }
-                fault::commit(When::Before, &events);
+                failpoint::commit(When::Before, &events);
                 Ok(Committed {
                     wrote,
                     at: now,

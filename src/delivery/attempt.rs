@@ -16,7 +16,7 @@ use url::Url;
 use super::delivery::Outcome;
 use super::receivers::{Locate, OriginSignal};
 use super::store::Row;
-use crate::fault;
+use crate::failpoint;
 use crate::outbound::OutboundError;
 use crate::outbound::client::{Answer, Client, Method, Outgoing};
 use crate::secrets::CallbackSecrets;
@@ -132,7 +132,7 @@ impl Sender {
             data,
         };
         let webhook_id = format!("msg_{}", row.id.0);
-        fault::point(format_args!("send.{}.before", row.kind));
+        failpoint::point(format_args!("send.{}.before", row.kind));
         let answer = match Url::parse(&row.url) {
             Ok(url) => {
                 self.post(
@@ -145,7 +145,7 @@ impl Sender {
             }
             Err(_) => Err(OutboundError::InvalidRequest("the URL cannot be read")),
         };
-        fault::point(format_args!("send.{}.after", row.kind));
+        failpoint::point(format_args!("send.{}.after", row.kind));
         let duration_ms = u64::try_from(self.clock.now() - began).unwrap_or(0);
         let number = u32::try_from(row.attempts).unwrap_or(0) + 1;
         let told = |phase: &str, status, body| DeliveryAttempt {

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use super::attempt::Sender;
-use crate::fault;
+use crate::failpoint;
 use crate::outbound::OutboundError;
 use crate::outbound::client::{Method, Outgoing};
 
@@ -222,12 +222,12 @@ impl Probe<'_> {
         };
         let clock = &self.sender.clock;
         let began = clock.now();
-        fault::point(format_args!("send.check.before"));
+        failpoint::point(format_args!("send.check.before"));
         let answer = match exchange {
             Exchange::Options => self.options().await,
             Exchange::FirstPost | Exchange::SecondPost => self.post().await,
         };
-        fault::point(format_args!("send.check.after"));
+        failpoint::point(format_args!("send.check.after"));
         let (status, detail) = match &answer {
             Ok(status @ (404 | 410)) => (Some(*status), format!("answered {status}")),
             Ok(status) => (

@@ -26,7 +26,7 @@ use super::subject::{Subject, Told};
 use crate::alerts::Reporter;
 use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
 use crate::db::{Db, StoreError, Tx};
-use crate::fault;
+use crate::failpoint;
 
 /// While attempts are under way, one look follows another no sooner than this,
 /// so that it finds several rows and not one.
@@ -111,7 +111,7 @@ impl CallbackDispatcher {
     /// Reads what is due. Every commit makes rows due at its own time or later, so what a
     /// look has read need not be looked at again, but for what was passed over.
     fn scan(&mut self, ctx: &mut Context<Self>) {
-        fault::point(format_args!("actor.dispatcher"));
+        failpoint::point(format_args!("actor.dispatcher"));
         let now = self.now();
         // What has no room is passed over, so a look needs none.
         let Some(scan) = self.claims.begin_scan(now, true) else {

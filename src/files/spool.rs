@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::disk::{IN_MEMORY, blocking};
 use super::growing::Size;
 use super::{FileError, Files};
-use crate::fault;
+use crate::failpoint;
 
 /// A result that is being gathered. Dropping it leaves nothing behind; what a
 /// killed process leaves is named by no row.
@@ -159,7 +159,7 @@ fn store_memory(place: Place, memory: Vec<Bytes>, head: &[u8]) -> io::Result<Sto
     });
     for part in std::iter::once(head).chain(rest) {
         file.handle.write_all(part)?;
-        fault::point(format_args!("file.{}.middle", file.place.service));
+        failpoint::point(format_args!("file.{}.middle", file.place.service));
         hash.update(part);
         bytes += part.len() as u64;
     }
@@ -223,7 +223,7 @@ impl Unfinished {
             File::open(folder)?.sync_all()?;
         }
         self.kept = true;
-        fault::point(format_args!("file.{}.after", self.place.service));
+        failpoint::point(format_args!("file.{}.after", self.place.service));
         Ok(())
     }
 }

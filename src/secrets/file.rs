@@ -14,7 +14,7 @@ use hoiam_api::{parse_rfc3339, rfc3339};
 use hoiam_supervision::clock::Millis;
 use serde::{Deserialize, Serialize};
 
-use crate::{fault, private_file};
+use crate::{failpoint, private_file};
 
 const FILE_NAME: &str = "callback.secret";
 const ROTATION_SUFFIX: &str = ".rotation";
@@ -275,7 +275,7 @@ pub fn rotate(
         || private_file::replace(&folder, &path, line.as_bytes()).map_err(failed("write", &path));
     if overlap.is_zero() {
         publish()?;
-        fault::point(format_args!("secrets.published"));
+        failpoint::point(format_args!("secrets.published"));
         let removed = private_file::remove(&rotation).and_then(|()| folder.sync_all());
         removed.map_err(failed("remove", &rotation))?;
         return Ok(None);
@@ -298,10 +298,10 @@ pub fn rotate(
     let written =
         text.and_then(|text| private_file::replace(&folder, &rotation, (text + "\n").as_bytes()));
     written.map_err(failed("write", &rotation))?;
-    fault::point(format_args!("secrets.announced"));
+    failpoint::point(format_args!("secrets.announced"));
     announced();
     publish()?;
-    fault::point(format_args!("secrets.published"));
+    failpoint::point(format_args!("secrets.published"));
     Ok(Some(until))
 }
 

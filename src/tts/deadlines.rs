@@ -10,7 +10,7 @@ use super::store::{self, Expired};
 use crate::claim_loop::{ClaimLoop, Pulse, Scan};
 use crate::db::{Db, StoreError};
 use crate::delivery::DeliveryOwed;
-use crate::fault;
+use crate::failpoint;
 
 /// How long it waits after the store has failed it.
 const STORE_PAUSE_MS: Millis = 1000;
@@ -41,7 +41,7 @@ impl DeadlineWatchdog {
     }
 
     fn scan(&mut self, ctx: &mut Context<Self>) {
-        fault::point(format_args!("actor.deadlines"));
+        failpoint::point(format_args!("actor.deadlines"));
         let now = self.deps.db.clock().now();
         let Some(scan) = self.deadlines.begin_scan(now, true) else {
             return;

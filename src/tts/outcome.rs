@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::store::{self, Finished, Row};
 use crate::db::{Db, StoreError};
-use crate::fault;
+use crate::failpoint;
 use crate::files::{Cache, CacheKey, Files, Spool, Stored};
 
 /// What one claim came to, on its way to disk.
@@ -175,7 +175,7 @@ impl OutputCollector {
             output,
             cache_key,
         } = self;
-        fault::point(format_args!("outcome.spoken"));
+        failpoint::point(format_args!("outcome.spoken"));
         let recording = Recording {
             audio: audio(&spoken, stored, &output),
             segments: spoken.segments,

@@ -44,7 +44,7 @@ use super::workers::Workers;
 use crate::claim_loop::{ClaimLoop, Pulse, Scan, Unit};
 use crate::db::{Db, StoreError};
 use crate::delivery::DeliveryOwed;
-use crate::fault;
+use crate::failpoint;
 use crate::files::{Cache, CacheKey, FileError, Files, Spool};
 use crate::progress::ProgressBoard;
 
@@ -334,7 +334,7 @@ impl TtsWorker {
 
     /// Claims what is to be spoken next.
     fn claim(&mut self, ctx: &mut Context<Self>) {
-        fault::point(format_args!("actor.worker"));
+        failpoint::point(format_args!("actor.worker"));
         let (now, wanted) = (self.now(), self.wanted());
         if wanted.is_some()
             && self.claims.has_to_scan(now)

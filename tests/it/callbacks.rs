@@ -391,7 +391,7 @@ fn a_callback_that_panics_each_time_is_a_failed_try_and_is_told_once_it_does_not
     let schedule = format!("0,1,1{}", ",5".repeat(60));
     let mut service = Service::all()
         .set("callback.schedule", schedule)
-        .fault(fault)
+        .failpoint(fault)
         .start();
     let (client, receiver) = (service.client(), Peer::receiver());
     let task = submit(&client, json!({"callback_url": receiver.url("/hook")}));

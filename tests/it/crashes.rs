@@ -1,5 +1,5 @@
-//! The process is killed exactly at a fault point, started again, and every
-//! task ends once, is told, and has whole files. `src/fault.rs` has the table of
+//! The process is killed exactly at a failpoint, started again, and every
+//! task ends once, is told, and has whole files. `src/failpoint.rs` has the table of
 //! the points; each is tried here.
 
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::support::service::Setup;
 use crate::support::{Client, Peer, Reaction, Service, eventually};
 
-/// Enough for some to be in other states while one is at the fault point.
+/// Enough for some to be in other states while one is at the failpoint.
 const TASKS: usize = 4;
 
 /// How the tasks of one run end when nothing goes wrong.
@@ -64,10 +64,10 @@ fn both_sides_of(steps: &[&str]) -> Vec<String> {
 #[track_caller]
 fn survives(point: &str, ending: Ending) {
     for occasion in [1, 3] {
-        let fault = format!("kill:{point}:{occasion}");
-        let mut service = service().fault(&fault).start();
+        let failpoint = format!("kill:{point}:{occasion}");
+        let mut service = service().failpoint(&failpoint).start();
         let receiver = Peer::receiver();
-        let tasks = run_through_a_kill(&mut service, &receiver, ending, &fault);
+        let tasks = run_through_a_kill(&mut service, &receiver, ending, &failpoint);
         assert_ended_once(&service.client(), &receiver, &tasks, ending);
     }
 }
@@ -79,7 +79,7 @@ fn run_through_a_kill(
     service: &mut Service,
     receiver: &Peer,
     ending: Ending,
-    fault: &str,
+    failpoint: &str,
 ) -> Vec<String> {
     let client = service.client();
     let tasks = new_tasks();
@@ -89,7 +89,11 @@ fn run_through_a_kill(
             scope.spawn(move || submit(client, task, &hook, ending));
         }
         let status = service.wait();
-        assert_eq!(status.signal(), Some(libc::SIGKILL), "{fault}: {status}");
+        assert_eq!(
+            status.signal(),
+            Some(libc::SIGKILL),
+            "{failpoint}: {status}"
+        );
         service.heal();
         service.start();
     });
@@ -251,10 +255,10 @@ fn a_kill_in_the_middle_and_at_the_end_of_a_file() {
 #[test]
 fn a_kill_around_the_check_of_the_callback_url() {
     for point in both_sides_of(&["commit.tts.checking", "send.check"]) {
-        let fault = format!("kill:{point}");
-        let mut service = service().fault(&fault).start();
+        let failpoint = format!("kill:{point}");
+        let mut service = service().failpoint(&failpoint).start();
         let receiver = Peer::receiver();
-        let tasks = run_through_a_kill(&mut service, &receiver, COMPLETED, &fault);
+        let tasks = run_through_a_kill(&mut service, &receiver, COMPLETED, &failpoint);
         assert_ended_once(&service.client(), &receiver, &tasks, COMPLETED);
     }
 }
@@ -298,11 +302,11 @@ fn a_kill_around_each_step_of_a_task_that_times_out() {
 #[test]
 fn a_kill_around_the_commit_of_an_attempt_that_failed() {
     for point in both_sides_of(&["commit.backend.pending"]) {
-        let fault = format!("kill:{point}:2");
-        let mut service = service().fault(&fault).start();
+        let failpoint = format!("kill:{point}:2");
+        let mut service = service().failpoint(&failpoint).start();
         let receiver = Peer::receiver();
         receiver.react(|request| Reaction::Answer(if request.nth <= TASKS { 500 } else { 204 }));
-        let tasks = run_through_a_kill(&mut service, &receiver, COMPLETED, &fault);
+        let tasks = run_through_a_kill(&mut service, &receiver, COMPLETED, &failpoint);
         assert_ended_once(&service.client(), &receiver, &tasks, COMPLETED);
     }
 }
@@ -313,17 +317,17 @@ fn a_kill_around_the_commit_of_an_attempt_that_failed() {
 fn a_kill_around_the_commits_that_give_up_a_delivery_and_put_it_back() {
     let exhausted = "/v1/tasks/deliveries?status=exhausted";
     for point in both_sides_of(&["commit.backend.exhausted", "commit.backend.pending"]) {
-        let fault = format!("kill:{point}");
+        let failpoint = format!("kill:{point}");
         let mut service = service()
             .set("callback.schedule", "0")
-            .fault(&fault)
+            .failpoint(&failpoint)
             .start();
         let receiver = Peer::receiver();
         receiver.react(|_| Reaction::Answer(500));
         let gives_up = point.contains("exhausted");
         let client = service.client();
         let tasks = if gives_up {
-            run_through_a_kill(&mut service, &receiver, COMPLETED, &fault)
+            run_through_a_kill(&mut service, &receiver, COMPLETED, &failpoint)
         } else {
             let tasks = new_tasks();
             for task in &tasks {
@@ -337,7 +341,7 @@ fn a_kill_around_the_commits_that_give_up_a_delivery_and_put_it_back() {
         let redeliver = "/v1/tasks/deliveries/redeliver?status=exhausted";
         if !gives_up {
             let _ = client.try_send("POST", redeliver, &[], &[]);
-            assert_eq!(service.wait().signal(), Some(libc::SIGKILL), "{fault}");
+            assert_eq!(service.wait().signal(), Some(libc::SIGKILL), "{failpoint}");
             service.heal();
             service.start();
         }
@@ -352,8 +356,8 @@ fn a_kill_around_the_commits_that_give_up_a_delivery_and_put_it_back() {
 /// loop does what `deploy/hoiam.service` has systemd do.
 #[track_caller]
 fn a_service_manager_brings_it_back(setup: Setup, actor: &str, occasion: u32, ending: Ending) {
-    let fault = format!("panic:actor.{actor}:{occasion}");
-    let mut service = setup.fault(&fault).start();
+    let failpoint = format!("panic:actor.{actor}:{occasion}");
+    let mut service = setup.failpoint(&failpoint).start();
     let receiver = Peer::receiver();
     let client = service.client();
     let tasks = new_tasks();
@@ -363,11 +367,11 @@ fn a_service_manager_brings_it_back(setup: Setup, actor: &str, occasion: u32, en
             scope.spawn(move || submit(client, task, &hook, ending));
         }
         let statuses = [service.wait(), {
-            service.set_fault(&format!("panic:actor.{actor}"));
+            service.set_failpoint(&format!("panic:actor.{actor}"));
             service.start_and_die()
         }];
         for status in statuses {
-            assert_eq!(status.code(), Some(70), "{fault}: {status}");
+            assert_eq!(status.code(), Some(70), "{failpoint}: {status}");
         }
         assert_eq!(service.log().matches("giving up: ").count(), 2);
         service.heal();
@@ -406,7 +410,7 @@ fn a_watchdog_that_panics_for_ever_ends_the_process_and_the_next_one_goes_on() {
 /// The job must not stay with the worker whose unit is no more.
 #[test]
 fn a_unit_that_panics_over_each_result_costs_the_job_its_attempts_and_nobody_else() {
-    let service = Service::tts().fault("panic:outcome.spoken").start();
+    let service = Service::tts().failpoint("panic:outcome.spoken").start();
     let client = service.client();
     let speak = |voice: &str| {
         let path = format!("/v1/speech/{}", Uuid::now_v7());
@@ -426,7 +430,9 @@ fn a_unit_that_panics_over_each_result_costs_the_job_its_attempts_and_nobody_els
 /// fail.
 #[test]
 fn a_point_of_an_unknown_name_is_not_reached() {
-    let mut service = service().fault("kill:commit.tts.nonsense.after").start();
+    let mut service = service()
+        .failpoint("kill:commit.tts.nonsense.after")
+        .start();
     let receiver = Peer::receiver();
     let client = service.client();
     let task = format!("/v1/tasks/{}", Uuid::now_v7());

@@ -62,7 +62,7 @@ fn a_task_that_is_erased_leaves_neither_text_nor_sound_however_often_somebody_wa
 fn a_kill_before_or_after_the_call_leaves_the_erasure_to_the_next_start() {
     for side in ["before", "after"] {
         let mut service = Service::all()
-            .fault(&format!("kill:send.erase.{side}"))
+            .failpoint(&format!("kill:send.erase.{side}"))
             .start();
         let client = service.client();
         let task = submit(&client, json!({}));

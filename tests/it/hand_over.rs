@@ -231,7 +231,7 @@ fn files_that_are_gone_for_good_end_the_task_as_result_unavailable() {
 /// go on meanwhile.
 #[test]
 fn a_fetch_that_panics_each_time_is_a_failed_try_and_holds_up_no_hand_over() {
-    let mut service = Service::all().fault("panic:send.fetch.before").start();
+    let mut service = Service::all().failpoint("panic:send.fetch.before").start();
     let client = service.client();
     let tasks: Vec<String> = (0..5).map(|_| submit(&client, json!({}))).collect();
     for task in &tasks {

@@ -64,7 +64,7 @@ fn results_go_after_their_time_and_tasks_after_theirs() {
 #[test]
 fn a_kill_between_the_row_and_its_file_leaves_no_row_that_names_a_missing_file() {
     let mut service = Service::all()
-        .fault("kill:retention.backend.cleared")
+        .failpoint("kill:retention.backend.cleared")
         .start();
     let task = completed(&service);
     service.terminate();

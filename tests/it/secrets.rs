@@ -41,7 +41,9 @@ fn rotate(data: &Path, more: &[&str]) -> Output {
 #[track_caller]
 fn rotate_until(data: &Path, point: &str) {
     let mut command = command(data, &arguments(data, &["--overlap", OVERLAP]));
-    let killed = command.env("HOIAM_FAULT", format!("kill:{point}")).output();
+    let killed = command
+        .env("HOIAM_FAILPOINT", format!("kill:{point}"))
+        .output();
     assert_eq!(killed.unwrap().status.signal(), Some(libc::SIGKILL));
 }
 

@@ -42,7 +42,7 @@ pub struct Setup {
     role: Role,
     settings: BTreeMap<String, String>,
     api_key: Option<String>,
-    fault: Option<String>,
+    failpoint: Option<String>,
     wall: Option<Arc<Wall>>,
     names_hang: bool,
     listens_everywhere: bool,
@@ -55,7 +55,7 @@ impl Setup {
             role,
             settings: BTreeMap::new(),
             api_key: None,
-            fault: None,
+            failpoint: None,
             wall: None,
             names_hang: false,
             listens_everywhere: false,
@@ -99,9 +99,9 @@ impl Setup {
         self
     }
 
-    /// Has the process do this at that point, as `src/fault.rs` has it.
-    pub fn fault(mut self, fault: &str) -> Self {
-        self.fault = Some(fault.to_owned());
+    /// Has the process do this at that point, as `src/failpoint.rs` has it.
+    pub fn failpoint(mut self, failpoint: &str) -> Self {
+        self.failpoint = Some(failpoint.to_owned());
         self
     }
 
@@ -227,8 +227,8 @@ impl Service {
             let name = key.replace('.', "__").to_uppercase();
             command.env(format!("HOIAM__{name}"), value);
         }
-        if let Some(fault) = &self.setup.fault {
-            command.env("HOIAM_FAULT", fault);
+        if let Some(failpoint) = &self.setup.failpoint {
+            command.env("HOIAM_FAILPOINT", failpoint);
         }
         if let Some(wall) = &self.setup.wall {
             wall.show(&mut command);
@@ -281,13 +281,13 @@ impl Service {
     }
 
     /// Does this at that point from the next start on.
-    pub fn set_fault(&mut self, fault: &str) {
-        self.setup.fault = Some(fault.to_owned());
+    pub fn set_failpoint(&mut self, failpoint: &str) {
+        self.setup.failpoint = Some(failpoint.to_owned());
     }
 
-    /// Has no more faults from the next start on.
+    /// Has no failpoint from the next start on.
     pub fn heal(&mut self) {
-        self.setup.fault = None;
+        self.setup.failpoint = None;
     }
 
     /// The data folder.

@@ -1,6 +1,6 @@
 //! Points where a test has the process die or panic.
 //!
-//! `HOIAM_FAULT=ACTION:POINT[:N]` carries out the action when the process
+//! `HOIAM_FAILPOINT=ACTION:POINT[:N]` carries out the action when the process
 //! comes to the point for the N-th time, the first where N is left out:
 //!
 //! | action | what happens |
@@ -82,8 +82,11 @@ mod armed {
         left: AtomicU32,
     }
 
-    static PLAN: LazyLock<Option<Plan>> =
-        LazyLock::new(|| std::env::var("HOIAM_FAULT").ok().map(|plan| read(&plan)));
+    static PLAN: LazyLock<Option<Plan>> = LazyLock::new(|| {
+        std::env::var("HOIAM_FAILPOINT")
+            .ok()
+            .map(|plan| read(&plan))
+    });
 
     /// A typing error in a test must not look like a point that is never
     /// reached.
@@ -93,7 +96,7 @@ mod armed {
         let action = match parts.next() {
             Some("kill") => Action::Kill,
             Some("panic") => Action::Panic,
-            _ => panic!("HOIAM_FAULT is no ACTION:POINT[:N] but `{plan}`"),
+            _ => panic!("HOIAM_FAILPOINT is no ACTION:POINT[:N] but `{plan}`"),
         };
         let point = parts.next().unwrap_or_default().to_owned();
         let nth = parts.next().and_then(|nth| nth.parse().ok()).unwrap_or(1);
@@ -142,7 +145,9 @@ mod armed {
             match self.action {
                 _ if left > 0 => {}
                 Action::Kill => kill(),
-                Action::Panic => panic!("the fault that HOIAM_FAULT asks for at {}", self.point),
+                Action::Panic => {
+                    panic!("the panic that HOIAM_FAILPOINT asks for at {}", self.point)
+                }
             }
         }
     }
