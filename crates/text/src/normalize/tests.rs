@@ -1,6 +1,8 @@
-use proptest::prelude::*;
+mod terms;
 
 use std::ops::Range;
+
+use proptest::prelude::*;
 
 use super::*;
 use crate::segmentation::cost_of;
