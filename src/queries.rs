@@ -15,6 +15,7 @@ use crate::{backend, delivery, tts};
 mod lists;
 mod million;
 mod plans;
+mod retention;
 
 const TABLES: [Listed; 3] = [
     backend::store::LISTED,

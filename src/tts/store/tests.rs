@@ -2,6 +2,7 @@
 //! find their rows.
 
 mod history;
+mod retention;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
