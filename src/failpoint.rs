@@ -15,7 +15,7 @@
 //! | `commit.backend.{queued, in_progress, fetching, completed, failed, canceled, timed_out}` | the transaction that moves a task there, before COMMIT, and after it before anybody is told |
 //! | `commit.tts.{checking, queued, synthesizing, completed, failed, canceled}` | the same for a speech |
 //! | `commit.{tts, backend}.{delivered, pending, exhausted}` | the record of an attempt at a callback; `pending` also puts a delivery back |
-//! | `commit.backend.abandon` | the record of an errand |
+//! | `commit.backend.abandon` | the record of an action |
 //! | `send.hand_over`, `send.fetch`, `send.abandon`, `send.check` | a call to the TTS service, or the question to a callback URL |
 //! | `send.erase` | the call that has a speech erased (`tests/it/erasures.rs`) |
 //! | `send.{speech, task}.{completed, failed, canceled, timed_out}` | a callback |

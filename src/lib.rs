@@ -4,7 +4,7 @@
 //! follow one task from its POST to its callback, read in this order:
 //!
 //! 1. [`backend::api`] takes it, [`backend::store`] keeps it, and
-//!    [`backend::actor`] runs its errand, [`backend::hand_over`].
+//!    [`backend::actor`] runs its action, [`backend::hand_over`].
 //! 2. [`tts::api`] takes the speech; [`delivery::checker`] checks the
 //!    callback URL; [`tts::worker`] has a child of [`hoiam_synthesizer`] speak it
 //!    with [`hoiam_speech`]; [`tts::store`] commits the end and owes the callback.

@@ -34,7 +34,7 @@ pub(super) async fn start(tree: &mut Tree, common: &Common, db: Db) -> Result<St
     );
     let voices = watch::Sender::new(Catalog::default());
     let voices_known = voices.subscribe();
-    let errands = Pulse::default();
+    let actions = Pulse::default();
 
     let subject = Arc::new(view.clone());
     let dispatcher = base.start_dispatcher(tree, common, &common.client, subject, None, None);
@@ -47,7 +47,7 @@ pub(super) async fn start(tree: &mut Tree, common: &Common, db: Db) -> Result<St
             dispatcher: dispatcher.clone().recipient(),
             progress: base.progress.clone(),
             voices,
-            errands: errands.clone(),
+            actions: actions.clone(),
         }),
     );
     let watchdog = tree.start(
@@ -92,7 +92,7 @@ pub(super) async fn start(tree: &mut Tree, common: &Common, db: Db) -> Result<St
     Ok(Started {
         routes,
         checks: vec![base.can_keep()],
-        due: base.due(due::oldest_due, [("errands", vec![errands])]),
+        due: base.due(due::oldest_due, [("errands", vec![actions])]),
         dispatcher: dispatcher.recipient(),
         cache: None,
         crashes: None,

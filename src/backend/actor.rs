@@ -1,4 +1,4 @@
-//! Backend: claims due errands and runs each in a task of its own.
+//! Backend: claims due actions and runs each in a task of its own.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use super::messages::{ResultKnown, TaskEnded, TaskSubmitted, Watch};
 use super::progress::{Followed, Left, Watchers, follow};
 use super::slots::{Kind, Slot, Slots, UnderWay};
 use super::store;
-use super::task::Errand;
+use super::task::Action;
 use super::tts_client::TtsClient;
 use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
 use crate::db::{Db, StoreError, Tx};
@@ -86,8 +86,8 @@ pub struct Deps {
     pub progress: ProgressBoard,
     /// Where the voices are kept for the edge.
     pub voices: watch::Sender<Catalog>,
-    /// Shows how its errands stand.
-    pub errands: Pulse,
+    /// Shows how its actions stand.
+    pub actions: Pulse,
 }
 
 /// The actor.
@@ -110,7 +110,7 @@ impl Backend {
     #[must_use]
     pub fn new(deps: Deps) -> Self {
         Self {
-            claims: ClaimLoop::new(deps.db.clock().clone(), deps.errands.clone()),
+            claims: ClaimLoop::new(deps.db.clock().clone(), deps.actions.clone()),
             deps,
             slots: Slots::default(),
             circuit: Circuit::new(CIRCUIT),
@@ -125,8 +125,8 @@ impl Backend {
         self.deps.db.clock().now()
     }
 
-    /// How many errands may be claimed now, if there is a slot for them. While the
-    /// TTS service fails, waiting is no attempt: one errand is the probe, the others
+    /// How many actions may be claimed now, if there is a slot for them. While the
+    /// TTS service fails, waiting is no attempt: one action is the probe, the others
     /// stay due.
     fn most(&mut self, now: Millis) -> usize {
         match self.circuit.clone().allow(now) {
@@ -139,7 +139,7 @@ impl Backend {
         }
     }
 
-    /// Reads which errands are due, as many as may run now.
+    /// Reads which actions are due, as many as may run now.
     fn scan(&mut self, ctx: &mut Context<Self>) {
         failpoint::point(format_args!("actor.backend"));
         let now = self.now();
@@ -163,7 +163,7 @@ impl Backend {
         let (db, backend) = (self.deps.db.clone(), ctx.address());
         actix_rt::spawn(async move {
             let found = db.read(move |conn| due(conn, wanted)).await;
-            backend.do_send(ErrandsScanned { found, scan });
+            backend.do_send(ActionsScanned { found, scan });
         });
     }
 
@@ -194,9 +194,9 @@ impl Backend {
                 let db = db.clone();
                 spawn_unit(async move {
                     match owed {
-                        Owed::Errand(Errand::HandOver, row) => hand_over(&db, &tts, &row).await,
-                        Owed::Errand(Errand::Fetch, row) => fetch(&db, &tts, &files, &row).await,
-                        Owed::Errand(Errand::Abandon, row) => abandon(&db, &tts, &row).await,
+                        Owed::Action(Action::HandOver, row) => hand_over(&db, &tts, &row).await,
+                        Owed::Action(Action::Fetch, row) => fetch(&db, &tts, &files, &row).await,
+                        Owed::Action(Action::Abandon, row) => abandon(&db, &tts, &row).await,
                         Owed::Erasure(erasure) => erase(&db, &tts, &erasure).await,
                     }
                 })
@@ -287,7 +287,7 @@ impl Backend {
 /// must not hold up the others.
 async fn panicked(db: &Db, id: Uuid, kind: Kind, reason: String) -> Result<TtsHealth, StoreError> {
     let verb = move |tx: &mut Tx<'_>| match kind {
-        Kind::Errand(errand) => store::errand_failed(tx, id, errand, &reason, None),
+        Kind::Action(action) => store::action_failed(tx, id, action, &reason, None),
         Kind::Erasure => erasures::failed(tx, id).map(drop),
     };
     db.write_until_kept(verb).await?;
@@ -307,7 +307,7 @@ impl Actor for Backend {
 
 impl Supervised for Backend {
     fn restarting(&mut self, _: &mut Self::Context) {
-        // Errands of the time before end by themselves, and nothing else is done for
+        // Actions of the time before end by themselves, and nothing else is done for
         // their ids until then: an erasure finds what a hand-over has left.
         self.claims.restart();
         self.holds = Holds::default();
@@ -332,15 +332,15 @@ claims_on!(TaskSubmitted, ResultKnown, TaskEnded);
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct ErrandsScanned {
+struct ActionsScanned {
     found: Result<(Vec<Owed>, Option<Millis>), StoreError>,
     scan: Scan,
 }
 
-impl Handler<ErrandsScanned> for Backend {
+impl Handler<ActionsScanned> for Backend {
     type Result = ();
 
-    fn handle(&mut self, ErrandsScanned { found, scan }: ErrandsScanned, ctx: &mut Self::Context) {
+    fn handle(&mut self, ActionsScanned { found, scan }: ActionsScanned, ctx: &mut Self::Context) {
         if self.claims.end_scan(scan).is_none() {
             return;
         }
@@ -354,7 +354,7 @@ impl Handler<ErrandsScanned> for Backend {
                 }
             }
             Err(error) => {
-                log::error!("due errands could not be read: {error}");
+                log::error!("due actions could not be read: {error}");
                 self.claims.pause(STORE_PAUSE_MS);
             }
         }
@@ -427,7 +427,7 @@ impl Handler<Voices> for Backend {
 impl Handler<Drain> for Backend {
     type Result = ResponseFuture<()>;
 
-    /// Errands that are cut off are made again after the next start.
+    /// Actions that are cut off are made again after the next start.
     fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
         self.voices_timer.disarm();
         let ended = self.claims.drain(drain.until);

@@ -1,5 +1,5 @@
 //! `POST /v1/callbacks`: where the TTS service reports. One signature check,
-//! one commit, and hints; the fetch is an errand, so that a process that
+//! one commit, and hints; the fetch is an action, so that a process that
 //! calls itself cannot lock itself up.
 
 use actix_web::{HttpRequest, HttpResponse, web};

@@ -1,24 +1,24 @@
-//! What is to be done now at the TTS service: the errands of tasks, and the
+//! What is to be done now at the TTS service: the actions of tasks, and the
 //! erasures of speeches whose tasks are gone.
 
 use diesel::prelude::QueryResult;
 use hoiam_supervision::clock::Millis;
 use uuid::Uuid;
 
+use super::actions;
 use super::erasures::{self, Erasure};
-use super::errands;
 use super::holds::Holds;
 use super::slots::{Kind, UnderWay};
 use super::store::{self, Row};
-use super::task::Errand;
+use super::task::Action;
 use crate::db::Conn;
 use crate::delivery::store as deliveries;
 
 /// One thing to do.
 #[derive(Debug)]
 pub enum Owed {
-    /// A task's errand.
-    Errand(Errand, Box<Row>),
+    /// A task's action.
+    Action(Action, Box<Row>),
     /// An erased task's speech.
     Erasure(Erasure),
 }
@@ -29,7 +29,7 @@ impl Owed {
     #[must_use]
     pub fn id(&self) -> Uuid {
         match self {
-            Self::Errand(_, row) => row.id.0,
+            Self::Action(_, row) => row.id.0,
             Self::Erasure(erasure) => erasure.id.0,
         }
     }
@@ -38,7 +38,7 @@ impl Owed {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Errand(errand, _) => Kind::Errand(*errand),
+            Self::Action(action, _) => Kind::Action(*action),
             Self::Erasure(_) => Kind::Erasure,
         }
     }
@@ -47,7 +47,7 @@ impl Owed {
     #[must_use]
     pub fn hands_over_for(&self) -> Option<&str> {
         match self {
-            Self::Errand(Errand::HandOver, row) => Some(&row.client),
+            Self::Action(Action::HandOver, row) => Some(&row.client),
             _ => None,
         }
     }
@@ -101,10 +101,10 @@ fn due_of(
     // What is under way is still due in the store.
     let (now, most) = (wanted.now, room + wanted.under_way.count(kind));
     let (mut owed, next) = match kind {
-        Kind::Errand(Errand::HandOver) => return hand_overs(conn, room, wanted),
-        Kind::Errand(errand) => {
-            let (rows, next) = errands::due_errands(conn, errand, now, most)?;
-            let of = |row| Owed::Errand(errand, Box::new(row));
+        Kind::Action(Action::HandOver) => return hand_overs(conn, room, wanted),
+        Kind::Action(action) => {
+            let (rows, next) = actions::due_actions(conn, action, now, most)?;
+            let of = |row| Owed::Action(action, Box::new(row));
             (rows.into_iter().map(of).collect::<Vec<_>>(), next)
         }
         Kind::Erasure => {
@@ -127,9 +127,9 @@ fn hand_overs(
     if wanted.holds.all() {
         return Ok((Vec::new(), None));
     }
-    let clients = errands::waiting_clients(conn, wanted.now)?;
+    let clients = actions::waiting_clients(conn, wanted.now)?;
     let next_at = clients.iter().filter_map(|waiting| waiting.next_at).min();
-    let due = |waiting: &&errands::Waiting| {
+    let due = |waiting: &&actions::Waiting| {
         waiting.due_since.is_some() && !wanted.holds.has(&waiting.client)
     };
     let mut clients: Vec<&str> = clients
@@ -139,10 +139,10 @@ fn hand_overs(
         .collect();
     let had_their_turn = clients.partition_point(|client| *client <= wanted.last.as_str());
     clients.rotate_left(had_their_turn);
-    let most = room + wanted.under_way.count(Kind::Errand(Errand::HandOver));
+    let most = room + wanted.under_way.count(Kind::Action(Action::HandOver));
     let mut queues = Vec::new();
     for client in clients {
-        let mut rows = errands::due_hand_overs(conn, client, wanted.now, most)?;
+        let mut rows = actions::due_hand_overs(conn, client, wanted.now, most)?;
         rows.retain(|row| !wanted.under_way.has(row.id.0));
         if !rows.is_empty() {
             queues.push(rows.into_iter());
@@ -154,7 +154,7 @@ fn hand_overs(
     let mut owed = Vec::new();
     while owed.len() < room && !queues.is_empty() {
         let turn = queues.iter_mut().filter_map(Iterator::next);
-        owed.extend(turn.map(|row| Owed::Errand(Errand::HandOver, Box::new(row))));
+        owed.extend(turn.map(|row| Owed::Action(Action::HandOver, Box::new(row))));
         queues.retain(|queue| !queue.as_slice().is_empty());
     }
     owed.truncate(room);
@@ -169,19 +169,19 @@ pub fn oldest_due(
     conn: &mut Conn,
     now: Millis,
 ) -> QueryResult<Vec<(&'static str, Option<Millis>)>> {
-    let mut errands: Vec<Millis> = Vec::new();
-    for waiting in errands::waiting_clients(conn, now)? {
-        let first = errands::due_hand_overs(conn, &waiting.client, now, 1)?;
-        errands.extend(first.iter().filter_map(|row| row.errand_due_at));
+    let mut actions: Vec<Millis> = Vec::new();
+    for waiting in actions::waiting_clients(conn, now)? {
+        let first = actions::due_hand_overs(conn, &waiting.client, now, 1)?;
+        actions.extend(first.iter().filter_map(|row| row.action_due_at));
     }
-    for errand in [Errand::Fetch, Errand::Abandon] {
-        let (first, _) = errands::due_errands(conn, errand, now, 1)?;
-        errands.extend(first.iter().filter_map(|row| row.errand_due_at));
+    for action in [Action::Fetch, Action::Abandon] {
+        let (first, _) = actions::due_actions(conn, action, now, 1)?;
+        actions.extend(first.iter().filter_map(|row| row.action_due_at));
     }
     let (erasures, _) = erasures::due_erasures(conn, now, 1)?;
-    errands.extend(erasures.iter().map(|owed| owed.due_at));
+    actions.extend(erasures.iter().map(|owed| owed.due_at));
     Ok(vec![
-        ("errands", errands.into_iter().min()),
+        ("errands", actions.into_iter().min()),
         ("deadlines", store::oldest_deadline(conn, now)?),
         ("deliveries", deliveries::oldest_due(conn, now)?),
     ])
@@ -218,11 +218,11 @@ mod tests {
     }
 
     fn owe(tx: &mut Tx<'_>, kind: Kind) -> QueryResult<()> {
-        let Kind::Errand(errand) = kind else {
+        let Kind::Action(action) = kind else {
             return erasures::owe(tx, Uuid::now_v7(), true);
         };
         let task = tasks::table.find(Id(submit(tx, "")?));
-        let owes = tasks::errand.eq(Some(errand.as_str()));
+        let owes = tasks::action.eq(Some(action.as_str()));
         diesel::update(task).set(owes).execute(tx.conn).map(drop)
     }
 
@@ -357,7 +357,7 @@ mod tests {
             let now = tx.now;
             let mut under_way = UnderWay::default();
             under_way.begin(erased, Kind::Erasure);
-            under_way.begin(other, Kind::Errand(Errand::HandOver));
+            under_way.begin(other, Kind::Action(Action::HandOver));
             let fresh = DueQuery {
                 under_way,
                 ..wanted(now, 64)
@@ -366,7 +366,7 @@ mod tests {
             let ids: Vec<Uuid> = owed.iter().map(Owed::id).collect();
             assert_eq!((ids, next), (vec![waiting], None));
             let fails = |tx: &mut Tx<'_>, id, ms| {
-                store::errand_failed(tx, id, Errand::HandOver, "no", Some(now + ms))
+                store::action_failed(tx, id, Action::HandOver, "no", Some(now + ms))
             };
             fails(tx, waiting, 5000)?;
             fails(tx, other, 3000)?;
@@ -398,12 +398,12 @@ mod tests {
                 plan_lines(tx.conn, |conn| oldest_due(conn, now)),
             ];
             for index in [
-                "tasks_hand_overs_due (client=? AND errand_due_at<?)",
-                "tasks_hand_overs_due (client=? AND errand_due_at>?)",
+                "tasks_hand_overs_due (client=? AND action_due_at<?)",
+                "tasks_hand_overs_due (client=? AND action_due_at>?)",
                 "tasks_hand_overs_due (client>?)",
-                "tasks_fetches_due (errand_due_at<?)",
-                "tasks_fetches_due (errand_due_at>?)",
-                "tasks_abandons_due (errand_due_at<?)",
+                "tasks_fetches_due (action_due_at<?)",
+                "tasks_fetches_due (action_due_at>?)",
+                "tasks_abandons_due (action_due_at<?)",
                 "erasures_due (due_at<?)",
             ] {
                 for plan in &plans {

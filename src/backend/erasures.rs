@@ -3,8 +3,8 @@
 //!
 //! A line is written in the commit that erases the task, and goes when the
 //! speech is gone. Until then its id stands for the old speech: news of it is
-//! no news of a new task with the same id, and that one's errand waits: it has no
-//! `errand_due_at`.
+//! no news of a new task with the same id, and that one's action waits: it has no
+//! `action_due_at`.
 
 use diesel::prelude::*;
 use hoiam_supervision::clock::Millis;
@@ -21,8 +21,8 @@ pub const WINDOW_MS: i64 = 86_400_000;
 pub const NONE_OWED: Condition =
     Condition("NOT EXISTS (SELECT 1 FROM erasures WHERE erasures.id = tasks.id)");
 
-/// A task whose errand waits for the old speech of its id to be erased.
-const WAITS: Condition = Condition("errand IS NOT NULL AND errand_due_at IS NULL");
+/// A task whose action waits for the old speech of its id to be erased.
+const WAITS: Condition = Condition("action IS NOT NULL AND action_due_at IS NULL");
 
 /// One that is owed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Queryable, Selectable)]
@@ -97,12 +97,12 @@ pub fn done(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<()> {
         tasks::table,
         Id(id),
         WAITS,
-        tasks::errand_due_at.eq(Some(tx.now)),
+        tasks::action_due_at.eq(Some(tx.now)),
     )
     .map(drop)
 }
 
-/// A try has failed. It is made again, by the schedule of errands, or given up
+/// A try has failed. It is made again, by the schedule of actions, or given up
 /// when its time is over. Returns whether it is given up.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! The errand `fetch`: brings audio and word times into our own files.
+//! The action `fetch`: brings audio and word times into our own files.
 
 use futures_util::StreamExt;
 use hoiam_api::{Audio, Recording};
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::hand_over::{TtsHealth, again};
 use super::store::{self, Fetched, Row};
-use super::task::Errand;
+use super::task::Action;
 use super::tts_client::{AUDIO_LIMIT, TtsClient, TtsError};
 use crate::db::{Db, StoreError};
 use crate::failpoint;
@@ -82,7 +82,7 @@ pub async fn fetch(
             } else {
                 TtsHealth::Fails
             };
-            return again(db, row, Errand::Fetch, &error, health).await;
+            return again(db, row, Action::Fetch, &error, health).await;
         }
     };
     let fetched = Fetched {

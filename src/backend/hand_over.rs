@@ -1,5 +1,5 @@
-//! The errand `hand_over`: gives a task's text to the TTS service, and the
-//! errand `abandon`, which takes it back.
+//! The action `hand_over`: gives a task's text to the TTS service, and the
+//! action `abandon`, which takes it back.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use hoiam_api::{CallbackHeaders, Code, Create, Failure, Speech};
 use hoiam_supervision::clock::Millis;
 
 use super::store::{self, Row};
-use super::task::Errand;
+use super::task::Action;
 use super::tts_client::{TtsClient, TtsError};
 use crate::db::{Db, StoreError};
 
-/// What an errand has shown about the TTS service.
+/// What an action has shown about the TTS service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TtsHealth {
     /// It answers.
@@ -57,7 +57,7 @@ pub async fn hand_over(db: &Db, tts: &TtsClient, row: &Row) -> Result<TtsHealth,
                 Ok(TtsHealth::Answers)
             }
             Judgement::Ambiguous => ask(db, tts, row, &error).await,
-            Judgement::Again(health) => again(db, row, Errand::HandOver, &error, health).await,
+            Judgement::Again(health) => again(db, row, Action::HandOver, &error, health).await,
         },
     }
 }
@@ -105,15 +105,15 @@ async fn ask(
 ) -> Result<TtsHealth, StoreError> {
     match tts.get(row.id.0).await {
         Ok(Some(speech)) => accepted(db, speech).await,
-        Ok(None) => again(db, row, Errand::HandOver, error, TtsHealth::Answers).await,
-        Err(_) => again(db, row, Errand::HandOver, error, TtsHealth::Fails).await,
+        Ok(None) => again(db, row, Action::HandOver, error, TtsHealth::Answers).await,
+        Err(_) => again(db, row, Action::HandOver, error, TtsHealth::Fails).await,
     }
 }
 
 pub(super) async fn again(
     db: &Db,
     row: &Row,
-    errand: Errand,
+    action: Action,
     error: &TtsError,
     health: TtsHealth,
 ) -> Result<TtsHealth, StoreError> {
@@ -124,7 +124,7 @@ pub(super) async fn again(
         }
         TtsHealth::Answers | TtsHealth::Fails | TtsHealth::Unknown => None,
     };
-    db.write_until_kept(move |tx| store::errand_failed(tx, id, errand, &reason, not_before))
+    db.write_until_kept(move |tx| store::action_failed(tx, id, action, &reason, not_before))
         .await?;
     Ok(health)
 }
@@ -199,9 +199,9 @@ pub async fn abandon(db: &Db, tts: &TtsClient, row: &Row) -> Result<TtsHealth, S
             } else {
                 TtsHealth::Answers
             };
-            again(db, row, Errand::Abandon, &error, health).await
+            again(db, row, Action::Abandon, &error, health).await
         }
-        Err(error) => again(db, row, Errand::Abandon, &error, TtsHealth::Fails).await,
+        Err(error) => again(db, row, Action::Abandon, &error, TtsHealth::Fails).await,
     }
 }
 

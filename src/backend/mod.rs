@@ -1,13 +1,13 @@
 //! The Backend service: takes tasks from clients, hands them over, and
 //! settles each of them whatever becomes of the other side.
 
+pub mod actions;
 pub mod actor;
 pub mod api;
 pub mod callback;
 pub mod due;
 pub mod erase;
 pub mod erasures;
-pub mod errands;
 pub mod fetch;
 pub mod hand_over;
 pub mod holds;

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use super::task::Errand;
+use super::task::Action;
 use crate::shares::{self, Share};
 
 /// What is done at the TTS service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A task's errand.
-    Errand(Errand),
+    /// A task's action.
+    Action(Action),
     /// An erased task's speech is erased.
     Erasure,
 }
@@ -22,17 +22,17 @@ impl Kind {
     /// Every kind. What no kind has for certain goes to the first of them that has
     /// something to do: clients wait for results first, and for an erasure last.
     pub const ALL: [Self; 4] = [
-        Self::Errand(Errand::Fetch),
-        Self::Errand(Errand::HandOver),
-        Self::Errand(Errand::Abandon),
+        Self::Action(Action::Fetch),
+        Self::Action(Action::HandOver),
+        Self::Action(Action::Abandon),
         Self::Erasure,
     ];
 
     /// The slots that it has for certain.
     const fn reserve(self) -> i64 {
         match self {
-            Self::Errand(Errand::Fetch | Errand::HandOver) => 8,
-            Self::Errand(Errand::Abandon) | Self::Erasure => 4,
+            Self::Action(Action::Fetch | Action::HandOver) => 8,
+            Self::Action(Action::Abandon) | Self::Erasure => 4,
         }
     }
 
@@ -40,7 +40,7 @@ impl Kind {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Errand(errand) => errand.as_str(),
+            Self::Action(action) => action.as_str(),
             Self::Erasure => "erasure",
         }
     }

@@ -45,7 +45,7 @@ pub struct BackendState {
 /// The addresses that the Backend's edge sends hints to.
 #[derive(Clone)]
 pub struct Hints {
-    /// Runs errands.
+    /// Runs actions.
     pub backend: Addr<Backend>,
     /// Watches deadlines.
     pub watchdog: Addr<TimeoutWatchdog>,

@@ -10,7 +10,7 @@ use hoiam_supervision::clock::Millis;
 use uuid::Uuid;
 
 use super::erasures;
-use super::task::{self, Errand, Step};
+use super::task::{self, Action, Step};
 use crate::config::FETCH_WINDOW_S;
 use crate::db::list::{Cursor, Filter, Found, Index, Listed};
 use crate::db::schema::{events, tasks};
@@ -51,10 +51,10 @@ pub struct Row {
     pub pull_at: Millis,
     pub started_at: Option<Millis>,
     pub ended_at: Option<Millis>,
-    pub errand: Option<String>,
-    pub errand_due_at: Option<Millis>,
-    pub errand_until: Option<Millis>,
-    pub errand_attempt: i32,
+    pub action: Option<String>,
+    pub action_due_at: Option<Millis>,
+    pub action_until: Option<Millis>,
+    pub action_attempt: i32,
     pub hand_overs: i32,
     pub error: Option<String>,
     pub result: Option<String>,
@@ -95,10 +95,10 @@ impl Row {
             .and_then(|json| serde_json::from_str(json).ok())
     }
 
-    /// The errand it owes.
+    /// The action it owes.
     #[must_use]
-    pub fn errand(&self) -> Option<Errand> {
-        self.errand.as_deref().and_then(Errand::parse)
+    pub fn action(&self) -> Option<Action> {
+        self.action.as_deref().and_then(Action::parse)
     }
 }
 
@@ -129,7 +129,7 @@ pub type Accepted = db::Accepted<Row>;
 pub fn submit(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
     let mut row = first_row(new, tx.now);
     if erasures::is_owed(tx.conn, new.id)? {
-        row.errand_due_at = None;
+        row.action_due_at = None;
     }
     let inserted = diesel::insert_into(tasks::table)
         .values((
@@ -149,9 +149,9 @@ pub fn submit(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
             tasks::created_at.eq(row.created_at),
             tasks::deadline_at.eq(row.deadline_at),
             tasks::pull_at.eq(row.pull_at),
-            tasks::errand.eq(&row.errand),
-            tasks::errand_due_at.eq(row.errand_due_at),
-            tasks::errand_until.eq(row.errand_until),
+            tasks::action.eq(&row.action),
+            tasks::action_due_at.eq(row.action_due_at),
+            tasks::action_until.eq(row.action_until),
             tasks::retry_of.eq(row.retry_of),
             tasks::client.eq(&row.client),
             tasks::text.eq(&new.request.source),
@@ -213,10 +213,10 @@ fn first_row(new: &New, now: Millis) -> Row {
         pull_at: deadline_at - PULL_BEFORE_MS.min(timeout_ms / 10),
         started_at: None,
         ended_at: None,
-        errand: Some(Errand::HandOver.as_str().to_owned()),
-        errand_due_at: Some(now),
-        errand_until: Some(deadline_at),
-        errand_attempt: 0,
+        action: Some(Action::HandOver.as_str().to_owned()),
+        action_due_at: Some(now),
+        action_until: Some(deadline_at),
+        action_attempt: 0,
         hand_overs: 0,
         error: None,
         result: None,
@@ -278,7 +278,7 @@ pub fn accepted(tx: &mut Tx<'_>, id: Uuid, speech: &Speech) -> QueryResult<()> {
             tasks::started_at.eq(Some(tx.now)),
             tasks::resolved_voice.eq(&speech.resolved_voice),
             tasks::language.eq(speech.language.as_ref().or(row.language.as_ref())),
-            no_errand(),
+            no_action(),
         ),
     )?;
     state_event(tx, &row, status, "handed over", "Backend")
@@ -296,38 +296,38 @@ fn count_hand_over(tx: &mut Tx<'_>, row: &Row) -> QueryResult<()> {
     .map(drop)
 }
 
-/// The columns of an errand, set together.
-type ErrandColumns = (
-    diesel::dsl::Eq<tasks::errand, Option<&'static str>>,
-    diesel::dsl::Eq<tasks::errand_due_at, Option<Millis>>,
-    diesel::dsl::Eq<tasks::errand_until, Option<Millis>>,
-    diesel::dsl::Eq<tasks::errand_attempt, i32>,
+/// The columns of an action, set together.
+type ActionColumns = (
+    diesel::dsl::Eq<tasks::action, Option<&'static str>>,
+    diesel::dsl::Eq<tasks::action_due_at, Option<Millis>>,
+    diesel::dsl::Eq<tasks::action_until, Option<Millis>>,
+    diesel::dsl::Eq<tasks::action_attempt, i32>,
 );
 
-fn no_errand() -> ErrandColumns {
+fn no_action() -> ActionColumns {
     (
-        tasks::errand.eq(None::<&'static str>),
-        tasks::errand_due_at.eq(None::<Millis>),
-        tasks::errand_until.eq(None::<Millis>),
-        tasks::errand_attempt.eq(0),
+        tasks::action.eq(None::<&'static str>),
+        tasks::action_due_at.eq(None::<Millis>),
+        tasks::action_until.eq(None::<Millis>),
+        tasks::action_attempt.eq(0),
     )
 }
 
-fn owe(errand: Errand, due_at: Option<Millis>, until: Millis) -> ErrandColumns {
+fn owe(action: Action, due_at: Option<Millis>, until: Millis) -> ActionColumns {
     (
-        tasks::errand.eq(Some(errand.as_str())),
-        tasks::errand_due_at.eq(due_at),
-        tasks::errand_until.eq(Some(until)),
-        tasks::errand_attempt.eq(0),
+        tasks::action.eq(Some(action.as_str())),
+        tasks::action_due_at.eq(due_at),
+        tasks::action_until.eq(Some(until)),
+        tasks::action_attempt.eq(0),
     )
 }
 
 /// The speech is to be called off: at once, or as soon as the old speech of the id
 /// is gone, if the task waits for that.
-fn owe_abandon(row: &Row, now: Millis) -> ErrandColumns {
-    let waits = row.errand.is_some() && row.errand_due_at.is_none();
+fn owe_abandon(row: &Row, now: Millis) -> ActionColumns {
+    let waits = row.action.is_some() && row.action_due_at.is_none();
     let due_at = (!waits).then_some(now);
-    owe(Errand::Abandon, due_at, now + ABANDON_WINDOW_MS)
+    owe(Action::Abandon, due_at, now + ABANDON_WINDOW_MS)
 }
 
 /// What the TTS service says of a speech, by whatever way it came: callback,
@@ -396,7 +396,7 @@ fn completed_there(
                 .or(row.resolved_voice.as_ref())),
             tasks::language.eq(speech.language.as_ref().or(row.language.as_ref())),
             tasks::result.eq(serde_json::to_string(&recording).ok()),
-            owe(Errand::Fetch, Some(tx.now), tx.now + FETCH_WINDOW_MS),
+            owe(Action::Fetch, Some(tx.now), tx.now + FETCH_WINDOW_MS),
         ),
     )?;
     let reason = if status == TaskStatus::TimedOut {
@@ -440,7 +440,7 @@ pub fn fetched(tx: &mut Tx<'_>, id: Uuid, fetched: &Fetched) -> QueryResult<bool
             tasks::file.eq(Some(&fetched.file)),
             tasks::audio.eq(&row.result),
             tasks::words.eq(Some(&fetched.words)),
-            no_errand(),
+            no_action(),
         ),
     )?;
     let (reason, kind) = if late {
@@ -454,44 +454,44 @@ pub fn fetched(tx: &mut Tx<'_>, id: Uuid, fetched: &Fetched) -> QueryResult<bool
     Ok(true)
 }
 
-/// An errand's try has failed and may be made again at `due_at`.
+/// An action's try has failed and may be made again at `due_at`.
 ///
 /// # Errors
 /// What the database says.
-pub fn errand_failed(
+pub fn action_failed(
     tx: &mut Tx<'_>,
     id: Uuid,
-    errand: Errand,
+    action: Action,
     reason: &str,
     not_before: Option<Millis>,
 ) -> QueryResult<()> {
     let Some(row) = current(tx.conn, id)? else {
         return Ok(());
     };
-    if errand == Errand::HandOver {
+    if action == Action::HandOver {
         count_hand_over(tx, &row)?;
     }
-    if row.errand() != Some(errand) {
+    if row.action() != Some(action) {
         return Ok(());
     }
-    let attempt = row.errand_attempt + 1;
+    let attempt = row.action_attempt + 1;
     let due_at = (tx.now + task::retry_delay_ms(attempt)).max(not_before.unwrap_or(0));
-    if errand != Errand::HandOver && row.errand_until.is_some_and(|until| due_at > until) {
-        return errand_exhausted(tx, &row, errand, reason);
+    if action != Action::HandOver && row.action_until.is_some_and(|until| due_at > until) {
+        return action_exhausted(tx, &row, action, reason);
     }
     update(
         tx.conn,
         tasks::table,
         row.id,
         (
-            tasks::errand_due_at.eq(Some(due_at)),
-            tasks::errand_attempt.eq(attempt),
+            tasks::action_due_at.eq(Some(due_at)),
+            tasks::action_attempt.eq(attempt),
         ),
     )?;
     tx.event(&NewEvent {
         subject: id,
-        from: Some(errand.as_str()),
-        to: Some(errand.as_str()),
+        from: Some(action.as_str()),
+        to: Some(action.as_str()),
         reason: Some(reason),
         by: "Backend",
         is_attempt: true,
@@ -507,7 +507,7 @@ pub fn errand_failed(
 /// # Errors
 /// What the database says.
 pub fn fetch_postponed(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<bool> {
-    let row = current(tx.conn, id)?.filter(|row| row.errand() == Some(Errand::Fetch));
+    let row = current(tx.conn, id)?.filter(|row| row.action() == Some(Action::Fetch));
     let Some(row) = row else {
         return Ok(false);
     };
@@ -517,8 +517,8 @@ pub fn fetch_postponed(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<bool> {
         tasks::table,
         row.id,
         (
-            tasks::errand_due_at.eq(Some(due_at)),
-            tasks::errand_until.eq(Some(due_at + FETCH_WINDOW_MS)),
+            tasks::action_due_at.eq(Some(due_at)),
+            tasks::action_until.eq(Some(due_at + FETCH_WINDOW_MS)),
         ),
     )?;
     if newest_reason(tx.conn, row.id)?.as_deref() == Some(WAITS_FOR_DISK) {
@@ -526,8 +526,8 @@ pub fn fetch_postponed(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<bool> {
     }
     tx.event(&NewEvent {
         subject: id,
-        from: Some(Errand::Fetch.as_str()),
-        to: Some(Errand::Fetch.as_str()),
+        from: Some(Action::Fetch.as_str()),
+        to: Some(Action::Fetch.as_str()),
         reason: Some(WAITS_FOR_DISK),
         by: "Backend",
         is_attempt: true,
@@ -547,23 +547,23 @@ fn newest_reason(conn: &mut Conn, id: Id) -> QueryResult<Option<String>> {
     Ok(reason.flatten())
 }
 
-/// The window of an errand is over, or a repeat cannot help.
-fn errand_exhausted(tx: &mut Tx<'_>, row: &Row, errand: Errand, reason: &str) -> QueryResult<()> {
-    if errand == Errand::Fetch && !row.status().is_ended() {
+/// The window of an action is over, or a repeat cannot help.
+fn action_exhausted(tx: &mut Tx<'_>, row: &Row, action: Action, reason: &str) -> QueryResult<()> {
+    if action == Action::Fetch && !row.status().is_ended() {
         let failure = Failure::transient(
             "result_unavailable",
             format!("The text was spoken, but its files could not be fetched: {reason}."),
         );
         return end_failed(tx, row, &failure, "Backend").map(drop);
     }
-    drop_errand(tx, row, errand, reason)
+    drop_action(tx, row, action, reason)
 }
 
-fn drop_errand(tx: &mut Tx<'_>, row: &Row, errand: Errand, reason: &str) -> QueryResult<()> {
-    update(tx.conn, tasks::table, row.id, no_errand())?;
+fn drop_action(tx: &mut Tx<'_>, row: &Row, action: Action, reason: &str) -> QueryResult<()> {
+    update(tx.conn, tasks::table, row.id, no_action())?;
     tx.event(&NewEvent {
         subject: row.id.0,
-        from: Some(errand.as_str()),
+        from: Some(action.as_str()),
         reason: Some(reason),
         by: "Backend",
         is_attempt: true,
@@ -579,8 +579,8 @@ pub fn fetch_refused(tx: &mut Tx<'_>, id: Uuid, reason: &str) -> QueryResult<()>
     let Some(row) = current(tx.conn, id)? else {
         return Ok(());
     };
-    if row.errand() == Some(Errand::Fetch) {
-        errand_exhausted(tx, &row, Errand::Fetch, reason)?;
+    if row.action() == Some(Action::Fetch) {
+        action_exhausted(tx, &row, Action::Fetch, reason)?;
     }
     Ok(())
 }
@@ -593,8 +593,8 @@ pub fn abandoned(tx: &mut Tx<'_>, id: Uuid, reason: &str) -> QueryResult<()> {
     let Some(row) = current(tx.conn, id)? else {
         return Ok(());
     };
-    if row.errand() == Some(Errand::Abandon) {
-        drop_errand(tx, &row, Errand::Abandon, reason)?;
+    if row.action() == Some(Action::Abandon) {
+        drop_action(tx, &row, Action::Abandon, reason)?;
     }
     Ok(())
 }
@@ -653,7 +653,7 @@ fn end_failed(
             tasks::ended_at.eq(Some(tx.now)),
             tasks::error_code.eq(Some(&failure.code)),
             tasks::error.eq(serde_json::to_string(failure).ok()),
-            no_errand(),
+            no_action(),
         ),
     )?;
     ended(tx, row, status, &failure.code, by, DeliveryType::TaskFailed)?;
@@ -845,8 +845,8 @@ pub fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
     // A hand-over may be on its way at this moment without a trace in the
     // row, so everything whose result is not known owes an abandon; for a
     // speech that was never made, the answer is 404 and costs nothing.
-    let errand = if row.status() == TaskStatus::Fetching {
-        no_errand()
+    let action = if row.status() == TaskStatus::Fetching {
+        no_action()
     } else {
         owe_abandon(&row, tx.now)
     };
@@ -854,7 +854,7 @@ pub fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
         .set((
             tasks::status.eq(status.as_str()),
             tasks::ended_at.eq(Some(tx.now)),
-            errand,
+            action,
         ))
         .returning(Row::as_returning())
         .get_result(tx.conn)?;
@@ -896,7 +896,7 @@ fn forget(tx: &mut Tx<'_>, id: Uuid, asked: bool) -> QueryResult<Ended> {
 /// Tasks, as retention sees them.
 pub const RETAINED: Subjects = Subjects {
     table: "tasks",
-    settled: "errand IS NULL AND NOT EXISTS (SELECT 1 FROM deliveries \
+    settled: "action IS NULL AND NOT EXISTS (SELECT 1 FROM deliveries \
               WHERE subject_id = tasks.id AND deliveries.status = 'pending')",
     erase: |tx, id| forget(tx, id, false).map(drop),
 };
@@ -909,7 +909,7 @@ pub fn open_load(conn: &mut Conn) -> QueryResult<ByClient> {
     // One look for each index that holds open tasks: however many have ended,
     // a start does not read them. A task that is fetching owes its fetch.
     let mut load = ByClient::default();
-    for condition in [OPEN, "errand = 'fetch' AND status = 'fetching'"] {
+    for condition in [OPEN, "action = 'fetch' AND status = 'fetching'"] {
         let open: Vec<(String, i64)> = tasks::table
             .filter(Condition(condition))
             .select((tasks::client, tasks::text_bytes))

@@ -1,5 +1,5 @@
 //! The life of a task, as pure code: which step leads where, and which
-//! errand the task owes then.
+//! action the task owes then.
 //!
 //! | from | step | to | owes |
 //! | --- | --- | --- | --- |
@@ -20,7 +20,7 @@ use hoiam_api::TaskStatus::{
 
 /// The one outgoing call that a task owes now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Errand {
+pub enum Action {
     /// Give the text to the TTS service.
     HandOver,
     /// Get the files of a known result.
@@ -29,8 +29,8 @@ pub enum Errand {
     Abandon,
 }
 
-impl Errand {
-    /// Every errand.
+impl Action {
+    /// Every action.
     pub const ALL: &'static [Self] = &[Self::HandOver, Self::Fetch, Self::Abandon];
 
     /// Its word in the database and in events.
@@ -49,7 +49,7 @@ impl Errand {
         Self::ALL
             .iter()
             .copied()
-            .find(|errand| errand.as_str() == word)
+            .find(|action| action.as_str() == word)
     }
 }
 
@@ -97,8 +97,8 @@ pub fn next(from: TaskStatus, step: Step) -> Option<TaskStatus> {
     }
 }
 
-/// Seconds between the tries of an errand: at once, then these, then the
-/// last one again and again inside the errand's window.
+/// Seconds between the tries of an action: at once, then these, then the
+/// last one again and again inside the action's window.
 const RETRY_AFTER_S: [i64; 5] = [1, 2, 5, 10, 30];
 
 /// How long to wait after the try with this number, from 1, has failed; in

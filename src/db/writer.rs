@@ -147,7 +147,7 @@ pub struct NewEvent<'a> {
     pub by: &'static str,
     /// The attempt, where the event logs one.
     pub attempt: Option<&'a DeliveryAttempt>,
-    /// An attempt without a log line of its own: an errand's.
+    /// An attempt without a log line of its own: an action's.
     pub is_attempt: bool,
     /// The subject is an alert: kept for its delivery, and shown in no feed.
     pub is_alert: bool,

@@ -3,7 +3,7 @@
 //!
 //! | level | what panics | what happens |
 //! | --- | --- | --- |
-//! | unit | one errand, one delivery, one store call, in its own task | [`spawn_unit`] gives its owner the panic as a value |
+//! | unit | one action, one delivery, one store call, in its own task | [`spawn_unit`] gives its owner the panic as a value |
 //! | leaf | an actor | it is restarted where it stands: mailbox and addresses live on, its context's futures are canceled |
 //! | root | an actor that has spent its budget | that actor and all that were started after it are restarted; the actor gets a fresh budget |
 //! | process | the root's budget is spent, or something [watched](Tree::watch) has ended | the tree gives up: the process exits and its service manager starts it anew |

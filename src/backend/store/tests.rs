@@ -55,7 +55,7 @@ enum Verb {
     Accepted,
     Result(SpeechStatus),
     Fetched,
-    ErrandFailed(Errand),
+    ActionFailed(Action),
     FetchRefused,
     FetchPostponed,
     Abandoned,
@@ -75,7 +75,7 @@ fn verb() -> impl Strategy<Value = Verb> {
         3 => Just(Verb::Accepted),
         4 => prop::sample::select(SpeechStatus::ALL).prop_map(Verb::Result),
         3 => Just(Verb::Fetched),
-        3 => prop::sample::select(Errand::ALL).prop_map(Verb::ErrandFailed),
+        3 => prop::sample::select(Action::ALL).prop_map(Verb::ActionFailed),
         1 => Just(Verb::FetchRefused),
         1 => Just(Verb::FetchPostponed),
         1 => Just(Verb::Abandoned),
@@ -111,7 +111,7 @@ fn apply(tx: &mut Tx<'_>, id: Uuid, verb: &Verb) -> QueryResult<()> {
             };
             fetched(tx, id, &files).map(drop)
         }
-        Verb::ErrandFailed(errand) => errand_failed(tx, id, *errand, "no answer", None),
+        Verb::ActionFailed(action) => action_failed(tx, id, *action, "no answer", None),
         Verb::FetchRefused => fetch_refused(tx, id, "gone"),
         Verb::FetchPostponed => fetch_postponed(tx, id).map(drop),
         Verb::Abandoned => abandoned(tx, id, "404"),
@@ -130,15 +130,15 @@ fn apply(tx: &mut Tx<'_>, id: Uuid, verb: &Verb) -> QueryResult<()> {
 fn check_row(tx: &mut Tx<'_>, row: &Row) -> Result<(), TestCaseError> {
     let status = row.status();
     prop_assert_eq!(row.ended_at.is_some(), status.is_ended(), "{:?}", row);
-    let errands: &[Option<Errand>] = match status {
-        TaskStatus::Queued => &[Some(Errand::HandOver)],
+    let actions: &[Option<Action>] = match status {
+        TaskStatus::Queued => &[Some(Action::HandOver)],
         TaskStatus::InProgress | TaskStatus::Completed | TaskStatus::Failed => &[None],
-        TaskStatus::Fetching => &[Some(Errand::Fetch)],
-        TaskStatus::TimedOut => &[None, Some(Errand::Abandon), Some(Errand::Fetch)],
-        TaskStatus::Canceled => &[None, Some(Errand::Abandon)],
+        TaskStatus::Fetching => &[Some(Action::Fetch)],
+        TaskStatus::TimedOut => &[None, Some(Action::Abandon), Some(Action::Fetch)],
+        TaskStatus::Canceled => &[None, Some(Action::Abandon)],
     };
-    prop_assert!(errands.contains(&row.errand()), "{:?}", row);
-    prop_assert_eq!(row.errand.is_some(), row.errand_due_at.is_some());
+    prop_assert!(actions.contains(&row.action()), "{:?}", row);
+    prop_assert_eq!(row.action.is_some(), row.action_due_at.is_some());
 
     let told: Vec<String> = delivery_rows::table
         .filter(delivery_rows::subject_id.eq(row.id))
@@ -262,24 +262,24 @@ async fn a_fetch_that_waited_for_our_own_disk_for_hours_has_its_whole_window_and
             for id in [polled, slept] {
                 submit(tx, &new(id, None, 10))?;
                 result_known(tx, &speech(id, SpeechStatus::Completed), "callback")?;
-                errand_failed(tx, id, Errand::Fetch, "no answer", None)?;
+                action_failed(tx, id, Action::Fetch, "no answer", None)?;
                 assert!(fetch_postponed(tx, id)?);
             }
             // One is looked at each time it is due, the other not for hours.
             let until = tx.now + hours;
             while tx.now < until {
-                tx.now = get(tx.conn, polled)?.unwrap().errand_due_at.unwrap();
+                tx.now = get(tx.conn, polled)?.unwrap().action_due_at.unwrap();
                 assert!(!fetch_postponed(tx, polled)?);
             }
             fetch_postponed(tx, slept)?;
             for id in [polled, slept] {
                 let before = get(tx.conn, id)?.unwrap();
-                assert_eq!(before.errand_attempt, 1);
-                assert_eq!(before.errand_due_at, Some(tx.now + 10_000));
-                errand_failed(tx, id, Errand::Fetch, "no answer", None)?;
+                assert_eq!(before.action_attempt, 1);
+                assert_eq!(before.action_due_at, Some(tx.now + 10_000));
+                action_failed(tx, id, Action::Fetch, "no answer", None)?;
                 let after = get(tx.conn, id)?.unwrap();
                 assert_eq!(after.status(), TaskStatus::Fetching);
-                assert_eq!(after.errand_attempt, 2);
+                assert_eq!(after.action_attempt, 2);
                 let waits: i64 = events::table
                     .filter(events::subject_id.eq(Id(id)))
                     .filter(events::reason.eq(WAITS_FOR_DISK))
@@ -298,8 +298,8 @@ fn late_news(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<()> {
     for status in SpeechStatus::ALL {
         assert!(!result_known(tx, &speech(id, *status), "callback")?);
     }
-    for errand in Errand::ALL {
-        apply(tx, id, &Verb::ErrandFailed(*errand))?;
+    for action in Action::ALL {
+        apply(tx, id, &Verb::ActionFailed(*action))?;
     }
     let others = [
         Verb::Accepted,
@@ -332,7 +332,7 @@ async fn a_new_task_of_an_erased_ones_id_is_left_alone_until_the_old_speech_is_g
             late_news(tx, id)?;
             assert_eq!(format!("{:?}", get(tx.conn, id)?), before);
             let due_at =
-                |tx: &mut Tx<'_>| QueryResult::Ok(get(tx.conn, id)?.unwrap().errand_due_at);
+                |tx: &mut Tx<'_>| QueryResult::Ok(get(tx.conn, id)?.unwrap().action_due_at);
             assert_eq!(due_at(tx)?, None);
 
             tx.now += 1000;
@@ -367,16 +367,16 @@ async fn a_task_that_ends_while_it_waits_for_an_erasure_is_abandoned_after_it() 
             cancel(tx, canceled)?;
             tx.now += 10_000;
             time_out(tx)?;
-            let errand = |tx: &mut Tx<'_>, id| {
+            let action = |tx: &mut Tx<'_>, id| {
                 let row = get(tx.conn, id)?.unwrap();
-                QueryResult::Ok((row.errand(), row.errand_due_at))
+                QueryResult::Ok((row.action(), row.action_due_at))
             };
             for id in [canceled, late] {
-                assert_eq!(errand(tx, id)?, (Some(Errand::Abandon), None));
+                assert_eq!(action(tx, id)?, (Some(Action::Abandon), None));
                 erasures::done(tx, id)?;
             }
             for id in [canceled, late, other] {
-                assert_eq!(errand(tx, id)?, (Some(Errand::Abandon), Some(tx.now)));
+                assert_eq!(action(tx, id)?, (Some(Action::Abandon), Some(tx.now)));
             }
             Ok(())
         })

@@ -1,4 +1,4 @@
-//! Backend: its errands by the clock, and what it spares a TTS service.
+//! Backend: its actions by the clock, and what it spares a TTS service.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,7 +47,7 @@ fn start_with(world: &mut World, tts: TtsClient, files: Files) -> (Addr<Backend>
         dispatcher: probe.recipient(),
         progress: ProgressBoard::new(world.db.clone()),
         voices: watch::Sender::new(Catalog::default()),
-        errands: Pulse::default(),
+        actions: Pulse::default(),
     };
     (world.tree.start("backend", Backend::new(parts)), heard)
 }
@@ -91,10 +91,10 @@ async fn a_hand_over_that_fails_is_tried_again_by_the_schedule() {
     let mut waits = Vec::new();
     for attempt in 1..=7 {
         eventually("the try is recorded", || async {
-            task_row(&world.db, id).await.errand_attempt == attempt
+            task_row(&world.db, id).await.action_attempt == attempt
         })
         .await;
-        let due_at = task_row(&world.db, id).await.errand_due_at.unwrap();
+        let due_at = task_row(&world.db, id).await.action_due_at.unwrap();
         waits.push(due_at - world.now());
         world.settle().await;
         world.advance_to(due_at - 1);
@@ -114,7 +114,7 @@ async fn a_tts_service_that_is_down_gets_one_probe_at_a_time_and_waiting_is_no_a
     let recorded = async || {
         let mut recorded = 0;
         for id in &ids {
-            recorded += task_row(&world.db, *id).await.errand_attempt;
+            recorded += task_row(&world.db, *id).await.action_attempt;
         }
         usize::try_from(recorded).unwrap()
     };
@@ -149,8 +149,8 @@ async fn a_tts_service_that_is_down_gets_one_probe_at_a_time_and_waiting_is_no_a
     let mut untouched = 0;
     for id in &ids {
         let row = task_row(&world.db, *id).await;
-        tries += row.errand_attempt;
-        untouched += usize::from(row.errand_attempt == 0);
+        tries += row.action_attempt;
+        untouched += usize::from(row.action_attempt == 0);
     }
     assert_eq!(usize::try_from(tries).unwrap(), first_wave + 3);
     assert!(untouched >= 90 - first_wave - 3, "{untouched}");
@@ -172,7 +172,7 @@ async fn a_retry_after_holds_back_all_hand_overs() {
     let first = submit(&world, 3600, 1).await[0];
     let (backend, _) = start(&mut world, &server);
     eventually("the try is recorded", || async {
-        task_row(&world.db, first).await.errand_attempt == 1
+        task_row(&world.db, first).await.action_attempt == 1
     })
     .await;
     world.settle().await;
@@ -217,7 +217,7 @@ async fn a_task_is_abandoned_only_once_no_hand_over_of_it_is_under_way() {
     server.release();
     eventually("it is abandoned", || async {
         let row = task_row(&world.db, id).await;
-        row.status == "canceled" && row.errand.is_none()
+        row.status == "canceled" && row.action.is_none()
     })
     .await;
     let abandons = server.seen();
@@ -240,7 +240,7 @@ async fn a_task_whose_time_is_over_is_left_to_the_watchdog() {
     }
     assert_eq!(server.count("PUT"), 0);
     assert_eq!(task_row(&world.db, id).await.status, "queued");
-    // Each errand that has run tells the dispatcher: none has.
+    // Each action that has run tells the dispatcher: none has.
     assert_eq!(heard.count("DeliveryOwed"), 0);
 }
 
@@ -281,7 +281,7 @@ async fn what_our_own_disk_cannot_take_is_no_attempt_and_shuts_nobody_out() {
     std::fs::remove_dir(&folder).unwrap();
     std::fs::write(&folder, "").unwrap();
     let (backend, _) = start_with(&mut world, tts_client(&server), files.clone());
-    let due_at = async || task_row(&world.db, id).await.errand_due_at.unwrap();
+    let due_at = async || task_row(&world.db, id).await.action_due_at.unwrap();
     let downloads = || {
         let seen = server.seen();
         let audio = seen.iter().filter(|seen| seen.path.ends_with("/audio.wav"));
@@ -305,7 +305,7 @@ async fn what_our_own_disk_cannot_take_is_no_attempt_and_shuts_nobody_out() {
             world.advance_to(due_at().await);
         }
     }
-    assert_eq!(task_row(&world.db, id).await.errand_attempt, 0);
+    assert_eq!(task_row(&world.db, id).await.action_attempt, 0);
     let other = submit(&world, 3600, 1).await[0];
     backend.do_send(TaskSubmitted);
     eventually("another is handed over meanwhile", || async {

@@ -112,7 +112,7 @@ async fn the_backend_hands_over_what_was_submitted_before_and_after_its_panic() 
     assert_eq!(tries(), 1);
     server.release();
     eventually("the try has failed", || async {
-        task_row(&world.db, before).await.errand_attempt == 1
+        task_row(&world.db, before).await.action_attempt == 1
     })
     .await;
     world.advance_ms(1000);
@@ -131,7 +131,7 @@ async fn a_probe_that_was_under_way_at_the_panic_is_made_again_at_once() {
     let (_addr, _) = backend::start(&mut world, &server);
     for id in &ids {
         eventually("all have failed", || async {
-            task_row(&world.db, *id).await.errand_attempt == 1
+            task_row(&world.db, *id).await.action_attempt == 1
         })
         .await;
     }

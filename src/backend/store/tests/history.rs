@@ -1,18 +1,18 @@
-//! What each verb leaves: its line of history, whose it is, and the errand's times to
+//! What each verb leaves: its line of history, whose it is, and the action's times to
 //! the millisecond.
 
 use super::*;
 use crate::db::testing::history;
 
-/// What is owed now: the errand, when it is due and until when it may be tried, seen
+/// What is owed now: the action, when it is due and until when it may be tried, seen
 /// from now, and how often it was tried; and how often the task was handed over.
-fn owed(tx: &mut Tx<'_>, id: Uuid) -> (Option<Errand>, Option<Millis>, Option<Millis>, i32, i32) {
+fn owed(tx: &mut Tx<'_>, id: Uuid) -> (Option<Action>, Option<Millis>, Option<Millis>, i32, i32) {
     let row = get(tx.conn, id).unwrap().unwrap();
     (
-        row.errand(),
-        row.errand_due_at.map(|at| at - tx.now),
-        row.errand_until.map(|at| at - tx.now),
-        row.errand_attempt,
+        row.action(),
+        row.action_due_at.map(|at| at - tx.now),
+        row.action_until.map(|at| at - tx.now),
+        row.action_attempt,
         row.hand_overs,
     )
 }
@@ -33,24 +33,24 @@ async fn a_task_that_is_completed_tells_how_it_came_to_it() {
         let id = Uuid::now_v7();
         submit(tx, &new(id, None, 100))?;
         let until = Some(100_000);
-        assert_eq!(owed(tx, id), (Some(Errand::HandOver), Some(0), until, 0, 0));
-        errand_failed(tx, id, Errand::HandOver, "refused", None)?;
+        assert_eq!(owed(tx, id), (Some(Action::HandOver), Some(0), until, 0, 0));
+        action_failed(tx, id, Action::HandOver, "refused", None)?;
         assert_eq!(
             owed(tx, id),
-            (Some(Errand::HandOver), Some(1000), until, 1, 1)
+            (Some(Action::HandOver), Some(1000), until, 1, 1)
         );
         accepted(tx, id, &speech(id, SpeechStatus::Queued))?;
         assert_eq!(owed(tx, id), (None, None, None, 0, 2));
         result_known(tx, &speech(id, SpeechStatus::Completed), "callback")?;
         let whole = Some(FETCH_WINDOW_MS);
-        assert_eq!(owed(tx, id), (Some(Errand::Fetch), Some(0), whole, 0, 2));
-        errand_failed(tx, id, Errand::Fetch, "reset", None)?;
-        assert_eq!(owed(tx, id), (Some(Errand::Fetch), Some(1000), whole, 1, 2));
+        assert_eq!(owed(tx, id), (Some(Action::Fetch), Some(0), whole, 0, 2));
+        action_failed(tx, id, Action::Fetch, "reset", None)?;
+        assert_eq!(owed(tx, id), (Some(Action::Fetch), Some(1000), whole, 1, 2));
         assert!(fetch_postponed(tx, id)?);
         let after = Some(10_000 + FETCH_WINDOW_MS);
         assert_eq!(
             owed(tx, id),
-            (Some(Errand::Fetch), Some(10_000), after, 1, 2)
+            (Some(Action::Fetch), Some(10_000), after, 1, 2)
         );
         apply(tx, id, &Verb::Fetched)?;
         assert_eq!(owed(tx, id), (None, None, None, 0, 2));
@@ -77,15 +77,15 @@ async fn a_late_result_is_told_as_one_and_a_second_one_does_not_begin_its_fetch_
         tx.now += 1000;
         time_out(tx)?;
         let window = Some(ABANDON_WINDOW_MS);
-        assert_eq!(owed(tx, id), (Some(Errand::Abandon), Some(0), window, 0, 0));
+        assert_eq!(owed(tx, id), (Some(Action::Abandon), Some(0), window, 0, 0));
         let result = speech(id, SpeechStatus::Completed);
         result_known(tx, &result, "pull")?;
-        errand_failed(tx, id, Errand::Fetch, "reset", None)?;
+        action_failed(tx, id, Action::Fetch, "reset", None)?;
         result_known(tx, &result, "callback")?;
         let window = Some(FETCH_WINDOW_MS);
         assert_eq!(
             owed(tx, id),
-            (Some(Errand::Fetch), Some(1000), window, 1, 0)
+            (Some(Action::Fetch), Some(1000), window, 1, 0)
         );
         apply(tx, id, &Verb::Fetched)?;
         let expected = [
@@ -103,7 +103,7 @@ async fn a_late_result_is_told_as_one_and_a_second_one_does_not_begin_its_fetch_
 
 /// A repeat that would come after the window's last millisecond is not made.
 #[tokio::test]
-async fn an_errand_is_tried_again_up_to_the_last_millisecond_of_its_window() {
+async fn an_action_is_tried_again_up_to_the_last_millisecond_of_its_window() {
     in_one_commit(|tx| {
         let (fetched, abandoned) = (Uuid::now_v7(), Uuid::now_v7());
         for id in [fetched, abandoned] {
@@ -111,17 +111,17 @@ async fn an_errand_is_tried_again_up_to_the_last_millisecond_of_its_window() {
         }
         cancel(tx, abandoned)?;
         result_known(tx, &speech(fetched, SpeechStatus::Completed), "callback")?;
-        for (id, errand, window) in [
-            (fetched, Errand::Fetch, FETCH_WINDOW_MS),
-            (abandoned, Errand::Abandon, ABANDON_WINDOW_MS),
+        for (id, action, window) in [
+            (fetched, Action::Fetch, FETCH_WINDOW_MS),
+            (abandoned, Action::Abandon, ABANDON_WINDOW_MS),
         ] {
             let until = tx.now + window;
-            errand_failed(tx, id, errand, "busy", Some(until))?;
+            action_failed(tx, id, action, "busy", Some(until))?;
             assert_eq!(
                 owed(tx, id),
-                (Some(errand), Some(window), Some(window), 1, 0)
+                (Some(action), Some(window), Some(window), 1, 0)
             );
-            errand_failed(tx, id, errand, "busy", Some(until + 1))?;
+            action_failed(tx, id, action, "busy", Some(until + 1))?;
             assert_eq!(owed(tx, id), (None, None, None, 0, 0));
         }
         let expected = [
@@ -147,10 +147,10 @@ async fn a_hand_over_has_no_window_of_its_own() {
         let id = Uuid::now_v7();
         submit(tx, &new(id, None, 10))?;
         let late = Some(tx.now + 11_000);
-        errand_failed(tx, id, Errand::HandOver, "busy", late)?;
+        action_failed(tx, id, Action::HandOver, "busy", late)?;
         assert_eq!(
             owed(tx, id),
-            (Some(Errand::HandOver), Some(11_000), Some(10_000), 1, 1)
+            (Some(Action::HandOver), Some(11_000), Some(10_000), 1, 1)
         );
         Ok(())
     })
@@ -197,7 +197,7 @@ async fn a_fetch_that_is_refused_fails_its_task_alone_and_only_while_it_is_owed(
         ];
         assert_eq!(history(tx.conn, id), expected);
         assert_eq!(history(tx.conn, queued), expected[..1]);
-        assert_eq!(owed(tx, queued).0, Some(Errand::HandOver));
+        assert_eq!(owed(tx, queued).0, Some(Action::HandOver));
         Ok(())
     })
     .await;

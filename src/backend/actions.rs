@@ -1,4 +1,4 @@
-//! The errands that tasks owe, as they come due: each kind by an index of its
+//! The actions that tasks owe, as they come due: each kind by an index of its
 //! own, hand-overs client by client.
 
 use diesel::prelude::*;
@@ -8,41 +8,41 @@ use diesel::sqlite::Sqlite;
 use hoiam_supervision::clock::Millis;
 
 use super::store::Row;
-use super::task::Errand;
+use super::task::Action;
 use crate::db::schema::tasks;
 use crate::db::{Condition, Conn};
 
-const fn owes(errand: Errand) -> Condition {
-    Condition(match errand {
-        Errand::HandOver => "errand = 'hand_over'",
-        Errand::Fetch => "errand = 'fetch'",
-        Errand::Abandon => "errand = 'abandon'",
+const fn owes(action: Action) -> Condition {
+    Condition(match action {
+        Action::HandOver => "action = 'hand_over'",
+        Action::Fetch => "action = 'fetch'",
+        Action::Abandon => "action = 'abandon'",
     })
 }
 
-/// The tasks whose errand of this kind is due now, oldest first, and when the next
+/// The tasks whose action of this kind is due now, oldest first, and when the next
 /// one is due. Hand-overs are found client by client instead.
 ///
 /// # Errors
 /// What the database says.
-pub fn due_errands(
+pub fn due_actions(
     conn: &mut Conn,
-    errand: Errand,
+    action: Action,
     now: Millis,
     most: usize,
 ) -> QueryResult<(Vec<Row>, Option<Millis>)> {
     let rows = tasks::table
         .select(Row::as_select())
-        .filter(owes(errand))
-        .filter(tasks::errand_due_at.le(now))
-        .order(tasks::errand_due_at)
+        .filter(owes(action))
+        .filter(tasks::action_due_at.le(now))
+        .order(tasks::action_due_at)
         .limit(i64::try_from(most).unwrap_or(i64::MAX))
         .load(conn)?;
     let next: Option<Option<Millis>> = tasks::table
-        .select(tasks::errand_due_at)
-        .filter(owes(errand))
-        .filter(tasks::errand_due_at.gt(now))
-        .order(tasks::errand_due_at)
+        .select(tasks::action_due_at)
+        .filter(owes(action))
+        .filter(tasks::action_due_at.gt(now))
+        .order(tasks::action_due_at)
         .first(conn)
         .optional()?;
     Ok((rows, next.flatten()))
@@ -62,13 +62,13 @@ pub fn due_hand_overs(
 ) -> QueryResult<Vec<Row>> {
     let mut rows: Vec<Row> = tasks::table
         .select(Row::as_select())
-        .filter(owes(Errand::HandOver))
+        .filter(owes(Action::HandOver))
         .filter(tasks::client.eq(client))
-        .filter(tasks::errand_due_at.le(now))
-        .order(tasks::errand_due_at)
+        .filter(tasks::action_due_at.le(now))
+        .order(tasks::action_due_at)
         .limit(i64::try_from(most).unwrap_or(i64::MAX))
         .load(conn)?;
-    rows.retain(|row| row.errand_until.is_none_or(|until| until > now));
+    rows.retain(|row| row.action_until.is_none_or(|until| until > now));
     Ok(rows)
 }
 
@@ -101,18 +101,18 @@ impl QueryFragment<Sqlite> for WaitingClients {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         out.push_sql(
             "WITH RECURSIVE clients (client) AS (\
-               SELECT min(client) FROM tasks WHERE errand = 'hand_over' \
+               SELECT min(client) FROM tasks WHERE action = 'hand_over' \
                UNION ALL \
-               SELECT (SELECT min(client) FROM tasks WHERE errand = 'hand_over' AND client > clients.client) \
+               SELECT (SELECT min(client) FROM tasks WHERE action = 'hand_over' AND client > clients.client) \
                FROM clients WHERE client IS NOT NULL) \
              SELECT client, \
-               (SELECT min(errand_due_at) FROM tasks WHERE errand = 'hand_over' \
-                AND tasks.client = clients.client AND errand_due_at <= ",
+               (SELECT min(action_due_at) FROM tasks WHERE action = 'hand_over' \
+                AND tasks.client = clients.client AND action_due_at <= ",
         );
         out.push_bind_param::<BigInt, _>(&self.now)?;
         out.push_sql(
-            "), (SELECT min(errand_due_at) FROM tasks WHERE errand = 'hand_over' \
-                AND tasks.client = clients.client AND errand_due_at > ",
+            "), (SELECT min(action_due_at) FROM tasks WHERE action = 'hand_over' \
+                AND tasks.client = clients.client AND action_due_at > ",
         );
         out.push_bind_param::<BigInt, _>(&self.now)?;
         out.push_sql(") FROM clients WHERE client IS NOT NULL");

@@ -1,4 +1,4 @@
-//! Errands by kind and by client: nobody's wait behind another's.
+//! Actions by kind and by client: nobody's wait behind another's.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -61,7 +61,7 @@ async fn a_fetch_and_an_abandon_are_made(
     })
     .await;
     eventually("it is abandoned", || async {
-        task_row(&world.db, canceled).await.errand.is_none()
+        task_row(&world.db, canceled).await.action.is_none()
     })
     .await;
     assert_eq!(world.now(), now);
@@ -152,7 +152,7 @@ async fn a_client_whose_share_is_full_waits_alone_and_a_full_queue_holds_back_al
                 }
             });
             let rows = rows.await.unwrap();
-            rows.iter().flatten().any(|row| row.errand_attempt == 1)
+            rows.iter().flatten().any(|row| row.action_attempt == 1)
         })
         .await;
         world.settle().await;
