@@ -24,6 +24,8 @@ samples: libraries voice ## make a page to hear the voices on: samples-output/in
 	cargo build --release --locked
 	python3 -B examples/samples $(program)
 
+# Most tests wait, for a process or an answer: the cores are busy with five at a time.
+test: export RUST_TEST_THREADS ?= $(shell echo $$(($$(nproc) * 2 + 1)))
 test: libraries voice onnxruntime ## run all tests
 	cargo test --locked --workspace --no-fail-fast
 	HOIAM_TEST_ONNXRUNTIME="$(CURDIR)/target/onnxruntime/libonnxruntime.so.$(onnxruntime)" \
@@ -33,7 +35,7 @@ torture: libraries voice ## at length: kills, bad receivers, engine faults, a si
 	HOIAM_TORTURE_S=$${HOIAM_TORTURE_S:-600} HOIAM_TORTURE_ROUNDS=$${HOIAM_TORTURE_ROUNDS:-5} \
 		HOIAM_DAY_TASKS=$${HOIAM_DAY_TASKS:-100000} \
 		HOIAM_SILENT_RECEIVERS=$${HOIAM_SILENT_RECEIVERS:-1500} \
-		cargo test --locked --test it -- torture isolation day deadlines --nocapture --test-threads 1
+		cargo test --locked --test it -- chaos isolation day deadlines --nocapture --test-threads 1
 
 check-long: torture ## the same, odd requests, many new cases and texts, and all queries with a million rows
 	HOIAM_TORTURE_REQUESTS=$${HOIAM_TORTURE_REQUESTS:-24000} \

@@ -25,10 +25,10 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::chaos::{Dice, all, from_env, told};
 use crate::support::rest::nothing_lies;
 use crate::support::signed::SECRET;
 use crate::support::{Client, Peer, Reaction, eventually};
-use crate::torture::{Dice, all, from_env, told};
 
 const START: i64 = 1_700_000_000_000;
 const MINUTE: i64 = 60;

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use chrono::DateTime;
 use serde_json::{Value, json};
 
+use crate::chaos::from_env;
 use crate::support::chain::submit;
 use crate::support::peer::nobody;
 use crate::support::signed::{SECRET, assert_signed};
 use crate::support::{Chain, Gate, Peer, Reaction, Request, Service, Wall};
-use crate::torture::from_env;
 
 /// The bound: not earlier than the deadline, and this soon after it. A
 /// machine that does other things besides may take longer, so this is looked at

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::torture::from_env;
+use crate::chaos::from_env;
 
 #[path = "../../fuzz/src/lib.rs"]
 mod targets;

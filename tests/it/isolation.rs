@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::chaos::{all, from_env, wait_until_empty};
 use crate::deadlines::ms;
 use crate::support::chain::submit;
 use crate::support::{Client, Peer, Reaction, Service, eventually};
-use crate::torture::{all, from_env, wait_until_empty};
 
 /// Of which `make test` does one.
 fn rounds() -> usize {

@@ -15,6 +15,7 @@ mod callback_headers;
 mod callbacks;
 mod cancel;
 mod chain;
+mod chaos;
 mod cli;
 mod clock;
 mod cors;
@@ -53,6 +54,6 @@ mod supervision;
 mod support;
 mod synthesizer;
 mod tasks;
-mod torture;
+
 mod upgrade;
 mod written_texts;

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use serde_json::json;
 
+use crate::chaos::{all, from_env};
 use crate::support::{Client, Peer, Service, eventually};
-use crate::torture::{all, from_env};
 
 #[track_caller]
 fn speak(client: &Client, hook: &str) {

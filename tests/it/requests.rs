@@ -20,13 +20,13 @@ use serde_json::{Value, json};
 
 use self::generator::{Fixtures, Generator, Keys, Route, World, routes};
 use self::wire::{Answer, Request, Wire, expect_end};
+use crate::chaos::from_env;
 use crate::keys::{add, with};
 use crate::support::chain::submit;
 use crate::support::disk::Disk;
 use crate::support::rest::nothing_lies;
 use crate::support::service::Setup;
 use crate::support::{Client, Peer, Reaction, Service, eventually};
-use crate::torture::from_env;
 
 const ROUNDS: u64 = 4;
 const FULL_DISK: &str = "the disk is full";

@@ -12,13 +12,13 @@ use hoiam::lookout::SEEN_WITHIN;
 use hoiam_supervision::clock::Clock;
 use serde_json::{Value, json};
 
+use crate::chaos::all;
 use crate::cli::{assert_refused, command, hoiam, json as json_of};
 use crate::support::chain::submit;
 use crate::support::disk::Disk;
 use crate::support::service::Setup;
 use crate::support::signed::{SECRET, assert_signed, sign, signers, verify};
 use crate::support::{Client, Peer, Reaction, Service, Wall, eventually};
-use crate::torture::all;
 
 const KEY: &str = "a-key-of-the-configuration";
 const OVERLAP: &str = "25h";

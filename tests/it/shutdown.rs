@@ -6,9 +6,9 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
+use crate::chaos::all;
 use crate::support::chain::submit;
 use crate::support::{Chain, Client, Gate, Peer, Reaction, Service, eventually};
-use crate::torture::all;
 
 /// How many tasks are on their way in each test.
 const TASKS: usize = 300;

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::json::altered;
 use super::wire::{Answer, Framing, Request};
+use crate::chaos::Dice;
 use crate::support::signed::{SECRET, sign};
-use crate::torture::Dice;
 
 /// One row of the table, with one kind of file where it is for many.
 #[derive(Clone)]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::most_chars;
-use crate::torture::Dice;
+use crate::chaos::Dice;
 
 /// What may stand where something else should: other types and sizes, what only looks
 /// like JSON, and text that is no text.
