@@ -4,11 +4,11 @@ use std::io::{self, BufRead as _};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use hoiam_text::nfc::in_one_form;
 use hoiam_text::normalize::{Language, NormalizedText, all_readings};
 use hoiam_text::pronunciations::Replacement;
 use hoiam_text::pronunciations::{self, Dictionary};
 use serde_json::json;
-use unicode_normalization::UnicodeNormalization as _;
 
 use super::{Globals, ServiceArgs};
 
@@ -55,7 +55,7 @@ pub fn run(args: SpokenArgs, globals: Globals) -> ExitCode {
     let configured = &config.tts.pronunciations;
     let told = io::stdin().lock().lines().try_for_each(|line| {
         let line = line.map_err(|error| format!("standard input is no UTF-8 text: {error}"))?;
-        let line: String = line.nfc().collect();
+        let line = in_one_form(&line).into_owned();
         let terms = pronunciations::for_text(&line, &[], configured, "", args.lang.tag());
         let dictionary = Dictionary::new(&terms);
         let readings = all_readings(&line, Some(language), &dictionary);

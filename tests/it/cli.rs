@@ -697,7 +697,7 @@ fn spoken_shows_line_by_line_what_will_be_read_and_where_it_stands() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = "Giá 30.000đ lúc 8h30.\nXin chào!\n";
+        let lines = "Giá ３０．０００đ lúc 8h30.\nXin chào!\n";
         let stdin = child.stdin.take().unwrap();
         { stdin }.write_all(lines.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
