@@ -9,6 +9,7 @@
 //! | [`letters`], [`nfc`], [`segmentation`] | the text in one form, its sentences and words |
 //! | [`normalize`], [`pronunciations`], [`ipa`] | what is said for them |
 //! | [`subtitles`], [`marks`], [`joined_text`] | what shows them, in time with the sound |
+//! | [`saturating`] | numbers that a type has no room for |
 
 pub mod ipa;
 pub mod joined_text;
@@ -19,6 +20,7 @@ pub mod normalize;
 pub mod output;
 pub mod pronunciations;
 pub mod request;
+pub mod saturating;
 pub mod segmentation;
 pub mod subtitles;
 pub mod synthesis;
@@ -29,5 +31,6 @@ pub mod voice;
 pub use output::{Format, Output, Tags};
 pub use pronunciations::{Pronunciation, Said};
 pub use request::{Place, Request, Segment};
+pub use saturating::SaturatingFrom;
 pub use synthesis::{SegmentTimes, SpeechError, Synthesis, Word};
 pub use voice::Voice;

@@ -4,6 +4,7 @@
 
 use serde::Serialize;
 
+use crate::SaturatingFrom as _;
 use crate::segmentation::{ends_alone, is_blank, is_closer};
 use crate::synthesis::Word;
 
@@ -24,7 +25,7 @@ struct Mark<'a> {
 pub fn to_marks(source: &str, words: &[Word]) -> String {
     let bytes: Vec<usize> = source.char_indices().map(|(at, _)| at).collect();
     let byte = |char: u32| {
-        let at = usize::try_from(char).unwrap_or(usize::MAX);
+        let at = usize::saturating_from(char);
         bytes.get(at).copied().unwrap_or(source.len())
     };
     let mut lines = String::new();

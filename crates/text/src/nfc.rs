@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use unicode_normalization::char::decompose_canonical;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc, is_nfc_quick};
 
+use crate::SaturatingFrom as _;
 use crate::letters::in_usual_forms;
 use crate::synthesis::Word;
 
@@ -62,7 +63,7 @@ impl Composed {
         let Some(starts) = &self.source_starts else {
             return offset;
         };
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        let offset = usize::saturating_from(offset);
         starts.get(offset).or(starts.last()).copied().unwrap_or(0)
     }
 

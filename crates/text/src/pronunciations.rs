@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::SaturatingFrom as _;
 use crate::nfc::in_one_form;
 use crate::segmentation::{cost_of, is_of};
 use serde::{Deserialize, Serialize};
@@ -48,7 +49,7 @@ impl Said {
             Self::Words(words) => cost_of(words).max(1),
             Self::Phonemes(phonemes) => {
                 let sounds = phonemes.chars().count().max(1);
-                u32::try_from(sounds).unwrap_or(u32::MAX)
+                u32::saturating_from(sounds)
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::SaturatingFrom as _;
 use crate::nfc::Composed;
 use crate::output::Output;
 use crate::pronunciations::{self, Dictionary, Pronunciation};
@@ -53,7 +54,7 @@ impl Request {
             let (composed, sentences) = segment.sentences();
             let place = |sentence: Sentence| {
                 let end = sentence.char_start + sentence.text.chars().count();
-                let offset = |at: usize| composed.source_offset(at.try_into().unwrap_or(u32::MAX));
+                let offset = |at: usize| composed.source_offset(u32::saturating_from(at));
                 let terms = pronunciations::of_text(&sentence.text, &segment.pronunciations);
                 Place {
                     segment: index,

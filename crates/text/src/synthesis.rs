@@ -55,47 +55,40 @@ pub struct SegmentTimes {
 
 /// Why a text could not be spoken. Crashes and overruns are not here: they
 /// are seen from outside the child.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum SpeechError {
     /// No engine here has this voice.
+    #[error("no engine here has the voice {voice}")]
     UnknownVoice {
         /// What was asked for.
         voice: String,
     },
     /// The engine refused or failed; the same request will fail again.
+    #[error("{detail}")]
     EngineFailed {
         /// What the engine said, for people.
         detail: String,
     },
     /// The request has phonemes that its voice cannot say.
+    #[error("{detail}")]
     UnknownPhonemes {
         /// Which, and what the voice could say.
         detail: String,
     },
     /// A library or a model that the engine needs is not there.
+    #[error("{detail}")]
     EngineUnavailable {
         /// What is missing and which package has it.
         detail: String,
     },
     /// The sink asked to stop.
+    #[error("it was canceled")]
     Canceled,
     /// The sink could not take the audio.
+    #[error("the audio cannot be written: {detail}")]
     Output {
         /// The operating system's words.
         detail: String,
     },
-}
-
-impl std::fmt::Display for SpeechError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::UnknownVoice { voice } => write!(f, "no engine here has the voice {voice}"),
-            Self::EngineFailed { detail }
-            | Self::EngineUnavailable { detail }
-            | Self::UnknownPhonemes { detail } => f.write_str(detail),
-            Self::Canceled => f.write_str("it was canceled"),
-            Self::Output { detail } => write!(f, "the audio cannot be written: {detail}"),
-        }
-    }
 }
