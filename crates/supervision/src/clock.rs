@@ -323,7 +323,7 @@ pub struct ManualClock(watch::Sender<ManualTime>, Arc<Looks>);
 impl ManualClock {
     /// Lets time pass, on both clocks; timers that are due then wake.
     pub fn advance(&self, by: Duration) {
-        let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        let by = whole_millis(by);
         self.0.send_modify(|time| {
             time.now = time.now.saturating_add(by);
             time.wall = time.wall.saturating_add(by);
@@ -334,7 +334,7 @@ impl ManualClock {
     /// machine: whoever looks twice sees two instants. Timers wake with the next
     /// [`Self::advance`].
     pub fn pass_with_each_look(&self, by: Duration) {
-        let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        let by = whole_millis(by);
         self.1.ms_each.store(by, Ordering::Relaxed);
     }
 
@@ -408,6 +408,10 @@ fn first_instant(
 /// Whether the wall clock is too far ahead of the time to be believed.
 fn is_jump(now: Millis, wall_ms: Millis) -> bool {
     wall_ms.saturating_sub(now) > BELIEVED_MS
+}
+
+fn whole_millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn boot_id() -> String {

@@ -293,10 +293,8 @@ impl Tree {
                 root.board.set_state(index, ChildState::Stopped);
                 return;
             }
-            let reason = match outcome {
-                Ok(()) => ENDED_BY_ITSELF.to_owned(),
-                Err(payload) => panic_message(&*payload),
-            };
+            let failure = outcome.map_or_else(Failure::from, |()| Failure::Ended);
+            let reason = failure.to_string();
             root.board.update(index, |status| {
                 status.state = ChildState::Failed;
                 status.last_panic = Some(reason.clone());
@@ -426,8 +424,21 @@ struct Leaf<A: Actor<Context = Context<A>>> {
     root: Rc<Root>,
 }
 
-/// What is said of a child that ended without a panic.
-const ENDED_BY_ITSELF: &str = "it ended by itself";
+/// Why a child works no more that should.
+#[derive(Clone, Debug, thiserror::Error)]
+enum Failure {
+    #[error("it ended by itself")]
+    Ended,
+    /// It panicked, with this message.
+    #[error("{0}")]
+    Panicked(String),
+}
+
+impl From<Box<dyn Any + Send>> for Failure {
+    fn from(payload: Box<dyn Any + Send>) -> Self {
+        Self::Panicked(panic_message(&*payload))
+    }
+}
 
 impl<A> Leaf<A>
 where
@@ -437,11 +448,11 @@ where
         let mut lived = self.live().await;
         loop {
             lived = match lived {
-                Err(reason) => Ok(self.recover(reason).await),
+                Err(failure) => Ok(self.recover(failure).await),
                 Ok(Order::Restart) => match self.restart() {
                     Ok(true) => self.live().await,
                     Ok(false) => Ok(Order::End),
-                    Err(reason) => Err(reason),
+                    Err(failure) => Err(failure),
                 },
                 Ok(Order::Panic) => {
                     self.actor.ctx().spawn(actix::fut::wrap_future(rehearsed()));
@@ -452,21 +463,21 @@ where
         }
     }
 
-    /// Lets the actor work until there is an order, or until it fails: then
-    /// the error is the reason.
-    async fn live(&mut self) -> Result<Order, String> {
+    /// Lets the actor work until there is an order, or until it fails.
+    async fn live(&mut self) -> Result<Order, Failure> {
         self.root.board.set_state(self.index, ChildState::Running);
         let order = pin!(self.orders.recv());
         let work = pin!(AssertUnwindSafe(&mut self.actor).catch_unwind());
         match select(order, work).await {
             Either::Left((order, _)) => Ok(order.unwrap_or(Order::End)),
-            Either::Right((Ok(()), _)) => Err(ENDED_BY_ITSELF.to_owned()),
-            Either::Right((Err(payload), _)) => Err(panic_message(&*payload)),
+            Either::Right((Ok(()), _)) => Err(Failure::Ended),
+            Either::Right((Err(payload), _)) => Err(payload.into()),
         }
     }
 
     /// After a failure: waits until the actor may be restarted, or must end.
-    async fn recover(&mut self, reason: String) -> Order {
+    async fn recover(&mut self, failure: Failure) -> Order {
+        let reason = failure.to_string();
         // A context that is dropped while it is alive polls its actor once
         // more; a terminated one does not.
         self.actor.ctx().terminate();
@@ -506,12 +517,11 @@ where
     /// Cancels what the actor's context still runs and makes it start again;
     /// the mailbox and all addresses stay. `false` if nobody holds an address
     /// any more, so that there is no use in it.
-    fn restart(&mut self) -> Result<bool, String> {
+    fn restart(&mut self) -> Result<bool, Failure> {
         self.root
             .board
             .update(self.index, |status| status.restarts += 1);
-        catch_unwind(AssertUnwindSafe(|| self.actor.restart()))
-            .map_err(|payload| panic_message(&*payload))
+        catch_unwind(AssertUnwindSafe(|| self.actor.restart())).map_err(Failure::from)
     }
 
     /// Ends the actor: `stopping` and `stopped` are called if it was working.
@@ -556,24 +566,15 @@ async fn rehearsed() {
 pub struct Unit<T>(JoinHandle<T>);
 
 /// Why a unit of work has no value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnitFailure {
     /// It panicked, with this message.
+    #[error("the unit of work panicked: {0}")]
     Panicked(String),
     /// It was [aborted](Unit::abort), or its arbiter has ended.
+    #[error("the unit of work was aborted")]
     Aborted,
 }
-
-impl fmt::Display for UnitFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Panicked(message) => write!(f, "the unit of work panicked: {message}"),
-            Self::Aborted => f.write_str("the unit of work was aborted"),
-        }
-    }
-}
-
-impl std::error::Error for UnitFailure {}
 
 /// Runs a unit of work on this arbiter in a task of its own, so that its
 /// panic is its own failure, and nobody who stops waiting can undo it.
