@@ -30,7 +30,7 @@ pub use sections::{
 };
 pub use settings::{DEFAULTS, ENVIRONMENT_PREFIX, Value};
 pub use source::Source;
-pub use values::{base_url, in_words, seconds};
+pub use values::{MustBe, base_url, in_words, seconds};
 
 use hidden::shown_secret;
 use read::read_config;

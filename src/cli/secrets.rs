@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::keys::FolderArgs;
 use super::{Globals, ServiceArgs};
-use crate::config::{Config, in_words, seconds};
+use crate::config::{Config, MustBe, in_words, seconds};
 use crate::lookout::SEEN_WITHIN;
 use crate::secrets::file;
 
@@ -43,7 +43,7 @@ pub enum Action {
     },
 }
 
-fn overlap(text: &str) -> Result<u64, String> {
+fn overlap(text: &str) -> Result<u64, MustBe> {
     seconds(0..=MAX_OVERLAP_S)(text)
 }
 

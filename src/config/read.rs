@@ -236,7 +236,11 @@ fn read_callback(reader: &mut Reader) -> Option<Callback> {
     let total_timeout_s = reader.one("callback.total_timeout_s", values::seconds(1..=600));
     let check_timeout_s = reader.one("callback.check_timeout_s", values::seconds(1..=600));
     let hold_s = reader.one("callback.hold_s", values::seconds(0..=3 * 86_400));
-    let default_headers = reader.map("callback.default_headers", header_name, header_value);
+    let default_headers = reader.map(
+        "callback.default_headers",
+        |text| Ok(header_name(text)?),
+        |text| Ok(header_value(text)?),
+    );
     Some(Callback {
         secrets: secrets?,
         allow_cidrs: allow_cidrs?,

@@ -76,7 +76,7 @@ impl Settings {
                     settings.put(key, value, Source::Default);
                 }
             }
-            Err(detail) => faults.push(unreadable("config/default.toml", detail)),
+            Err(error) => faults.push(unreadable("config/default.toml", error.to_string())),
         }
         (settings, faults)
     }
@@ -85,7 +85,9 @@ impl Settings {
     pub fn apply_file(&mut self, path: &Path, text: &str) -> Vec<Fault> {
         let entries = match read_toml(text) {
             Ok(entries) => entries,
-            Err(detail) => return vec![unreadable(&path.display().to_string(), detail)],
+            Err(error) => {
+                return vec![unreadable(&path.display().to_string(), error.to_string())];
+            }
         };
         entries
             .into_iter()
@@ -311,9 +313,19 @@ struct Entry {
     line: usize,
 }
 
+/// Why a text is no configuration.
+#[derive(Debug, thiserror::Error)]
+enum TomlError {
+    #[error(transparent)]
+    Syntax(#[from] toml::de::Error),
+    /// A date, or something within a list.
+    #[error("{key} holds {kind}, which no key takes")]
+    Kind { key: String, kind: &'static str },
+}
+
 /// All keys of a TOML text in the order they are written.
-fn read_toml(text: &str) -> Result<Vec<Entry>, String> {
-    let table = DeTable::parse(text).map_err(|error| error.to_string())?;
+fn read_toml(text: &str) -> Result<Vec<Entry>, TomlError> {
+    let table = DeTable::parse(text)?;
     let mut found = Vec::new();
     collect(table.get_ref(), "", &mut found)?;
     found.sort_by_key(|(start, ..)| *start);
@@ -338,18 +350,16 @@ fn collect(
     table: &DeTable<'_>,
     prefix: &str,
     found: &mut Vec<(usize, String, Value)>,
-) -> Result<(), String> {
+) -> Result<(), TomlError> {
     for (name, value) in table {
         let key = format!("{prefix}{}", name.get_ref());
         if let Some(inner) = value.get_ref().as_table() {
             collect(inner, &format!("{key}."), found)?;
         } else {
-            let read = read_value(value).ok_or_else(|| {
-                format!(
-                    "{key} holds {}, which no key takes",
-                    value.get_ref().type_str()
-                )
-            })?;
+            let Some(read) = read_value(value) else {
+                let kind = value.get_ref().type_str();
+                return Err(TomlError::Kind { key, kind });
+            };
             found.push((name.span().start, key, read));
         }
     }

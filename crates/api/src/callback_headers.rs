@@ -67,7 +67,7 @@ impl CallbackHeaders {
             let name = header_name(&given);
             let value = match value {
                 Value::String(text) => header_value(&text),
-                _ => Err("a string".to_owned()),
+                _ => Err(HeaderError::NotText),
             };
             match (name, value) {
                 (Ok(name), Ok(value)) => {
@@ -140,11 +140,32 @@ impl From<BTreeMap<String, String>> for CallbackHeaders {
     }
 }
 
+/// What a name or a value has to be instead, as the end of a sentence that begins with
+/// "must be".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// Somebody else decides on the value of this header.
+    #[error(
+        "none of those that HTTP or the signature owns: {}, content-*, webhook-*",
+        REFUSED.join(", ")
+    )]
+    Owned,
+    /// It is no name of a header.
+    #[error("1 to 64 letters, digits and !#$%&'*+-.^_`|~ (RFC 9110 5.6.2)")]
+    Name,
+    /// The value is a number or the like.
+    #[error("a string")]
+    NotText,
+    /// It cannot be sent as a value.
+    #[error("1 to {MAX_VALUE_BYTES} printable ASCII characters without spaces around them")]
+    Value,
+}
+
 /// The name in lower case.
 ///
 /// # Errors
-/// What is allowed, as the end of a sentence that begins with "must be".
-pub fn header_name(text: &str) -> Result<String, String> {
+/// [`HeaderError::Owned`] and [`HeaderError::Name`].
+pub fn header_name(text: &str) -> Result<String, HeaderError> {
     let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     let name = text.to_ascii_lowercase();
     let is_refused = REFUSED.contains(&name.as_str())
@@ -152,28 +173,23 @@ pub fn header_name(text: &str) -> Result<String, String> {
             .iter()
             .any(|prefix| name.starts_with(prefix));
     if is_refused {
-        let list = REFUSED.join(", ");
-        return Err(format!(
-            "none of those that HTTP or the signature owns: {list}, content-*, webhook-*"
-        ));
+        return Err(HeaderError::Owned);
     }
     if (1..=64).contains(&name.len()) && name.bytes().all(is_token) {
         return Ok(name);
     }
-    Err("1 to 64 letters, digits and !#$%&'*+-.^_`|~ (RFC 9110 5.6.2)".to_owned())
+    Err(HeaderError::Name)
 }
 
 /// The value as it is sent.
 ///
 /// # Errors
-/// What is allowed, as the end of a sentence that begins with "must be".
-pub fn header_value(text: &str) -> Result<String, String> {
+/// [`HeaderError::Value`].
+pub fn header_value(text: &str) -> Result<String, HeaderError> {
     let fits = (1..=MAX_VALUE_BYTES).contains(&text.len())
         && text.bytes().all(|b| matches!(b, b' '..=b'~'))
         && text.trim() == text;
-    fits.then(|| text.to_owned()).ok_or_else(|| {
-        format!("1 to {MAX_VALUE_BYTES} printable ASCII characters without spaces around them")
-    })
+    fits.then(|| text.to_owned()).ok_or(HeaderError::Value)
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use hoiam_text::output;
-use hoiam_text::{Format, Pronunciation, Said, joined_text, nfc, pronunciations};
+use hoiam_text::{
+    Format, Pronunciation, Said, SaturatingFrom as _, joined_text, nfc, pronunciations,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -201,7 +203,7 @@ impl Create {
         let count = texts
             .chain([&self.text])
             .map(|text| nfc::characters(text, usize::MAX));
-        u32::try_from(count.sum::<usize>()).unwrap_or(u32::MAX)
+        u32::saturating_from(count.sum::<usize>())
     }
 
     /// Adds a fault if the audio is sure to have more bytes than this. `voices_hz` is the

@@ -331,7 +331,8 @@ fn shortened(mut text: String, most: usize) -> String {
 }
 
 /// A problem answer; the edge adds `type`, `instance` and `request_id`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {detail}", code.as_str())]
 pub struct Problem {
     /// Decides status, title and whether a repeat can help.
     pub code: Code,
@@ -370,14 +371,6 @@ impl Problem {
         Self::new(Code::NotFound, format!("There is no {what}."))
     }
 }
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.code.as_str(), self.detail)
-    }
-}
-
-impl std::error::Error for Problem {}
 
 #[cfg(test)]
 mod tests {

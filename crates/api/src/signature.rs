@@ -48,30 +48,18 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 pub struct Secret(Vec<u8>);
 
 /// Why a text is no [`Secret`]. It never repeats the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// It does not begin with `whsec_`.
+    #[error("a secret begins with `{PREFIX}`")]
     Prefix,
     /// What follows the prefix is not base64.
+    #[error("what follows `{PREFIX}` in a secret must be base64")]
     Base64,
     /// It holds fewer than 24 or more than 64 bytes.
+    #[error("a secret holds {MIN_BYTES} to {MAX_BYTES} bytes; this one holds {0}")]
     Length(usize),
 }
-
-impl fmt::Display for SecretError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Prefix => write!(f, "a secret begins with `{PREFIX}`"),
-            Self::Base64 => write!(f, "what follows `{PREFIX}` in a secret must be base64"),
-            Self::Length(bytes) => write!(
-                f,
-                "a secret holds {MIN_BYTES} to {MAX_BYTES} bytes; this one holds {bytes}"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for SecretError {}
 
 impl Secret {
     /// Reads `whsec_` and base64, with or without padding.
@@ -140,15 +128,25 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
 }
 
 /// Why a signature is not accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// One of the headers, or one of the link's parameters, is not there.
+    #[error("The signature is missing.")]
     Missing,
     /// They are there and cannot be read.
+    #[error("The signature cannot be read.")]
     Malformed,
     /// The signature is right, but too old or from the future.
+    #[error(
+        "The signature is right, but its time has passed or lies ahead. \
+         Ask for a new one, or compare the clocks of both machines."
+    )]
     Stale,
     /// No secret of ours makes this signature.
+    #[error(
+        "The signature fits none of the secrets here. \
+         Both sides need the same callback.secrets."
+    )]
     Wrong,
 }
 
@@ -164,25 +162,6 @@ impl SignatureError {
         }
     }
 }
-
-impl fmt::Display for SignatureError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Missing => "The signature is missing.",
-            Self::Malformed => "The signature cannot be read.",
-            Self::Stale => {
-                "The signature is right, but its time has passed or lies ahead. \
-                 Ask for a new one, or compare the clocks of both machines."
-            }
-            Self::Wrong => {
-                "The signature fits none of the secrets here. \
-                 Both sides need the same callback.secrets."
-            }
-        })
-    }
-}
-
-impl std::error::Error for SignatureError {}
 
 /// The value of `webhook-signature`: one `v1,…` for each of the first two
 /// secrets, with a space between.
