@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use hoiam_text::segmentation::{Pause, Sentence};
-use hoiam_text::{Output, SegmentTimes, SpeechError, Synthesis, Word};
+use hoiam_text::{Output, SaturatingFrom as _, SegmentTimes, SpeechError, Synthesis, Word};
 
 use super::encode::Encoder;
 use super::loudness::LoudnessNormalizer;
@@ -201,7 +201,7 @@ impl<'a> Assembler<'a> {
             sample_rate_hz,
             samples: 0,
             sentences_done: 0,
-            sentences_total: u32::try_from(sentences).unwrap_or(u32::MAX),
+            sentences_total: u32::saturating_from(sentences),
             words: Vec::new(),
             segment: Segment::default(),
             segments: Vec::new(),
@@ -343,5 +343,5 @@ fn to_milliseconds(samples: u64, sample_rate_hz: u32) -> u64 {
 
 /// Texts are limited far below 2³² code points.
 fn code_points(offset: usize) -> u32 {
-    u32::try_from(offset).unwrap_or(u32::MAX)
+    u32::saturating_from(offset)
 }

@@ -2,10 +2,11 @@
 //! which voice falls over which text.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use uuid::Uuid;
 
+use crate::lock;
 use crate::parent::SpeakError;
 
 /// Children lost since the process started, by engine and by how: `crash` or
@@ -47,14 +48,12 @@ impl Crashes {
         };
         log::warn!("speech {job}, voice {voice}: {error}, {at}");
         let engine = voice.split('/').next().unwrap_or_default().to_owned();
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry((engine, how)).or_default() += 1;
+        *lock(&self.0).entry((engine, how)).or_default() += 1;
     }
 
     /// The counts of this moment.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<(String, &'static str), u64> {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.clone()
+        lock(&self.0).clone()
     }
 }

@@ -25,3 +25,10 @@ pub mod protocol;
 pub mod releases;
 pub mod stats;
 pub mod voice_files;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks, also after a panic: nothing that is shared here is left half changed by one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -15,7 +15,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::process::Command;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -23,7 +23,6 @@ use hoiam_text::{Request, SpeechError, Synthesis};
 use tokio::net::unix::pipe;
 use tokio::time::{Instant, timeout};
 
-use crate::engines;
 use crate::process::{self, Ended, Process};
 use crate::protocol::{
     self, FrameReader, FrameWriter, FromChild, FromParent, Hello, MAX_AUDIO_BYTES, Prefetched,
@@ -31,6 +30,7 @@ use crate::protocol::{
 };
 use crate::stats::{self, Monitor, Stats};
 use crate::voice_files;
+use crate::{engines, lock};
 
 /// Every so many requests a child's memory is looked at. It grows slowly, and
 /// looking costs as much as a short text.
@@ -186,7 +186,7 @@ impl Pauses {
     }
 
     fn kept(&self) -> MutexGuard<'_, Paused> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -249,7 +249,8 @@ pub struct SentenceAudio {
 }
 
 /// Why no child could be started. It says nothing about any request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the synthesizer could not be started: {detail}")]
 pub struct StartError {
     /// What went wrong, for people.
     pub detail: String,
@@ -260,20 +261,14 @@ pub struct StartError {
     pub retry_in: Duration,
 }
 
-impl std::fmt::Display for StartError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the synthesizer could not be started: {}", self.detail)
-    }
-}
-
-impl std::error::Error for StartError {}
-
 /// Why a request was not spoken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpeakError {
     /// The engine says so; the child is well.
-    Engine(SpeechError),
+    #[error("the engine failed: {0}")]
+    Engine(#[source] SpeechError),
     /// The child ended, or said something that cannot be understood.
+    #[error("the synthesizer crashed: {how}")]
     Crashed {
         /// What was seen, for people.
         how: String,
@@ -282,13 +277,16 @@ pub enum SpeakError {
         stderr_tail: String,
     },
     /// It took longer than it may, or more processor time.
+    #[error("the synthesis took longer than {} s", limit.as_secs())]
     Overran {
         /// The wall-clock limit that was met, of those that were given.
         limit: Duration,
     },
     /// The caller asked to stop.
+    #[error("the synthesis was canceled")]
     Canceled,
     /// There is no child; the request was not tried.
+    #[error(transparent)]
     NotStarted(StartError),
 }
 
@@ -300,22 +298,6 @@ impl SpeakError {
         matches!(self, Self::Crashed { .. } | Self::Overran { .. })
     }
 }
-
-impl std::fmt::Display for SpeakError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Engine(error) => write!(f, "the engine failed: {error}"),
-            Self::Crashed { how, .. } => write!(f, "the synthesizer crashed: {how}"),
-            Self::Overran { limit } => {
-                write!(f, "the synthesis took longer than {} s", limit.as_secs())
-            }
-            Self::Canceled => f.write_str("the synthesis was canceled"),
-            Self::NotStarted(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for SpeakError {}
 
 /// A child that can be given a request.
 #[derive(Debug, Clone, Copy)]

@@ -10,10 +10,12 @@
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
+
+use crate::lock;
 
 /// How much of the end of its standard error is kept.
 const STDERR_TAIL_BYTES: usize = 4096;
@@ -98,9 +100,8 @@ impl Process {
     /// The handle knows when the process was reaped, so a process that got
     /// the same number later is never hit.
     fn kill(&self) {
-        let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
         // The only error is that it has ended already.
-        let _ = handle.kill();
+        let _ = lock(&self.handle).kill();
     }
 
     /// Kills it and waits for its end.
@@ -151,11 +152,7 @@ fn keep(mut command: Command, tell: oneshot::Sender<io::Result<Started>>) {
 
     let stderr_tail = stderr.map(drain).unwrap_or_default();
     wait_without_reaping(pid);
-    let status = handle
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .wait()
-        .ok();
+    let status = lock(&handle).wait().ok();
     tell_end.send_replace(Some(Ended {
         status,
         stderr_tail,

@@ -260,42 +260,26 @@ pub enum FromParent {
 }
 
 /// Why a frame could not be written, read or understood.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ProtocolError {
     /// The length field is below 5 or above [`MAX_FRAME_BYTES`].
+    #[error("a frame of {0} bytes (allowed: {HEADER_BYTES} to {MAX_FRAME_BYTES})")]
     Length(usize),
     /// No message of this direction has this kind.
+    #[error("a message of unknown kind {0}")]
     Kind(u8),
-    /// The payload is not the JSON that its kind has.
+    /// The payload is not the JSON that its kind has. Of the JSON error only where it
+    /// is, and it is no source: its text can quote what was to be spoken, which is not
+    /// for logs.
+    #[error("a payload that cannot be understood (column {})", .0.column())]
     Payload(serde_json::Error),
     /// The stream ended in the middle of a frame.
+    #[error("the stream ended in the middle of a frame")]
     Truncated,
     /// The pipe failed.
-    Io(io::Error),
+    #[error("the pipe failed: {0}")]
+    Io(#[source] io::Error),
 }
-
-impl std::fmt::Display for ProtocolError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Length(length) => write!(
-                f,
-                "a frame of {length} bytes (allowed: {HEADER_BYTES} to {MAX_FRAME_BYTES})"
-            ),
-            Self::Kind(kind) => write!(f, "a message of unknown kind {kind}"),
-            // Of the JSON error only where it is: its text can quote what was
-            // to be spoken, which is not for logs.
-            Self::Payload(error) => write!(
-                f,
-                "a payload that cannot be understood (column {})",
-                error.column()
-            ),
-            Self::Truncated => f.write_str("the stream ended in the middle of a frame"),
-            Self::Io(error) => write!(f, "the pipe failed: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for ProtocolError {}
 
 /// One direction's messages: how each becomes a kind and a payload, and back.
 pub trait Message: Sized {

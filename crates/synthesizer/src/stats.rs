@@ -1,9 +1,10 @@
 //! What can be seen of a child from outside, also while it speaks.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::Serialize;
 
+use crate::lock;
 use crate::process::Observed;
 
 /// What a child is doing.
@@ -96,10 +97,8 @@ impl Monitor {
         self.lock().process = None;
     }
 
-    /// Every change is one assignment, so a panic elsewhere leaves nothing
-    /// half done.
     fn lock(&self) -> MutexGuard<'_, Counters> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

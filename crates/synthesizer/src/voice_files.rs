@@ -64,17 +64,15 @@ impl VoiceFiles {
     ///
     /// # Errors
     ///
-    /// Where it cannot be read, or is larger than any model of a voice; for people.
-    pub fn model_bytes(&self) -> Result<u64, String> {
-        let shown = self.model.display();
+    /// Where it cannot be read, or is larger than any model of a voice.
+    pub fn model_bytes(&self) -> Result<u64, ModelError> {
         let file = open_file(&self.model);
-        let bytes = file.and_then(|file| Ok(file.metadata()?.len()));
-        match bytes {
-            Ok(bytes) if bytes > MAX_MODEL_BYTES => {
-                let most = MAX_MODEL_BYTES >> 20;
-                Err(format!("{shown} is larger than {most} MiB"))
-            }
-            bytes => bytes.map_err(|error| cannot_be_read(&self.model, &error)),
+        let bytes = file
+            .and_then(|file| Ok(file.metadata()?.len()))
+            .map_err(|source| CannotBeRead::new(&self.model, source))?;
+        match bytes <= MAX_MODEL_BYTES {
+            true => Ok(bytes),
+            false => Err(ModelError::TooLarge(self.model.clone())),
         }
     }
 }
@@ -96,23 +94,48 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     }
 }
 
-/// For people. Who runs the service as root does not expect what it comes to.
-#[must_use]
-pub fn cannot_be_read(path: &Path, error: &io::Error) -> String {
-    let is_unexpected = error.kind() == io::ErrorKind::PermissionDenied && geteuid().is_root();
-    let way_out = match is_unexpected {
+/// Why the model of a voice cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// It is not there, or not for us.
+    #[error(transparent)]
+    Unreadable(#[from] CannotBeRead),
+    /// No voice has one of that size.
+    #[error("{} is larger than {} MiB", .0.display(), MAX_MODEL_BYTES >> 20)]
+    TooLarge(PathBuf),
+}
+
+/// A file or folder of voices that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{} cannot be read: {source}{}", path.display(), way_out(source))]
+pub struct CannotBeRead {
+    /// Which.
+    pub path: PathBuf,
+    source: io::Error,
+}
+
+impl CannotBeRead {
+    /// With what the system said.
+    #[must_use]
+    pub fn new(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        Self { path, source }
+    }
+}
+
+/// Who runs the service as root does not expect to be denied anything.
+fn way_out(error: &io::Error) -> &'static str {
+    match error.kind() == io::ErrorKind::PermissionDenied && geteuid().is_root() {
         true => {
             " (root's voices are read without its capabilities: root must own them, or everybody may read them)"
         }
         false => "",
-    };
-    format!("{} cannot be read: {error}{way_out}", path.display())
+    }
 }
 
-/// The folders of voices that must not be looked into, the folder itself or some in it:
-/// each with why, for people.
+/// The folders of voices that must not be looked into, the folder itself or some in it.
 #[must_use]
-pub fn closed(folder: &Path) -> Vec<(PathBuf, String)> {
+pub fn closed(folder: &Path) -> Vec<CannotBeRead> {
     // What is behind a link may be closed to this child alone.
     let below = entries(folder).into_iter();
     let below = below.filter(|path| path.is_dir() && !path.is_symlink());
@@ -121,8 +144,7 @@ pub fn closed(folder: &Path) -> Vec<(PathBuf, String)> {
         .filter_map(|folder| {
             let error = fs::read_dir(&folder).err()?;
             let is_closed = error.kind() == io::ErrorKind::PermissionDenied;
-            let told = cannot_be_read(&folder, &error);
-            is_closed.then_some((folder, told))
+            is_closed.then(|| CannotBeRead::new(&folder, error))
         })
         .collect()
 }

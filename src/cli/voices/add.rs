@@ -28,7 +28,7 @@ pub struct AddArgs {
 /// Adds a voice.
 pub async fn add(args: &AddArgs, globals: &Globals, config: &Config) -> Result<(), String> {
     let files = given(&args.path)?;
-    check(&files)?;
+    check(&files).map_err(|error| error.to_string())?;
     let name = args.name.clone().unwrap_or_else(|| files.name.clone());
     let place = Place::new(&config.tts.voices_dir, &name)?;
     for (from, to) in [

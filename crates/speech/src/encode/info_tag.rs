@@ -6,6 +6,7 @@
 //! Here it gets a frame of its own bit rate that is large enough.
 
 /// LAME's delay: how many samples an MP3 has before the first of the source.
+use hoiam_text::SaturatingFrom as _;
 use hoiam_text::output::{MPEG_1, MPEG_2, valid_bitrates};
 
 const DELAY: u64 = 576;
@@ -131,7 +132,7 @@ impl Stream {
 }
 
 fn fitting(size: u64) -> u32 {
-    u32::try_from(size).unwrap_or(u32::MAX)
+    u32::saturating_from(size)
 }
 
 /// CRC-16/ARC, as LAME's.

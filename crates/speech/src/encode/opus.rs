@@ -2,7 +2,7 @@
 
 use std::ptr::NonNull;
 
-use hoiam_text::{SpeechError, Tags};
+use hoiam_text::{SaturatingFrom as _, SpeechError, Tags};
 use ogg::{PacketWriteEndInfo, PacketWriter};
 use unsafe_libopus::{
     OPUS_APPLICATION_AUDIO, OPUS_GET_LOOKAHEAD_REQUEST, OPUS_OK, OPUS_SET_BITRATE_REQUEST,
@@ -135,7 +135,7 @@ fn id_header(pre_skip: u64, sample_rate_hz: u32) -> Vec<u8> {
     let mut header = b"OpusHead".to_vec();
     // Version 1, one channel.
     header.extend([1, 1]);
-    header.extend(u16::try_from(pre_skip).unwrap_or(u16::MAX).to_le_bytes());
+    header.extend(u16::saturating_from(pre_skip).to_le_bytes());
     header.extend(sample_rate_hz.to_le_bytes());
     // No gain, mono or stereo without a table.
     header.extend([0, 0, 0]);

@@ -1,6 +1,6 @@
 //! RIFF WAVE, and the bare samples of it.
 
-use hoiam_text::{SpeechError, Tags};
+use hoiam_text::{SaturatingFrom as _, SpeechError, Tags};
 
 use super::Codec;
 use super::tags::info_list;
@@ -74,7 +74,7 @@ fn write_samples(pcm: &[i16], out: &mut Vec<u8>) {
 /// Sizes that do not fit are the largest that do, which readers take for
 /// "to the end of the file". `more_bytes` come behind the samples.
 fn wav_head(sample_rate_hz: u32, data_bytes: u64, more_bytes: u64) -> [u8; WAV_HEAD_BYTES] {
-    let fitting = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+    let fitting = |bytes: u64| u32::saturating_from(bytes);
     let mut head = [0; WAV_HEAD_BYTES];
     let mut at = 0;
     let mut put = |bytes: &[u8]| {

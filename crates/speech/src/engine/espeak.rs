@@ -11,9 +11,9 @@ use unicode_normalization::char::is_combining_mark;
 use super::super::track::SentenceSink;
 use super::alignment::{self, Event};
 use super::espeak_text::{self, EspeakText};
-use super::libespeak::{self, LibEspeak, USUAL_RATE, VoiceFile, lock};
-use super::mnemonics::Mnemonics;
-use super::{Engine, SpeakOptions};
+use super::libespeak::{self, LibEspeak, OpenError, USUAL_RATE, VoiceFile, lock};
+use super::mnemonics::{Mnemonics, MnemonicsError};
+use super::{Engine, SpeakOptions, failed};
 
 pub(super) const NAME: &str = "espeak";
 
@@ -56,9 +56,8 @@ pub(super) struct Espeak {
 }
 
 impl Espeak {
-    /// Opens the library and its data. The error says what is missing and
-    /// which package has it.
-    pub(super) fn open() -> Result<Self, String> {
+    /// Opens the library and its data.
+    pub(super) fn open() -> Result<Self, &'static OpenError> {
         let library = libespeak::open()?;
         let library_now = lock(library);
         let sample_rate_hz = library_now.sample_rate_hz();
@@ -80,7 +79,7 @@ impl Espeak {
 
     /// The sounds of a voice, of which one is kept, since asking for them takes
     /// longer than a sentence.
-    fn sounds(&mut self, identifier: &str) -> Result<&Mnemonics, String> {
+    fn sounds(&mut self, identifier: &str) -> Result<&Mnemonics, MnemonicsError> {
         let kept = self.sounds.take().filter(|(known, _)| known == identifier);
         let sounds = match kept {
             Some(kept) => kept,
@@ -102,9 +101,7 @@ impl Espeak {
         if spoken.sounds.is_empty() {
             return Ok(Sounds::new());
         }
-        let sounds = self
-            .sounds(identifier)
-            .map_err(|detail| SpeechError::EngineFailed { detail })?;
+        let sounds = self.sounds(identifier).map_err(failed)?;
         let named = |(at, ipa): (&usize, &String)| match sounds.of_ipa(ipa) {
             Ok(names) => Ok((*at, names)),
             Err(symbol) => Err(super::no_sound(symbol, &sounds.known(symbol))),
@@ -164,7 +161,7 @@ impl Engine for Espeak {
             while let Some(part) = parts.pop_front() {
                 let heard = lock(self.library)
                     .speak(&identifier, rate, &part, !sounds.is_empty())
-                    .map_err(|detail| SpeechError::EngineFailed { detail })?;
+                    .map_err(failed)?;
                 let left_off = left_off(&part, &heard.events);
                 if let Some(place) = left_off.filter(|_| sounds.is_empty()) {
                     let (read, unread) = part.parted_at(place);

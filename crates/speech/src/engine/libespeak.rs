@@ -4,10 +4,11 @@
 
 #![expect(unsafe_code, reason = "the one place where the C library is called")]
 
-use std::ffi::{CStr, CString, c_char, c_int, c_short, c_uint, c_void};
+use std::ffi::{CStr, CString, NulError, c_char, c_int, c_short, c_uint, c_void};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use hoiam_text::SaturatingFrom as _;
 use libloading::Library;
 
 use super::alignment::Event;
@@ -35,7 +36,7 @@ const EVENT_WORD: c_int = 1;
 
 /// The library keeps one global state, so there is one of it in the process,
 /// and it is never unloaded.
-static LOADED: OnceLock<Result<Mutex<LibEspeak>, String>> = OnceLock::new();
+static LOADED: OnceLock<Result<Mutex<LibEspeak>, OpenError>> = OnceLock::new();
 
 /// What the calls back of the synthesis that is going on have brought. Only
 /// who holds the lock of [`LOADED`] synthesizes.
@@ -43,6 +44,32 @@ static HEARD: Mutex<Heard> = Mutex::new(Heard {
     pcm: Vec::new(),
     events: Vec::new(),
 });
+
+/// Why the library cannot be used: what is missing, and which package has it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    #[error("{LIBRARY} cannot be opened (Debian package libespeak-ng1): {0}")]
+    Library(#[from] libloading::Error),
+    /// Its answer instead of a sample rate.
+    #[error("eSpeak NG finds no voice data (Debian package espeak-ng-data): error {0}")]
+    NoData(c_int),
+}
+
+/// Why the library has not done what it was asked for; each but the first with the
+/// function that says so.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LibEspeakError {
+    #[error(transparent)]
+    Text(#[from] NulError),
+    #[error("{0}: internal error")]
+    Internal(&'static str),
+    #[error("{0}: buffer full")]
+    BufferFull(&'static str),
+    #[error("{0}: not found")]
+    NotFound(&'static str),
+    #[error("{0}: error {1}")]
+    Other(&'static str, c_int),
+}
 
 /// The opened library.
 pub(super) struct LibEspeak {
@@ -129,11 +156,10 @@ pub(super) struct Heard {
     pub events: Vec<Event>,
 }
 
-/// Opens the library and its data, once for the process. The error says what
-/// is missing and which package has it.
-pub(super) fn open() -> Result<&'static Mutex<LibEspeak>, String> {
+/// Opens the library and its data, once for the process.
+pub(super) fn open() -> Result<&'static Mutex<LibEspeak>, &'static OpenError> {
     let loaded = LOADED.get_or_init(|| LibEspeak::load().map(Mutex::new));
-    loaded.as_ref().map_err(String::clone)
+    loaded.as_ref()
 }
 
 /// Loads the library for good, with all that it is linked with, and finds its data.
@@ -162,25 +188,21 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl LibEspeak {
-    fn load() -> Result<Self, String> {
-        let missing = |error: libloading::Error| {
-            format!("{LIBRARY} cannot be opened (Debian package libespeak-ng1): {error}")
-        };
+    fn load() -> Result<Self, OpenError> {
         // SAFETY: the library is eSpeak NG, whose initialisers do nothing; the
         // types of the functions are those of its header; they are called only
         // while the library is loaded, which is for ever.
         let (initialize, set_callback, info, mut library) = unsafe {
-            let library = Library::new(LIBRARY).map_err(missing)?;
-            let initialize: Initialize = symbol(&library, "espeak_Initialize").map_err(missing)?;
-            let set_callback: SetSynthCallback =
-                symbol(&library, "espeak_SetSynthCallback").map_err(missing)?;
-            let info: Info = symbol(&library, "espeak_Info").map_err(missing)?;
+            let library = Library::new(LIBRARY)?;
+            let initialize: Initialize = symbol(&library, "espeak_Initialize")?;
+            let set_callback: SetSynthCallback = symbol(&library, "espeak_SetSynthCallback")?;
+            let info: Info = symbol(&library, "espeak_Info")?;
             let library = Self {
-                set_voice: symbol(&library, "espeak_SetVoiceByName").map_err(missing)?,
-                set_parameter: symbol(&library, "espeak_SetParameter").map_err(missing)?,
-                synth: symbol(&library, "espeak_Synth").map_err(missing)?,
-                list_voices: symbol(&library, "espeak_ListVoices").map_err(missing)?,
-                text_to_phonemes: symbol(&library, "espeak_TextToPhonemes").map_err(missing)?,
+                set_voice: symbol(&library, "espeak_SetVoiceByName")?,
+                set_parameter: symbol(&library, "espeak_SetParameter")?,
+                synth: symbol(&library, "espeak_Synth")?,
+                list_voices: symbol(&library, "espeak_ListVoices")?,
+                text_to_phonemes: symbol(&library, "espeak_TextToPhonemes")?,
                 version: text(info(std::ptr::null_mut())),
                 data_folder: PathBuf::new(),
                 sample_rate_hz: 0,
@@ -208,11 +230,7 @@ impl LibEspeak {
         library.sample_rate_hz = u32::try_from(rate)
             .ok()
             .filter(|rate| *rate > 0)
-            .ok_or_else(|| {
-                format!(
-                    "eSpeak NG finds no voice data (Debian package espeak-ng-data): error {rate}"
-                )
-            })?;
+            .ok_or(OpenError::NoData(rate))?;
         Ok(library)
     }
 
@@ -262,15 +280,15 @@ impl LibEspeak {
         words_per_minute: u32,
         text: &EspeakText,
         mnemonics: bool,
-    ) -> Result<Heard, String> {
+    ) -> Result<Heard, LibEspeakError> {
         self.select(identifier, words_per_minute)?;
         self.synthesize(text, mnemonics)
     }
 
-    fn synthesize(&mut self, text: &EspeakText, mnemonics: bool) -> Result<Heard, String> {
+    fn synthesize(&mut self, text: &EspeakText, mnemonics: bool) -> Result<Heard, LibEspeakError> {
         self.reads_mnemonics = mnemonics;
         let flag = if mnemonics { MNEMONICS } else { 0 };
-        let text = CString::new(text.as_str()).map_err(|error| error.to_string())?;
+        let text = CString::new(text.as_str())?;
         let bytes = text.as_bytes_with_nul();
         // SAFETY: the text is valid for its length, which counts the zero at
         // its end; the identifier and the user data may be null; in
@@ -307,7 +325,7 @@ impl LibEspeak {
         voice: &str,
         words: &str,
         mnemonics: bool,
-    ) -> Result<String, String> {
+    ) -> Result<String, LibEspeakError> {
         self.select(voice, USUAL_RATE)?;
         if self.reads_mnemonics != mnemonics {
             // This function has no such flag; it is as the last synthesis had it.
@@ -320,8 +338,12 @@ impl LibEspeak {
         Ok(phonemes)
     }
 
-    fn append_phonemes(&mut self, words: &EspeakText, phonemes: &mut String) -> Result<(), String> {
-        let source = CString::new(words.as_str()).map_err(|error| error.to_string())?;
+    fn append_phonemes(
+        &mut self,
+        words: &EspeakText,
+        phonemes: &mut String,
+    ) -> Result<(), NulError> {
+        let source = CString::new(words.as_str())?;
         let mut next = source.as_ptr().cast::<c_void>();
         while !next.is_null() {
             let before = next;
@@ -348,14 +370,14 @@ impl LibEspeak {
         Ok(())
     }
 
-    fn select(&mut self, identifier: &str, words_per_minute: u32) -> Result<(), String> {
+    fn select(&mut self, identifier: &str, words_per_minute: u32) -> Result<(), LibEspeakError> {
         let wanted = (identifier.to_owned(), words_per_minute);
         if self.set.as_ref() == Some(&wanted) {
             return Ok(());
         }
         self.set = None;
-        let name = CString::new(identifier).map_err(|error| error.to_string())?;
-        let rate = c_int::try_from(words_per_minute).map_err(|error| error.to_string())?;
+        let name = CString::new(identifier)?;
+        let rate = c_int::saturating_from(words_per_minute);
         // SAFETY: the name is a C string and is only read.
         check("espeak_SetVoiceByName", unsafe {
             (self.set_voice)(name.as_ptr())
@@ -406,13 +428,13 @@ unsafe extern "C" fn hear(wav: *mut c_short, samples: c_int, events: *const RawE
     0
 }
 
-fn check(function: &str, code: c_int) -> Result<(), String> {
+fn check(function: &'static str, code: c_int) -> Result<(), LibEspeakError> {
     match code {
         0 => Ok(()),
-        -1 => Err(format!("{function}: internal error")),
-        1 => Err(format!("{function}: buffer full")),
-        2 => Err(format!("{function}: not found")),
-        _ => Err(format!("{function}: error {code}")),
+        -1 => Err(LibEspeakError::Internal(function)),
+        1 => Err(LibEspeakError::BufferFull(function)),
+        2 => Err(LibEspeakError::NotFound(function)),
+        _ => Err(LibEspeakError::Other(function, code)),
     }
 }
 

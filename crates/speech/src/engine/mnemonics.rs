@@ -6,11 +6,13 @@
 //! the IPA of each word tells what the name is in this voice.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
 
 use hoiam_text::ipa::{self, is_shade, is_stress};
 use unicode_normalization::UnicodeNormalization;
 
-use super::libespeak::LibEspeak;
+use super::libespeak::{LibEspeak, LibEspeakError};
 
 /// Words around a name: alone, and where sounds of many languages change, which
 /// are those at the end of a word, beside vowels and before the stress.
@@ -23,6 +25,16 @@ const STEADY: usize = 3;
 /// whose end it does not look for.
 const MOST_SOUNDS: usize = 40;
 
+/// Why the sounds of a voice are not known.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MnemonicsError {
+    /// The file with the names of all sounds cannot be read.
+    #[error("{}: {source}", path.display())]
+    Table { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Library(#[from] LibEspeakError),
+}
+
 /// The sounds of one voice.
 pub(super) struct Mnemonics {
     /// IPA, decomposed and without stress → the name.
@@ -33,13 +45,14 @@ pub(super) struct Mnemonics {
 
 impl Mnemonics {
     /// Asks the library for the sounds of a voice, which takes 50 ms or so.
-    pub(super) fn of(library: &mut LibEspeak, voice: &str) -> Result<Self, String> {
+    pub(super) fn of(library: &mut LibEspeak, voice: &str) -> Result<Self, MnemonicsError> {
         let path = library.data_folder().join("phontab");
-        let table = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let table =
+            std::fs::read(&path).map_err(|source| MnemonicsError::Table { path, source })?;
         let names = names(&table);
         // How often each name is heard as this IPA.
         let mut heard: BTreeMap<String, BTreeMap<&str, usize>> = BTreeMap::new();
-        let mut ipa = |names: &[&str]| -> Result<String, String> {
+        let mut ipa = |names: &[&str]| -> Result<String, LibEspeakError> {
             let names: Vec<&str> = names
                 .iter()
                 .copied()

@@ -104,7 +104,9 @@ impl Engines {
         };
         match espeak::Espeak::open() {
             Ok(espeak) => engines.open.push(Box::new(espeak)),
-            Err(detail) => engines.unavailable.push((espeak::NAME.into(), detail)),
+            Err(error) => engines
+                .unavailable
+                .push((espeak::NAME.into(), error.to_string())),
         }
         if let Some(folder) = &setup.voices_dir {
             let (piper, faults) = piper::Piper::open(folder, setup);
@@ -170,6 +172,13 @@ impl Engines {
             .ok_or_else(|| SpeechError::UnknownVoice {
                 voice: voice.id.clone(),
             })
+    }
+}
+
+/// What an engine cannot do, as its child tells it.
+fn failed(why: impl std::fmt::Display) -> SpeechError {
+    SpeechError::EngineFailed {
+        detail: why.to_string(),
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::{self, Read as _};
+use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
-use hoiam_synthesizer::voice_files::{VoiceFiles, cannot_be_read, open_file};
+use hoiam_synthesizer::voice_files::{CannotBeRead, ModelError, VoiceFiles, open_file};
 
 use super::super::libespeak::{self, lock};
-use super::voice::VoiceConfig;
+use super::voice::{VoiceConfig, VoiceConfigError};
 
 /// The largest description of a voice; those with a thousand speakers have
 /// about 60 kB.
@@ -22,21 +23,44 @@ const MAX_LICENCE_CHARS: usize = 200;
 /// What is told of a fault, which can quote the file.
 const MAX_FAULT_CHARS: usize = 300;
 
+/// Which of a voice's files cannot be used, and why.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The description is not there, or not for us.
+    #[error("{0}; it comes with the voice's model")]
+    UnreadableConfig(#[source] CannotBeRead),
+    /// No description has that size.
+    #[error("{} is too large for a voice's description", .0.display())]
+    LargeConfig(PathBuf),
+    /// What the description says.
+    #[error("{}: {}", path.display(), shortened(&source.to_string()))]
+    Config {
+        /// The description.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: VoiceConfigError,
+    },
+}
+
 /// Reads the description, and sees that there is a model.
-pub(super) fn read(files: &VoiceFiles) -> Result<VoiceConfig, String> {
+pub(super) fn read(files: &VoiceFiles) -> Result<VoiceConfig, FilesError> {
     files.model_bytes()?;
-    let shown = files.config.display();
-    let unreadable = |error: io::Error| {
-        let told = cannot_be_read(&files.config, &error);
-        format!("{told}; it comes with the voice's model")
-    };
-    let file = open_file(&files.config).map_err(unreadable)?;
+    let path = &files.config;
+    let unreadable =
+        |error: io::Error| FilesError::UnreadableConfig(CannotBeRead::new(path, error));
+    let file = open_file(path).map_err(unreadable)?;
     let mut text = String::new();
     let read = file.take(MAX_CONFIG_BYTES + 1).read_to_string(&mut text);
     if read.map_err(unreadable)? as u64 > MAX_CONFIG_BYTES {
-        return Err(format!("{shown} is too large for a voice's description"));
+        return Err(FilesError::LargeConfig(path.clone()));
     }
-    VoiceConfig::parse(&text).map_err(|fault| format!("{shown}: {}", shortened(&fault)))
+    VoiceConfig::parse(&text).map_err(|source| FilesError::Config {
+        path: path.clone(),
+        source,
+    })
 }
 
 /// Changes with the files, and with what makes phonemes for them.
@@ -80,7 +104,7 @@ fn shortened(fault: &str) -> String {
 ///
 /// # Errors
 ///
-/// What is wrong with which file, for people.
-pub fn check(files: &VoiceFiles) -> Result<(), String> {
+/// What is wrong with which file.
+pub fn check(files: &VoiceFiles) -> Result<(), FilesError> {
     read(files).map(drop)
 }

@@ -24,14 +24,14 @@ use hoiam_text::pronunciations::Dictionary;
 use hoiam_text::segmentation::{self, Sentence};
 use hoiam_text::{SpeechError, Voice};
 
-pub use files::check;
+pub use files::{FilesError, check};
 use files::{licence, read, version};
 pub use model::prepared_for_onnx_runtime;
 
 use super::super::track::SentenceSink;
 use super::alignment::{self, Event};
-use super::libespeak::{self, LibEspeak, lock};
-use super::{Engine, SpeakOptions};
+use super::libespeak::{self, LibEspeak, LibEspeakError, lock};
+use super::{Engine, SpeakOptions, failed};
 use model::{Model, Runtime};
 use voice::{Alphabet, VoiceConfig};
 
@@ -68,7 +68,6 @@ pub fn symbols(espeak_voice: &str, text: &str) -> Result<Vec<String>, SpeechErro
     let symbols = |sentence: Sentence| {
         let spoken = NormalizedText::of(&sentence.text, language, &Dictionary::default());
         let read = reader.read(&sentence, &spoken);
-        let failed = |detail| SpeechError::EngineFailed { detail };
         Ok(read.map_err(failed)?.symbols.into_iter().collect())
     };
     let sentences = segmentation::sentences(&Composed::of(text).text).into_iter();
@@ -107,12 +106,11 @@ impl Piper {
             threads: setup.threads.max(1),
             loaded: None,
         };
-        let closed = closed(folder).into_iter().map(|(closed, detail)| {
-            let name = closed.strip_prefix(folder).unwrap_or(&closed).display();
-            (
-                format!("{NAME}/{name}").trim_end_matches('/').to_owned(),
-                detail,
-            )
+        let closed = closed(folder).into_iter().map(|closed| {
+            let path = &closed.path;
+            let name = path.strip_prefix(folder).unwrap_or(path).display();
+            let id = format!("{NAME}/{name}").trim_end_matches('/').to_owned();
+            (id, closed.to_string())
         });
         let mut faults: Vec<(String, String)> = closed.collect();
         for files in find(folder) {
@@ -128,7 +126,7 @@ impl Piper {
                         config,
                     });
                 }
-                Err(detail) => faults.push((id, detail)),
+                Err(error) => faults.push((id, error.to_string())),
             }
         }
         // It takes memory, so it is opened only for somebody.
@@ -168,7 +166,7 @@ impl Piper {
                 let model = self.runtime.load(path, self.threads);
                 Loaded {
                     path: path.to_owned(),
-                    model: model.map_err(|detail| SpeechError::EngineFailed { detail })?,
+                    model: model.map_err(failed)?,
                 }
             }
         };
@@ -216,7 +214,6 @@ impl Engine for Piper {
         options: &SpeakOptions,
         sink: &mut dyn SentenceSink,
     ) -> Result<(), SpeechError> {
-        let failed = |detail| SpeechError::EngineFailed { detail };
         let unknown = || SpeechError::UnknownVoice {
             voice: voice.id.clone(),
         };
@@ -241,9 +238,7 @@ impl Engine for Piper {
                     continue;
                 }
                 if ids.ids.len() > MOST_NUMBERS {
-                    return Err(failed(
-                        "the voice has too many numbers for its symbols".into(),
-                    ));
+                    return Err(failed("the voice has too many numbers for its symbols"));
                 }
                 let made = model.speak(&ids.ids, scales, speaker).map_err(failed)?;
                 events.extend(part.words.iter().filter_map(|word| {
@@ -276,13 +271,19 @@ impl<'a> Reader<'a> {
         match alphabet {
             Alphabet::Espeak { voice } => match libespeak::open() {
                 Ok(library) => Ok(Self::Phonemes { library, voice }),
-                Err(detail) => Err(SpeechError::EngineUnavailable { detail }),
+                Err(error) => Err(SpeechError::EngineUnavailable {
+                    detail: error.to_string(),
+                }),
             },
             Alphabet::Text => Ok(Self::Letters),
         }
     }
 
-    fn read(&self, sentence: &Sentence, spoken: &NormalizedText) -> Result<phonemes::Read, String> {
+    fn read(
+        &self,
+        sentence: &Sentence,
+        spoken: &NormalizedText,
+    ) -> Result<phonemes::Read, LibEspeakError> {
         match self {
             Self::Letters => Ok(phonemes::letters(sentence, spoken)),
             Self::Phonemes { library, voice } => {

@@ -8,6 +8,8 @@ use hoiam_text::normalize::NormalizedText;
 use hoiam_text::segmentation::{Sentence, is_blank};
 use unicode_normalization::UnicodeNormalization;
 
+use super::super::libespeak::LibEspeakError;
+
 /// A sentence in symbols.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Read {
@@ -74,7 +76,7 @@ pub(super) struct WordStart {
 
 /// Gives the phonemes of a text, without punctuation; whether what stands in
 /// `[[…]]` is phonemes by eSpeak's own names is the second thing that it is told.
-type Phonemize<'a> = dyn FnMut(&str, bool) -> Result<String, String> + 'a;
+type Phonemize<'a> = dyn FnMut(&str, bool) -> Result<String, LibEspeakError> + 'a;
 
 /// The text itself as symbols, for voices that were trained on letters.
 pub(super) fn letters(sentence: &Sentence, spoken: &NormalizedText) -> Read {
@@ -96,7 +98,7 @@ pub(super) fn read(
     sentence: &Sentence,
     spoken: &NormalizedText,
     phonemize: &mut Phonemize<'_>,
-) -> Result<Read, String> {
+) -> Result<Read, LibEspeakError> {
     let chars: Vec<char> = spoken.text.chars().collect();
     let pieces = pieces(sentence, spoken);
     let mut read = Read::default();
@@ -141,7 +143,7 @@ fn heard(
     chars: &[char],
     spoken: &NormalizedText,
     phonemize: &mut Phonemize<'_>,
-) -> Result<Vec<char>, String> {
+) -> Result<Vec<char>, LibEspeakError> {
     let own: Vec<(usize, Vec<char>)> = spoken
         .sounds
         .range(part.clone())
@@ -197,7 +199,7 @@ fn apart(
     chars: &[char],
     spoken: &NormalizedText,
     phonemize: &mut Phonemize<'_>,
-) -> Result<Vec<char>, String> {
+) -> Result<Vec<char>, LibEspeakError> {
     let before = heard(part.start..at, chars, spoken, phonemize)?;
     let behind = heard(at + 1..part.end, chars, spoken, phonemize)?;
     let parts = [before, ipa.to_vec(), behind];

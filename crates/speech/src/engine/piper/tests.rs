@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use unicode_normalization::UnicodeNormalization;
 
 use super::phonemes::{Read, WordStart, letters, read};
-use super::voice::VoiceConfig;
+use super::voice::{VoiceConfig, VoiceConfigError};
 use super::*;
 
 /// A voice that knows a few symbols: `t͡ʃ` is one of two characters and a tie,
@@ -121,7 +121,7 @@ fn speakers_are_known_by_name_in_the_order_of_their_numbers() {
 #[test]
 fn a_description_that_cannot_be_used_says_why() {
     let without = |what: &str, with: &str| VoiceConfig::parse(&CONFIG.replace(what, with));
-    let error = |changed: Result<VoiceConfig, String>| changed.unwrap_err();
+    let error = |changed: Result<VoiceConfig, VoiceConfigError>| changed.unwrap_err().to_string();
     assert!(error(VoiceConfig::parse("{}")).contains("audio"));
     assert!(error(without(r#""^": [1], "#, "")).contains("`^`"));
     assert!(error(without("22050", "100")).contains("100 Hz"));
@@ -142,7 +142,7 @@ fn a_description_beyond_all_bounds_is_refused_whatever_of_it_is() {
     let refused = |what: &str, with: &str| {
         let changed = CONFIG.replace(what, with);
         assert_ne!(changed, CONFIG, "{what}");
-        let fault = VoiceConfig::parse(&changed).unwrap_err();
+        let fault = VoiceConfig::parse(&changed).unwrap_err().to_string();
         assert!(fault.len() < 200, "{fault}");
         fault
     };
@@ -208,22 +208,47 @@ fn what_is_no_file_or_too_large_is_not_read() {
     assert!(made.unwrap().success());
     assert_eq!(files::licence(&voice()), None);
     link("/dev/zero", "a.onnx.json");
-    assert!(files::read(&voice()).unwrap_err().contains("no file"));
+    assert!(
+        files::read(&voice())
+            .unwrap_err()
+            .to_string()
+            .contains("no file")
+    );
     link(at("MODEL_CARD").to_str().unwrap(), "a.onnx.json");
-    assert!(files::read(&voice()).unwrap_err().contains("no file"));
+    assert!(
+        files::read(&voice())
+            .unwrap_err()
+            .to_string()
+            .contains("no file")
+    );
     write("a.onnx.json", &[b' '; (1 << 20) + 1]);
-    assert!(files::read(&voice()).unwrap_err().contains("too large"));
+    assert!(
+        files::read(&voice())
+            .unwrap_err()
+            .to_string()
+            .contains("too large")
+    );
     // What a fault quotes is not told at length.
     let quoted = format!(r#"{{"audio": "{}"}}"#, "x".repeat(10_000));
     write("a.onnx.json", quoted.as_bytes());
-    assert!(files::read(&voice()).unwrap_err().len() < 1000);
+    assert!(files::read(&voice()).unwrap_err().to_string().len() < 1000);
 
     write("a.onnx.json", CONFIG.as_bytes());
     let huge = std::fs::File::create(at("a.onnx")).unwrap();
     huge.set_len(1 << 40).unwrap();
-    assert!(files::read(&voice()).unwrap_err().contains("1024 MiB"));
+    assert!(
+        files::read(&voice())
+            .unwrap_err()
+            .to_string()
+            .contains("1024 MiB")
+    );
     link("/dev/zero", "a.onnx");
-    assert!(files::read(&voice()).unwrap_err().contains("no file"));
+    assert!(
+        files::read(&voice())
+            .unwrap_err()
+            .to_string()
+            .contains("no file")
+    );
     assert!(VoiceFiles::of(at("a\u{1b}[2J.onnx")).is_none());
 }
 
@@ -456,7 +481,7 @@ fn a_file_that_is_no_network_is_refused_with_its_name() {
     let model = folder.path().join("x.onnx");
     std::fs::write(&model, b"no network").unwrap();
     std::fs::write(folder.path().join("x.onnx.json"), CONFIG).unwrap();
-    let fault = Runtime::Rten.load(&model, 1).err().unwrap();
+    let fault = Runtime::Rten.load(&model, 1).err().unwrap().to_string();
     assert!(fault.contains("x.onnx is not the model"), "{fault}");
 }
 

@@ -59,6 +59,54 @@ pub(super) enum Alphabet {
     Text,
 }
 
+/// What is wrong with a description.
+#[derive(Debug, thiserror::Error)]
+pub enum VoiceConfigError {
+    /// Another file, or one that was cut off.
+    #[error("not the description of a Piper voice: {0}")]
+    NotOne(#[from] serde_json::Error),
+    /// Of something that is counted.
+    #[error("more than {most} {what}")]
+    TooMany {
+        /// Of what, for people.
+        what: &'static str,
+        /// How many there may be.
+        most: usize,
+    },
+    /// The text of this key is longer than any that is shown.
+    #[error("more than {MAX_NAME_CHARS} characters in `{0}`")]
+    LongText(&'static str),
+    /// The text of this key would change the terminal that it is shown in.
+    #[error("`{0}` has control characters")]
+    ControlCharacters(&'static str),
+    /// One of the three scales.
+    #[error("`inference` is beyond what any voice speaks with")]
+    Inference,
+    /// No network takes it.
+    #[error("a symbol's number is not one of 0 to {MAX_NUMBER}")]
+    SymbolNumber,
+    /// Nobody could ask for the speaker.
+    #[error("the name of a speaker has `:`, which parts it from the voice's")]
+    SpeakerName,
+    /// A name stands for a number that no speaker has.
+    #[error("there is no speaker {0}")]
+    NoSpeaker(i32),
+    /// One that every sentence needs.
+    #[error("`phoneme_id_map` has no `{0}`")]
+    NoSymbol(&'static str),
+    /// In hertz.
+    #[error("a sample rate of {0} Hz is not supported")]
+    SampleRate(u32),
+    /// Nothing says how to make phonemes.
+    #[error("`espeak.voice` is missing")]
+    NoEspeakVoice,
+    /// Of another kind than those that can be made here.
+    #[error("symbols of the type `{0}` are not supported; `espeak` and `text` are")]
+    SymbolType(String),
+}
+
+use VoiceConfigError::TooMany;
+
 /// The file as it is written; what is not used here is left out.
 #[derive(Deserialize)]
 struct File {
@@ -98,7 +146,7 @@ struct LanguageCode {
 
 impl File {
     /// A description may come from anywhere.
-    fn check_bounds(&self) -> Result<(), String> {
+    fn check_bounds(&self) -> Result<(), VoiceConfigError> {
         check_symbols(self)?;
         check_speakers(self)?;
         let Inference {
@@ -109,7 +157,7 @@ impl File {
         let is_usable = |scale, most| (0.0..=most).contains(&scale);
         let are_usable = is_usable(noise_scale, 10.0) && is_usable(noise_w, 10.0);
         if !are_usable || !(0.1..=10.0).contains(&length_scale) {
-            return Err("`inference` is beyond what any voice speaks with".to_owned());
+            return Err(VoiceConfigError::Inference);
         }
         let texts = [
             ("audio.quality", &self.audio.quality),
@@ -122,75 +170,69 @@ impl File {
             check_name("language.code", &language.code)?;
         }
         match &self.espeak {
-            Some(espeak) if espeak.voice.len() > MAX_ESPEAK_BYTES => {
-                Err(too_many("bytes in `espeak.voice`", MAX_ESPEAK_BYTES))
-            }
+            Some(espeak) if espeak.voice.len() > MAX_ESPEAK_BYTES => Err(TooMany {
+                what: "bytes in `espeak.voice`",
+                most: MAX_ESPEAK_BYTES,
+            }),
             Some(espeak) => check_name("espeak.voice", &espeak.voice),
             None => Ok(()),
         }
     }
 }
 
-fn check_symbols(file: &File) -> Result<(), String> {
+fn check_symbols(file: &File) -> Result<(), VoiceConfigError> {
+    let too_many = |what, most| Err(TooMany { what, most });
     let (ids, replaced) = (&file.phoneme_id_map, &file.phoneme_map);
     if ids.len() > MAX_SYMBOLS || replaced.len() > MAX_SYMBOLS {
-        return Err(too_many("symbols", MAX_SYMBOLS));
+        return too_many("symbols", MAX_SYMBOLS);
     }
     let parts = ids.values().map(Vec::len);
     if parts.chain(replaced.values().map(Vec::len)).max() > Some(MAX_PARTS) {
-        return Err(too_many("parts of one symbol", MAX_PARTS));
+        return too_many("parts of one symbol", MAX_PARTS);
     }
     let symbols = ids.keys().chain(replaced.keys());
     let mut symbols = symbols.chain(replaced.values().flatten());
     if symbols.any(|symbol| symbol.chars().count() > MAX_SYMBOL_CHARS) {
-        return Err(too_many("characters in one symbol", MAX_SYMBOL_CHARS));
+        return too_many("characters in one symbol", MAX_SYMBOL_CHARS);
     }
     let mut numbers = ids.values().flatten();
     if numbers.any(|number| !(0..=MAX_NUMBER).contains(number)) {
-        return Err(format!("a symbol's number is not one of 0 to {MAX_NUMBER}"));
+        return Err(VoiceConfigError::SymbolNumber);
     }
     Ok(())
 }
 
-fn check_speakers(file: &File) -> Result<(), String> {
+fn check_speakers(file: &File) -> Result<(), VoiceConfigError> {
+    let too_many = |what, most| Err(TooMany { what, most });
     let speakers = &file.speaker_id_map;
     if file.num_speakers > MAX_SPEAKERS || speakers.len() > MAX_SPEAKERS as usize {
-        return Err(too_many("speakers", MAX_SPEAKERS as usize));
+        return too_many("speakers", MAX_SPEAKERS as usize);
     }
     for (name, number) in speakers {
         check_name("speaker_id_map", name)?;
         if name.contains(':') {
-            return Err(
-                "the name of a speaker has `:`, which parts it from the voice's".to_owned(),
-            );
+            return Err(VoiceConfigError::SpeakerName);
         }
         let is_known = u32::try_from(*number).is_ok_and(|number| number < file.num_speakers);
         if file.num_speakers > 1 && !is_known {
-            return Err(format!("there is no speaker {number}"));
+            return Err(VoiceConfigError::NoSpeaker(*number));
         }
     }
     if speakers.keys().map(String::len).sum::<usize>() > MAX_SPEAKER_NAMES_BYTES {
-        return Err(too_many(
-            "bytes of speakers' names",
-            MAX_SPEAKER_NAMES_BYTES,
-        ));
+        return too_many("bytes of speakers' names", MAX_SPEAKER_NAMES_BYTES);
     }
     Ok(())
 }
 
 /// What is shown in lists, in terminals and in logs.
-fn check_name(key: &str, name: &str) -> Result<(), String> {
+fn check_name(key: &'static str, name: &str) -> Result<(), VoiceConfigError> {
     if name.chars().count() > MAX_NAME_CHARS {
-        return Err(too_many(&format!("characters in `{key}`"), MAX_NAME_CHARS));
+        return Err(VoiceConfigError::LongText(key));
     }
     if name.chars().any(char::is_control) {
-        return Err(format!("`{key}` has control characters"));
+        return Err(VoiceConfigError::ControlCharacters(key));
     }
     Ok(())
-}
-
-fn too_many(what: &str, most: usize) -> String {
-    format!("more than {most} {what}")
 }
 
 /// The defaults are Piper's own.
@@ -213,32 +255,26 @@ impl Default for Inference {
 }
 
 impl VoiceConfig {
-    /// Reads a description. The error says what is wrong with it.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let file: File = serde_json::from_str(text)
-            .map_err(|error| format!("not the description of a Piper voice: {error}"))?;
+    /// Reads a description.
+    pub(super) fn parse(text: &str) -> Result<Self, VoiceConfigError> {
+        let file: File = serde_json::from_str(text)?;
         file.check_bounds()?;
         for symbol in [BEGIN, END, PAD] {
             if !file.phoneme_id_map.contains_key(symbol) {
-                return Err(format!("`phoneme_id_map` has no `{symbol}`"));
+                return Err(VoiceConfigError::NoSymbol(symbol));
             }
         }
         if !(8_000..=48_000).contains(&file.audio.sample_rate) {
-            let rate = file.audio.sample_rate;
-            return Err(format!("a sample rate of {rate} Hz is not supported"));
+            return Err(VoiceConfigError::SampleRate(file.audio.sample_rate));
         }
         let voice = file.espeak.map(|espeak| espeak.voice);
         let alphabet = match (file.phoneme_type.as_deref(), &voice) {
             (None | Some("espeak"), Some(voice)) => Alphabet::Espeak {
                 voice: voice.clone(),
             },
-            (None | Some("espeak"), None) => return Err("`espeak.voice` is missing".to_owned()),
+            (None | Some("espeak"), None) => return Err(VoiceConfigError::NoEspeakVoice),
             (Some("text"), _) => Alphabet::Text,
-            (Some(other), _) => {
-                return Err(format!(
-                    "symbols of the type `{other}` are not supported; `espeak` and `text` are"
-                ));
-            }
+            (Some(other), _) => return Err(VoiceConfigError::SymbolType(other.to_owned())),
         };
         let code = file.language.map(|language| language.code);
         let language = code.or(voice).unwrap_or_else(|| "und".to_owned());

@@ -7,10 +7,11 @@
 #![expect(unsafe_code, reason = "the one place where the C library is called")]
 
 use std::error::Error;
-use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, NulError, OsStr, c_char, c_int, c_void};
 use std::path::Path;
 use std::ptr::null_mut;
 
+use hoiam_text::SaturatingFrom as _;
 use libloading::Library;
 
 /// Where no path is configured, the loader finds it by one of these.
@@ -29,6 +30,33 @@ const ELEMENT_INT64: c_int = 7;
 /// Threads of a network that has nothing to do sleep, and leave the processor
 /// to other workers.
 const ALLOW_SPINNING: (&CStr, &CStr) = (c"session.intra_op.allow_spinning", c"0");
+
+/// Why something that the library was asked for has not come of it.
+#[derive(Debug, thiserror::Error)]
+pub(in super::super) enum OnnxRuntimeError {
+    /// In the library's own words.
+    #[error("{0}")]
+    Refused(String),
+    /// A network that gives something else than samples.
+    #[error("it gives numbers of the type {0}")]
+    NotFloats(c_int),
+    #[error(transparent)]
+    Name(#[from] NulError),
+}
+
+/// Why the library cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    /// By none of the names that it may have.
+    #[error("{}", .0.iter().map(reason).collect::<Vec<_>>().join("; "))]
+    NotFound(Vec<libloading::Error>),
+    #[error("{}", reason(.0))]
+    NotOnnxRuntime(libloading::Error),
+    #[error("ONNX Runtime {0} is too old: it must be 1.{API_VERSION} or later")]
+    TooOld(String),
+    #[error(transparent)]
+    Refused(#[from] OnnxRuntimeError),
+}
 
 /// Something that the library has made: a session, a value.
 type Handle = *mut c_void;
@@ -149,14 +177,14 @@ impl Functions {
         &self,
         release: Release,
         make: impl FnOnce(*mut Handle) -> Status,
-    ) -> Result<Owned, String> {
+    ) -> Result<Owned, OnnxRuntimeError> {
         let mut handle = null_mut();
         self.check(make(&raw mut handle))?;
         Ok(Owned { handle, release })
     }
 
     /// Takes the message out of a status that is not null.
-    fn check(&self, status: Status) -> Result<(), String> {
+    fn check(&self, status: Status) -> Result<(), OnnxRuntimeError> {
         if status.is_null() {
             return Ok(());
         }
@@ -165,12 +193,12 @@ impl Functions {
         unsafe {
             let message = text((self.get_error_message)(status));
             (self.release_status)(status);
-            Err(message)
+            Err(OnnxRuntimeError::Refused(message))
         }
     }
 
     /// Copies the numbers of a tensor.
-    fn floats(&self, value: &Owned) -> Result<Vec<f32>, String> {
+    fn floats(&self, value: &Owned) -> Result<Vec<f32>, OnnxRuntimeError> {
         // SAFETY: the function only writes the handle.
         let info = self.made(self.release_tensor_info, |info| unsafe {
             (self.tensor_info)(value.handle, info)
@@ -183,7 +211,7 @@ impl Functions {
             self.check((self.tensor_data)(value.handle, &raw mut data))?;
         }
         if element != ELEMENT_FLOAT {
-            return Err(format!("it gives numbers of the type {element}"));
+            return Err(OnnxRuntimeError::NotFloats(element));
         }
         if count == 0 {
             return Ok(Vec::new());
@@ -238,33 +266,25 @@ pub(super) fn load(path: Option<&Path>) {
 
 impl LibOnnxRuntime {
     /// Opens the library at this path, or else where the loader finds it. It
-    /// stays open as long as the process lives. The error says the way out.
-    pub(super) fn open(path: Option<&Path>) -> Result<&'static Self, String> {
-        let opened = library(path).and_then(Self::of).map_err(|detail| {
-            format!(
-                "rten speaks in its place, which takes longer; Debian's package \
-                 libonnxruntime-dev (from 13 on) and Python's onnxruntime bring the library, \
-                 whose path tts.onnxruntime_library can be: {detail}"
-            )
-        })?;
+    /// stays open as long as the process lives.
+    pub(super) fn open(path: Option<&Path>) -> Result<&'static Self, OpenError> {
+        let opened = Self::of(library(path)?)?;
         Ok(Box::leak(Box::new(opened)))
     }
 
-    fn of(library: Library) -> Result<Self, String> {
+    fn of(library: Library) -> Result<Self, OpenError> {
         // SAFETY: the function has this type since the first version, and it
         // answers a table that lives as long as the library is loaded.
         let (table, version) = unsafe {
             let get_base = library.get::<unsafe extern "C" fn() -> *const ApiBase>("OrtGetApiBase");
-            let base = (get_base.map_err(|error| reason(&error))?)();
+            let base = (get_base.map_err(OpenError::NotOnnxRuntime)?)();
             (
                 ((*base).get_api)(API_VERSION),
                 text(((*base).get_version)()),
             )
         };
         if table.is_null() {
-            return Err(format!(
-                "ONNX Runtime {version} is too old: it must be 1.{API_VERSION} or later"
-            ));
+            return Err(OpenError::TooOld(version));
         }
         // SAFETY: it is the table of the version that was asked for.
         let functions = unsafe { Functions::of(table) };
@@ -285,7 +305,11 @@ impl LibOnnxRuntime {
     }
 
     /// Takes a network out of the bytes of a model's file.
-    pub(super) fn session(&'static self, model: &[u8], threads: usize) -> Result<Session, String> {
+    pub(super) fn session(
+        &'static self,
+        model: &[u8],
+        threads: usize,
+    ) -> Result<Session, OnnxRuntimeError> {
         let functions = &self.functions;
         let options = self.options(threads)?;
         // SAFETY: the bytes are valid for their length and only read, during
@@ -305,9 +329,9 @@ impl LibOnnxRuntime {
         })
     }
 
-    fn options(&self, threads: usize) -> Result<Owned, String> {
+    fn options(&self, threads: usize) -> Result<Owned, OnnxRuntimeError> {
         let functions = &self.functions;
-        let threads = c_int::try_from(threads).map_err(|error| error.to_string())?;
+        let threads = c_int::saturating_from(threads);
         // SAFETY: the function only writes the handle.
         let options = functions.made(functions.release_session_options, |options| unsafe {
             (functions.create_session_options)(options)
@@ -328,7 +352,7 @@ impl LibOnnxRuntime {
     }
 
     /// A tensor over the numbers of an input, which must outlive it.
-    fn tensor(&self, input: &Input<'_>) -> Result<Owned, String> {
+    fn tensor(&self, input: &Input<'_>) -> Result<Owned, OnnxRuntimeError> {
         let functions = &self.functions;
         let (data, bytes, element) = match input.numbers {
             Numbers::Whole(numbers) => (
@@ -378,13 +402,13 @@ pub(super) struct Session {
 
 impl Session {
     /// The names of what it takes.
-    pub(super) fn inputs(&self) -> Result<Vec<String>, String> {
+    pub(super) fn inputs(&self) -> Result<Vec<String>, OnnxRuntimeError> {
         let functions = &self.library.functions;
         self.names(functions.input_count, functions.input_name)
     }
 
     /// The names of what it gives.
-    pub(super) fn outputs(&self) -> Result<Vec<String>, String> {
+    pub(super) fn outputs(&self) -> Result<Vec<String>, OnnxRuntimeError> {
         let functions = &self.library.functions;
         self.names(functions.output_count, functions.output_name)
     }
@@ -393,7 +417,7 @@ impl Session {
         &self,
         count: unsafe extern "C" fn(Handle, *mut usize) -> Status,
         name_at: NameAt,
-    ) -> Result<Vec<String>, String> {
+    ) -> Result<Vec<String>, OnnxRuntimeError> {
         let functions = &self.library.functions;
         let (mut number, mut allocator) = (0, null_mut());
         // SAFETY: both only write; the allocator is the library's own and is
@@ -421,7 +445,7 @@ impl Session {
         &self,
         inputs: &[Input<'_>],
         outputs: &[&str],
-    ) -> Result<Vec<Vec<f32>>, String> {
+    ) -> Result<Vec<Vec<f32>>, OnnxRuntimeError> {
         let functions = &self.library.functions;
         let input_names = c_strings(inputs.iter().map(|input| input.name))?;
         let output_names = c_strings(outputs.iter().copied())?;
@@ -454,7 +478,7 @@ impl Session {
 }
 
 /// The first library that can be opened.
-fn library(path: Option<&Path>) -> Result<Library, String> {
+fn library(path: Option<&Path>) -> Result<Library, OpenError> {
     let names: Vec<&OsStr> = match path {
         Some(path) => vec![path.as_os_str()],
         None => NAMES.iter().map(OsStr::new).collect(),
@@ -465,10 +489,10 @@ fn library(path: Option<&Path>) -> Result<Library, String> {
         // what is its own.
         match unsafe { Library::new(name) } {
             Ok(library) => return Ok(library),
-            Err(error) => failed.push(reason(&error)),
+            Err(error) => failed.push(error),
         }
     }
-    Err(failed.join("; "))
+    Err(OpenError::NotFound(failed))
 }
 
 /// What the loader said, which the error itself leaves out.
@@ -478,9 +502,8 @@ fn reason(error: &libloading::Error) -> String {
         .map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-fn c_strings<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Vec<CString>, String> {
-    let texts = texts.map(|text| CString::new(text).map_err(|error| error.to_string()));
-    texts.collect()
+fn c_strings<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Vec<CString>, NulError> {
+    texts.map(CString::new).collect()
 }
 
 fn pointers(texts: &[CString]) -> Vec<*const c_char> {

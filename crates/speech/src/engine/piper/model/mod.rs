@@ -9,8 +9,10 @@ mod rten;
 
 pub use onnxruntime::prepared as prepared_for_onnx_runtime;
 
-use std::fmt::Display;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use libonnxruntime::{LibOnnxRuntime, OnnxRuntimeError};
 
 /// What a network is given and gives back, by the names that Piper's own tool
 /// exports every voice with.
@@ -37,16 +39,23 @@ const MOST_SAMPLES: usize = 5 * 60 * 48_000;
 pub(super) enum Runtime {
     /// Built in.
     Rten,
-    OnnxRuntime(&'static libonnxruntime::LibOnnxRuntime),
+    OnnxRuntime(&'static LibOnnxRuntime),
 }
 
 impl Runtime {
     /// ONNX Runtime where its library can be opened, at the path if one is given.
-    /// Else rten, and why.
+    /// Else rten, and why, with the way out.
     pub(super) fn open(library: Option<&Path>) -> (Self, Option<String>) {
-        match libonnxruntime::LibOnnxRuntime::open(library) {
+        match LibOnnxRuntime::open(library) {
             Ok(library) => (Self::OnnxRuntime(library), None),
-            Err(detail) => (Self::Rten, Some(detail)),
+            Err(error) => {
+                let told = format!(
+                    "rten speaks in its place, which takes longer; Debian's package \
+                     libonnxruntime-dev (from 13 on) and Python's onnxruntime bring the \
+                     library, whose path tts.onnxruntime_library can be: {error}"
+                );
+                (Self::Rten, Some(told))
+            }
         }
     }
 
@@ -55,16 +64,64 @@ impl Runtime {
         libonnxruntime::load(library);
     }
 
-    /// Loads a network that will run on so many threads. The error names the
-    /// file.
-    pub(super) fn load(self, path: &Path, threads: usize) -> Result<Box<dyn Model>, String> {
-        Ok(match self {
-            Self::Rten => Box::new(rten::Network::load(path, threads)?),
-            Self::OnnxRuntime(library) => {
-                Box::new(onnxruntime::Network::load(library, path, threads)?)
-            }
+    /// Loads a network that will run on so many threads.
+    pub(super) fn load(self, path: &Path, threads: usize) -> Result<Box<dyn Model>, NotAModel> {
+        let loaded: Result<Box<dyn Model>, LoadError> = match self {
+            Self::Rten => rten::Network::load(path, threads).map(|network| Box::new(network) as _),
+            Self::OnnxRuntime(library) => onnxruntime::Network::load(library, path, threads)
+                .map(|network| Box::new(network) as _),
+        };
+        loaded.map_err(|source| NotAModel {
+            path: path.to_owned(),
+            source,
         })
     }
+}
+
+/// A file that cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is not the model of a Piper voice: {source}", path.display())]
+pub(super) struct NotAModel {
+    path: PathBuf,
+    source: LoadError,
+}
+
+/// Why a network cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error(transparent)]
+    Unreadable(#[from] io::Error),
+    #[error(transparent)]
+    Undecodable(#[from] prost::DecodeError),
+    #[error(transparent)]
+    OnnxRuntime(#[from] OnnxRuntimeError),
+    #[error(transparent)]
+    Rten(#[from] ::rten::LoadError),
+    /// Loading it panicked.
+    #[error("it cannot be understood")]
+    Panicked,
+    /// An input or output that every voice has.
+    #[error("it has no `{0}`")]
+    Lacks(&'static str),
+}
+
+/// Why a network does not speak.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NetworkError {
+    #[error("the network of the voice failed: {0}")]
+    OnnxRuntime(#[from] OnnxRuntimeError),
+    #[error("the network of the voice failed: {0}")]
+    Rten(#[from] ::rten::RunError),
+    #[error("the network of the voice failed on this text")]
+    Panicked,
+    /// What it is given is not of the shape that is said.
+    #[error(transparent)]
+    Shape(#[from] rten_tensor::errors::FromDataError),
+    #[error("the network of the voice made no sound")]
+    Silent,
+    /// So many samples are more than any sentence has.
+    #[error("the network of the voice made {0} samples at once")]
+    TooLong(usize),
 }
 
 /// A network in memory.
@@ -76,7 +133,7 @@ pub(super) trait Model: Send {
         ids: &[i32],
         scales: [f32; 3],
         speaker: Option<i32>,
-    ) -> Result<NetworkOutput, String>;
+    ) -> Result<NetworkOutput, NetworkError>;
 }
 
 /// What came of one part of a sentence.
@@ -91,12 +148,9 @@ pub(super) struct NetworkOutput {
 impl NetworkOutput {
     /// Of the samples, and the frames that each number takes where the network
     /// tells.
-    fn new(samples: Vec<f32>, frames: &[f32]) -> Result<Self, String> {
+    fn new(samples: Vec<f32>, frames: &[f32]) -> Result<Self, NetworkError> {
         if samples.len() > MOST_SAMPLES {
-            let made = samples.len();
-            return Err(format!(
-                "the network of the voice made {made} samples at once"
-            ));
+            return Err(NetworkError::TooLong(samples.len()));
         }
         let mut sum: usize = 0;
         let ends = frames.iter().map(|frames| {
@@ -112,14 +166,6 @@ impl NetworkOutput {
     pub(super) fn starts_at(&self, number: usize) -> usize {
         self.starts.get(number).copied().unwrap_or(0)
     }
-}
-
-/// Why a file cannot be loaded.
-fn not_a_model(path: &Path, what: &dyn Display) -> String {
-    format!(
-        "{} is not the model of a Piper voice: {what}",
-        path.display()
-    )
 }
 
 #[cfg(test)]

@@ -5,12 +5,15 @@ use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
-use prost::Message;
+use hoiam_text::SaturatingFrom as _;
+use prost::{DecodeError, Message};
 
 use super::decoder;
 use super::libonnxruntime::{Input, LibOnnxRuntime, Numbers, Session};
 use super::onnx::{self, Value};
-use super::{FRAMES, IDS, LENGTHS, Model, NetworkOutput, SAMPLES, SCALES, SPEAKER, not_a_model};
+use super::{
+    FRAMES, IDS, LENGTHS, LoadError, Model, NetworkError, NetworkOutput, SAMPLES, SCALES, SPEAKER,
+};
 
 pub(super) struct Network {
     session: Session,
@@ -23,20 +26,17 @@ impl Network {
         library: &'static LibOnnxRuntime,
         path: &Path,
         threads: usize,
-    ) -> Result<Self, String> {
-        let fault = |what: String| not_a_model(path, &what);
-        let file = || fs::read(path).map_err(|error| error.to_string());
-        let session = |model: &[u8]| library.session(model, threads);
-        let prepared = |wide| session(&prepared(file()?, wide)?);
+    ) -> Result<Self, LoadError> {
+        let session = |model: &[u8]| Ok(library.session(model, threads)?);
+        let prepared = |wide| session(&prepared(fs::read(path)?, wide)?);
         // A network that is not as expected keeps its decoder, or all that it is.
         let session = prepared(true)
             .or_else(|_| prepared(false))
-            .or_else(|_| session(&file()?))
-            .map_err(fault)?;
-        Self::of(session).map_err(fault)
+            .or_else(|_: LoadError| session(&fs::read(path)?))?;
+        Self::of(session)
     }
 
-    pub(super) fn of(session: Session) -> Result<Self, String> {
+    pub(super) fn of(session: Session) -> Result<Self, LoadError> {
         let inputs = session.inputs()?;
         let outputs = session.outputs()?;
         let has = |names: &[String], name: &str| names.iter().any(|there| there == name);
@@ -47,7 +47,7 @@ impl Network {
             (&outputs, SAMPLES),
         ] {
             if !has(names, name) {
-                return Err(format!("it has no `{name}`"));
+                return Err(LoadError::Lacks(name));
             }
         }
         Ok(Self {
@@ -64,9 +64,9 @@ impl Model for Network {
         ids: &[i32],
         scales: [f32; 3],
         speaker: Option<i32>,
-    ) -> Result<NetworkOutput, String> {
+    ) -> Result<NetworkOutput, NetworkError> {
         let ids: Vec<i64> = ids.iter().copied().map(i64::from).collect();
-        let length = i64::try_from(ids.len()).map_err(|error| error.to_string())?;
+        let length = i64::saturating_from(ids.len());
         let speaker = i64::from(speaker.unwrap_or(0));
         let (length, speaker) = ([length], [speaker]);
         let input = |name, shape, numbers| Input {
@@ -88,9 +88,7 @@ impl Model for Network {
         } else {
             &[SAMPLES]
         };
-        let made = self.session.run(&inputs, outputs);
-        let made = made.map_err(|error| format!("the network of the voice failed: {error}"))?;
-        let mut made = made.into_iter();
+        let mut made = self.session.run(&inputs, outputs)?.into_iter();
         let samples = made.next().unwrap_or_default();
         NetworkOutput::new(samples, &made.next().unwrap_or_default())
     }
@@ -103,8 +101,8 @@ impl Model for Network {
 /// # Errors
 ///
 /// Where it is not a network's.
-pub fn prepared(model: Vec<u8>, wide: bool) -> Result<Vec<u8>, String> {
-    let mut model = onnx::Model::decode(Bytes::from(model)).map_err(|error| error.to_string())?;
+pub fn prepared(model: Vec<u8>, wide: bool) -> Result<Vec<u8>, DecodeError> {
+    let mut model = onnx::Model::decode(Bytes::from(model))?;
     let can_be_wide = model.operators_version() >= decoder::OPERATORS_VERSION;
     if let Some(graph) = &mut model.graph {
         if graph.makes(FRAMES) {

@@ -4,9 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use hoiam_text::SaturatingFrom as _;
 use rten::{NodeId, RunOptions, ThreadPool, Value, ValueOrView};
 
-use super::{FRAMES, IDS, LENGTHS, Model, NetworkOutput, SAMPLES, SCALES, SPEAKER, not_a_model};
+use super::{
+    FRAMES, IDS, LENGTHS, LoadError, Model, NetworkError, NetworkOutput, SAMPLES, SCALES, SPEAKER,
+};
 
 pub(super) struct Network {
     network: rten::Model,
@@ -20,14 +23,11 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn load(path: &Path, threads: usize) -> Result<Self, String> {
-        let network = catch_unwind(|| rten::Model::load_file(path))
-            .map_err(|_| not_a_model(path, &"it cannot be understood"))?
-            .map_err(|error| not_a_model(path, &error))?;
+    pub(super) fn load(path: &Path, threads: usize) -> Result<Self, LoadError> {
+        let network =
+            catch_unwind(|| rten::Model::load_file(path)).map_err(|_| LoadError::Panicked)??;
         let node = |name: &str| network.find_node(name);
-        let needed = |name: &str| {
-            node(name).ok_or_else(|| not_a_model(path, &format!("it has no `{name}`")))
-        };
+        let needed = |name| node(name).ok_or(LoadError::Lacks(name));
         Ok(Self {
             ids: needed(IDS)?,
             lengths: needed(LENGTHS)?,
@@ -47,8 +47,8 @@ impl Model for Network {
         ids: &[i32],
         scales: [f32; 3],
         speaker: Option<i32>,
-    ) -> Result<NetworkOutput, String> {
-        let length = i32::try_from(ids.len()).map_err(|error| error.to_string())?;
+    ) -> Result<NetworkOutput, NetworkError> {
+        let length = i32::saturating_from(ids.len());
         let mut inputs = vec![
             (self.ids, tensor(&[1, ids.len()], ids.to_vec())?),
             (self.lengths, tensor(&[1], vec![length])?),
@@ -61,9 +61,7 @@ impl Model for Network {
         let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&self.threads)));
         // A text can make a network take a path that was never tried.
         let run = AssertUnwindSafe(|| self.network.run(inputs, &outputs, Some(options)));
-        let made = catch_unwind(run)
-            .map_err(|_| "the network of the voice failed on this text".to_owned())?
-            .map_err(|error| format!("the network of the voice failed: {error}"))?;
+        let made = catch_unwind(run).map_err(|_| NetworkError::Panicked)??;
         let mut made = made.into_iter();
         let samples = floats(made.next())?;
         let frames = match self.frames {
@@ -74,17 +72,15 @@ impl Model for Network {
     }
 }
 
-fn tensor<T>(shape: &[usize], values: Vec<T>) -> Result<ValueOrView<'static>, String>
+fn tensor<T>(shape: &[usize], values: Vec<T>) -> Result<ValueOrView<'static>, NetworkError>
 where
     Value: From<rten_tensor::Tensor<T>>,
 {
-    let tensor = rten_tensor::Tensor::try_from_data(shape, values);
-    let tensor = tensor.map_err(|error| error.to_string())?;
+    let tensor = rten_tensor::Tensor::try_from_data(shape, values)?;
     Ok(Value::from(tensor).into())
 }
 
-fn floats(value: Option<Value>) -> Result<Vec<f32>, String> {
+fn floats(value: Option<Value>) -> Result<Vec<f32>, NetworkError> {
     let tensor = value.and_then(Value::into_tensor::<f32>);
-    let tensor = tensor.ok_or("the network of the voice made no sound")?;
-    Ok(tensor.into_data())
+    Ok(tensor.ok_or(NetworkError::Silent)?.into_data())
 }

@@ -215,7 +215,7 @@ fn a_file_that_is_no_network_is_refused_with_its_name() {
     let path = folder.path().join("x.onnx");
     for bytes in [&b"no network"[..], b""] {
         fs::write(&path, bytes).unwrap();
-        let fault = onnx_runtime.load(&path, 1).err().unwrap();
+        let fault = onnx_runtime.load(&path, 1).err().unwrap().to_string();
         assert!(fault.contains("x.onnx is not the model"), "{fault}");
     }
 }
@@ -223,7 +223,8 @@ fn a_file_that_is_no_network_is_refused_with_its_name() {
 #[test]
 fn a_library_that_cannot_be_used_is_told_with_the_way_out() {
     for (path, why) in [(NOT_THERE, NOT_THERE), ("libm.so.6", "OrtGetApiBase")] {
-        let fault = LibOnnxRuntime::open(Some(Path::new(path))).err().unwrap();
+        let (_, fault) = Runtime::open(Some(Path::new(path)));
+        let fault = fault.unwrap();
         assert!(fault.contains("tts.onnxruntime_library"), "{fault}");
         assert!(fault.contains(why), "{fault}");
     }
