@@ -12,6 +12,7 @@ use hoiam_supervision::clock::Clock;
 use serde::Serialize;
 use url::Url;
 
+use super::error::{ArgError, CliError};
 use super::{EXIT_FAILED, Globals, ServiceArgs};
 use crate::app::{callback_policy, outgoing_timeouts};
 use crate::config::Config;
@@ -37,19 +38,14 @@ pub struct CheckCallbackArgs {
     pub service: ServiceArgs,
 }
 
-fn url(text: &str) -> Result<Url, String> {
-    Url::parse(text).map_err(|error| {
-        format!("{error}; write it whole, such as https://example.com/hooks/voice")
-    })
+fn url(text: &str) -> Result<Url, ArgError> {
+    Ok(Url::parse(text)?)
 }
 
-fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text
-        .split_once(':')
-        .ok_or("write it as 'Authorization: Bearer …'")?;
-    let must_be = |what| move |allowed| format!("the {what} must be {allowed}");
-    let name = header_name(name.trim()).map_err(must_be("name"))?;
-    let value = header_value(value.trim()).map_err(must_be("value"))?;
+fn header(text: &str) -> Result<(String, String), ArgError> {
+    let (name, value) = text.split_once(':').ok_or(ArgError::Header)?;
+    let name = header_name(name.trim()).map_err(ArgError::HeaderName)?;
+    let value = header_value(value.trim()).map_err(ArgError::HeaderValue)?;
     Ok((name, value))
 }
 
@@ -71,7 +67,7 @@ pub fn run(args: CheckCallbackArgs, globals: Globals) -> ExitCode {
     match told {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_FAILED),
-        Err(message) => super::exit(Err(message)),
+        Err(error) => super::exit(Err(error)),
     }
 }
 
@@ -85,7 +81,7 @@ struct Answer {
     advice: String,
 }
 
-async fn check(args: &CheckCallbackArgs, config: &Config) -> Result<Answer, String> {
+async fn check(args: &CheckCallbackArgs, config: &Config) -> Result<Answer, CliError> {
     let headers: BTreeMap<String, String> = args.headers.iter().cloned().collect();
     let report = report(config, &args.url, headers.into()).await?;
     Ok(Answer {
@@ -102,7 +98,7 @@ pub(super) async fn report(
     config: &Config,
     url: &Url,
     headers: CallbackHeaders,
-) -> Result<Report, String> {
+) -> Result<Report, CliError> {
     let policy = callback_policy(config);
     if let Err(forbidden) = check_url(&policy, url) {
         return Ok(Report {
@@ -110,7 +106,7 @@ pub(super) async fn report(
             finding: Finding::Forbidden(OutboundError::Forbidden(forbidden)),
         });
     }
-    let roots = tls::system_roots().map_err(|error| format!("no encryption: {error}"))?;
+    let roots = tls::system_roots()?;
     let clock = Clock::resume(None);
     let sender = Sender {
         client: Client::new(policy, outgoing_timeouts(config), roots),
@@ -131,15 +127,15 @@ pub(super) async fn report(
 /// The service's own, so that a receiver that verifies is content. Where no
 /// service has been started yet there is none, and a check makes none: it
 /// signs with a secret that nobody knows.
-fn secrets(config: &Config, clock: &Clock) -> Result<CallbackSecrets, String> {
+fn secrets(config: &Config, clock: &Clock) -> Result<CallbackSecrets, CliError> {
     let configured = &config.callback.secrets;
     if configured.is_empty() && !secret_path(&config.data_dir).exists() {
         return Secret::generate()
             .map(|secret| vec![secret].into())
-            .map_err(|_| "the system gives no random bytes to make a secret of".to_owned());
+            .map_err(|_| CliError::plain("the system gives no random bytes to make a secret of"));
     }
-    CallbackSecrets::open(configured, &config.data_dir, clock.clone())
-        .map_err(|error| error.to_string())
+    let own = CallbackSecrets::open(configured, &config.data_dir, clock.clone())?;
+    Ok(own)
 }
 
 fn advice(finding: &Finding, config: &Config) -> String {

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::error::CliError;
 use super::remote::{CallError, RemoteArgs};
 use super::{EXIT_FAILED, EXIT_USAGE, Globals};
 use crate::edge::clock::Accepted;
@@ -34,19 +35,22 @@ pub fn run(args: ClockArgs, globals: Globals) -> ExitCode {
     let accepted = remote.service().map(|service| {
         actix_web::rt::System::new().block_on(service.ask(Method::POST, "v1/clock/accept"))
     });
-    let (code, message) = match accepted {
+    let error = match accepted {
         Ok(Ok(accepted)) => {
             return super::exit(told(&accepted, globals.json).and_then(|text| super::print(&text)));
         }
-        Ok(Err(error @ CallError::Refused(_))) => (EXIT_FAILED, error.to_string()),
-        Ok(Err(error)) => (EXIT_USAGE, remote.explain(&error)),
-        Err(message) => (EXIT_USAGE, message),
+        Ok(Err(refused @ CallError::Refused(_))) => {
+            super::tell_error(refused);
+            return ExitCode::from(EXIT_FAILED);
+        }
+        Ok(Err(error)) => remote.explain(error),
+        Err(error) => error,
     };
-    super::tell_error(message);
-    ExitCode::from(code)
+    super::tell_error(error);
+    ExitCode::from(EXIT_USAGE)
 }
 
-fn told(accepted: &Accepted, json: bool) -> Result<String, String> {
+fn told(accepted: &Accepted, json: bool) -> Result<String, CliError> {
     Ok(match accepted {
         accepted if json => super::pretty(accepted)?,
         Accepted {

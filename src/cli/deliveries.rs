@@ -10,6 +10,7 @@ use serde_json::json;
 use url::form_urlencoded::Serializer;
 use uuid::Uuid;
 
+use super::error::CliError;
 use super::remote::{CallError, RemoteArgs, Service};
 use super::{EXIT_FAILED, EXIT_USAGE, Globals};
 use crate::outbound::Method;
@@ -127,20 +128,21 @@ pub fn run(args: DeliveriesArgs, globals: Globals) -> ExitCode {
         let deliveries = Deliveries { service, of };
         actix_web::rt::System::new().block_on(act(args.action, &deliveries, globals.json))
     });
-    let message = match told {
+    let error = match told {
         Ok(Ok(text)) => return super::exit(super::print(&text)),
         Ok(Err(error)) if !error.concerns_all() => {
             super::tell_error(error);
             return ExitCode::from(EXIT_FAILED);
         }
-        Ok(Err(error)) => remote.explain(&error),
-        Err(message) => message,
+        Ok(Err(error)) => remote.explain(error),
+        Err(error) => error,
     };
-    super::tell_error(message);
+    super::tell_error(error);
     ExitCode::from(EXIT_USAGE)
 }
 
 async fn act(action: Action, deliveries: &Deliveries, json: bool) -> Result<String, CallError> {
+    let strange = |error: CliError| CallError::Strange(error.to_string());
     match action {
         Action::List {
             filter,
@@ -150,7 +152,7 @@ async fn act(action: Action, deliveries: &Deliveries, json: bool) -> Result<Stri
         } => {
             let found = deliveries.list(&filter, status.as_deref(), limit).await?;
             Ok(match json {
-                true => super::pretty(&json!({ "items": found })).map_err(CallError::Strange)?,
+                true => super::pretty(&json!({ "items": found })).map_err(strange)?,
                 false => as_table(&found),
             })
         }
@@ -158,7 +160,7 @@ async fn act(action: Action, deliveries: &Deliveries, json: bool) -> Result<Stri
             let path = format!("{}/{id}", deliveries.path());
             let found: Delivery = deliveries.service.ask(Method::GET, &path).await?;
             Ok(match json {
-                true => super::pretty(&found).map_err(CallError::Strange)?,
+                true => super::pretty(&found).map_err(strange)?,
                 false => for_people(&found),
             })
         }

@@ -7,6 +7,7 @@ use hoiam_api::client::{is_client_name, name_by_hash};
 use hoiam_supervision::clock::Clock;
 use serde_json::json;
 
+use super::error::{ArgError, CliError};
 use super::{Globals, ServiceArgs};
 use crate::config::Config;
 use crate::keys::file::{self, Entry};
@@ -81,19 +82,16 @@ pub fn run(args: KeysArgs, mut globals: Globals) -> ExitCode {
     })
 }
 
-fn name(text: &str) -> Result<String, String> {
+fn name(text: &str) -> Result<String, ArgError> {
     is_client_name(text)
         .then(|| text.to_owned())
-        .ok_or_else(|| {
-            "a name has 1 to 64 of a-z 0-9 . _ - and begins with a letter or digit".into()
-        })
+        .ok_or(ArgError::ClientName)
 }
 
-fn add(config: &Config, globals: &Globals, name: &str, scopes: Scopes) -> Result<(), String> {
+fn add(config: &Config, globals: &Globals, name: &str, scopes: Scopes) -> Result<(), CliError> {
     let asked = config.asks_for_keys();
     let now = Clock::resume(None).wall().timestamp_millis();
-    let added = file::add(&config.data_dir, name, scopes, now);
-    let (key, entry) = added.map_err(|error| error.to_string())?;
+    let (key, entry) = file::add(&config.data_dir, name, scopes, now)?;
     if !globals.quiet {
         eprintln!("hoiam: only its hash is kept, so this is the one time that the key is shown");
         if !asked {
@@ -114,9 +112,8 @@ fn add(config: &Config, globals: &Globals, name: &str, scopes: Scopes) -> Result
     })
 }
 
-fn list(config: &Config, globals: &Globals) -> Result<(), String> {
-    let filed = file::read(&config.data_dir).map_err(|error| error.to_string())?;
-    let filed = filed.unwrap_or_default();
+fn list(config: &Config, globals: &Globals) -> Result<(), CliError> {
+    let filed = file::read(&config.data_dir)?.unwrap_or_default();
     let configured = config.server.api_keys.iter();
     let configured: Vec<String> = configured
         .map(|key| name_by_hash(&KeyHash::of(key.reveal()).short()))
@@ -127,7 +124,7 @@ fn list(config: &Config, globals: &Globals) -> Result<(), String> {
     })
 }
 
-fn as_json(configured: &[String], filed: &[Entry]) -> Result<String, String> {
+fn as_json(configured: &[String], filed: &[Entry]) -> Result<String, CliError> {
     let configured = configured.iter().map(|name| {
         let (scopes, source) = (Scopes::all(), "server.api_keys");
         json!({ "name": name, "scopes": scopes, "created_at": null, "source": source })
@@ -159,9 +156,8 @@ fn as_table(configured: &[String], filed: &[Entry]) -> String {
     super::columns(&rows)
 }
 
-fn revoke(config: &Config, globals: &Globals, name: &str) -> Result<(), String> {
-    let revoked = file::revoke(&config.data_dir, name);
-    let left = revoked.map_err(|error| error.to_string())?;
+fn revoke(config: &Config, globals: &Globals, name: &str) -> Result<(), CliError> {
+    let left = file::revoke(&config.data_dir, name)?;
     if left == 0 && config.server.api_keys.is_empty() && !globals.quiet {
         eprintln!(
             "hoiam: no key is left, and the service goes on asking for one; to have none asked for, remove {} and \

@@ -28,6 +28,7 @@ use tokio::sync::Notify;
 
 use self::line::Line;
 use self::plan::{Ending, Plan, Reaction};
+use super::error::CliError;
 use super::{EXIT_FAILED, EXIT_USAGE, Globals};
 use crate::secrets::file::{Filed, read_rotation, rotation_path};
 
@@ -49,7 +50,7 @@ pub struct ListenArgs {
     pub address: IpAddr,
 
     /// Verify signatures with this secret (whsec_…); may be repeated
-    #[arg(long, value_name = "SECRET", value_parser = secret)]
+    #[arg(long, value_name = "SECRET", value_parser = Secret::parse)]
     pub secret: Vec<Secret>,
 
     /// Verify signatures with the secrets in this file, one a line; may be repeated
@@ -78,20 +79,19 @@ pub fn run(args: ListenArgs, globals: Globals) -> ExitCode {
     match actix_web::rt::System::new().block_on(listen(args, globals.json)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_FAILED),
-        Err(message) => {
-            super::tell_error(message);
+        Err(error) => {
+            super::tell_error(error);
             ExitCode::from(EXIT_USAGE)
         }
     }
 }
 
 /// Whether all came that was waited for.
-async fn listen(args: ListenArgs, json: bool) -> Result<bool, String> {
+async fn listen(args: ListenArgs, json: bool) -> Result<bool, CliError> {
     let clock = Clock::resume(None);
     let secrets = read_secrets(&args, clock.wall().timestamp_millis())?;
     if let Some(folder) = &args.save {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| format!("cannot make the folder {}: {error}", folder.display()))?;
+        std::fs::create_dir_all(folder).map_err(CliError::io("make the folder", folder))?;
     }
     let (address, port) = (args.address, args.port);
     let endless = args.exit_after.is_none();
@@ -114,7 +114,7 @@ async fn listen(args: ListenArgs, json: bool) -> Result<bool, String> {
     .workers(1)
     .shutdown_timeout(SHUTDOWN_S)
     .bind((address, port))
-    .map_err(|error| format!("cannot listen on {address} port {port}: {error}"))?;
+    .map_err(|error| CliError::plain(format!("cannot listen on {address} port {port}: {error}")))?;
     if let Some(bound) = server.addrs().first() {
         let url = format!("http://{bound}");
         receiver.print(&if json {
@@ -134,25 +134,22 @@ async fn listen(args: ListenArgs, json: bool) -> Result<bool, String> {
     };
     let served = server.await;
     stop_when_done.abort();
-    served.map_err(|error| format!("the receiver stopped: {error}"))?;
+    served.map_err(|error| CliError::plain(format!("the receiver stopped: {error}")))?;
     Ok(endless || receiver.is_done())
 }
 
-fn secret(text: &str) -> Result<Secret, String> {
-    Secret::parse(text).map_err(|error| error.to_string())
-}
-
-fn read_secrets(args: &ListenArgs, wall: Millis) -> Result<Vec<Secret>, String> {
+fn read_secrets(args: &ListenArgs, wall: Millis) -> Result<Vec<Secret>, CliError> {
     let mut secrets = args.secret.clone();
     for path in &args.secret_file {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let text = std::fs::read_to_string(path).map_err(CliError::io("read", path))?;
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let parse =
-            |line| Secret::parse(line).map_err(|error| format!("{}: {error}", path.display()));
+        let parse = |line| {
+            Secret::parse(line)
+                .map_err(|error| CliError::plain(format!("{}: {error}", path.display())))
+        };
         let mut found = lines.map(parse).collect::<Result<Vec<_>, _>>()?;
         // A service that has not looked yet signs with the one before.
-        let rotation = read_rotation(&rotation_path(path)).map_err(|error| error.to_string())?;
+        let rotation = read_rotation(&rotation_path(path))?;
         if let Some(current) = found.first().cloned() {
             let filed = Filed { current, rotation };
             found.extend(filed.in_force(wall).into_iter().skip(1));

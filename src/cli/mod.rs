@@ -20,6 +20,7 @@ pub mod submit;
 pub mod synthesizer;
 pub mod voices;
 
+mod error;
 mod remote;
 mod speaker;
 mod whole_file;
@@ -32,6 +33,7 @@ use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
+use self::error::{ArgError, CliError};
 use crate::config::{Config, Faults};
 
 /// The exit code when what was asked for failed.
@@ -361,12 +363,10 @@ fn without_controls(text: &str) -> String {
 }
 
 /// Prints on stdout.
-fn print(text: &str) -> Result<(), String> {
+fn print(text: &str) -> Result<(), CliError> {
     match io::stdout().write_all(without_controls(text).as_bytes()) {
         // Who reads only the first lines (`| head`) has what they wanted.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("cannot print the answer: {error}"))
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::Print(error)),
         _ => Ok(()),
     }
 }
@@ -391,10 +391,10 @@ fn escaped(json: &str) -> String {
 }
 
 /// One JSON value as people and programs can read it, with a line end.
-fn pretty(value: &impl Serialize) -> Result<String, String> {
+fn pretty(value: &impl Serialize) -> Result<String, CliError> {
     serde_json::to_string_pretty(value)
         .map(|text| escaped(&text) + "\n")
-        .map_err(|error| format!("cannot write the answer as JSON: {error}"))
+        .map_err(CliError::Json)
 }
 
 /// Rows as lines; each column but the last is as wide as its widest cell.
@@ -430,20 +430,18 @@ fn bar(globals: &Globals, length: Option<u64>, template: &str) -> ProgressBar {
 }
 
 /// The end of a command that may have failed: its exit code, and why on stderr.
-fn exit(done: Result<(), String>) -> ExitCode {
+fn exit(done: Result<(), CliError>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            tell_error(message);
+        Err(error) => {
+            tell_error(error);
             ExitCode::from(EXIT_FAILED)
         }
     }
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text
-        .split_once('=')
-        .ok_or_else(|| "write it as key=value, such as tts.workers=2".to_owned())?;
+fn key_value(text: &str) -> Result<(String, String), ArgError> {
+    let (key, value) = text.split_once('=').ok_or(ArgError::KeyValue)?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 

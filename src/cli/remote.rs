@@ -2,7 +2,6 @@
 //! repeated for as long as that can help.
 
 use std::cell::Cell;
-use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 use uuid::Uuid;
 
+use super::error::{ArgError, CliError};
 use super::submit::events::EventStream;
 use crate::config;
 use crate::outbound::{
@@ -56,13 +56,13 @@ pub struct RemoteArgs {
     pub api_key: Option<String>,
 }
 
-fn base_url(text: &str) -> Result<Url, String> {
-    config::base_url(text).map_err(|allowed| format!("it must be {allowed}"))
+fn base_url(text: &str) -> Result<Url, ArgError> {
+    Ok(config::base_url(text)?)
 }
 
 impl RemoteArgs {
     /// The service, which has not been spoken to yet.
-    pub fn service(&self) -> Result<Service, String> {
+    pub fn service(&self) -> Result<Service, CliError> {
         let api_key = self
             .api_key
             .clone()
@@ -71,23 +71,32 @@ impl RemoteArgs {
     }
 
     /// What a call that came to nothing is told with.
-    pub fn explain(&self, error: &CallError) -> String {
-        format!("{}: {error}", self.url)
+    pub fn explain(&self, error: CallError) -> CliError {
+        let (url, error) = (self.url.clone(), Box::new(error));
+        CliError::Call { url, error }
     }
 }
 
 /// Why a call came to nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum CallError {
     /// Nobody has ever answered at that URL.
-    Unreachable(OutboundError),
+    #[error("{0} Is the service running there? Start it with: hoiam serve")]
+    Unreachable(#[source] OutboundError),
     /// The service asks for an API key, or for another one.
+    #[error("{} Give a key with --api-key or HOIAM_API_KEY", .0.detail)]
     NotAllowed(Refusal),
     /// The service was there before and has not been for a while.
-    Gone(OutboundError),
+    #[error(
+        "the service has been away for {patience} s: {0} What was accepted goes on when it returns",
+        patience = PATIENCE.as_secs()
+    )]
+    Gone(#[source] OutboundError),
     /// The service refused the request, for good or for too long.
+    #[error("{}: {}", .0.code, .0.detail)]
     Refused(Refusal),
     /// What answers there is no such hoiam service.
+    #[error("this is not such a service of hoiam: {0}")]
     Strange(String),
 }
 
@@ -116,34 +125,6 @@ impl CallError {
     }
 }
 
-impl fmt::Display for CallError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreachable(error) => {
-                write!(
-                    out,
-                    "{error} Is the service running there? Start it with: hoiam serve"
-                )
-            }
-            Self::NotAllowed(refusal) => {
-                write!(
-                    out,
-                    "{} Give a key with --api-key or HOIAM_API_KEY",
-                    refusal.detail
-                )
-            }
-            Self::Gone(error) => write!(
-                out,
-                "the service has been away for {} s: {error} What was accepted goes on when it \
-                 returns",
-                PATIENCE.as_secs()
-            ),
-            Self::Refused(refusal) => write!(out, "{}: {}", refusal.code, refusal.detail),
-            Self::Strange(detail) => write!(out, "this is not such a service of hoiam: {detail}"),
-        }
-    }
-}
-
 /// A service at one URL.
 pub struct Service {
     client: Client,
@@ -155,8 +136,8 @@ pub struct Service {
 
 impl Service {
     /// A service under `base`, whose path ends in `/`.
-    fn new(base: Url, api_key: Option<String>) -> Result<Self, String> {
-        let tls = tls::system_roots().map_err(|error| format!("no encryption: {error}"))?;
+    fn new(base: Url, api_key: Option<String>) -> Result<Self, CliError> {
+        let tls = tls::system_roots()?;
         Ok(Self {
             client: Client::new(Policy::trusted(), TIMEOUTS, tls),
             base,

@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::error::CliError;
 use super::speaker::{self, Speaker};
 use super::whole_file::{WholeFile, is_stdout};
 use super::{EXIT_USAGE, Globals, ServiceArgs, bar};
@@ -100,8 +101,8 @@ pub fn run(args: SayArgs, globals: Globals) -> ExitCode {
     };
     let format = match format(&args, globals.json) {
         Ok(format) => format,
-        Err(message) => {
-            super::tell_error(message);
+        Err(error) => {
+            super::tell_error(error);
             return ExitCode::from(EXIT_USAGE);
         }
     };
@@ -111,17 +112,27 @@ pub fn run(args: SayArgs, globals: Globals) -> ExitCode {
     super::exit(done)
 }
 
+/// What the command line says of the audio's file cannot be done.
+#[derive(Debug, thiserror::Error)]
+enum FormatError {
+    #[error("--json and -o - would both write to stdout; give -o a file")]
+    JsonOnStdout,
+    #[error("-o - would write audio to the terminal; pipe it somewhere, or give -o a file")]
+    Terminal,
+    #[error(
+        "the ending .{0} names no format; name the file .mp3, .opus, .flac, .wav or .pcm, or give --format"
+    )]
+    Ending(String),
+}
+
 /// Which format is asked for; an error is wrong usage.
-fn format(args: &SayArgs, json: bool) -> Result<&str, String> {
+fn format(args: &SayArgs, json: bool) -> Result<&str, FormatError> {
     if is_stdout(&args.output) {
         if json {
-            return Err("--json and -o - would both write to stdout; give -o a file".to_owned());
+            return Err(FormatError::JsonOnStdout);
         }
         if io::stdout().is_terminal() {
-            return Err(
-                "-o - would write audio to the terminal; pipe it somewhere, or give -o a file"
-                    .to_owned(),
-            );
+            return Err(FormatError::Terminal);
         }
     }
     if let Some(format) = &args.format {
@@ -135,9 +146,7 @@ fn format(args: &SayArgs, json: bool) -> Result<&str, String> {
         Some(format) => Ok(format.name()),
         // Players know Opus by the container, too.
         None if ending == "ogg" => Ok(Format::Opus.name()),
-        None => Err(format!(
-            "the ending .{ending} names no format; name the file .mp3, .opus, .flac, .wav or .pcm, or give --format"
-        )),
+        None => Err(FormatError::Ending(ending)),
     }
 }
 
@@ -146,17 +155,17 @@ async fn say(
     globals: &Globals,
     config: &Config,
     format: &str,
-) -> Result<Said, String> {
+) -> Result<Said, CliError> {
     let mut faults = Faults::default();
     let create = read_request(args, config, format, &mut faults)?;
-    let mut speaker = Speaker::start(config)
-        .await
-        .map_err(|error| speaker::not_started(&error))?;
+    let mut speaker = Speaker::start(config).await?;
     let resolved = speaker.resolve(&create, &mut faults);
     let resolved = match (faults.into_result(), resolved) {
         (Ok(()), Some(resolved)) => resolved,
-        (Ok(()), None) => return Err("the voice could not be found".to_owned()),
-        (Err(problem), _) => return Err(explain(&problem.errors, args, &speaker)),
+        (Ok(()), None) => return Err(CliError::plain("the voice could not be found")),
+        (Err(problem), _) => {
+            return Err(CliError::Plain(explain(&problem.errors, args, &speaker)));
+        }
     };
     // Before there is a file that it would leave behind.
     let interrupted = interruption()?;
@@ -176,7 +185,7 @@ async fn say(
     .await;
     sink.bar.finish_and_clear();
     speaker.synthesizer.stop().await;
-    let (spoken, warnings) = spoken.map_err(|error| why(&error, &args.output))?;
+    let (spoken, warnings) = spoken.map_err(|error| CliError::Plain(why(&error, &args.output)))?;
 
     let style = if args.short {
         Style::SHORT
@@ -193,14 +202,14 @@ async fn say(
     ] {
         if let (Some(mut file), Some(path)) = (file, path) {
             let written = file.append(text.as_bytes()).and_then(|()| file.finish(&[]));
-            written.map_err(|error| cannot_write(path, &error))?;
+            written.map_err(CliError::io("write", path))?;
         }
     }
     // The audio last: where it is, everything is.
     let bytes = sink
         .audio
         .finish(&spoken.head)
-        .map_err(|error| cannot_write(&args.output, &error))?;
+        .map_err(CliError::io("write", &args.output))?;
     Ok(Said {
         file: args.output.clone(),
         duration_ms: spoken.duration_ms,
@@ -218,13 +227,13 @@ fn read_request(
     config: &Config,
     format: &str,
     faults: &mut Faults,
-) -> Result<Create, String> {
+) -> Result<Create, CliError> {
     let text = match args.text.as_str() {
         "-" => {
             let mut text = String::new();
-            io::stdin()
-                .read_to_string(&mut text)
-                .map_err(|error| format!("the text cannot be read from stdin: {error}"))?;
+            io::stdin().read_to_string(&mut text).map_err(|error| {
+                CliError::plain(format!("the text cannot be read from stdin: {error}"))
+            })?;
             text
         }
         text => text.to_owned(),
@@ -245,8 +254,8 @@ fn read_request(
         max_characters: config.tts.max_characters,
         default_timeout_s: config.tts.default_timeout_s,
     };
-    Create::parse(body.to_string().as_bytes(), &rules, faults)
-        .map_err(|problem| problem.to_string())
+    let create = Create::parse(body.to_string().as_bytes(), &rules, faults)?;
+    Ok(create)
 }
 
 /// Every fault, each with the nearest allowed values.
@@ -283,9 +292,8 @@ struct Files {
 }
 
 impl Files {
-    fn create(args: &SayArgs) -> Result<Self, String> {
-        let create =
-            |path: &Path| WholeFile::create(path).map_err(|error| cannot_write(path, &error));
+    fn create(args: &SayArgs) -> Result<Self, CliError> {
+        let create = |path: &Path| WholeFile::create(path).map_err(CliError::io("write", path));
         Ok(Self {
             audio: create(&args.output)?,
             srt: args.srt.as_deref().map(create).transpose()?,
@@ -296,13 +304,10 @@ impl Files {
     }
 }
 
-fn cannot_write(path: &Path, error: &io::Error) -> String {
-    format!("cannot write {}: {error}", path.display())
-}
-
 /// Resolves on Ctrl-C and SIGTERM, which from now on do not end the process.
-fn interruption() -> Result<impl Future<Output = ()>, String> {
-    let listen = |kind| signal(kind).map_err(|error| format!("no signals: {error}"));
+fn interruption() -> Result<impl Future<Output = ()>, CliError> {
+    let listen =
+        |kind| signal(kind).map_err(|error| CliError::plain(format!("no signals: {error}")));
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
     Ok(async move {
@@ -409,7 +414,7 @@ struct WordTimes<'a> {
 }
 
 impl TextFiles {
-    fn of(style: Style, text: &str, language: &str, spoken: &Synthesis) -> Result<Self, String> {
+    fn of(style: Style, text: &str, language: &str, spoken: &Synthesis) -> Result<Self, CliError> {
         let cues = subtitles::cues(style, text, &spoken.words, language, spoken.duration_ms);
         let words = WordTimes {
             duration_ms: spoken.duration_ms,
@@ -419,8 +424,9 @@ impl TextFiles {
             srt: subtitles::to_srt(&cues),
             vtt: subtitles::to_vtt(&cues),
             ass: subtitles::to_ass(style, &cues),
-            words: serde_json::to_string(&words)
-                .map_err(|error| format!("cannot write the words as JSON: {error}"))?,
+            words: serde_json::to_string(&words).map_err(|error| {
+                CliError::plain(format!("cannot write the words as JSON: {error}"))
+            })?,
         })
     }
 }
@@ -440,7 +446,7 @@ struct Said {
 }
 
 impl Said {
-    fn print(&self, globals: &Globals) -> Result<(), String> {
+    fn print(&self, globals: &Globals) -> Result<(), CliError> {
         if globals.json {
             return super::print(&super::pretty(self)?);
         }

@@ -8,6 +8,7 @@ use hoiam_api::rfc3339;
 use hoiam_supervision::clock::Clock;
 use serde_json::json;
 
+use super::error::CliError;
 use super::keys::FolderArgs;
 use super::{Globals, ServiceArgs};
 use crate::config::{Config, MustBe, in_words, seconds};
@@ -64,9 +65,9 @@ pub fn run(args: SecretsArgs, mut globals: Globals) -> ExitCode {
     super::exit(rotate(&config, &globals, overlap))
 }
 
-fn rotate(config: &Config, globals: &Globals, overlap_s: Option<u64>) -> Result<(), String> {
+fn rotate(config: &Config, globals: &Globals, overlap_s: Option<u64>) -> Result<(), CliError> {
     if !config.callback.secrets.is_empty() {
-        return Err(steps_of_configured(config));
+        return Err(CliError::Plain(steps_of_configured(config)));
     }
     let links_s = config.links.ttl_s;
     let overlap_s = overlap_s.unwrap_or_else(|| DEFAULT_OVERLAP_S.max(links_s).min(MAX_OVERLAP_S));
@@ -78,8 +79,7 @@ fn rotate(config: &Config, globals: &Globals, overlap_s: Option<u64>) -> Result<
         actix_web::rt::System::new().block_on(seen);
     };
     let overlap = Duration::from_secs(overlap_s);
-    let until = file::rotate(&config.data_dir, overlap, now, wait_for_service)
-        .map_err(|error| error.to_string())?;
+    let until = file::rotate(&config.data_dir, overlap, now, wait_for_service)?;
     if overlap_s < links_s && !globals.quiet {
         super::tell_error(format_args!(
             "links given out so far are signed with the old secret and end with it, before their {} are over",

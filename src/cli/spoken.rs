@@ -10,6 +10,7 @@ use hoiam_text::pronunciations::Replacement;
 use hoiam_text::pronunciations::{self, Dictionary};
 use serde_json::json;
 
+use super::error::CliError;
 use super::{Globals, ServiceArgs};
 
 /// The flags of `hoiam spoken`.
@@ -54,7 +55,9 @@ pub fn run(args: SpokenArgs, globals: Globals) -> ExitCode {
     };
     let configured = &config.tts.pronunciations;
     let told = io::stdin().lock().lines().try_for_each(|line| {
-        let line = line.map_err(|error| format!("standard input is no UTF-8 text: {error}"))?;
+        let line = line.map_err(|error| {
+            CliError::plain(format!("standard input is no UTF-8 text: {error}"))
+        })?;
         let line = in_one_form(&line).into_owned();
         let terms = pronunciations::for_text(&line, &[], configured, "", args.lang.tag());
         let dictionary = Dictionary::new(&terms);

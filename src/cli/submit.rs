@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use self::events::EventStream;
 use self::input::Input;
+use super::error::CliError;
 use super::remote::{CallError, RemoteArgs, Service};
 use super::whole_file::WholeFile;
 use super::{EXIT_FAILED, EXIT_USAGE, Globals};
@@ -92,18 +93,17 @@ pub fn run(args: SubmitArgs, globals: Globals) -> ExitCode {
     match actix_web::rt::System::new().block_on(submit(args, globals)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_FAILED),
-        Err(message) => {
-            super::tell_error(message);
+        Err(error) => {
+            super::tell_error(error);
             ExitCode::from(EXIT_USAGE)
         }
     }
 }
 
 /// Whether every task completed; an error is one that concerns them all.
-async fn submit(args: SubmitArgs, globals: Globals) -> Result<bool, String> {
+async fn submit(args: SubmitArgs, globals: Globals) -> Result<bool, CliError> {
     let inputs = input::read_all(&args.files)?;
-    fs::create_dir_all(&args.output)
-        .map_err(|error| format!("cannot make the folder {}: {error}", args.output.display()))?;
+    fs::create_dir_all(&args.output).map_err(CliError::io("make the folder", &args.output))?;
     let service = args.remote.service()?;
     let call = |input| service.submit(Uuid::now_v7(), body(&args, input));
 
@@ -115,7 +115,7 @@ async fn submit(args: SubmitArgs, globals: Globals) -> Result<bool, String> {
     if let Err(error) = &first
         && error.concerns_all()
     {
-        return Err(args.remote.explain(error));
+        return Err(args.remote.explain(error.clone()));
     }
     let mut submitted = vec![first];
     let mut calls = stream::iter(others.iter().map(call)).buffered(AT_A_TIME);
@@ -167,8 +167,9 @@ async fn follow(
             match fetch(service, args, input, &task).await {
                 Ok(files) => Report::completed(input, &task, files),
                 Err(FetchError::Call(error)) => Report::refused(input, Some(id), &error),
-                Err(FetchError::Other { code, detail }) => {
-                    Report::failed(input, Some(id), Some(task.status), code, detail)
+                Err(error) => {
+                    let (status, code) = (Some(task.status), error.code());
+                    Report::failed(input, Some(id), status, code, error.to_string())
                 }
             }
         }
@@ -247,14 +248,30 @@ struct Files {
     also: Vec<PathBuf>,
 }
 
+/// Why the results of a task that has completed are not here.
+#[derive(Debug, thiserror::Error)]
 enum FetchError {
-    Call(CallError),
-    Other { code: &'static str, detail: String },
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("The task has completed and names no audio.")]
+    NoAudio,
+    #[error(
+        "The audio came damaged: {came} of {expected} bytes, with another hash. Submit it again."
+    )]
+    Damaged { came: usize, expected: u64 },
+    #[error("cannot write {}: {error}", path.display())]
+    NotSaved { path: PathBuf, error: io::Error },
 }
 
-impl From<CallError> for FetchError {
-    fn from(error: CallError) -> Self {
-        Self::Call(error)
+impl FetchError {
+    /// A stable word for programs.
+    fn code(&self) -> &str {
+        match self {
+            Self::Call(error) => error.code(),
+            Self::NoAudio => "not_a_backend",
+            Self::Damaged { .. } => "damaged",
+            Self::NotSaved { .. } => "not_saved",
+        }
     }
 }
 
@@ -265,11 +282,7 @@ async fn fetch(
     task: &Task,
 ) -> Result<Files, FetchError> {
     let Some(audio) = &task.audio else {
-        let detail = "The task has completed and names no audio.".to_owned();
-        return Err(FetchError::Other {
-            code: "not_a_backend",
-            detail,
-        });
+        return Err(FetchError::NoAudio);
     };
     let path = |ending: &str| args.output.join(format!("{}.{ending}", input.name));
     let files = Files {
@@ -306,24 +319,16 @@ fn check(audio: &Audio, bytes: &[u8]) -> Result<(), FetchError> {
     if hex(&Sha256::digest(bytes)) == audio.sha256 {
         return Ok(());
     }
-    let detail = format!(
-        "The audio came damaged: {} of {} bytes, with another hash. Submit it again.",
-        bytes.len(),
-        audio.bytes
-    );
-    Err(FetchError::Other {
-        code: "damaged",
-        detail,
+    Err(FetchError::Damaged {
+        came: bytes.len(),
+        expected: audio.bytes,
     })
 }
 
 fn save(path: &Path, bytes: &[u8]) -> Result<(), FetchError> {
-    WholeFile::save(path, bytes).map_err(|error| {
-        let detail = format!("cannot write {}: {error}", path.display());
-        FetchError::Other {
-            code: "not_saved",
-            detail,
-        }
+    WholeFile::save(path, bytes).map_err(|error| FetchError::NotSaved {
+        path: path.to_owned(),
+        error,
     })
 }
 

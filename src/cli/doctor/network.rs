@@ -50,7 +50,7 @@ async fn alerts(config: &Config, url: &Url) -> Check {
     let origin = url.origin().ascii_serialization();
     let report = match report(config, url, CallbackHeaders::default()).await {
         Ok(report) => report,
-        Err(message) => return problem(message, "mend what it says"),
+        Err(error) => return problem(error.to_string(), "mend what it says"),
     };
     match report.finding {
         Finding::Open => Check::ok("alerts", format!("{origin} answers")),

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::cli::error::ArgError;
+
 /// How the receiver misbehaves, and towards which callbacks.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Misbehave")]
@@ -142,14 +144,14 @@ fn plain_answer(status: u16) -> Ending {
     }
 }
 
-fn status(text: &str) -> Result<u16, String> {
+fn status(text: &str) -> Result<u16, ArgError> {
     text.parse()
         .ok()
         .filter(|status| (200..=599).contains(status))
-        .ok_or_else(|| "a status is a number from 200 to 599".to_owned())
+        .ok_or(ArgError::Status)
 }
 
-fn delay(text: &str) -> Result<Duration, String> {
+fn delay(text: &str) -> Result<Duration, ArgError> {
     const UNITS: [(&str, u64); 4] = [("ms", 1), ("min", 60_000), ("s", 1_000), ("", 1_000)];
     let end = text
         .find(|character: char| !character.is_ascii_digit())
@@ -165,7 +167,7 @@ fn delay(text: &str) -> Result<Duration, String> {
         .zip(size)
         .and_then(|(number, size)| number.checked_mul(size))
         .map(Duration::from_millis)
-        .ok_or_else(|| "a time is written 500ms, 2s or 1min".to_owned())
+        .ok_or(ArgError::Delay)
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::cli::error::CliError;
+
 /// What the argument for standard input is, and what its results are called.
 const STDIN: &str = "-";
 const STDIN_NAME: &str = "speech";
@@ -20,7 +22,7 @@ pub struct Input {
 }
 
 /// Reads every file, or says of all of them together what is wrong.
-pub fn read_all(paths: &[PathBuf]) -> Result<Vec<Input>, String> {
+pub fn read_all(paths: &[PathBuf]) -> Result<Vec<Input>, CliError> {
     let mut faults = Vec::new();
     let mut inputs = Vec::new();
     let mut taken: HashMap<String, String> = HashMap::new();
@@ -43,7 +45,7 @@ pub fn read_all(paths: &[PathBuf]) -> Result<Vec<Input>, String> {
     if faults.is_empty() {
         Ok(inputs)
     } else {
-        Err(faults.join("\nhoiam: "))
+        Err(CliError::plain(faults.join("\nhoiam: ")))
     }
 }
 
@@ -86,7 +88,9 @@ mod tests {
         };
         let (one, other) = (file("a.txt", "x"), file("a.md", "y"));
         let (blank, absent) = (file("b.txt", " \n"), folder.path().join("c.txt"));
-        let told = read_all(&[one, other, blank, absent]).unwrap_err();
+        let told = read_all(&[one, other, blank, absent])
+            .unwrap_err()
+            .to_string();
         for part in ["both be saved as a", "b.txt is empty", "cannot read"] {
             assert!(told.contains(part), "{told}");
         }

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hoiam_speech::engine::piper::check;
+use hoiam_synthesizer::parent::SpeakError;
 use hoiam_synthesizer::voice_files::{VoiceFiles, find};
+use hoiam_text::SpeechError;
 use serde_json::json;
 
+use super::super::error::CliError;
 use super::super::{Globals, pretty, print};
 use super::trial::try_voice;
 use crate::config::Config;
@@ -25,17 +28,46 @@ pub struct AddArgs {
     pub name: Option<String>,
 }
 
+/// Why a voice cannot be added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// The path of another file, or of none.
+    #[error("{} is no model; the model of a voice is a file NAME.onnx", .0.display())]
+    NoModel(PathBuf),
+    /// A folder without one.
+    #[error("there is no voice in {}: no file NAME.onnx", .0.display())]
+    NoVoice(PathBuf),
+    /// A folder with several.
+    #[error("there is more than one voice in {}; name the model of the one", .0.display())]
+    ManyVoices(PathBuf),
+    /// A name that no file can have.
+    #[error("a voice cannot be called `{0}`; letters, digits, `.`, `_` and `-` are allowed")]
+    Name(String),
+    /// There is one of this name.
+    #[error("there is a voice {0} already; to replace it: hoiam voices remove {0}")]
+    Taken(String),
+    /// It cannot be opened, in the words of the child that tried it.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It can be opened and says nothing.
+    #[error(transparent)]
+    Engine(SpeechError),
+    /// It costs the child that speaks.
+    #[error("the voice cannot be spoken with: {0}")]
+    Child(#[source] SpeakError),
+}
+
 /// Adds a voice.
-pub async fn add(args: &AddArgs, globals: &Globals, config: &Config) -> Result<(), String> {
+pub async fn add(args: &AddArgs, globals: &Globals, config: &Config) -> Result<(), CliError> {
     let files = given(&args.path)?;
-    check(&files).map_err(|error| error.to_string())?;
+    check(&files)?;
     let name = args.name.clone().unwrap_or_else(|| files.name.clone());
     let place = Place::new(&config.tts.voices_dir, &name)?;
     for (from, to) in [
         (files.model.clone(), place.file(&format!("{name}.onnx"))),
         (files.config, place.file(&format!("{name}.onnx.json"))),
     ] {
-        fs::copy(&from, to).map_err(|error| format!("cannot copy {}: {error}", from.display()))?;
+        fs::copy(&from, to).map_err(CliError::io("copy", &from))?;
     }
     // Not every voice has one.
     let _ = fs::copy(
@@ -47,26 +79,21 @@ pub async fn add(args: &AddArgs, globals: &Globals, config: &Config) -> Result<(
 }
 
 /// The one voice at this path.
-fn given(path: &Path) -> Result<VoiceFiles, String> {
-    let shown = path.display();
+fn given(path: &Path) -> Result<VoiceFiles, AddError> {
     if !path.is_dir() {
         let files = VoiceFiles::of(path.to_owned()).filter(|files| files.model.is_file());
-        return files.ok_or_else(|| {
-            format!("{shown} is no model; the model of a voice is a file NAME.onnx")
-        });
+        return files.ok_or_else(|| AddError::NoModel(path.to_owned()));
     }
     let mut found = find(path);
     match (found.pop(), found.is_empty()) {
         (Some(files), true) => Ok(files),
-        (None, _) => Err(format!("there is no voice in {shown}: no file NAME.onnx")),
-        (Some(_), false) => Err(format!(
-            "there is more than one voice in {shown}; name the model of the one"
-        )),
+        (None, _) => Err(AddError::NoVoice(path.to_owned())),
+        (Some(_), false) => Err(AddError::ManyVoices(path.to_owned())),
     }
 }
 
 /// Says what it is called, and from when on.
-pub(super) fn tell(id: &str, globals: &Globals) -> Result<(), String> {
+pub(super) fn tell(id: &str, globals: &Globals) -> Result<(), CliError> {
     print(&if globals.json {
         pretty(&json!({ "id": id }))?
     } else {
@@ -105,23 +132,19 @@ pub(super) fn remove_abandoned(voices_dir: &Path) {
 
 impl Place {
     /// Refuses names that no file can have, and those that are taken.
-    pub(super) fn new(voices_dir: &Path, name: &str) -> Result<Self, String> {
+    pub(super) fn new(voices_dir: &Path, name: &str) -> Result<Self, CliError> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if name.is_empty() || name.starts_with('.') || !name.chars().all(allowed) {
-            return Err(format!(
-                "a voice cannot be called `{name}`; letters, digits, `.`, `_` and `-` are allowed"
-            ));
+            return Err(AddError::Name(name.to_owned()).into());
         }
         if find(voices_dir).iter().any(|known| known.name == name) {
-            return Err(format!(
-                "there is a voice {name} already; to replace it: hoiam voices remove {name}"
-            ));
+            return Err(AddError::Taken(name.to_owned()).into());
         }
         let folder = voices_dir.join(format!(".{name}.{}{ENDING}", std::process::id()));
         let lock = fs::create_dir_all(&folder)
             .and_then(|()| File::open(&folder))
             .and_then(|lock| lock.lock().map(|()| lock))
-            .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+            .map_err(CliError::io("make", &folder))?;
         Ok(Self {
             _lock: lock,
             goal: voices_dir.join(name),
@@ -136,10 +159,9 @@ impl Place {
     }
 
     /// Tries the voice and, if it can be used, lets it be seen. Its id.
-    pub(super) async fn take_over(self, config: &Config) -> Result<String, String> {
+    pub(super) async fn take_over(self, config: &Config) -> Result<String, CliError> {
         try_voice(&self.folder, &self.name, config).await?;
-        fs::rename(&self.folder, &self.goal)
-            .map_err(|error| format!("cannot make {}: {error}", self.goal.display()))?;
+        fs::rename(&self.folder, &self.goal).map_err(CliError::io("make", &self.goal))?;
         Ok(format!("piper/{}", self.name))
     }
 }

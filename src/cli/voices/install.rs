@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use clap::Args;
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::super::error::CliError;
 use super::super::{Globals, bar, columns, pretty, print};
 use super::add::{Place, tell};
 use crate::config::Config;
@@ -94,8 +95,98 @@ struct Listed<'a> {
     bytes: u64,
 }
 
+/// Why a voice cannot be installed, or what there is cannot be listed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// Nothing that begins with https can be called.
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+    /// There is no list.
+    #[error(
+        "the list of voices, {url}: {error}\n  tts.voices_index names another one; \
+         `hoiam voices add` takes files that you have"
+    )]
+    Index {
+        /// Where it should be.
+        url: Url,
+        /// Why it cannot be had.
+        error: Box<DownloadError>,
+    },
+    /// A file of the voice.
+    #[error("{url}: {error}")]
+    File {
+        /// Where it should be.
+        url: Url,
+        /// Why it cannot be had.
+        error: Box<DownloadError>,
+    },
+    /// The list has a path that no URL can have.
+    #[error("the list names {path}: {error}")]
+    Path {
+        /// As it is in the list.
+        path: String,
+        /// What is wrong with it.
+        error: url::ParseError,
+    },
+    /// There is no such voice.
+    #[error("the list has no voice {name}; {}", or_near(near))]
+    Unknown {
+        /// As it was asked for.
+        name: String,
+        /// Names that are like it.
+        near: Vec<String>,
+    },
+    /// The list has only other files of this voice.
+    #[error("the list has no model for {0}")]
+    NoModel(String),
+    /// There is none of the language that was asked for; these there are.
+    #[error("the list has no such voice; it has {}", .0.join(", "))]
+    NoSuchLanguage(Vec<String>),
+}
+
+/// Why a file cannot be downloaded.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// Whoever is on the way could change what the list has promised.
+    #[error("it is at {0}, without encryption, and the list is not")]
+    Unencrypted(Url),
+    /// The list, or a redirect, leads into a network that is not the public one.
+    #[error(
+        "it is at {0}, an address that is not public, where only a list of the same scheme, host and port may lead"
+    )]
+    NotPublic(Url),
+    /// The call.
+    #[error(transparent)]
+    Call(#[from] OutboundError),
+    /// Of an answer without the file.
+    #[error("the answer was {0}")]
+    Status(u16),
+    /// A redirect to what is no URL.
+    #[error(transparent)]
+    Redirect(#[from] url::ParseError),
+    /// More redirects than anybody needs.
+    #[error("it is sent on and on")]
+    Redirects,
+    /// It cannot be written here.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Another file in place of the list.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// It cannot be compared.
+    #[error("the list has no checksum for it")]
+    NoChecksum,
+    /// Of another size or checksum.
+    #[error("it is not the file that the list describes; try again later")]
+    Another,
+}
+
 /// Lists what there is, or installs one of it.
-pub async fn install(args: &InstallArgs, globals: &Globals, config: &Config) -> Result<(), String> {
+pub async fn install(
+    args: &InstallArgs,
+    globals: &Globals,
+    config: &Config,
+) -> Result<(), CliError> {
     let source = Source::new(&config.tts.voices_index)?;
     let index = source.index().await?;
     let Some(name) = &args.name else {
@@ -103,7 +194,7 @@ pub async fn install(args: &InstallArgs, globals: &Globals, config: &Config) -> 
     };
     let name = name.strip_prefix("piper/").unwrap_or(name);
     let Some(entry) = index.get(name) else {
-        return Err(unknown(name, &index));
+        return Err(unknown(name, &index).into());
     };
     let place = Place::new(&config.tts.voices_dir, name)?;
     let wanted = wanted(name, entry)?;
@@ -124,7 +215,7 @@ struct Wanted<'a> {
 }
 
 /// The model, its description and its card; lists have samples too.
-fn wanted<'a>(name: &str, entry: &'a Entry) -> Result<Vec<Wanted<'a>>, String> {
+fn wanted<'a>(name: &str, entry: &'a Entry) -> Result<Vec<Wanted<'a>>, InstallError> {
     let mut wanted = Vec::new();
     for (path, described) in &entry.files {
         let file = path.rsplit('/').next().unwrap_or(path);
@@ -147,7 +238,7 @@ fn wanted<'a>(name: &str, entry: &'a Entry) -> Result<Vec<Wanted<'a>>, String> {
     if has(".onnx") && has(".onnx.json") {
         Ok(wanted)
     } else {
-        Err(format!("the list has no model for {name}"))
+        Err(InstallError::NoModel(name.to_owned()))
     }
 }
 
@@ -162,8 +253,8 @@ struct Source {
 }
 
 impl Source {
-    fn new(index: &Url) -> Result<Self, String> {
-        let tls = tls::system_roots().map_err(|error| error.to_string())?;
+    fn new(index: &Url) -> Result<Self, InstallError> {
+        let tls = tls::system_roots()?;
         let client = Client::new(Policy::trusted(), TIMEOUTS, tls.clone());
         // Without encryption anybody on the way may write what the list says, so
         // nothing is gained by being strict with it.
@@ -186,32 +277,28 @@ impl Source {
     }
 
     /// From an encrypted list nothing leads to what is not.
-    fn check_encrypted(&self, url: &Url) -> Result<(), String> {
+    fn check_encrypted(&self, url: &Url) -> Result<(), DownloadError> {
         if self.index.scheme() == "https" && url.scheme() != "https" {
-            return Err(format!(
-                "it is at {url}, without encryption, and the list is not"
-            ));
+            return Err(DownloadError::Unencrypted(url.clone()));
         }
         Ok(())
     }
 
-    async fn index(&self) -> Result<Index, String> {
-        let failed = |what: &dyn std::fmt::Display| {
-            format!(
-                "the list of voices, {}: {what}\n  tts.voices_index names another one; \
-                 `hoiam voices add` takes files that you have",
-                self.index
-            )
-        };
-        let mut answer = self
-            .get(&self.index, MAX_INDEX_BYTES)
-            .await
-            .map_err(|e| failed(&e))?;
+    async fn index(&self) -> Result<Index, InstallError> {
+        let url = &self.index;
+        self.read_index().await.map_err(|error| {
+            let (url, error) = (url.clone(), Box::new(error));
+            InstallError::Index { url, error }
+        })
+    }
+
+    async fn read_index(&self) -> Result<Index, DownloadError> {
+        let mut answer = self.get(&self.index, MAX_INDEX_BYTES).await?;
         let mut bytes = Vec::new();
         while let Some(chunk) = answer.body.next().await {
-            bytes.extend_from_slice(&chunk.map_err(|error| failed(&error))?);
+            bytes.extend_from_slice(&chunk?);
         }
-        serde_json::from_slice(&bytes).map_err(|error| failed(&error))
+        Ok(serde_json::from_slice(&bytes)?)
     }
 
     /// Downloads a file, and compares it with the list.
@@ -220,17 +307,33 @@ impl Source {
         file: &Wanted<'_>,
         place: &Place,
         bar: &ProgressBar,
-    ) -> Result<(), String> {
+    ) -> Result<(), InstallError> {
         let url = self.index.join(file.path);
-        let url = url.map_err(|error| format!("the list names {}: {error}", file.path))?;
-        let failed = |what: &dyn std::fmt::Display| format!("{url}: {what}");
+        let url = url.map_err(|error| InstallError::Path {
+            path: file.path.to_owned(),
+            error,
+        })?;
+        let downloaded = self.download_from(&url, file, place, bar).await;
+        downloaded.map_err(|error| {
+            let error = Box::new(error);
+            InstallError::File { url, error }
+        })
+    }
+
+    async fn download_from(
+        &self,
+        url: &Url,
+        file: &Wanted<'_>,
+        place: &Place,
+        bar: &ProgressBar,
+    ) -> Result<(), DownloadError> {
         let size = file.described.size_bytes;
-        let mut answer = self.get(&url, size).await.map_err(|error| failed(&error))?;
-        let mut out = File::create(place.file(&file.name)).map_err(|error| failed(&error))?;
+        let mut answer = self.get(url, size).await?;
+        let mut out = File::create(place.file(&file.name))?;
         let (mut bytes, mut md5, mut sha256) = (0_u64, Md5::new(), Sha256::new());
         while let Some(chunk) = answer.body.next().await {
-            let chunk = chunk.map_err(|error| failed(&error))?;
-            out.write_all(&chunk).map_err(|error| failed(&error))?;
+            let chunk = chunk?;
+            out.write_all(&chunk)?;
             bytes += chunk.len() as u64;
             bar.inc(chunk.len() as u64);
             if file.described.sha256.is_some() {
@@ -239,22 +342,20 @@ impl Source {
                 md5.update(&chunk);
             }
         }
-        out.sync_all().map_err(|error| failed(&error))?;
+        out.sync_all()?;
         let same = match (&file.described.sha256, &file.described.md5_digest) {
             (Some(digest), _) => hex(&sha256.finalize()).eq_ignore_ascii_case(digest),
             (None, Some(digest)) => hex(&md5.finalize()).eq_ignore_ascii_case(digest),
-            (None, None) => return Err(failed(&"the list has no checksum for it")),
+            (None, None) => return Err(DownloadError::NoChecksum),
         };
         if bytes != size || !same {
-            return Err(failed(
-                &"it is not the file that the list describes; try again later",
-            ));
+            return Err(DownloadError::Another);
         }
         Ok(())
     }
 
     /// Follows redirects.
-    async fn get(&self, url: &Url, limit: u64) -> Result<Download, String> {
+    async fn get(&self, url: &Url, limit: u64) -> Result<Download, DownloadError> {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
             self.check_encrypted(&url)?;
@@ -268,24 +369,22 @@ impl Source {
             let answer = self.client_for(&url).download(fetch).await;
             let answer = answer.map_err(|error| match error {
                 // Its way out is for callbacks.
-                OutboundError::Forbidden(_) => format!(
-                    "it is at {url}, an address that is not public, where only a list of the same scheme, host and port may lead"
-                ),
-                error => error.to_string(),
+                OutboundError::Forbidden(_) => DownloadError::NotPublic(url.clone()),
+                error => error.into(),
             })?;
             match answer.status {
                 200 => return Ok(answer),
                 301 | 302 | 303 | 307 | 308 => {}
-                status => return Err(format!("the answer was {status}")),
+                status => return Err(DownloadError::Status(status)),
             }
             let target = answer.headers.get("location").unwrap_or_default();
-            url = url.join(target).map_err(|error| error.to_string())?;
+            url = url.join(target)?;
         }
-        Err("it is sent on and on".to_owned())
+        Err(DownloadError::Redirects)
     }
 }
 
-fn list(index: &Index, language: Option<&str>, globals: &Globals) -> Result<(), String> {
+fn list(index: &Index, language: Option<&str>, globals: &Globals) -> Result<(), CliError> {
     let listed: Vec<Listed> = index
         .iter()
         .map(|(name, entry)| Listed {
@@ -300,11 +399,8 @@ fn list(index: &Index, language: Option<&str>, globals: &Globals) -> Result<(), 
     if listed.is_empty() {
         let codes = index.iter().map(|(name, entry)| entry.language_code(name));
         let codes: BTreeSet<&str> = codes.collect();
-        let codes: Vec<&str> = codes.into_iter().collect();
-        return Err(format!(
-            "the list has no such voice; it has {}",
-            codes.join(", ")
-        ));
+        let codes = codes.into_iter().map(str::to_owned).collect();
+        return Err(InstallError::NoSuchLanguage(codes).into());
     }
     if globals.json {
         return print(&pretty(&listed)?);
@@ -338,14 +434,18 @@ fn speaks(code: &str, language: &str) -> bool {
     is_of(&code.replace('_', "-"), &language.replace('_', "-"))
 }
 
-fn unknown(name: &str, index: &Index) -> String {
-    let near = nearest(name, index.keys().cloned(), 3);
-    let near = if near.is_empty() {
-        "`hoiam voices install --list` shows what there is".to_owned()
-    } else {
-        format!("there is {}", near.join(", "))
-    };
-    format!("the list has no voice {name}; {near}")
+fn unknown(name: &str, index: &Index) -> InstallError {
+    InstallError::Unknown {
+        name: name.to_owned(),
+        near: nearest(name, index.keys().cloned(), 3),
+    }
+}
+
+fn or_near(near: &[String]) -> String {
+    match near {
+        [] => "`hoiam voices install --list` shows what there is".to_owned(),
+        near => format!("there is {}", near.join(", ")),
+    }
 }
 
 #[cfg(test)]
@@ -373,7 +473,7 @@ mod tests {
             ("https://169.254.169.254/a.onnx".to_owned(), "not public"),
         ] {
             let url = source.index.join(&path).unwrap();
-            let refused = source.get(&url, 1).await.err().unwrap();
+            let refused = source.get(&url, 1).await.err().unwrap().to_string();
             assert!(refused.contains(told), "{path}: {refused}");
         }
         assert!(own.accept().is_err(), "somebody has called");

@@ -6,7 +6,8 @@ use clap::Args;
 use hoiam_api::{Catalog, VoiceItem};
 use hoiam_text::segmentation::is_of;
 
-use super::super::speaker::{self, Speaker};
+use super::super::error::CliError;
+use super::super::speaker::Speaker;
 use super::super::{Globals, columns, pretty, print, tell_error};
 use crate::config::Config;
 
@@ -21,10 +22,8 @@ pub struct ListArgs {
 }
 
 /// Lists the voices; an error when there is none.
-pub async fn list(args: &ListArgs, globals: &Globals, config: &Config) -> Result<(), String> {
-    let mut speaker = Speaker::start(config)
-        .await
-        .map_err(|error| speaker::not_started(&error))?;
+pub async fn list(args: &ListArgs, globals: &Globals, config: &Config) -> Result<(), CliError> {
+    let mut speaker = Speaker::start(config).await?;
     speaker.synthesizer.stop().await;
     for missing in speaker.missing() {
         tell_error(missing);
@@ -36,7 +35,7 @@ pub async fn list(args: &ListArgs, globals: &Globals, config: &Config) -> Result
         .cloned()
         .collect();
     if items.is_empty() {
-        return Err(none_of(args.language.as_deref(), all));
+        return Err(CliError::Plain(none_of(args.language.as_deref(), all)));
     }
     print(&if globals.json {
         // The body that GET /v1/voices answers.

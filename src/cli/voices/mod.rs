@@ -13,6 +13,10 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::signal::unix::{SignalKind, signal};
 
+pub use add::AddError;
+pub use install::InstallError;
+
+use super::error::CliError;
 use super::{Globals, ServiceArgs};
 
 /// The flags of `hoiam voices`.
@@ -66,16 +70,18 @@ pub fn run(args: VoicesArgs, globals: Globals) -> ExitCode {
             // What is begun is taken away by whoever drops it.
             Action::Install(args) => tokio::select! {
                 done = install::install(&args, &globals, &config) => done,
-                told = told_to_end() => Err(told),
+                () = told_to_end() => {
+                    Err(CliError::plain("stopped by a signal; nothing is installed"))
+                }
             },
         }
     });
     super::exit(done)
 }
 
-/// Resolves with what to say about it; never where signals cannot be received. Those that
-/// are ignored, as `nohup` has it, stay so.
-async fn told_to_end() -> String {
+/// Never resolves where signals cannot be received. Those that are ignored, as `nohup`
+/// has it, stay so.
+async fn told_to_end() {
     let signals = [
         SignalKind::hangup(),
         SignalKind::interrupt(),
@@ -88,9 +94,8 @@ async fn told_to_end() -> String {
         .filter_map(|kind| signal(kind).ok())
         .map(|mut signal| async move { signal.recv().await })
         .collect();
-    match heard.next().await {
-        Some(_) => "stopped by a signal; nothing is installed".to_owned(),
-        None => std::future::pending().await,
+    if heard.next().await.is_none() {
+        std::future::pending().await
     }
 }
 

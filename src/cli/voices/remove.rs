@@ -8,6 +8,7 @@ use hoiam_api::nearest::nearest;
 use hoiam_synthesizer::voice_files::{VoiceFiles, find};
 use serde_json::json;
 
+use super::super::error::CliError;
 use super::super::{Globals, pretty, print};
 use crate::config::Config;
 
@@ -19,15 +20,14 @@ pub struct RemoveArgs {
 }
 
 /// Removes a voice.
-pub fn remove(args: &RemoveArgs, globals: &Globals, config: &Config) -> Result<(), String> {
+pub fn remove(args: &RemoveArgs, globals: &Globals, config: &Config) -> Result<(), CliError> {
     let name = args.name.strip_prefix("piper/").unwrap_or(&args.name);
     let folder = &config.tts.voices_dir;
     let installed = find(folder);
     let Some(files) = installed.iter().find(|files| files.name == name) else {
-        return Err(unknown(name, &installed, folder));
+        return Err(CliError::Plain(unknown(name, &installed, folder)));
     };
-    delete(files, folder)
-        .map_err(|error| format!("cannot remove {}: {error}", files.model.display()))?;
+    delete(files, folder).map_err(CliError::io("remove", &files.model))?;
     print(&if globals.json {
         pretty(&json!({ "id": format!("piper/{name}") }))?
     } else {

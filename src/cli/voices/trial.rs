@@ -11,7 +11,8 @@ use hoiam_speech::engine::piper;
 use hoiam_synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
 use hoiam_text::{Output, Request, SpeechError};
 
-use super::super::speaker::not_started;
+use super::super::error::CliError;
+use super::AddError;
 use crate::config::{Config, Tts};
 
 /// For a word. A slow machine loads a large model in some seconds.
@@ -21,19 +22,18 @@ const LIMIT: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 ///
-/// Why it cannot, for people.
-pub(super) async fn try_voice(folder: &Path, name: &str, config: &Config) -> Result<(), String> {
+/// [`AddError::Unavailable`], [`AddError::Engine`] and [`AddError::Child`].
+pub(super) async fn try_voice(folder: &Path, name: &str, config: &Config) -> Result<(), CliError> {
     let tts = Tts {
         voices_dir: folder.to_owned(),
         ..config.tts.clone()
     };
     let mut synthesizer = Synthesizer::new(Options::for_engines(tts.engines()));
-    let ready = synthesizer.ensure_started().await;
-    let ready = ready.map_err(|error| not_started(&error))?;
+    let ready = synthesizer.ensure_started().await?;
     let id = format!("{}/{name}", piper::NAME);
     let mut unavailable = ready.hello.unavailable.iter();
     if let Some((_, detail)) = unavailable.find(|(missing, _)| *missing == id) {
-        return Err(detail.clone());
+        return Err(AddError::Unavailable(detail.clone()).into());
     }
     // Where it is, what is missing is the model's own.
     let has_phonemes = !ready
@@ -50,8 +50,8 @@ pub(super) async fn try_voice(folder: &Path, name: &str, config: &Config) -> Res
         // The model was loaded before a library was missing, which is no fault of the voice.
         Ok(_) => Ok(()),
         Err(SpeakError::Engine(SpeechError::EngineUnavailable { .. })) if !has_phonemes => Ok(()),
-        Err(SpeakError::Engine(error)) => Err(error.to_string()),
-        Err(error) => Err(format!("the voice cannot be spoken with: {error}")),
+        Err(SpeakError::Engine(error)) => Err(AddError::Engine(error).into()),
+        Err(error) => Err(AddError::Child(error).into()),
     }
 }
 
