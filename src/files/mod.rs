@@ -42,31 +42,22 @@ const MARGIN_BYTES: u64 = 4 << 20;
 const PROBE_MS: Millis = 1000;
 
 /// Why a file could not be kept or read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FileError {
     /// There is none under this key.
+    #[error("the file is not there")]
     Missing,
     /// The store says no: full disk, no permission.
+    #[error("the file store failed: {0}")]
     Failed(String),
     /// It would leave less free on the disk than is kept for others.
+    #[error("the disk has no room for it")]
     NoRoom {
         /// Whether the disk had that much before this file was begun, and none that is
         /// written at the same time is larger.
         is_its_own: bool,
     },
 }
-
-impl std::fmt::Display for FileError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Missing => f.write_str("the file is not there"),
-            Self::Failed(detail) => write!(f, "the file store failed: {detail}"),
-            Self::NoRoom { .. } => f.write_str("the disk has no room for it"),
-        }
-    }
-}
-
-impl std::error::Error for FileError {}
 
 impl From<object_store::Error> for FileError {
     fn from(error: object_store::Error) -> Self {

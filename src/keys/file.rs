@@ -3,7 +3,6 @@
 //! to revoke the last key must not open the service.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::fs::{DirBuilder, File};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::DirBuilderExt;
@@ -14,6 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hoiam_api::client::is_client_name;
 use hoiam_api::{parse_rfc3339, rfc3339};
 use hoiam_supervision::clock::Millis;
+use hoiam_text::SaturatingFrom as _;
 use serde::{Deserialize, Serialize};
 
 use super::hash::KeyHash;
@@ -47,9 +47,13 @@ struct Document {
 }
 
 /// Why keys cannot be had or changed. Its text names the way out.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// The file or its folder cannot be made, read or written.
+    #[error(
+        "cannot {action} {}: {error}. Run it as the user of the service, or give that user the file",
+        path.display()
+    )]
     Io {
         /// What was tried, as in "cannot {action} {path}".
         action: &'static str,
@@ -59,54 +63,58 @@ pub enum KeysError {
         error: io::Error,
     },
     /// The file is not what `hoiam keys` writes.
+    #[error(
+        "{} cannot be read as API keys: {fault}. Mend it or put a copy back; to give up its keys, move \
+         it away and make new ones with `hoiam keys add`",
+        path.display()
+    )]
     Faulty {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        detail: String,
+        fault: FileFault,
     },
     /// There is a key of this name.
+    #[error("there is a key named {0}; `hoiam keys revoke {0}` first, or choose another name")]
     Taken(String),
     /// There is no key of this name.
+    #[error("there is no key named {0}; `hoiam keys list` shows those that there are")]
     Unknown(String),
     /// The system gives no random bytes.
+    #[error("the system gives no random bytes to make a key of")]
     NoRandomness,
 }
 
-impl fmt::Display for KeysError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io {
-                action,
-                path,
-                error,
-            } => write!(
-                out,
-                "cannot {action} {}: {error}. Run it as the user of the service, or give that user the file",
-                path.display()
-            ),
-            Self::Faulty { path, detail } => write!(
-                out,
-                "{path} cannot be read as API keys: {detail}. Mend it or put a copy back; to give up its keys, move \
-                 it away and make new ones with `hoiam keys add`",
-                path = path.display()
-            ),
-            Self::Taken(name) => write!(
-                out,
-                "there is a key named {name}; `hoiam keys revoke {name}` first, or choose another name"
-            ),
-            Self::Unknown(name) => write!(
-                out,
-                "there is no key named {name}; `hoiam keys list` shows those that there are"
-            ),
-            Self::NoRandomness => {
-                out.write_str("the system gives no random bytes to make a key of")
-            }
-        }
-    }
+/// What is wrong with the file.
+#[derive(Debug, thiserror::Error)]
+pub enum FileFault {
+    /// It is another file.
+    #[error("it has more than {MAX_BYTES} bytes")]
+    TooLarge,
+    /// Nothing of what was found is told: it may be a key, and logs are read by others.
+    #[error("line {line}, column {column} is not as `hoiam keys` writes it")]
+    Json {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1.
+        column: usize,
+    },
+    /// Of the key of this number.
+    #[error("the name of key {0} is no name of a client")]
+    Name(usize),
+    /// Nobody could say which of them is meant.
+    #[error("two keys are named {0}")]
+    SameName(String),
+    /// Whoever has it would be two clients.
+    #[error("{0} has the same key as another")]
+    SameKey(String),
+    /// It would allow nothing.
+    #[error("{0} has no scope")]
+    NoScope(String),
+    /// It is of no use to programs.
+    #[error("created_at of {0} is no instant of RFC 3339")]
+    CreatedAt(String),
 }
-
-impl std::error::Error for KeysError {}
 
 /// Where the keys of a data folder are kept.
 #[must_use]
@@ -134,7 +142,7 @@ pub fn read(data_dir: &Path) -> Result<Option<Vec<Entry>>, KeysError> {
     };
     match parse(&text) {
         Ok(keys) => Ok(Some(keys)),
-        Err(detail) => Err(KeysError::Faulty { path, detail }),
+        Err(fault) => Err(KeysError::Faulty { path, fault }),
     }
 }
 
@@ -146,32 +154,31 @@ fn read_text(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-fn parse(text: &[u8]) -> Result<Vec<Entry>, String> {
-    if u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_BYTES {
-        return Err(format!("it has more than {MAX_BYTES} bytes"));
+fn parse(text: &[u8]) -> Result<Vec<Entry>, FileFault> {
+    if u64::saturating_from(text.len()) > MAX_BYTES {
+        return Err(FileFault::TooLarge);
     }
-    // Nothing of what was found is told: it may be a key, and logs are read by others.
-    let Document { keys } = serde_json::from_slice(text).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        format!("line {line}, column {column} is not as `hoiam keys` writes it")
+    let Document { keys } = serde_json::from_slice(text).map_err(|error| FileFault::Json {
+        line: error.line(),
+        column: error.column(),
     })?;
     let (mut names, mut hashes) = (HashSet::new(), HashSet::new());
     for (at, key) in keys.iter().enumerate() {
         let name = &key.name;
         if !is_client_name(name) {
-            return Err(format!("the name of key {} is no name of a client", at + 1));
+            return Err(FileFault::Name(at + 1));
         }
         if !names.insert(name) {
-            return Err(format!("two keys are named {name}"));
+            return Err(FileFault::SameName(name.clone()));
         }
         if !hashes.insert(key.sha256.to_string()) {
-            return Err(format!("{name} has the same key as another"));
+            return Err(FileFault::SameKey(name.clone()));
         }
         if key.scopes.is_empty() {
-            return Err(format!("{name} has no scope"));
+            return Err(FileFault::NoScope(name.clone()));
         }
         if parse_rfc3339(&key.created_at).is_none() {
-            return Err(format!("created_at of {name} is no instant of RFC 3339"));
+            return Err(FileFault::CreatedAt(name.clone()));
         }
     }
     Ok(keys)
@@ -382,7 +389,7 @@ mod tests {
             ),
             (r#""hoiam_found"#.to_owned(), "line 1, column"),
         ] {
-            let detail = told(&keys).unwrap_err();
+            let detail = told(&keys).unwrap_err().to_string();
             assert!(detail.contains(why), "{why}: {detail}");
             // A key may have come to where it does not belong.
             assert!(!detail.to_lowercase().contains("found"), "{detail}");

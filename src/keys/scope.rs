@@ -99,18 +99,21 @@ impl fmt::Display for Scopes {
     }
 }
 
+/// A name that no scope has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no scope \"{0}\"; there are submit, read and admin")]
+pub struct UnknownScope(String);
+
 impl FromStr for Scopes {
-    type Err = String;
+    type Err = UnknownScope;
 
     /// Names separated by commas.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, UnknownScope> {
         let named = text.split(',').map(str::trim).map(|name| {
             let known = Scope::ALL.into_iter().find(|scope| scope.as_str() == name);
-            known.ok_or_else(|| {
-                format!("there is no scope \"{name}\"; there are submit, read and admin")
-            })
+            known.ok_or_else(|| UnknownScope(name.to_owned()))
         });
-        Ok(named.collect::<Result<Vec<Scope>, String>>()?.into())
+        Ok(named.collect::<Result<Vec<Scope>, _>>()?.into())
     }
 }
 

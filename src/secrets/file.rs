@@ -2,7 +2,6 @@
 //! `<data_dir>/callback.secret`, one line. While it is being changed there is a second
 //! file, `callback.secret.rotation`. Both are readable by their owner alone.
 
-use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -12,6 +11,7 @@ use std::time::Duration;
 use hoiam_api::signature::Secret;
 use hoiam_api::{parse_rfc3339, rfc3339};
 use hoiam_supervision::clock::Millis;
+use hoiam_text::SaturatingFrom as _;
 use serde::{Deserialize, Serialize};
 
 use crate::{failpoint, private_file};
@@ -99,9 +99,10 @@ impl Filed {
 }
 
 /// Why there is no callback secret. Its text names the file and the way out.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
     /// The folder or file cannot be made, read or written.
+    #[error("cannot {action} {}: {error}", path.display())]
     Io {
         /// What was tried, as in "cannot {action} {path}".
         action: &'static str,
@@ -111,6 +112,12 @@ pub enum SecretFileError {
         error: io::Error,
     },
     /// Others than its owner may read or write the file.
+    #[error(
+        "the callback secret {path} can be read by others (mode {mode:03o}). Close it with: \
+         chmod 600 {path}. If somebody may have read it, make a new one after that: \
+         `hoiam secrets rotate --overlap 0`",
+        path = path.display()
+    )]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -118,21 +125,42 @@ pub enum SecretFileError {
         mode: u32,
     },
     /// The file does not hold a secret.
+    #[error(
+        "{} does not hold a callback secret (whsec_ and the base64 of 24 to 64 \
+         bytes). Put the right one back, or remove it and start again: a new one is made",
+        path.display()
+    )]
     NotASecret {
         /// The file.
         path: PathBuf,
     },
     /// The file beside it is not what `hoiam secrets rotate` writes.
+    #[error(
+        "{} is not what `hoiam secrets rotate` writes. Remove it: that ends the overlap, and the secret in \
+         {FILE_NAME} is in force alone",
+        path.display()
+    )]
     NoRotation {
         /// The file.
         path: PathBuf,
     },
     /// There is no secret to be rotated.
+    #[error(
+        "{} is not there, so there is no secret to be replaced; the first start of the service makes one",
+        path.display()
+    )]
     Absent {
         /// The file.
         path: PathBuf,
     },
     /// The secret before this one is still in force.
+    #[error(
+        "the secret before this one is in force until {}. No more than two sign, so receivers that have \
+         that one only would be cut off. Wait until then, or, once all receivers have the new one, end the \
+         overlap by removing {}; --overlap 0 ends both at once",
+        rfc3339(*until),
+        path.display()
+    )]
     UnderWay {
         /// The end of the overlap.
         until: Millis,
@@ -140,59 +168,9 @@ pub enum SecretFileError {
         path: PathBuf,
     },
     /// The system gives no random bytes.
+    #[error("the system gives no random bytes to make a callback secret of")]
     NoRandomness,
 }
-
-impl fmt::Display for SecretFileError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io {
-                action,
-                path,
-                error,
-            } => {
-                write!(out, "cannot {action} {}: {error}", path.display())
-            }
-            Self::Exposed { path, mode } => write!(
-                out,
-                "the callback secret {path} can be read by others (mode {mode:03o}). Close it with: \
-                 chmod 600 {path}. If somebody may have read it, make a new one after that: \
-                 `hoiam secrets rotate --overlap 0`",
-                path = path.display()
-            ),
-            Self::NotASecret { path } => write!(
-                out,
-                "{path} does not hold a callback secret (whsec_ and the base64 of 24 to 64 \
-                 bytes). Put the right one back, or remove it and start again: a new one is made",
-                path = path.display()
-            ),
-            Self::NoRotation { path } => write!(
-                out,
-                "{path} is not what `hoiam secrets rotate` writes. Remove it: that ends the overlap, and the secret in \
-                 {FILE_NAME} is in force alone",
-                path = path.display()
-            ),
-            Self::Absent { path } => write!(
-                out,
-                "{path} is not there, so there is no secret to be replaced; the first start of the service makes one",
-                path = path.display()
-            ),
-            Self::UnderWay { until, path } => write!(
-                out,
-                "the secret before this one is in force until {until}. No more than two sign, so receivers that have \
-                 that one only would be cut off. Wait until then, or, once all receivers have the new one, end the \
-                 overlap by removing {path}; --overlap 0 ends both at once",
-                until = rfc3339(*until),
-                path = path.display()
-            ),
-            Self::NoRandomness => {
-                out.write_str("the system gives no random bytes to make a callback secret of")
-            }
-        }
-    }
-}
-
-impl std::error::Error for SecretFileError {}
 
 /// Where the secret of a data folder is kept.
 pub fn secret_path(data_dir: &Path) -> PathBuf {
@@ -286,7 +264,7 @@ pub fn rotate(
             path: rotation,
         });
     }
-    let overlap = i64::try_from(overlap.as_millis()).unwrap_or(i64::MAX);
+    let overlap = i64::saturating_from(overlap.as_millis());
     let until = wall.saturating_add(overlap);
     let document = Document {
         from: filed.current.reveal(),
