@@ -1,8 +1,9 @@
 //! Opening one service's database file: lock, migrations, connections. What is opened is
 //! started by `writer`.
 
+use std::error::Error;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use diesel::connection::SimpleConnection;
@@ -10,7 +11,7 @@ use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use hoiam_supervision::clock::Anchor;
 
-use super::copy;
+use super::copy::{self, CopyError};
 use super::schema::meta;
 
 /// The one kind of connection that verbs see.
@@ -23,9 +24,14 @@ pub(super) const CLOCK_KEY: &str = "clock";
 const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 5000";
 
 /// Why a database could not be opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process holds the folder.
+    #[error(
+        "another hoiam (process {holder}) uses this data folder: {} is locked. Stop it, or give this one \
+         another folder with --data-dir",
+        lock.display()
+    )]
     Locked {
         /// The lock file.
         lock: PathBuf,
@@ -33,35 +39,58 @@ pub enum OpenError {
         holder: String,
     },
     /// The file system or the database says no.
+    #[error("{} cannot be opened: {fault}{}", path.display(), way_out(fault))]
     Failed {
         /// The file.
         path: PathBuf,
         /// What was said.
-        detail: String,
+        fault: OpenFault,
     },
 }
 
-impl std::fmt::Display for OpenError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Locked { lock, holder } => write!(
-                f,
-                "another hoiam (process {holder}) uses this data folder: {} is locked. Stop it, or give this one \
-                 another folder with --data-dir",
-                lock.display()
-            ),
-            Self::Failed { path, detail } => {
-                write!(f, "{} cannot be opened: {detail}", path.display())?;
-                if is_damage(detail) {
-                    f.write_str(". It is damaged: put a backup in its place, or move it away to begin with an empty one")?;
-                }
-                Ok(())
-            }
+/// What keeps a database that nobody else holds from being opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenFault {
+    /// Of the lock, or of a thread.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// SQLite does not open it.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// SQLite opens it and answers nothing.
+    #[error(transparent)]
+    Query(#[from] diesel::result::Error),
+    /// It could not be brought to this version.
+    #[error(transparent)]
+    Migration(Box<dyn Error + Send + Sync>),
+    /// It could not be kept aside before.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// What SQLite's own check has found.
+    #[error("malformed: {0}")]
+    Malformed(String),
+    /// This version does not know all that it has.
+    #[error("a newer hoiam has written it; start that version, or use another data folder")]
+    Newer,
+}
+
+impl OpenFault {
+    pub(super) fn of(self, path: &Path) -> OpenError {
+        OpenError::Failed {
+            path: path.to_owned(),
+            fault: self,
         }
     }
 }
 
-impl std::error::Error for OpenError {}
+fn way_out(fault: &OpenFault) -> &'static str {
+    match is_damage(&fault.to_string()) {
+        true => {
+            ". It is damaged: put a backup in its place, or move it away to begin with an empty one"
+        }
+        false => "",
+    }
+}
 
 /// Whether a reason is one that passes only with another file: SQLITE_CORRUPT
 /// and SQLITE_NOTADB, in the words of sqlite3_errstr.
@@ -82,14 +111,20 @@ pub struct Opened {
 /// # Errors
 /// [`OpenError::Locked`] while another process has it.
 pub fn open(path: &Path) -> Result<Opened, OpenError> {
-    let failed = |detail: String| OpenError::Failed {
-        path: path.to_owned(),
-        detail,
-    };
     let lock = take_lock(path)?;
-    let mut writer = connect(path, false).map_err(|error| failed(error.to_string()))?;
-    if let Some(first) = next_of_an_older_version(&mut writer).map_err(failed)? {
-        let copy = copy::keep_aside(&mut writer, path, &first).map_err(failed)?;
+    let (writer, anchor) = open_locked(path).map_err(|fault| fault.of(path))?;
+    Ok(Opened {
+        path: path.to_owned(),
+        writer,
+        anchor,
+        lock,
+    })
+}
+
+fn open_locked(path: &Path) -> Result<(Conn, Option<Anchor>), OpenFault> {
+    let mut writer = connect(path, false)?;
+    if let Some(first) = next_of_an_older_version(&mut writer)? {
+        let copy = copy::keep_aside(&mut writer, path, &first)?;
         log::info!(
             "{} is changed for this version; as it was it is kept as {}",
             path.display(),
@@ -98,14 +133,9 @@ pub fn open(path: &Path) -> Result<Opened, OpenError> {
     }
     writer
         .run_pending_migrations(MIGRATIONS)
-        .map_err(|error| failed(error.to_string()))?;
-    let anchor = anchor_in(&mut writer).map_err(|error| failed(error.to_string()))?;
-    Ok(Opened {
-        path: path.to_owned(),
-        writer,
-        anchor,
-        lock,
-    })
+        .map_err(OpenFault::Migration)?;
+    let anchor = anchor_in(&mut writer)?;
+    Ok((writer, anchor))
 }
 
 fn anchor_in(conn: &mut Conn) -> QueryResult<Option<Anchor>> {
@@ -151,48 +181,38 @@ pub fn inspect(path: &Path) -> Result<Standing, OpenError> {
         return Ok(Standing::Absent);
     }
     let _lock = take_lock(path)?;
-    let failed = |detail: String| OpenError::Failed {
-        path: path.to_owned(),
-        detail,
-    };
-    let mut conn = connect(path, false).map_err(|error| failed(error.to_string()))?;
-    let said: Said = diesel::sql_query("PRAGMA quick_check(1)")
-        .get_result(&mut conn)
-        .map_err(|error| failed(error.to_string()))?;
+    inspect_locked(path).map_err(|fault| fault.of(path))
+}
+
+fn inspect_locked(path: &Path) -> Result<Standing, OpenFault> {
+    let mut conn = connect(path, false)?;
+    let said: Said = diesel::sql_query("PRAGMA quick_check(1)").get_result(&mut conn)?;
     if said.quick_check != "ok" {
-        return Err(failed(format!("malformed: {}", said.quick_check)));
+        return Err(OpenFault::Malformed(said.quick_check));
     }
-    match outstanding(&mut conn).map_err(failed)? {
+    match outstanding(&mut conn)? {
         0 => Ok(Standing::Current),
         more => Ok(Standing::Older(more)),
     }
 }
 
 /// How many migrations of ours a database has not had yet.
-fn outstanding(conn: &mut Conn) -> Result<usize, String> {
-    let had = conn
-        .applied_migrations()
-        .map_err(|error| error.to_string())?;
+fn outstanding(conn: &mut Conn) -> Result<usize, OpenFault> {
+    let had = conn.applied_migrations().map_err(OpenFault::Migration)?;
     let ours =
         diesel::migration::MigrationSource::<diesel::sqlite::Sqlite>::migrations(&MIGRATIONS)
-            .map_err(|error| error.to_string())?;
-    ours.len().checked_sub(had.len()).ok_or_else(|| {
-        "a newer hoiam has written it; start that version, or use another data folder".to_owned()
-    })
+            .map_err(OpenFault::Migration)?;
+    ours.len().checked_sub(had.len()).ok_or(OpenFault::Newer)
 }
 
 /// The first migration that is to be run, if an older version has written the database.
-fn next_of_an_older_version(conn: &mut Conn) -> Result<Option<String>, String> {
-    let is_new = conn
-        .applied_migrations()
-        .map_err(|error| error.to_string())?
-        .is_empty();
-    if outstanding(conn)? == 0 || is_new {
+fn next_of_an_older_version(conn: &mut Conn) -> Result<Option<String>, OpenFault> {
+    let had = conn.applied_migrations().map_err(OpenFault::Migration)?;
+    if outstanding(conn)? == 0 || had.is_empty() {
         return Ok(None);
     }
-    let pending = conn
-        .pending_migrations(MIGRATIONS)
-        .map_err(|error| error.to_string())?;
+    let pending = conn.pending_migrations(MIGRATIONS);
+    let pending = pending.map_err(OpenFault::Migration)?;
     Ok(pending.first().map(|one| one.name().version().to_string()))
 }
 
@@ -206,10 +226,7 @@ impl Opened {
 
 fn take_lock(path: &Path) -> Result<File, OpenError> {
     let lock = path.with_extension("lock");
-    let failed = |error: std::io::Error| OpenError::Failed {
-        path: lock.clone(),
-        detail: error.to_string(),
-    };
+    let failed = |error: io::Error| OpenFault::from(error).of(&lock);
     let mut file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -233,7 +250,7 @@ fn take_lock(path: &Path) -> Result<File, OpenError> {
 
 /// Opens one connection. One PRAGMA a statement, the busy timeout first, as
 /// diesel's documentation of `SqliteConnection` advises.
-pub(super) fn connect(path: &Path, read_only: bool) -> Result<Conn, Box<dyn std::error::Error>> {
+pub(super) fn connect(path: &Path, read_only: bool) -> Result<Conn, OpenFault> {
     let mut conn = Conn::establish(&path.to_string_lossy())?;
     conn.batch_execute(BUSY_TIMEOUT)?;
     conn.batch_execute("PRAGMA journal_mode = WAL")?;
@@ -338,7 +355,7 @@ mod tests {
         };
         let error = error.to_string();
         assert!(error.contains("cannot be copied to"), "{error}");
-        assert_eq!(outstanding(&mut conn), Ok(1));
+        assert_eq!(outstanding(&mut conn).unwrap(), 1);
     }
 
     #[test]

@@ -13,6 +13,25 @@ use super::Conn;
 /// Between the database's name and the migration that a copy was made before.
 const BEFORE: &str = ".before-";
 
+/// Why the database is left as it is.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "it is to be changed for this version and cannot be copied to {} before: {reason}",
+    copy.display()
+)]
+pub struct CopyError {
+    /// Where the copy was to be.
+    copy: PathBuf,
+    reason: Reason,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+enum Reason {
+    Query(#[from] diesel::result::Error),
+    Io(#[from] io::Error),
+}
+
 /// Writes what the database has into `NAME.before-MIGRATION` beside it, whole and synced,
 /// and removes what earlier upgrades have left.
 ///
@@ -22,28 +41,25 @@ pub(super) fn keep_aside(
     conn: &mut Conn,
     database: &Path,
     migration: &str,
-) -> Result<PathBuf, String> {
+) -> Result<PathBuf, CopyError> {
     let copy = copy_of(database, migration);
-    let failed = |error: &dyn std::fmt::Display| {
-        format!(
-            "it is to be changed for this version and cannot be copied to {} before: {error}",
-            copy.display()
-        )
-    };
+    match write(conn, database, &copy) {
+        Ok(()) => Ok(copy),
+        Err(reason) => Err(CopyError { copy, reason }),
+    }
+}
+
+fn write(conn: &mut Conn, database: &Path, copy: &Path) -> Result<(), Reason> {
     // Of a start that was killed.
-    remove(&copy).map_err(|error| failed(&error))?;
+    remove(copy)?;
     diesel::sql_query("VACUUM INTO ?")
         .bind::<Text, _>(copy.to_string_lossy())
-        .execute(conn)
-        .map_err(|error| failed(&error))?;
-    let synced = File::open(&copy).and_then(|file| file.sync_all());
-    synced.map_err(|error| failed(&error))?;
-    for older in copies_of(database).map_err(|error| failed(&error))? {
-        if older != copy {
-            remove(&older).map_err(|error| failed(&error))?;
-        }
+        .execute(conn)?;
+    File::open(copy)?.sync_all()?;
+    for older in copies_of(database)?.iter().filter(|older| *older != copy) {
+        remove(older)?;
     }
-    Ok(copy)
+    Ok(())
 }
 
 fn copy_of(database: &Path, migration: &str) -> PathBuf {

@@ -15,6 +15,7 @@
 //! readers keep it from that, it is tried again each second.
 
 use std::fs::File;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,7 +31,9 @@ use hoiam_supervision::clock::{Clock, Millis};
 use tokio::sync::{oneshot, watch};
 
 use super::Id;
-use super::connection::{CLOCK_KEY, Conn, OpenError, Opened, connect, empty_log, is_damage};
+use super::connection::{
+    CLOCK_KEY, Conn, OpenError, OpenFault, Opened, connect, empty_log, is_damage,
+};
 use super::history::{OF_ALERT, newest_event};
 use super::hub::{Hub, Interest, Subscription};
 use super::load::{Amount, ByClient, Load};
@@ -57,27 +60,18 @@ const LAST_EVENT_KEY: &str = "last_event";
 
 /// Why a verb has no answer. In every case nothing of it is known to be
 /// kept, and the caller answers 503 or tries again later.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The database said no: full disk, locked, damaged, or shut down.
+    #[error("the store is unavailable: {0}")]
     Unavailable(String),
     /// The verb itself panicked; a bug of ours.
+    #[error("the store's verb panicked")]
     Panicked,
     /// The service is stopping and the writer has ended.
+    #[error("the store has been closed")]
     Closed,
 }
-
-impl std::fmt::Display for StoreError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Unavailable(detail) => write!(f, "the store is unavailable: {detail}"),
-            Self::Panicked => f.write_str("the store's verb panicked"),
-            Self::Closed => f.write_str("the store has been closed"),
-        }
-    }
-}
-
-impl std::error::Error for StoreError {}
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
@@ -496,8 +490,7 @@ impl Opened {
     /// [`OpenError::Failed`] when a reader cannot be opened.
     pub fn start(self, service: Service, clock: Clock) -> Result<Db, OpenError> {
         let path = self.path.clone();
-        start(service, self.path, self.writer, self.lock, clock)
-            .map_err(|detail| OpenError::Failed { path, detail })
+        start(service, self.path, self.writer, self.lock, clock).map_err(|fault| fault.of(&path))
     }
 }
 
@@ -508,7 +501,7 @@ fn start(
     mut writer: Conn,
     lock: File,
     clock: Clock,
-) -> Result<Db, String> {
+) -> Result<Db, OpenFault> {
     let (commands, queue) = crossbeam_channel::unbounded();
     let (hub, hand_out) = Hub::new();
     spawn(format!("{service}-events"), hand_out)?;
@@ -517,7 +510,7 @@ fn start(
     let ends = Arc::new(Ends::default());
     let committed_at = Arc::new(AtomicI64::new(Millis::MIN));
     let write_health = WriteHealth::none_at(format!("the {service} service's database"));
-    let last_event = last_event(&mut writer).map_err(|error| error.to_string())?;
+    let last_event = last_event(&mut writer)?;
     let reads = start_readers(&format!("{service}-reader"), &path)?;
     let client_reads = start_readers(&format!("{service}-client"), &path)?;
     let thread = Writer {
@@ -554,10 +547,10 @@ fn start(
 }
 
 /// Starts readers that work through one queue until its last sender is dropped.
-fn start_readers(name: &str, path: &Path) -> Result<Sender<Read>, String> {
+fn start_readers(name: &str, path: &Path) -> Result<Sender<Read>, OpenFault> {
     let (reads, queue) = crossbeam_channel::unbounded::<Read>();
     for number in 0..READERS {
-        let conn = connect(path, true).map_err(|error| error.to_string())?;
+        let conn = connect(path, true)?;
         let queue = queue.clone();
         spawn(format!("{name}-{number}"), move || {
             read_until_closed(conn, &queue)
@@ -577,12 +570,9 @@ fn last_event(conn: &mut Conn) -> QueryResult<i64> {
     Ok(newest_event(conn)?.max(kept))
 }
 
-fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), String> {
-    std::thread::Builder::new()
-        .name(name)
-        .spawn(body)
-        .map(drop)
-        .map_err(|error| error.to_string())
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let thread = std::thread::Builder::new().name(name);
+    thread.spawn(body).map(drop)
 }
 
 fn read_until_closed(mut conn: Conn, queue: &Receiver<Read>) {

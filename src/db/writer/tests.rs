@@ -9,7 +9,7 @@ use diesel::connection::SimpleConnection;
 use super::super::history::{Whose, events_after};
 use super::super::hub::News;
 use super::super::testing::{START, TestDb};
-use super::super::{OpenError, open};
+use super::super::{OpenError, OpenFault, open};
 use super::*;
 
 fn put(tx: &mut Tx<'_>, key: &str, value: &str) -> QueryResult<()> {
@@ -338,7 +338,9 @@ async fn a_database_that_a_newer_version_has_written_is_refused() {
         .unwrap();
     test.db.close().await;
     match open(&test.folder.path().join("test.db")) {
-        Err(OpenError::Failed { detail, .. }) => assert!(detail.contains("newer"), "{detail}"),
+        Err(OpenError::Failed { fault, .. }) => {
+            assert!(matches!(fault, OpenFault::Newer), "{fault}")
+        }
         other => panic!("{:?}", other.err()),
     }
 }
