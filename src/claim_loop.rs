@@ -31,12 +31,13 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use hoiam_supervision::clock::{Alarm, Clock, Millis};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::locks::lock;
 use crate::work::{Ticket, Work};
 
 /// The loop of one actor over one kind of work; `K` names a unit of it.
@@ -105,8 +106,7 @@ impl Pulse {
     }
 
     fn kept(&self) -> MutexGuard<'_, Option<Millis>> {
-        let kept = self.next_scan_at.lock();
-        kept.unwrap_or_else(PoisonError::into_inner)
+        lock(&self.next_scan_at)
     }
 }
 

@@ -33,6 +33,7 @@
 //! | [`hoiam_supervision`], [`app`] | how the supervision tree works, and the one list; the clock |
 //! | [`config`], [`cli`] | settings, commands |
 //! | [`open_files`] | how many this process may have |
+//! | `locks` | taken also after a panic |
 //! | [`failpoint`] | points where a test has the process die; empty in a release |
 
 pub mod alerts;
@@ -47,6 +48,7 @@ pub mod edge;
 pub mod failpoint;
 pub mod files;
 pub mod keys;
+mod locks;
 pub mod lookout;
 pub mod open_files;
 pub mod outbound;

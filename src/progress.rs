@@ -1,12 +1,13 @@
 //! How far each synthesis is: kept in memory, sent to streams, never stored.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use hoiam_api::{Event, EventType, Progress};
 use uuid::Uuid;
 
 use crate::db::Db;
+use crate::locks::lock;
 
 /// The progress of everything that is being spoken now.
 #[derive(Clone)]
@@ -52,6 +53,6 @@ impl ProgressBoard {
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Uuid, Progress>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 }

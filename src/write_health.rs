@@ -1,7 +1,9 @@
 //! Whether a place where things are kept takes them just now, and if not, why.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use crate::locks::lock;
 
 /// What is wrong with one place, if anything. Clones are the same place.
 ///
@@ -67,7 +69,7 @@ impl WriteHealth {
 
     /// Something could not be kept. True when all was well before.
     pub fn begin(&self, reason: &str) -> bool {
-        let mut known = self.0.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0.reason);
         if known.as_deref() == Some(reason) {
             return false;
         }
@@ -87,7 +89,7 @@ impl WriteHealth {
         if !self.is_met() {
             return;
         }
-        let mut known = self.0.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0.reason);
         let was_met = known.take().is_some();
         self.0.troubled.store(false, Ordering::Release);
         drop(known);
@@ -106,7 +108,7 @@ impl WriteHealth {
     /// The place and what is wrong with it, for people.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
-        let known = self.0.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.0.reason);
         let reason = known.as_ref()?;
         Some(self.in_words(reason))
     }

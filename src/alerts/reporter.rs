@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use actix::prelude::*;
 use hoiam_api::{DeliveryType, Example, Service};
@@ -11,6 +11,7 @@ use hoiam_supervision::clock::{Clock, Millis};
 
 use super::gather::{Batch, Gather};
 use super::ledger::{Ledger, Standing};
+use crate::locks::lock;
 
 /// Bytes of an error that are told.
 const MAX_ERROR_BYTES: usize = 500;
@@ -231,7 +232,7 @@ impl Reporter {
 
 impl Desk {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn note(

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use actix_web::dev::Extensions;
 use actix_web::http::{Method, StatusCode, header};
@@ -30,6 +30,7 @@ use self::line::Line;
 use self::plan::{Ending, Plan, Reaction};
 use super::error::CliError;
 use super::{EXIT_FAILED, EXIT_USAGE, Globals};
+use crate::locks::lock;
 use crate::secrets::file::{Filed, read_rotation, rotation_path};
 
 /// More than any callback of ours (20 kB), and what a client of ours may send.
@@ -348,7 +349,7 @@ impl Receiver {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.seen)
     }
 }
 

@@ -7,12 +7,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use hoiam_api::Event;
 use tokio::sync::Notify;
 use uuid::Uuid;
+
+use crate::locks::lock;
 
 /// Events that one listener may be behind before it has to look at the table.
 const BACKLOG: usize = 1024;
@@ -222,9 +224,7 @@ impl Shared {
     }
 
     fn mailboxes(&self) -> MutexGuard<'_, HashMap<Option<Uuid>, Vec<Arc<Mailbox>>>> {
-        self.mailboxes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.mailboxes)
     }
 }
 
@@ -306,7 +306,7 @@ impl Mailbox {
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
 }
 

@@ -1,7 +1,9 @@
 //! How much open work a service holds, and whose it is.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
+
+use crate::locks::lock;
 
 /// Open work of one client or of all, or a change of it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +107,7 @@ impl Load {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

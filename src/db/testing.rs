@@ -1,7 +1,7 @@
 //! What the tests of the stores share: a real database file in a folder of
 //! its own, and a look at how SQLite answers a verb's statements.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use diesel::connection::InstrumentationEvent;
 use diesel::prelude::*;
@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::schema::events;
 use super::{Conn, Db, Id, Tx, open};
+use crate::locks::lock;
 
 /// When the manual clock starts; far from zero, so that nothing is due by
 /// accident.
@@ -121,7 +122,7 @@ fn record(conn: &mut Conn) -> Statements {
     let seen = Arc::clone(&statements);
     conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
         if let InstrumentationEvent::StartQuery { query, .. } = event {
-            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seen = lock(&seen);
             seen.push(query.to_string());
         }
     });

@@ -9,7 +9,7 @@
 //! later, where it is answered by 404 or 410 itself.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use url::Url;
 
 use super::attempt::Sender;
 use crate::failpoint;
+use crate::locks::lock;
 use crate::outbound::OutboundError;
 use crate::outbound::client::{Method, Outgoing};
 
@@ -344,7 +345,7 @@ impl CheckCache {
     }
 
     fn kept(&self) -> MutexGuard<'_, HashMap<String, (Finding, Millis)>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.kept)
     }
 }
 

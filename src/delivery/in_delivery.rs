@@ -2,9 +2,11 @@
 //! whoever shows deliveries.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use uuid::Uuid;
+
+use crate::locks::lock;
 
 /// The deliveries that are being tried now, for those who show them.
 #[derive(Clone, Default)]
@@ -33,6 +35,6 @@ impl InDelivery {
     }
 
     fn ids(&self) -> MutexGuard<'_, HashSet<Uuid>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

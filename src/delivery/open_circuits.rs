@@ -1,10 +1,11 @@
 //! Which receivers do not answer: kept by the dispatcher for those who show them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::receivers::OpenCircuit;
 use super::shares::Receiver;
+use crate::locks::lock;
 
 /// The receivers that do not answer, for those who show them.
 #[derive(Clone, Default)]
@@ -38,6 +39,6 @@ impl OpenCircuits {
     }
 
     fn shown(&self) -> MutexGuard<'_, ByName> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::locks::lock;
 
 /// A client address as bounds count it: an IPv4 address, or the first 64 bits of an
 /// IPv6 one, since whoever has one of those has the network (RFC 6177).
@@ -100,7 +102,7 @@ impl Ledger {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.held)
     }
 }
 

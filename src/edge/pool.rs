@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use actix_web::web::Data;
 use actix_web::{HttpMessage, HttpRequest};
@@ -14,6 +14,7 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::body::{Account, Body};
 use super::ledger::{Address, Full, Hold, Ledger};
+use crate::locks::lock;
 
 /// A body of so many bytes is read where it came: that takes less than a millisecond.
 const SMALL: usize = 16 << 10;
@@ -101,8 +102,7 @@ impl Pool {
     }
 
     fn share(&self, address: Address) -> Arc<Semaphore> {
-        let shares = self.of_address.lock();
-        let mut shares = shares.unwrap_or_else(PoisonError::into_inner);
+        let mut shares = lock(&self.of_address);
         // Of those that have neither a turn nor wait for one nothing has to be known.
         shares.retain(|_, share| Arc::strong_count(share) > 1);
         let share = shares.entry(address);

@@ -1,7 +1,7 @@
 //! Event histories, as JSON and as server-sent events.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use actix_web::http::header;
@@ -20,6 +20,7 @@ use crate::db::history::{Page, Whose, events_after, newest_event, owner};
 use crate::db::hub::{Interest, News, Subscription};
 use crate::db::{Conn, Db, StoreError};
 use crate::keys::{Caller, Keys};
+use crate::locks::lock;
 
 /// A comment so often keeps proxies from closing a quiet stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -225,7 +226,7 @@ impl Feeds {
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<String, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

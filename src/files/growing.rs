@@ -1,7 +1,9 @@
 //! The results that are being written at this time, to tell which of them fills the disk.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
+
+use crate::locks::lock;
 
 /// Of one service. Clones share what they know.
 #[derive(Clone, Default)]
@@ -14,7 +16,7 @@ impl Growing {
     /// One more, that is empty.
     pub(super) fn begin(&self) -> Size {
         let size = Arc::default();
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         known.retain(|size| size.strong_count() > 0);
         known.push(Arc::downgrade(&size));
         Size(size)
@@ -22,7 +24,7 @@ impl Growing {
 
     /// Of all of them.
     pub(super) fn largest(&self) -> u64 {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.0);
         let sizes = known.iter().filter_map(Weak::upgrade);
         let bytes = sizes.map(|size| size.load(Ordering::Relaxed));
         bytes.max().unwrap_or(0)

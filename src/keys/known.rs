@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use hoiam_api::client::{from_header, name_by_hash};
 use tokio::sync::watch;
@@ -14,6 +14,7 @@ use super::hash::KeyHash;
 use super::look::{Found, look};
 use super::scope::{Scope, Scopes};
 use crate::db::{Db, StoreError};
+use crate::locks::{read, write};
 use crate::lookout::{self, Lookout};
 
 /// What the configuration says of keys.
@@ -278,7 +279,7 @@ impl Keys {
     }
 
     fn look<T>(&self, look: impl FnOnce(Known<'_>) -> T) -> T {
-        let state = self.0.state.read().unwrap_or_else(PoisonError::into_inner);
+        let state = read(&self.0.state);
         look(Known {
             fixed: &self.0.fixed,
             state: &state,
@@ -286,7 +287,7 @@ impl Keys {
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.0.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = write(&self.0.state);
         change(&mut state);
         let known = Known {
             fixed: &self.0.fixed,

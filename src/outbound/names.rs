@@ -13,7 +13,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ use futures_util::future::LocalBoxFuture;
 use hoiam_supervision::contained;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+
+use crate::locks::lock;
 
 /// A lookup that takes longer is slow.
 const QUICK: Duration = Duration::from_secs(2);
@@ -190,7 +192,7 @@ struct Shared {
 
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
 
     /// Begins what may, each on a thread that ends with it.

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use url::{Host, Url};
+
+use crate::locks::lock;
 
 /// So many names are remembered.
 const MANY: usize = 8192;
@@ -39,7 +41,7 @@ impl Networks {
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, IpAddr>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

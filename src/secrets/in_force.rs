@@ -2,13 +2,14 @@
 //! the data folder, whose files are looked at each second.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use hoiam_api::rfc3339;
 use hoiam_api::signature::Secret;
 use hoiam_supervision::clock::{Clock, Millis};
 
 use super::file::{self, Filed, SecretFileError};
+use crate::locks::{read, write};
 use crate::lookout::{self, Lookout};
 
 /// What callbacks and links are signed with. Clones share what is known. Whoever signs
@@ -180,11 +181,11 @@ impl Folder {
     }
 
     fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
-        look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+        look(&read(&self.state))
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
+        change(&mut write(&self.state));
     }
 }
 

@@ -11,7 +11,7 @@
 //! for that at the next border of two sentences, as it would for a helper's sentence.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hoiam_synthesizer::crashes::{At, Crashes};
@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use super::job::LONG_BYTES;
 use super::sentences::Sentences;
+use crate::locks::lock;
 
 /// Whether a text is so long that others help with it; a shorter one is spoken before
 /// they have begun to.
@@ -87,10 +88,6 @@ pub struct Reservation {
     kept: bool,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl LongTexts {
     /// Lets others help with a text, and guests in, if it is long. Voices that rehearse
     /// failures are not helped with: they mean the whole.
@@ -133,7 +130,7 @@ impl LongTexts {
             news: sender,
             pauses: Pauses::default(),
         });
-        locked(&self.texts).push(Arc::clone(&text));
+        lock(&self.texts).push(Arc::clone(&text));
         Shared {
             texts: self.clone(),
             text,
@@ -144,12 +141,12 @@ impl LongTexts {
 
     /// A sentence that is worth being spoken now, of the oldest text that has one.
     pub fn reserve(&self) -> Option<Reservation> {
-        let texts = locked(&self.texts);
+        let texts = lock(&self.texts);
         texts
             .iter()
             .filter(|text| text.can_be_helped)
             .find_map(|text| {
-                let sentence = locked(&text.state).take(&text.known)?;
+                let sentence = lock(&text.state).take(&text.known)?;
                 // Whoever hears it no longer is at the end of the text.
                 text.news.send(SentenceUpdate::Reserved(sentence)).ok()?;
                 Some(Reservation {
@@ -163,7 +160,7 @@ impl LongTexts {
     /// Whether this worker would speak a job that comes now, at the latest after a
     /// sentence that it helps with.
     pub fn set_free(&self, worker: usize, is_free: bool) {
-        let mut free = locked(&self.free);
+        let mut free = lock(&self.free);
         match is_free {
             true => free.insert(worker),
             false => free.remove(&worker),
@@ -172,7 +169,7 @@ impl LongTexts {
 
     /// Whether any worker would.
     pub fn is_anyone_free(&self) -> bool {
-        !locked(&self.free).is_empty()
+        !lock(&self.free).is_empty()
     }
 }
 
@@ -220,14 +217,14 @@ pub struct Hold {
 impl Borders {
     /// Whether a guest may come: after each one the text has a sentence for itself.
     pub fn are_open(&self) -> bool {
-        let state = locked(&self.0.state);
+        let state = lock(&self.0.state);
         state.guest_at.is_none_or(|at| state.done > at)
     }
 
     /// A guest comes.
     pub fn hold(&self) -> Hold {
         let text = Arc::clone(&self.0);
-        let sentence = locked(&text.state).take_border(&text.known);
+        let sentence = lock(&text.state).take_border(&text.known);
         text.pauses.begin();
         // Who hears it no longer has no border left.
         let _ = text.news.send(SentenceUpdate::Reserved(sentence));
@@ -237,7 +234,7 @@ impl Borders {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        locked(&self.text.state).held = None;
+        lock(&self.text.state).held = None;
         self.text.pauses.end();
         let _ = self.text.news.send(SentenceUpdate::Failed(self.sentence));
     }
@@ -261,7 +258,7 @@ impl Shared {
 
     /// So many of so many sentences are done.
     pub fn progress(&self, done: u32, total: u32) {
-        let mut state = locked(&self.text.state);
+        let mut state = lock(&self.text.state);
         state.done = done;
         state.total = total;
     }
@@ -269,7 +266,7 @@ impl Shared {
     /// The sentences for which whoever speaks the text is to wait from the start: those
     /// that come from the cache, and the one that waits for a guest.
     pub fn reserved(&self) -> Vec<u32> {
-        let held = locked(&self.text.state).held;
+        let held = lock(&self.text.state).held;
         self.text.known.iter().copied().chain(held).collect()
     }
 
@@ -288,7 +285,7 @@ impl Shared {
 
     /// The next thing that somebody has reserved or done.
     pub async fn news(&mut self) -> SentenceUpdate {
-        let near = locked(&self.text.state).done + MOST_AHEAD;
+        let near = lock(&self.text.state).done + MOST_AHEAD;
         if let Some(sentence) = self.known.front().copied().filter(|known| *known < near) {
             let made = match &self.text.sentences {
                 Some(sentences) => sentences.take(sentence).await,
@@ -311,7 +308,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        locked(&self.texts.texts).retain(|text| !Arc::ptr_eq(text, &self.text));
+        lock(&self.texts.texts).retain(|text| !Arc::ptr_eq(text, &self.text));
     }
 }
 

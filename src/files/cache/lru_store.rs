@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use super::super::disk::blocking;
 use super::super::spool::hex;
 use super::super::{FileError, Files, Stored};
 use super::CacheKey;
+use crate::locks::lock;
 
 /// Entries of one kind. Cheap to clone.
 #[derive(Clone)]
@@ -453,7 +454,7 @@ impl LruStore {
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.index)
     }
 
     fn subfolder(&self, key: &str) -> PathBuf {
