@@ -14,6 +14,7 @@ use actix::prelude::*;
 use diesel::prelude::QueryResult;
 use hoiam_supervision::clock::Millis;
 use hoiam_supervision::{Drain, spawn_unit};
+use hoiam_text::SaturatingFrom as _;
 use uuid::Uuid;
 
 use crate::claim_loop::{ClaimLoop, Pulse, Scan};
@@ -307,7 +308,7 @@ impl Pass {
     /// Alerts are few, and no pass is made for them alone.
     async fn forget_alerts(&self) -> Result<(), RetentionError> {
         let before = self.now - self.deps.rows_ms;
-        let most = i64::try_from(BATCH).unwrap_or(i64::MAX);
+        let most = i64::saturating_from(BATCH);
         while !self.stopping() {
             let old = move |conn: &mut Conn| alerts::old(conn, before, most);
             if self.deps.db.read(old).await?.is_empty() {

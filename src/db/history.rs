@@ -4,6 +4,7 @@ use diesel::dsl::exists;
 use diesel::prelude::*;
 use hoiam_api::{Event, EventType, Service};
 use hoiam_supervision::clock::Millis;
+use hoiam_text::SaturatingFrom as _;
 use uuid::Uuid;
 
 use super::schema::{events, speeches, tasks};
@@ -60,7 +61,7 @@ pub fn events_after(
     after: i64,
     most: usize,
 ) -> QueryResult<Page> {
-    let limit = i64::try_from(most).unwrap_or(i64::MAX);
+    let limit = i64::saturating_from(most);
     let query = events::table
         .select((
             events::id,

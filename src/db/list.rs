@@ -15,6 +15,7 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Text};
 use diesel::sqlite::Sqlite;
 use hoiam_supervision::clock::Millis;
+use hoiam_text::SaturatingFrom as _;
 use uuid::Uuid;
 
 use super::{Conn, Id};
@@ -341,7 +342,7 @@ impl Listed {
                 None => self.walk(conn, filter, most)?,
             };
             rows.sort_unstable_by(|one, other| other.cmp(one));
-            let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+            let limit = usize::saturating_from(filter.limit);
             let is_full = rows.len() > limit;
             rows.truncate(limit);
             let next = if is_full { rows.last().copied() } else { last };

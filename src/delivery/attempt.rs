@@ -9,6 +9,7 @@ use hoiam_api::callback_headers::MAX_VALUE_BYTES;
 use hoiam_api::signature::sign;
 use hoiam_api::{CallbackHeaders, DeliveryAttempt, rfc3339};
 use hoiam_supervision::clock::{Clock, Millis};
+use hoiam_text::SaturatingFrom as _;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use url::Url;
@@ -206,7 +207,7 @@ pub fn news_of(attempt: &DeliveryAttempt, outcome: Outcome) -> OriginSignal {
                 Outcome::Delivered | Outcome::Aborted => Duration::ZERO,
             };
             OriginSignal::Fails {
-                asked_ms: i64::try_from(asked.as_millis()).unwrap_or(i64::MAX),
+                asked_ms: i64::saturating_from(asked.as_millis()),
             }
         }
         Some(_) => OriginSignal::Answers,

@@ -8,6 +8,7 @@ use actix::prelude::*;
 use hoiam_api::{DeliveryAttempt, DeliveryStatus};
 use hoiam_supervision::clock::Millis;
 use hoiam_supervision::{Drain, UnitFailure, contained, spawn_unit};
+use hoiam_text::SaturatingFrom as _;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -191,7 +192,7 @@ impl CallbackDispatcher {
     /// schedule takes is exhausted.
     fn give_up(&self, receiver: Receiver) {
         let schedule: Duration = self.deps.schedule.iter().sum();
-        let schedule_ms = i64::try_from(schedule.as_millis()).unwrap_or(i64::MAX);
+        let schedule_ms = i64::saturating_from(schedule.as_millis());
         let due_before = self.now().saturating_sub(schedule_ms);
         let (db, running) = (self.deps.db.clone(), self.claims.keys());
         let alerts = self.deps.alerts.clone();

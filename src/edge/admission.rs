@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use hoiam_api::{Code, Problem};
+use hoiam_text::SaturatingFrom as _;
 
 use crate::db::{Amount, Db};
 use crate::files::Files;
@@ -32,7 +33,7 @@ enum Room {
 impl Bounds {
     /// Where all have taken `total`, and each other client that may submit this.
     fn room(&self, total: Amount, others: &[Amount], need: Amount) -> Room {
-        let clients = i64::try_from(others.len() + 1).unwrap_or(i64::MAX);
+        let clients = i64::saturating_from(others.len() + 1);
         let room = |bound: i64, of: fn(&Amount) -> i64| {
             let others = others.iter().map(|taken| Share {
                 reserve: bound / clients / 2,
@@ -102,7 +103,7 @@ impl Admission {
         } = &*self.0;
         let need = Amount {
             jobs: 1,
-            bytes: i64::try_from(text.len()).unwrap_or(i64::MAX),
+            bytes: i64::saturating_from(text.len()),
         };
         let clients = clients();
         let others = clients.iter().filter(|other| *other != client);

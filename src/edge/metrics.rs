@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use actix_web::{HttpResponse, web};
+use hoiam_text::SaturatingFrom as _;
 
 use super::system::System;
 use crate::db::{Db, Ends};
@@ -40,7 +41,7 @@ pub async fn metrics(system: web::Data<System>) -> HttpResponse {
         "hoiam_writes_waiting",
         "gauge",
         "Commits that wait for the database's writer.",
-        by_service(&|db| i64::try_from(db.waiting()).unwrap_or(i64::MAX)),
+        by_service(&|db| i64::saturating_from(db.waiting())),
     );
     let mut ages = Vec::new();
     for due in &system.due {
@@ -62,7 +63,7 @@ pub async fn metrics(system: web::Data<System>) -> HttpResponse {
             let line = |name: &&str| {
                 (
                     format!("{{service=\"{}\",status=\"{name}\"}}", db.service()),
-                    i64::try_from(db.ends().count(name)).unwrap_or(i64::MAX),
+                    i64::saturating_from(db.ends().count(name)),
                 )
             };
             names.iter().map(line).collect::<Vec<_>>()
@@ -82,7 +83,7 @@ pub async fn metrics(system: web::Data<System>) -> HttpResponse {
         ends(&Ends::OF_DELIVERIES),
     );
     if let Some(cache) = &system.cache {
-        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let whole = |number: u64| i64::saturating_from(number);
         let by_outcome = |(hits, misses)| {
             [("hit", hits), ("miss", misses)]
                 .map(|(outcome, count)| (format!("{{outcome=\"{outcome}\"}}"), whole(count)))
@@ -110,7 +111,7 @@ pub async fn metrics(system: web::Data<System>) -> HttpResponse {
     let shut = system.shut.iter().map(|(service, shut)| {
         (
             format!("{{service=\"{service}\"}}"),
-            i64::try_from(shut().len()).unwrap_or(i64::MAX),
+            i64::saturating_from(shut().len()),
         )
     });
     family(
@@ -123,7 +124,7 @@ pub async fn metrics(system: web::Data<System>) -> HttpResponse {
     let restarts = actors.iter().map(|actor| {
         (
             format!("{{actor=\"{}\"}}", actor.name),
-            i64::try_from(actor.restarts).unwrap_or(i64::MAX),
+            i64::saturating_from(actor.restarts),
         )
     });
     family(
@@ -136,7 +137,7 @@ pub async fn metrics(system: web::Data<System>) -> HttpResponse {
     let requests = children.iter().map(|(actor, stats)| {
         (
             format!("{{actor=\"{actor}\"}}"),
-            i64::try_from(stats.requests).unwrap_or(i64::MAX),
+            i64::saturating_from(stats.requests),
         )
     });
     family(
@@ -148,7 +149,7 @@ pub async fn metrics(system: web::Data<System>) -> HttpResponse {
     let restarts = children.iter().map(|(actor, stats)| {
         (
             format!("{{actor=\"{actor}\"}}"),
-            i64::try_from(stats.restarts).unwrap_or(i64::MAX),
+            i64::saturating_from(stats.restarts),
         )
     });
     family(
@@ -162,7 +163,7 @@ pub async fn metrics(system: web::Data<System>) -> HttpResponse {
         let lines = counts.map(|((engine, how), count)| {
             (
                 format!("{{engine=\"{engine}\",how=\"{how}\"}}"),
-                i64::try_from(count).unwrap_or(i64::MAX),
+                i64::saturating_from(count),
             )
         });
         family(

@@ -36,6 +36,7 @@ use awc::http::{StatusCode, Uri, Version};
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use futures_util::stream::{LocalBoxStream, StreamExt as _};
+use hoiam_text::SaturatingFrom as _;
 use rustls::ClientConfig;
 use tokio::time::{Instant, timeout_at};
 use url::{Position, Url};
@@ -601,7 +602,7 @@ impl Opened {
     ) -> Result<Option<Bytes>, OutboundError> {
         match next {
             Some(Ok(chunk)) => {
-                let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+                let length = u64::saturating_from(chunk.len());
                 self.outstanding = self.outstanding.map(|left| left.saturating_sub(length));
                 Ok(Some(chunk))
             }
@@ -634,7 +635,7 @@ impl Opened {
             let Some(chunk) = opened.next_before(until).await? else {
                 return Ok(None);
             };
-            let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+            let length = u64::saturating_from(chunk.len());
             let room = room.checked_sub(length).ok_or(OutboundError::TooLarge {
                 status: opened.status,
                 limit,

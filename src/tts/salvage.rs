@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hoiam_api::{Remedy, Warning};
 use hoiam_synthesizer::parent::{Events, SentenceAudio, SentenceUpdate, SpeakError, Synthesizer};
-use hoiam_text::{Place, Request, SpeechError, Synthesis};
+use hoiam_text::{Place, Request, SaturatingFrom as _, SpeechError, Synthesis};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
@@ -130,7 +130,7 @@ impl<'a> Salvage<'a> {
         let request = self.request;
         let (sender, news) = unbounded_channel();
         let (tell_done, done) = watch::channel(0);
-        let sentences = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+        let sentences = u32::saturating_from(self.places.len());
         let spoken = {
             let mut events = Assembled {
                 events,

@@ -13,6 +13,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use diesel::prelude::*;
 use hoiam_supervision::clock::Millis;
+use hoiam_text::SaturatingFrom as _;
 
 use crate::db::schema::{meta, overtakes, speeches};
 use crate::db::{Condition, Conn, Id};
@@ -272,7 +273,7 @@ fn keys(conn: &mut Conn, client: &str, is_long: bool, most: usize) -> QueryResul
         .filter(speeches::is_long.eq(is_long))
         .filter(speeches::client.eq(client))
         .order((speeches::created_at, speeches::id))
-        .limit(i64::try_from(most).unwrap_or(i64::MAX))
+        .limit(i64::saturating_from(most))
         .load(conn)
 }
 

@@ -14,6 +14,7 @@ use actix::prelude::*;
 use hoiam_api::{DeliveryStatus, DeliveryType};
 use hoiam_supervision::clock::Millis;
 use hoiam_supervision::{Drain, spawn_unit};
+use hoiam_text::SaturatingFrom as _;
 use serde_json::value::to_raw_value;
 use uuid::Uuid;
 
@@ -307,7 +308,7 @@ impl Pass {
     async fn attempt(&self, unkept: &mut Unkept) {
         let new = &mut unkept.new;
         let number = new.tried.len();
-        let tried = i32::try_from(number).unwrap_or(i32::MAX);
+        let tried = i32::saturating_from(number);
         let row = Row {
             attempt: tried,
             attempts: tried,
