@@ -7,6 +7,7 @@ use std::time::Duration;
 use hoiam_api::Service;
 use hoiam_api::create::Rules;
 use hoiam_supervision::clock::Clock;
+use hoiam_text::SaturatingFrom as _;
 use rustls::ClientConfig;
 use tokio::sync::watch;
 use url::Url;
@@ -91,7 +92,7 @@ pub(super) fn common(
 ) -> Result<Common, StartError> {
     let secrets = CallbackSecrets::open(&config.callback.secrets, &config.data_dir, clock.clone());
     let secrets = secrets.map_err(|error| StartError(error.to_string()))?;
-    let ttl_s = i64::try_from(config.links.ttl_s).unwrap_or(i64::MAX);
+    let ttl_s = i64::saturating_from(config.links.ttl_s);
     let links = Links::new(
         config.server.public_url.clone(),
         secrets.clone(),

@@ -9,6 +9,7 @@ use diesel::prelude::QueryResult;
 use hoiam_api::Service;
 use hoiam_supervision::Tree;
 use hoiam_synthesizer::crashes::Crashes;
+use hoiam_text::SaturatingFrom as _;
 
 use super::common::{Common, StartError, failed, sender};
 use crate::claim_loop::Pulse;
@@ -128,7 +129,7 @@ impl Base {
         subjects: Subjects,
         forgot: Arc<dyn Fn() + Send + Sync>,
     ) {
-        let ms = |seconds: u64| i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
+        let ms = |seconds: u64| i64::saturating_from(seconds.saturating_mul(1000));
         tree.start(
             format!("{}.retention", self.db.service()),
             Retention::new(retention::Deps {
@@ -190,7 +191,7 @@ fn title(service: Service) -> &'static str {
 
 fn admission(common: &Common, db: &Db, files: &Files) -> Admission {
     let config = &common.config;
-    let bound = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let bound = |value: u64| i64::saturating_from(value);
     let bounds = Bounds {
         max_jobs: bound(config.queue.max_jobs),
         max_bytes: bound(config.queue.max_bytes),

@@ -12,6 +12,7 @@ use hoiam_supervision::Tree;
 use hoiam_synthesizer::crashes::Crashes;
 use hoiam_synthesizer::parent::{Options, Synthesizer};
 use hoiam_synthesizer::stats::Stats;
+use hoiam_text::SaturatingFrom as _;
 use uuid::Uuid;
 
 use super::common::{
@@ -27,6 +28,7 @@ use crate::delivery::checker::{self, CallbackChecker};
 use crate::delivery::store::origin_of;
 use crate::edge::health;
 use crate::files::Cache;
+use crate::locks::lock;
 use crate::outbound::client::Client;
 use crate::tts::api::TtsState;
 use crate::tts::deadlines::{self, DeadlineWatchdog};
@@ -86,7 +88,7 @@ pub(super) async fn start(
             queue: Arc::new(workers.clone()),
             cache: checks.clone(),
             timeout: check_timeout,
-            hold_ms: i64::try_from(config.callback.hold_s * 1000).unwrap_or(i64::MAX),
+            hold_ms: i64::saturating_from(config.callback.hold_s * 1000),
             urls: urls.clone(),
             dispatcher: dispatcher.clone().recipient(),
         }),
@@ -168,7 +170,7 @@ async fn recover(db: &Db, boot: Uuid) -> Result<(), StartError> {
 
 fn settings(config: &Config, boot: Uuid) -> worker::Settings {
     worker::Settings {
-        max_attempts: i32::try_from(config.tts.max_attempts).unwrap_or(i32::MAX),
+        max_attempts: i32::saturating_from(config.tts.max_attempts),
         limits: Limits::configured(&config.tts),
         pronunciations: Arc::new(config.tts.pronunciations.clone()),
         boot,
@@ -256,9 +258,7 @@ fn engines_are_there(voices: Voices) -> health::Check {
 }
 
 pub(super) fn stats_of(children: &ChildBoard) -> BTreeMap<String, Stats> {
-    let children = children
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let children = lock(children);
     children
         .iter()
         .enumerate()

@@ -6,6 +6,7 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::sqlite::Sqlite;
 use hoiam_supervision::clock::Millis;
+use hoiam_text::SaturatingFrom as _;
 
 use super::store::Row;
 use super::task::Action;
@@ -36,7 +37,7 @@ pub fn due_actions(
         .filter(owes(action))
         .filter(tasks::action_due_at.le(now))
         .order(tasks::action_due_at)
-        .limit(i64::try_from(most).unwrap_or(i64::MAX))
+        .limit(i64::saturating_from(most))
         .load(conn)?;
     let next: Option<Option<Millis>> = tasks::table
         .select(tasks::action_due_at)
@@ -66,7 +67,7 @@ pub fn due_hand_overs(
         .filter(tasks::client.eq(client))
         .filter(tasks::action_due_at.le(now))
         .order(tasks::action_due_at)
-        .limit(i64::try_from(most).unwrap_or(i64::MAX))
+        .limit(i64::saturating_from(most))
         .load(conn)?;
     rows.retain(|row| row.action_until.is_none_or(|until| until > now));
     Ok(rows)

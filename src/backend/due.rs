@@ -3,6 +3,7 @@
 
 use diesel::prelude::QueryResult;
 use hoiam_supervision::clock::Millis;
+use hoiam_text::SaturatingFrom as _;
 use uuid::Uuid;
 
 use super::actions;
@@ -108,7 +109,7 @@ fn due_of(
             (rows.into_iter().map(of).collect::<Vec<_>>(), next)
         }
         Kind::Erasure => {
-            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let most = i64::saturating_from(most);
             let (erasures, next) = erasures::due_erasures(conn, now, most)?;
             (erasures.into_iter().map(Owed::Erasure).collect(), next)
         }

@@ -3,7 +3,7 @@
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -15,6 +15,7 @@ use super::store;
 use super::tts_client::TtsClient;
 use crate::db::Db;
 use crate::db::hub::Interest;
+use crate::locks::lock;
 use crate::progress::ProgressBoard;
 
 /// How soon it is noticed that nobody watches a task any more of which there is no
@@ -30,13 +31,13 @@ pub struct Watchers(Arc<Mutex<Vec<Weak<dyn Any + Send + Sync>>>>);
 
 impl Watchers {
     fn add(&self, watcher: Weak<dyn Any + Send + Sync>) {
-        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut list = lock(&self.0);
         list.push(watcher);
     }
 
     /// Whether any is there still; the others are forgotten.
     fn any(&self) -> bool {
-        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut list = lock(&self.0);
         list.retain(|watcher| watcher.strong_count() > 0);
         !list.is_empty()
     }

@@ -1,12 +1,14 @@
 //! How many things the Backend does at a time, and of what kind: each kind has
 //! some slots for certain, so that none waits behind ten thousand of another.
 
+use hoiam_text::SaturatingFrom as _;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use uuid::Uuid;
 
 use super::task::Action;
+use crate::locks::lock;
 use crate::shares::{self, Share};
 
 /// What is done at the TTS service.
@@ -85,7 +87,7 @@ impl UnderWay {
 }
 
 fn as_i64(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+    i64::saturating_from(count)
 }
 
 /// The slots. What was begun before the actor's restart has its slot until it ends,
@@ -119,7 +121,7 @@ impl Slots {
     }
 
     fn lock(&self) -> MutexGuard<'_, UnderWay> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -7,6 +7,7 @@ use diesel::prelude::*;
 use hoiam_api::create::Prepared;
 use hoiam_api::{Create, DeliveryType, Failure, Recording, Speech, SpeechStatus, TaskStatus};
 use hoiam_supervision::clock::Millis;
+use hoiam_text::SaturatingFrom as _;
 use uuid::Uuid;
 
 use super::erasures;
@@ -204,8 +205,8 @@ fn first_row(new: &New, now: Millis) -> Row {
         request: json.clone(),
         resolved_voice: None,
         language: create.language.clone(),
-        characters: i32::try_from(*characters).unwrap_or(i32::MAX),
-        text_bytes: i64::try_from(source.len()).unwrap_or(i64::MAX),
+        characters: i32::saturating_from(*characters),
+        text_bytes: i64::saturating_from(source.len()),
         callback_url: create.callback_url.clone(),
         report_to: new.report_to.clone(),
         created_at: now,

@@ -8,6 +8,7 @@ use hoiam_api::{
     CallbackHeaders, CheckState, Create, DeliveryType, Failure, Recording, SpeechStatus,
 };
 use hoiam_supervision::clock::Millis;
+use hoiam_text::SaturatingFrom as _;
 
 use diesel::prelude::*;
 use diesel::sqlite::Sqlite;
@@ -203,8 +204,8 @@ fn first_row(new: &New, now: Millis) -> Row {
         request: json.clone(),
         resolved_voice: new.resolved_voice.clone(),
         language: new.language.clone(),
-        characters: i32::try_from(*characters).unwrap_or(i32::MAX),
-        text_bytes: i64::try_from(source.len()).unwrap_or(i64::MAX),
+        characters: i32::saturating_from(*characters),
+        text_bytes: i64::saturating_from(source.len()),
         callback_url: create.callback_url.clone(),
         callback_check: new.check.as_str().to_owned(),
         created_at: now,
@@ -335,7 +336,7 @@ fn waits(conn: &mut Conn, most: usize) -> QueryResult<Vec<(Id, Option<Millis>)>>
         .select((speeches::id, speeches::not_before))
         .filter(Condition(POSTPONED))
         .order(speeches::not_before)
-        .limit(i64::try_from(most).unwrap_or(i64::MAX))
+        .limit(i64::saturating_from(most))
         .load(conn)
 }
 
@@ -347,7 +348,7 @@ fn oldest_short(conn: &mut Conn, client: &str, most: usize) -> QueryResult<Vec<J
         .filter(speeches::is_long.eq(false))
         .filter(speeches::client.eq(client))
         .order((speeches::created_at, speeches::id))
-        .limit(i64::try_from(most).unwrap_or(i64::MAX))
+        .limit(i64::saturating_from(most))
         .load(conn)
 }
 

@@ -46,6 +46,7 @@ use crate::db::{Db, StoreError};
 use crate::delivery::DeliveryOwed;
 use crate::failpoint;
 use crate::files::{Cache, CacheKey, FileError, Files, Spool};
+use crate::locks::lock;
 use crate::progress::ProgressBoard;
 
 /// Outcomes that may be on their way to disk while the child speaks on.
@@ -666,11 +667,7 @@ impl TtsWorker {
     fn new_synthesizer(&self) -> Synthesizer {
         let synthesizer = (self.deps.make_synthesizer)();
         let number = self.deps.number;
-        let mut children = self
-            .deps
-            .children
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut children = lock(&self.deps.children);
         if children.len() <= number {
             children.resize_with(number + 1, || synthesizer.monitor());
         }
