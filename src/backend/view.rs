@@ -1,7 +1,7 @@
 //! A task as GET answers it and as callbacks carry it.
 
 use diesel::prelude::QueryResult;
-use hoiam_api::{LateResult, Service, Task, TaskStatus, WaitingFor, rfc3339};
+use hoiam_api::{Late, LateResult, Retries, Service, Task, TaskStatus, WaitingFor, rfc3339};
 use uuid::Uuid;
 
 use super::store::{self, Row};
@@ -58,13 +58,15 @@ impl View {
             warnings: None,
             words: None,
             marks: None,
-            late_result: None,
+            late: Late { late_result: None },
             error: row
                 .error
                 .as_deref()
                 .and_then(|json| serde_json::from_str(json).ok()),
-            retry_of: row.retry_of.map(|id| id.0),
-            retried_as: row.retried_as.map(|id| id.0),
+            retries: Retries {
+                retry_of: row.retry_of.map(|id| id.0),
+                retried_as: row.retried_as.map(|id| id.0),
+            },
             callback: row
                 .callback_url
                 .as_ref()
@@ -73,7 +75,7 @@ impl View {
         if let Some(recording) = row.recording() {
             let links = self.links.of(Service::Backend, row.id.0, recording);
             if status == TaskStatus::TimedOut {
-                task.late_result = Some(LateResult {
+                task.late.late_result = Some(LateResult {
                     audio: links.audio,
                     subtitles: links.subtitles,
                     segments: links.segments,

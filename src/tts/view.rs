@@ -66,10 +66,12 @@ impl View {
             warnings: None,
             words: None,
             marks: None,
+            late: (),
             error: row
                 .error
                 .as_deref()
                 .and_then(|json| serde_json::from_str(json).ok()),
+            retries: (),
             callback: row.callback_url.as_ref().map(|url| Callback {
                 check: CheckState::parse(&row.callback_check),
                 ..deliveries::callback_of(url, delivery, &self.in_delivery)

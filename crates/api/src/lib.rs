@@ -22,8 +22,8 @@ pub use event::{Event, EventType};
 pub use problem::{Code, Fault, Faults, Problem, without_paths};
 pub use resource::{
     AUDIO_TOO_LARGE, Audio, Callback, CheckState, Delivery, DeliveryAttempt, DeliveryStatus,
-    DeliveryType, Failure, LateResult, Page, Progress, Recording, Remedy, SMALLER, Speech,
-    SpeechStatus, Subtitles, Task, TaskStatus, WaitingFor, Warning,
+    DeliveryType, Failure, Late, LateResult, Page, Progress, Recording, Remedy, Resource, Retries,
+    SMALLER, Speech, SpeechStatus, Subtitles, Task, TaskStatus, WaitingFor, Warning,
 };
 
 pub use voices::{Catalog, SPEAKER, VoiceItem};

@@ -402,13 +402,13 @@ pub struct Callback {
     pub next_attempt_at: Option<String>,
 }
 
-/// One accepted speech request.
+/// A speech or a task. What only a task has is `Late` and `Retries`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Speech {
-    /// UUID, shared with the Backend's task.
+pub struct Resource<Status, Late = (), Retries = ()> {
+    /// UUID; a task and its speech have the same.
     pub id: Uuid,
     /// Where it stands.
-    pub status: SpeechStatus,
+    pub status: Status,
     /// The caller's own id.
     #[serde(default)]
     pub reference: Option<String>,
@@ -418,10 +418,10 @@ pub struct Speech {
     /// As asked for.
     #[serde(default)]
     pub voice: Option<String>,
-    /// `engine/name`.
+    /// `engine/name`; of a task null until the TTS service has accepted it.
     #[serde(default)]
     pub resolved_voice: Option<String>,
-    /// BCP 47.
+    /// BCP 47; of a task as asked for, then as the TTS service resolved it.
     #[serde(default)]
     pub language: Option<String>,
     /// As asked for.
@@ -435,16 +435,17 @@ pub struct Speech {
     /// RFC 3339.
     #[serde(default)]
     pub deadline_at: String,
-    /// RFC 3339; when a worker first took it.
+    /// RFC 3339; when a worker first took the speech, or the TTS service accepted the
+    /// task.
     #[serde(default)]
     pub started_at: Option<String>,
     /// RFC 3339.
     #[serde(default)]
     pub ended_at: Option<String>,
-    /// Tries so far, the current one included.
+    /// Tries to speak it so far, the current one included; of a task the hand-overs.
     #[serde(default)]
     pub attempt: u32,
-    /// Null unless it is being spoken.
+    /// Null unless it is being spoken, and of a task while nobody watches.
     #[serde(default)]
     pub progress: Option<Progress>,
     /// Null unless it waits.
@@ -473,100 +474,43 @@ pub struct Speech {
     /// Signed link to `marks.jsonl`, the same times as Amazon Polly writes them.
     #[serde(default)]
     pub marks: Option<String>,
-    /// Null unless it has failed.
+    /// What came too late.
+    #[serde(flatten)]
+    pub late: Late,
+    /// Null unless it has failed, or timed out.
     #[serde(default)]
     pub error: Option<Failure>,
+    /// What it repeats, and what repeats it.
+    #[serde(flatten)]
+    pub retries: Retries,
     /// Null without a callback URL.
     #[serde(default)]
     pub callback: Option<Callback>,
 }
 
+/// One accepted speech request.
+pub type Speech = Resource<SpeechStatus>;
+
 /// Text to be spoken for a client.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Task {
-    /// UUID, shared with the TTS service's speech.
-    pub id: Uuid,
-    /// Where it stands.
-    pub status: TaskStatus,
-    /// The caller's own id.
-    #[serde(default)]
-    pub reference: Option<String>,
-    /// The caller's, untouched.
-    #[serde(default)]
-    pub metadata: Option<serde_json::Value>,
-    /// As asked for.
-    #[serde(default)]
-    pub voice: Option<String>,
-    /// Null until the TTS service has accepted.
-    #[serde(default)]
-    pub resolved_voice: Option<String>,
-    /// As asked for, then as the TTS service resolved it.
-    #[serde(default)]
-    pub language: Option<String>,
-    /// As asked for.
-    pub format: Format,
-    /// Code points of the text.
-    #[serde(default)]
-    pub characters: u32,
-    /// RFC 3339.
-    #[serde(default)]
-    pub created_at: String,
-    /// RFC 3339.
-    #[serde(default)]
-    pub deadline_at: String,
-    /// RFC 3339; when the TTS service accepted it.
-    #[serde(default)]
-    pub started_at: Option<String>,
-    /// RFC 3339.
-    #[serde(default)]
-    pub ended_at: Option<String>,
-    /// Hand-overs tried.
-    #[serde(default)]
-    pub attempt: u32,
-    /// Null while nobody watches.
-    #[serde(default)]
-    pub progress: Option<Progress>,
-    /// Null unless it waits.
-    #[serde(default)]
-    pub waiting_for: Option<WaitingFor>,
-    /// Null until it has completed.
-    #[serde(default)]
-    pub audio: Option<Audio>,
-    /// Whether the audio was made before, for another request of the same; null until
-    /// it has completed.
-    #[serde(default)]
-    pub cached: Option<bool>,
-    /// Null until it has completed.
-    #[serde(default)]
-    pub subtitles: Option<Subtitles>,
-    /// When each segment is heard; null until it has completed, and of a plain text.
-    #[serde(default)]
-    pub segments: Option<Vec<SegmentTimes>>,
-    /// Sentences that are not heard as they are written, of which there are hardly ever
-    /// any; null until it has completed.
-    #[serde(default)]
-    pub warnings: Option<Vec<Warning>>,
-    /// Signed link to `words.json`; null until it has completed.
-    #[serde(default)]
-    pub words: Option<String>,
-    /// Signed link to `marks.jsonl`, the same times as Amazon Polly writes them.
-    #[serde(default)]
-    pub marks: Option<String>,
+pub type Task = Resource<TaskStatus, Late, Retries>;
+
+/// What of a task's result came too late.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Late {
     /// What came after the deadline, if it did.
     #[serde(default)]
     pub late_result: Option<LateResult>,
-    /// Null unless it has failed or timed out.
-    #[serde(default)]
-    pub error: Option<Failure>,
+}
+
+/// How a task belongs to others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retries {
     /// The task this one repeats.
     #[serde(default)]
     pub retry_of: Option<Uuid>,
     /// The newest task that repeats this one.
     #[serde(default)]
     pub retried_as: Option<Uuid>,
-    /// Null without a callback URL.
-    #[serde(default)]
-    pub callback: Option<Callback>,
 }
 
 /// A result that came after the deadline.
@@ -647,4 +591,38 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Give it as `cursor` to get the next page; null at the end and only there.
     pub next_cursor: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is written of one that says nothing but this, and an unknown field.
+    fn written<S, L, R>(status: &str) -> String
+    where
+        Resource<S, L, R>: Serialize + for<'a> Deserialize<'a>,
+    {
+        let id = Uuid::nil();
+        let said = format!(
+            r#"{{"new":[1],"format":"mp3","status":"{status}","id":"{id}","retry_of":"{id}"}}"#
+        );
+        let read: Resource<S, L, R> = serde_json::from_str(&said).unwrap();
+        let json = serde_json::to_string(&read).unwrap();
+        json.replace(&id.to_string(), "0")
+    }
+
+    #[test]
+    fn a_speech_has_no_field_of_a_task_and_the_fields_of_both_stand_in_the_same_order() {
+        let common = r#""reference":null,"metadata":null,"voice":null,"resolved_voice":null,"language":null,"format":"mp3","characters":0,"created_at":"","deadline_at":"","started_at":null,"ended_at":null,"attempt":0,"progress":null,"waiting_for":null,"audio":null,"cached":null,"subtitles":null,"segments":null,"warnings":null,"words":null,"marks":null"#;
+        assert_eq!(
+            written::<SpeechStatus, (), ()>("queued"),
+            format!(r#"{{"id":"0","status":"queued",{common},"error":null,"callback":null}}"#)
+        );
+        assert_eq!(
+            written::<TaskStatus, Late, Retries>("fetching"),
+            format!(
+                r#"{{"id":"0","status":"fetching",{common},"late_result":null,"error":null,"retry_of":"0","retried_as":null,"callback":null}}"#
+            )
+        );
+    }
 }
