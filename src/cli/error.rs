@@ -1,6 +1,7 @@
 //! Why a command has not done what it was asked for, and what is wrong with its
 //! arguments. Both are told in their own words, which end the command.
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,11 +9,8 @@ use hoiam_api::Problem;
 use hoiam_api::callback_headers::HeaderError;
 use hoiam_speech::engine::piper::FilesError;
 use hoiam_synthesizer::parent::StartError;
-use url::Url;
 
-use super::remote::CallError;
 use super::speaker::not_started;
-use super::voices::{AddError, InstallError};
 use crate::config::MustBe;
 use crate::keys::file::KeysError;
 use crate::secrets::file::SecretFileError;
@@ -39,14 +37,6 @@ pub enum CliError {
     /// Nothing that begins with https can be called.
     #[error("no encryption: {0}")]
     Tls(#[from] rustls::Error),
-    /// A service came to nothing.
-    #[error("{url}: {error}")]
-    Call {
-        /// Where it is.
-        url: Url,
-        /// Why.
-        error: Box<CallError>,
-    },
     /// There is no child that speaks.
     #[error("{}", not_started(.0))]
     NotStarted(#[from] StartError),
@@ -62,15 +52,9 @@ pub enum CliError {
     /// Of the files of a voice.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// A voice that cannot be added.
+    /// One command's own: nobody asks what it is.
     #[error(transparent)]
-    Add(#[from] AddError),
-    /// A voice that cannot be downloaded.
-    #[error(transparent)]
-    Install(#[from] InstallError),
-    /// What one command alone has to say: nobody asks what it is.
-    #[error("{0}")]
-    Plain(String),
+    Own(Box<dyn Error + Send + Sync>),
 }
 
 impl CliError {
@@ -84,9 +68,14 @@ impl CliError {
         }
     }
 
+    /// One command's own error.
+    pub fn own(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Own(Box::new(error))
+    }
+
     /// A message of one command's own.
     pub fn plain(message: impl Into<String>) -> Self {
-        Self::Plain(message.into())
+        Self::Own(message.into().into())
     }
 }
 

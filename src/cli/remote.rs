@@ -72,9 +72,17 @@ impl RemoteArgs {
 
     /// What a call that came to nothing is told with.
     pub fn explain(&self, error: CallError) -> CliError {
-        let (url, error) = (self.url.clone(), Box::new(error));
-        CliError::Call { url, error }
+        let url = self.url.clone();
+        CliError::own(CallFailed { url, error })
     }
+}
+
+/// A call that came to nothing, and where.
+#[derive(Debug, thiserror::Error)]
+#[error("{url}: {error}")]
+struct CallFailed {
+    url: Url,
+    error: CallError,
 }
 
 /// Why a call came to nothing.

@@ -164,7 +164,7 @@ async fn say(
         (Ok(()), Some(resolved)) => resolved,
         (Ok(()), None) => return Err(CliError::plain("the voice could not be found")),
         (Err(problem), _) => {
-            return Err(CliError::Plain(explain(&problem.errors, args, &speaker)));
+            return Err(CliError::plain(explain(&problem.errors, args, &speaker)));
         }
     };
     // Before there is a file that it would leave behind.
@@ -185,7 +185,7 @@ async fn say(
     .await;
     sink.bar.finish_and_clear();
     speaker.synthesizer.stop().await;
-    let (spoken, warnings) = spoken.map_err(|error| CliError::Plain(why(&error, &args.output)))?;
+    let (spoken, warnings) = spoken.map_err(|error| CliError::plain(why(&error, &args.output)))?;
 
     let style = if args.short {
         Style::SHORT

@@ -67,7 +67,7 @@ pub fn run(args: SecretsArgs, mut globals: Globals) -> ExitCode {
 
 fn rotate(config: &Config, globals: &Globals, overlap_s: Option<u64>) -> Result<(), CliError> {
     if !config.callback.secrets.is_empty() {
-        return Err(CliError::Plain(steps_of_configured(config)));
+        return Err(CliError::plain(steps_of_configured(config)));
     }
     let links_s = config.links.ttl_s;
     let overlap_s = overlap_s.unwrap_or_else(|| DEFAULT_OVERLAP_S.max(links_s).min(MAX_OVERLAP_S));

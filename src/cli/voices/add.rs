@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hoiam_speech::engine::piper::check;
-use hoiam_synthesizer::parent::SpeakError;
 use hoiam_synthesizer::voice_files::{VoiceFiles, find};
-use hoiam_text::SpeechError;
 use serde_json::json;
 
 use super::super::error::CliError;
@@ -46,15 +44,12 @@ pub enum AddError {
     /// There is one of this name.
     #[error("there is a voice {0} already; to replace it: hoiam voices remove {0}")]
     Taken(String),
-    /// It cannot be opened, in the words of the child that tried it.
-    #[error("{0}")]
-    Unavailable(String),
-    /// It can be opened and says nothing.
-    #[error(transparent)]
-    Engine(SpeechError),
-    /// It costs the child that speaks.
-    #[error("the voice cannot be spoken with: {0}")]
-    Child(#[source] SpeakError),
+}
+
+impl From<AddError> for CliError {
+    fn from(error: AddError) -> Self {
+        Self::own(error)
+    }
 }
 
 /// Adds a voice.

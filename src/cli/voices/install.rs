@@ -144,6 +144,12 @@ pub enum InstallError {
     NoSuchLanguage(Vec<String>),
 }
 
+impl From<InstallError> for CliError {
+    fn from(error: InstallError) -> Self {
+        Self::own(error)
+    }
+}
+
 /// Why a file cannot be downloaded.
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {

@@ -35,7 +35,7 @@ pub async fn list(args: &ListArgs, globals: &Globals, config: &Config) -> Result
         .cloned()
         .collect();
     if items.is_empty() {
-        return Err(CliError::Plain(none_of(args.language.as_deref(), all)));
+        return Err(CliError::plain(none_of(args.language.as_deref(), all)));
     }
     print(&if globals.json {
         // The body that GET /v1/voices answers.

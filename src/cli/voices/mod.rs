@@ -13,9 +13,6 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use add::AddError;
-pub use install::InstallError;
-
 use super::error::CliError;
 use super::{Globals, ServiceArgs};
 

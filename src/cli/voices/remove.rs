@@ -25,7 +25,7 @@ pub fn remove(args: &RemoveArgs, globals: &Globals, config: &Config) -> Result<(
     let folder = &config.tts.voices_dir;
     let installed = find(folder);
     let Some(files) = installed.iter().find(|files| files.name == name) else {
-        return Err(CliError::Plain(unknown(name, &installed, folder)));
+        return Err(CliError::plain(unknown(name, &installed, folder)));
     };
     delete(files, folder).map_err(CliError::io("remove", &files.model))?;
     print(&if globals.json {

@@ -12,17 +12,32 @@ use hoiam_synthesizer::parent::{Events, Options, SpeakError, Synthesizer};
 use hoiam_text::{Output, Request, SpeechError};
 
 use super::super::error::CliError;
-use super::AddError;
 use crate::config::{Config, Tts};
 
 /// For a word. A slow machine loads a large model in some seconds.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Why a voice cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum TrialError {
+    /// It cannot be opened, in the words of the child that tried it.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It can be opened and says nothing.
+    #[error(transparent)]
+    Engine(SpeechError),
+    /// It costs the child that speaks.
+    #[error("the voice cannot be spoken with: {0}")]
+    Child(#[source] SpeakError),
+}
+
+impl From<TrialError> for CliError {
+    fn from(error: TrialError) -> Self {
+        Self::own(error)
+    }
+}
+
 /// Has the voice of this name, the only one in the folder, say a word.
-///
-/// # Errors
-///
-/// [`AddError::Unavailable`], [`AddError::Engine`] and [`AddError::Child`].
 pub(super) async fn try_voice(folder: &Path, name: &str, config: &Config) -> Result<(), CliError> {
     let tts = Tts {
         voices_dir: folder.to_owned(),
@@ -33,7 +48,7 @@ pub(super) async fn try_voice(folder: &Path, name: &str, config: &Config) -> Res
     let id = format!("{}/{name}", piper::NAME);
     let mut unavailable = ready.hello.unavailable.iter();
     if let Some((_, detail)) = unavailable.find(|(missing, _)| *missing == id) {
-        return Err(AddError::Unavailable(detail.clone()).into());
+        return Err(TrialError::Unavailable(detail.clone()).into());
     }
     // Where it is, what is missing is the model's own.
     let has_phonemes = !ready
@@ -50,8 +65,8 @@ pub(super) async fn try_voice(folder: &Path, name: &str, config: &Config) -> Res
         // The model was loaded before a library was missing, which is no fault of the voice.
         Ok(_) => Ok(()),
         Err(SpeakError::Engine(SpeechError::EngineUnavailable { .. })) if !has_phonemes => Ok(()),
-        Err(SpeakError::Engine(error)) => Err(AddError::Engine(error).into()),
-        Err(error) => Err(AddError::Child(error).into()),
+        Err(SpeakError::Engine(error)) => Err(TrialError::Engine(error).into()),
+        Err(error) => Err(TrialError::Child(error).into()),
     }
 }
 
