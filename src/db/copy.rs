@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 
-use super::Conn;
-
 /// Between the database's name and the migration that a copy was made before.
 const BEFORE: &str = ".before-";
 
@@ -38,7 +36,7 @@ enum Reason {
 /// # Errors
 /// What the database or the file system says, as when the disk has no room for it.
 pub(super) fn keep_aside(
-    conn: &mut Conn,
+    conn: &mut SqliteConnection,
     database: &Path,
     migration: &str,
 ) -> Result<PathBuf, CopyError> {
@@ -49,7 +47,7 @@ pub(super) fn keep_aside(
     }
 }
 
-fn write(conn: &mut Conn, database: &Path, copy: &Path) -> Result<(), Reason> {
+fn write(conn: &mut SqliteConnection, database: &Path, copy: &Path) -> Result<(), Reason> {
     // Of a start that was killed.
     remove(copy)?;
     diesel::sql_query("VACUUM INTO ?")

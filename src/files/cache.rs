@@ -11,10 +11,7 @@ use std::time::SystemTime;
 
 use super::{FileError, Files};
 
-pub use lru_store::LruStore;
-
-/// The name of an entry: 64 hexadecimal digits.
-pub type CacheKey = String;
+pub use lru_store::{CacheKey, LruStore};
 
 /// Samples take several times the space of an encoded speech, and are of less use:
 /// of four bytes they have one.

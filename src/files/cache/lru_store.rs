@@ -20,8 +20,10 @@ use sha2::{Digest, Sha256};
 use super::super::disk::blocking;
 use super::super::spool::hex;
 use super::super::{FileError, Files, Stored};
-use super::CacheKey;
 use crate::locks::lock;
+
+/// The name of an entry: 64 hexadecimal digits.
+pub type CacheKey = String;
 
 /// Entries of one kind. Cheap to clone.
 #[derive(Clone)]
