@@ -20,38 +20,15 @@ pub mod engine;
 pub mod loudness;
 mod pauses;
 mod resample;
+mod sink;
 mod track;
 
 pub use engine::Engines;
+pub use sink::{SentenceAudio, Sink};
 
 use engine::SpeakOptions;
-use track::{Assembler, SentenceSink};
-
-/// One sentence, spoken and not yet on any track.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SentenceAudio {
-    /// As the voice has spoken it, with the voice's own sample rate.
-    pub pcm: Vec<i16>,
-    /// For each word of the sentence, from which to which sample it is heard.
-    pub words: Vec<std::ops::Range<usize>>,
-}
-
-/// Where [`speak`] sends what it makes while it makes it.
-pub trait Sink {
-    /// The next bytes of the file. An error ends the work.
-    fn audio(&mut self, bytes: &[u8]) -> std::io::Result<()>;
-    /// So many of so many sentences are done. `false` ends the work as
-    /// [`SpeechError::Canceled`].
-    fn progress(&mut self, done: u32, total: u32) -> bool;
-    /// A sentence, counted from 0, that somebody else has spoken; waits for one
-    /// that somebody else is speaking. `None` where it is ours.
-    fn prefetched(&mut self, _sentence: u32) -> Option<SentenceAudio> {
-        None
-    }
-    /// A sentence, counted from 0, that was spoken here: its samples, and for each of
-    /// its words from which to which of them it is heard.
-    fn sentence(&mut self, _sentence: u32, _pcm: &[i16], _words: &[std::ops::Range<usize>]) {}
-}
+use sink::SentenceSink as _;
+use track::Assembler;
 
 /// Speaks a text: the audio goes to the sink as it is made, the times of the
 /// words and the file's first bytes are the answer. Memory does not grow with

@@ -10,7 +10,7 @@ use super::encode::Encoder;
 use super::loudness::LoudnessNormalizer;
 use super::pauses::{is_audible, snap_to_silence};
 use super::resample::resample;
-use super::{SentenceAudio, Sink};
+use super::sink::{SentenceSink, Sink};
 
 /// How long a word is still counted as heard after its last audible sample:
 /// sound dies away, and MP3 smears it over up to 26 ms (576 samples).
@@ -47,49 +47,6 @@ struct Segment {
     speed: f32,
     /// Somebody has said how long the silence before it is.
     pause_ms: Option<u32>,
-}
-
-/// What engines speak onto.
-pub(super) trait SentenceSink {
-    /// Whether this sentence, the next one, need not be spoken: it was spoken
-    /// elsewhere, and is on the sink now.
-    fn has(&mut self, sentence: &Sentence) -> Result<bool, SpeechError>;
-
-    /// Takes the next sentence. `words` says for each of its words from which to
-    /// which sample it is heard, in order; each begins where the last one ends.
-    fn add(
-        &mut self,
-        sentence: &Sentence,
-        pcm: &[i16],
-        words: &[Range<usize>],
-    ) -> Result<(), SpeechError>;
-
-    /// Ends the work if nobody wants it any more.
-    fn check_wanted(&mut self) -> Result<(), SpeechError>;
-}
-
-/// A sink for one sentence, which another child puts on its track.
-impl SentenceSink for Option<SentenceAudio> {
-    fn has(&mut self, _: &Sentence) -> Result<bool, SpeechError> {
-        Ok(false)
-    }
-
-    fn add(
-        &mut self,
-        _: &Sentence,
-        pcm: &[i16],
-        words: &[Range<usize>],
-    ) -> Result<(), SpeechError> {
-        *self = Some(SentenceAudio {
-            pcm: pcm.to_vec(),
-            words: words.to_vec(),
-        });
-        Ok(())
-    }
-
-    fn check_wanted(&mut self) -> Result<(), SpeechError> {
-        Ok(())
-    }
 }
 
 impl SentenceSink for Assembler<'_> {

@@ -9,7 +9,7 @@ mod wav;
 
 use hoiam_text::{Format, Output, SpeechError};
 
-use super::Sink;
+use super::sink::Sink;
 
 /// One codec with its container.
 trait Codec {

@@ -8,7 +8,7 @@ use hoiam_text::segmentation::{Sentence, cost_of, is_blank};
 use hoiam_text::{SpeechError, Voice};
 use unicode_normalization::char::is_combining_mark;
 
-use super::super::track::SentenceSink;
+use super::super::sink::SentenceSink;
 use super::alignment::{self, Event};
 use super::espeak_text::{self, EspeakText};
 use super::libespeak::{self, LibEspeak, OpenError, USUAL_RATE, VoiceFile, lock};

@@ -17,7 +17,7 @@ use hoiam_text::pronunciations::Dictionary;
 use hoiam_text::segmentation::Sentence;
 use hoiam_text::{SpeechError, Voice};
 
-use super::track::SentenceSink;
+use super::sink::SentenceSink;
 
 /// How a text is to be spoken.
 pub(super) struct SpeakOptions {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hoiam_text::segmentation::Sentence;
 use hoiam_text::{SpeechError, Voice};
 
-use super::super::track::SentenceSink;
+use super::super::sink::SentenceSink;
 use super::{Engine, SpeakOptions};
 
 const NAME: &str = "test";

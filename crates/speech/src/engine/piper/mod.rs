@@ -28,7 +28,7 @@ pub use files::{FilesError, check};
 use files::{licence, read, version};
 pub use model::prepared_for_onnx_runtime;
 
-use super::super::track::SentenceSink;
+use super::super::sink::SentenceSink;
 use super::alignment::{self, Event};
 use super::libespeak::{self, LibEspeak, LibEspeakError, lock};
 use super::{Engine, SpeakOptions, failed};
