@@ -38,6 +38,8 @@ has_no src 'src/cli/' 'hoiam_speech::' 'only the command line calls engines'
 has_no src/backend ' ' 'crate::tts\b' 'the Backend does not import the TTS service'
 has_no src/tts ' ' 'crate::backend\b' 'the TTS service does not import the Backend'
 
+python3 -B tests/circles.py || broken=1
+
 # No build of ours compiles these two, and `make fuzz` is run by hand.
 for crate in fuzz fuzz/engine; do
     for used in $(grep -rhoE --include='*.rs' '^use hoiam[a-z_]*' $crate/src $crate/fuzz_targets 2>/dev/null |
