@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use crate::SaturatingFrom as _;
 use crate::nfc::in_one_form;
 use crate::segmentation::{cost_of, is_of};
-use serde::{Deserialize, Serialize};
 
 /// The longest term and the longest `say`, in characters; that of phonemes is
 /// in [`crate::ipa`].
@@ -225,22 +226,7 @@ fn is_whole(text: &[char], start: usize, length: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn term(term: &str, say: &str) -> Pronunciation {
-        Pronunciation {
-            term: term.into(),
-            said: Said::Words(say.into()),
-            match_case: false,
-        }
-    }
-
-    fn sounds(term: &str, phonemes: &str) -> Pronunciation {
-        Pronunciation {
-            term: term.into(),
-            said: Said::Phonemes(phonemes.into()),
-            match_case: false,
-        }
-    }
+    use crate::testing::{sounds, term};
 
     #[test]
     fn on_the_wire_a_pronunciation_has_say_or_phonemes() {

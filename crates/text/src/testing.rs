@@ -1,5 +1,25 @@
 //! What tests share.
 
+use crate::pronunciations::{Pronunciation, Said};
+
+/// A term, and the words that are said for it.
+pub(crate) fn term(term: &str, say: &str) -> Pronunciation {
+    Pronunciation {
+        term: term.into(),
+        said: Said::Words(say.into()),
+        match_case: false,
+    }
+}
+
+/// A term, and the phonemes that are said for it.
+pub(crate) fn sounds(term: &str, phonemes: &str) -> Pronunciation {
+    Pronunciation {
+        term: term.into(),
+        said: Said::Phonemes(phonemes.into()),
+        match_case: false,
+    }
+}
+
 /// How long a processor has worked for this thread. What else the machine does
 /// meanwhile does not count.
 #[expect(unsafe_code, reason = "std has no such clock")]

@@ -1,23 +1,8 @@
 //! What the terms of a dictionary come to in a text that is read.
 
 use crate::normalize::{Language, NormalizedText};
-use crate::pronunciations::{Dictionary, Pronunciation, Said};
-
-fn term(term: &str, say: &str) -> Pronunciation {
-    Pronunciation {
-        term: term.into(),
-        said: Said::Words(say.into()),
-        match_case: false,
-    }
-}
-
-fn sounds(term: &str, phonemes: &str) -> Pronunciation {
-    Pronunciation {
-        term: term.into(),
-        said: Said::Phonemes(phonemes.into()),
-        match_case: false,
-    }
-}
+use crate::pronunciations::{Dictionary, Pronunciation};
+use crate::testing::{sounds, term};
 
 fn said(text: &str, terms: &[Pronunciation]) -> String {
     NormalizedText::of(text, Some(Language::Vietnamese), &Dictionary::new(terms)).text
