@@ -29,6 +29,7 @@ use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use hoiam_api::{DeliveryAttempt, Event, EventType, Problem, Service};
 use hoiam_supervision::clock::{Clock, Millis};
 use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
 
 use super::Id;
 use super::connection::{
@@ -40,7 +41,6 @@ use super::load::{Amount, ByClient, Load};
 use super::schema::{events, meta};
 use crate::failpoint::{self, When};
 use crate::write_health::WriteHealth;
-use uuid::Uuid;
 
 /// How many commands one transaction may hold: enough to spread a sync over
 /// many callers, few enough to keep the first of them from waiting long.

@@ -5,10 +5,10 @@
 //! bit rate is too small for it, which is so below 56 kbit/s at 22,050 Hz.
 //! Here it gets a frame of its own bit rate that is large enough.
 
-/// LAME's delay: how many samples an MP3 has before the first of the source.
 use hoiam_text::SaturatingFrom as _;
 use hoiam_text::output::{MPEG_1, MPEG_2, valid_bitrates};
 
+/// LAME's delay: how many samples an MP3 has before the first of the source.
 const DELAY: u64 = 576;
 
 /// The tag's own size, from "Info" to its checksum.
