@@ -39,18 +39,18 @@ pub enum OpenError {
         holder: String,
     },
     /// The file system or the database says no.
-    #[error("{} cannot be opened: {fault}{}", path.display(), way_out(fault))]
+    #[error("{} cannot be opened: {failure}{}", path.display(), way_out(failure))]
     Failed {
         /// The file.
         path: PathBuf,
         /// What was said.
-        fault: OpenFault,
+        failure: OpenFailure,
     },
 }
 
 /// What keeps a database that nobody else holds from being opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenFault {
+pub enum OpenFailure {
     /// Of the lock, or of a thread.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -74,17 +74,17 @@ pub enum OpenFault {
     Newer,
 }
 
-impl OpenFault {
+impl OpenFailure {
     pub(super) fn of(self, path: &Path) -> OpenError {
         OpenError::Failed {
             path: path.to_owned(),
-            fault: self,
+            failure: self,
         }
     }
 }
 
-fn way_out(fault: &OpenFault) -> &'static str {
-    match is_damage(&fault.to_string()) {
+fn way_out(failure: &OpenFailure) -> &'static str {
+    match is_damage(&failure.to_string()) {
         true => {
             ". It is damaged: put a backup in its place, or move it away to begin with an empty one"
         }
@@ -112,7 +112,7 @@ pub struct Opened {
 /// [`OpenError::Locked`] while another process has it.
 pub fn open(path: &Path) -> Result<Opened, OpenError> {
     let lock = take_lock(path)?;
-    let (writer, anchor) = open_locked(path).map_err(|fault| fault.of(path))?;
+    let (writer, anchor) = open_locked(path).map_err(|failure| failure.of(path))?;
     Ok(Opened {
         path: path.to_owned(),
         writer,
@@ -121,7 +121,7 @@ pub fn open(path: &Path) -> Result<Opened, OpenError> {
     })
 }
 
-fn open_locked(path: &Path) -> Result<(Conn, Option<Anchor>), OpenFault> {
+fn open_locked(path: &Path) -> Result<(Conn, Option<Anchor>), OpenFailure> {
     let mut writer = connect(path, false)?;
     if let Some(first) = next_of_an_older_version(&mut writer)? {
         let copy = copy::keep_aside(&mut writer, path, &first)?;
@@ -133,7 +133,7 @@ fn open_locked(path: &Path) -> Result<(Conn, Option<Anchor>), OpenFault> {
     }
     writer
         .run_pending_migrations(MIGRATIONS)
-        .map_err(OpenFault::Migration)?;
+        .map_err(OpenFailure::Migration)?;
     let anchor = anchor_in(&mut writer)?;
     Ok((writer, anchor))
 }
@@ -165,7 +165,7 @@ pub enum Standing {
     Older(usize),
 }
 
-/// What SQLite's own check of a whole file has found: "ok", or the first fault.
+/// What SQLite's own check of a whole file has found: "ok", or what is wrong first.
 #[derive(QueryableByName)]
 struct Said {
     #[diesel(sql_type = diesel::sql_types::Text)]
@@ -181,14 +181,14 @@ pub fn inspect(path: &Path) -> Result<Standing, OpenError> {
         return Ok(Standing::Absent);
     }
     let _lock = take_lock(path)?;
-    inspect_locked(path).map_err(|fault| fault.of(path))
+    inspect_locked(path).map_err(|failure| failure.of(path))
 }
 
-fn inspect_locked(path: &Path) -> Result<Standing, OpenFault> {
+fn inspect_locked(path: &Path) -> Result<Standing, OpenFailure> {
     let mut conn = connect(path, false)?;
     let said: Said = diesel::sql_query("PRAGMA quick_check(1)").get_result(&mut conn)?;
     if said.quick_check != "ok" {
-        return Err(OpenFault::Malformed(said.quick_check));
+        return Err(OpenFailure::Malformed(said.quick_check));
     }
     match outstanding(&mut conn)? {
         0 => Ok(Standing::Current),
@@ -197,22 +197,22 @@ fn inspect_locked(path: &Path) -> Result<Standing, OpenFault> {
 }
 
 /// How many migrations of ours a database has not had yet.
-fn outstanding(conn: &mut Conn) -> Result<usize, OpenFault> {
-    let had = conn.applied_migrations().map_err(OpenFault::Migration)?;
+fn outstanding(conn: &mut Conn) -> Result<usize, OpenFailure> {
+    let had = conn.applied_migrations().map_err(OpenFailure::Migration)?;
     let ours =
         diesel::migration::MigrationSource::<diesel::sqlite::Sqlite>::migrations(&MIGRATIONS)
-            .map_err(OpenFault::Migration)?;
-    ours.len().checked_sub(had.len()).ok_or(OpenFault::Newer)
+            .map_err(OpenFailure::Migration)?;
+    ours.len().checked_sub(had.len()).ok_or(OpenFailure::Newer)
 }
 
 /// The first migration that is to be run, if an older version has written the database.
-fn next_of_an_older_version(conn: &mut Conn) -> Result<Option<String>, OpenFault> {
-    let had = conn.applied_migrations().map_err(OpenFault::Migration)?;
+fn next_of_an_older_version(conn: &mut Conn) -> Result<Option<String>, OpenFailure> {
+    let had = conn.applied_migrations().map_err(OpenFailure::Migration)?;
     if outstanding(conn)? == 0 || had.is_empty() {
         return Ok(None);
     }
     let pending = conn.pending_migrations(MIGRATIONS);
-    let pending = pending.map_err(OpenFault::Migration)?;
+    let pending = pending.map_err(OpenFailure::Migration)?;
     Ok(pending.first().map(|one| one.name().version().to_string()))
 }
 
@@ -226,7 +226,7 @@ impl Opened {
 
 fn take_lock(path: &Path) -> Result<File, OpenError> {
     let lock = path.with_extension("lock");
-    let failed = |error: io::Error| OpenFault::from(error).of(&lock);
+    let failed = |error: io::Error| OpenFailure::from(error).of(&lock);
     let mut file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -250,7 +250,7 @@ fn take_lock(path: &Path) -> Result<File, OpenError> {
 
 /// Opens one connection. One PRAGMA a statement, the busy timeout first, as
 /// diesel's documentation of `SqliteConnection` advises.
-pub(super) fn connect(path: &Path, read_only: bool) -> Result<Conn, OpenFault> {
+pub(super) fn connect(path: &Path, read_only: bool) -> Result<Conn, OpenFailure> {
     let mut conn = Conn::establish(&path.to_string_lossy())?;
     conn.batch_execute(BUSY_TIMEOUT)?;
     conn.batch_execute("PRAGMA journal_mode = WAL")?;

@@ -21,7 +21,7 @@ mod update;
 mod writer;
 
 pub use condition::Condition;
-pub use connection::{Conn, OpenError, OpenFault, Opened, Standing, inspect, kept_anchor, open};
+pub use connection::{Conn, OpenError, OpenFailure, Opened, Standing, inspect, kept_anchor, open};
 pub use id::Id;
 pub use load::{Amount, ByClient, Load};
 pub use outcome::{Accepted, Ended};

@@ -33,7 +33,7 @@ use uuid::Uuid;
 
 use super::Id;
 use super::connection::{
-    CLOCK_KEY, Conn, OpenError, OpenFault, Opened, connect, empty_log, is_damage,
+    CLOCK_KEY, Conn, OpenError, OpenFailure, Opened, connect, empty_log, is_damage,
 };
 use super::history::{OF_ALERT, newest_event};
 use super::hub::{Hub, Interest, Subscription};
@@ -460,7 +460,7 @@ fn unavailable(error: &QueryError) -> StoreError {
 /// What SQLite says when not the verb was at fault but the file or the disk
 /// under it: SQLITE_FULL, _IOERR, _READONLY, _BUSY, _CORRUPT, _NOTADB and
 /// _CANTOPEN, in the words of sqlite3_errstr. diesel passes on no codes.
-const DISK_FAULTS: [&str; 7] = [
+const DISK_ERRORS: [&str; 7] = [
     "database or disk is full",
     "disk I/O error",
     "attempt to write a readonly database",
@@ -470,14 +470,14 @@ const DISK_FAULTS: [&str; 7] = [
     "unable to open database file",
 ];
 
-fn disk_fault(error: &QueryError) -> Option<String> {
+fn disk_error(error: &QueryError) -> Option<String> {
     match error {
         QueryError::DatabaseError(DatabaseErrorKind::Unknown, said) => {
             let said = said.message();
-            let known = DISK_FAULTS.iter().any(|fault| said.starts_with(fault));
+            let known = DISK_ERRORS.iter().any(|known| said.starts_with(known));
             known.then(|| said.to_owned())
         }
-        QueryError::RollbackErrorOnCommit { commit_error, .. } => disk_fault(commit_error),
+        QueryError::RollbackErrorOnCommit { commit_error, .. } => disk_error(commit_error),
         QueryError::BrokenTransactionManager => Some(error.to_string()),
         _ => None,
     }
@@ -490,7 +490,8 @@ impl Opened {
     /// [`OpenError::Failed`] when a reader cannot be opened.
     pub fn start(self, service: Service, clock: Clock) -> Result<Db, OpenError> {
         let path = self.path.clone();
-        start(service, self.path, self.writer, self.lock, clock).map_err(|fault| fault.of(&path))
+        start(service, self.path, self.writer, self.lock, clock)
+            .map_err(|failure| failure.of(&path))
     }
 }
 
@@ -501,7 +502,7 @@ fn start(
     mut writer: Conn,
     lock: File,
     clock: Clock,
-) -> Result<Db, OpenFault> {
+) -> Result<Db, OpenFailure> {
     let (commands, queue) = crossbeam_channel::unbounded();
     let (hub, hand_out) = Hub::new();
     spawn(format!("{service}-events"), hand_out)?;
@@ -547,7 +548,7 @@ fn start(
 }
 
 /// Starts readers that work through one queue until its last sender is dropped.
-fn start_readers(name: &str, path: &Path) -> Result<Sender<Read>, OpenFault> {
+fn start_readers(name: &str, path: &Path) -> Result<Sender<Read>, OpenFailure> {
     let (reads, queue) = crossbeam_channel::unbounded::<Read>();
     for number in 0..READERS {
         let conn = connect(path, true)?;
@@ -756,7 +757,7 @@ impl Writer {
     }
 
     fn failed(&mut self, error: &QueryError) -> StoreError {
-        match disk_fault(error) {
+        match disk_error(error) {
             Some(reason) => self.unavailable(reason),
             None => unavailable(error),
         }

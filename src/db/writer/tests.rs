@@ -9,7 +9,7 @@ use diesel::connection::SimpleConnection;
 use super::super::history::{Whose, events_after};
 use super::super::hub::News;
 use super::super::testing::{START, TestDb};
-use super::super::{OpenError, OpenFault, open};
+use super::super::{OpenError, OpenFailure, open};
 use super::*;
 
 fn put(tx: &mut Tx<'_>, key: &str, value: &str) -> QueryResult<()> {
@@ -338,8 +338,8 @@ async fn a_database_that_a_newer_version_has_written_is_refused() {
         .unwrap();
     test.db.close().await;
     match open(&test.folder.path().join("test.db")) {
-        Err(OpenError::Failed { fault, .. }) => {
-            assert!(matches!(fault, OpenFault::Newer), "{fault}")
+        Err(OpenError::Failed { failure, .. }) => {
+            assert!(matches!(failure, OpenFailure::Newer), "{failure}")
         }
         other => panic!("{:?}", other.err()),
     }
@@ -508,18 +508,18 @@ fn a_disk_that_fails_is_told_from_a_verb_that_does() {
         commit_error: Box::new(commit_error),
     };
     let full = "database or disk is full";
-    assert_eq!(disk_fault(&database(full)).as_deref(), Some(full));
+    assert_eq!(disk_error(&database(full)).as_deref(), Some(full));
     assert_eq!(
-        disk_fault(&at_commit(database(full))).as_deref(),
+        disk_error(&at_commit(database(full))).as_deref(),
         Some(full)
     );
-    assert!(disk_fault(&QueryError::BrokenTransactionManager).is_some());
+    assert!(disk_error(&QueryError::BrokenTransactionManager).is_some());
     for other in [
         database("no such table: speeches"),
         at_commit(QueryError::NotFound),
         QueryError::NotFound,
     ] {
-        assert_eq!(disk_fault(&other), None, "{other}");
+        assert_eq!(disk_error(&other), None, "{other}");
     }
 }
 
