@@ -64,15 +64,15 @@ pub enum KeysError {
     },
     /// The file is not what `hoiam keys` writes.
     #[error(
-        "{} cannot be read as API keys: {fault}. Mend it or put a copy back; to give up its keys, move \
+        "{} cannot be read as API keys: {error}. Mend it or put a copy back; to give up its keys, move \
          it away and make new ones with `hoiam keys add`",
         path.display()
     )]
-    Faulty {
+    Invalid {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        fault: FileFault,
+        error: KeyFileError,
     },
     /// There is a key of this name.
     #[error("there is a key named {0}; `hoiam keys revoke {0}` first, or choose another name")]
@@ -87,7 +87,7 @@ pub enum KeysError {
 
 /// What is wrong with the file.
 #[derive(Debug, thiserror::Error)]
-pub enum FileFault {
+pub enum KeyFileError {
     /// It is another file.
     #[error("it has more than {MAX_BYTES} bytes")]
     TooLarge,
@@ -142,7 +142,7 @@ pub fn read(data_dir: &Path) -> Result<Option<Vec<Entry>>, KeysError> {
     };
     match parse(&text) {
         Ok(keys) => Ok(Some(keys)),
-        Err(fault) => Err(KeysError::Faulty { path, fault }),
+        Err(error) => Err(KeysError::Invalid { path, error }),
     }
 }
 
@@ -154,11 +154,11 @@ fn read_text(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-fn parse(text: &[u8]) -> Result<Vec<Entry>, FileFault> {
+fn parse(text: &[u8]) -> Result<Vec<Entry>, KeyFileError> {
     if u64::saturating_from(text.len()) > MAX_BYTES {
-        return Err(FileFault::TooLarge);
+        return Err(KeyFileError::TooLarge);
     }
-    let Document { keys } = serde_json::from_slice(text).map_err(|error| FileFault::Json {
+    let Document { keys } = serde_json::from_slice(text).map_err(|error| KeyFileError::Json {
         line: error.line(),
         column: error.column(),
     })?;
@@ -166,19 +166,19 @@ fn parse(text: &[u8]) -> Result<Vec<Entry>, FileFault> {
     for (at, key) in keys.iter().enumerate() {
         let name = &key.name;
         if !is_client_name(name) {
-            return Err(FileFault::Name(at + 1));
+            return Err(KeyFileError::Name(at + 1));
         }
         if !names.insert(name) {
-            return Err(FileFault::SameName(name.clone()));
+            return Err(KeyFileError::SameName(name.clone()));
         }
         if !hashes.insert(key.sha256.to_string()) {
-            return Err(FileFault::SameKey(name.clone()));
+            return Err(KeyFileError::SameKey(name.clone()));
         }
         if key.scopes.is_empty() {
-            return Err(FileFault::NoScope(name.clone()));
+            return Err(KeyFileError::NoScope(name.clone()));
         }
         if parse_rfc3339(&key.created_at).is_none() {
-            return Err(FileFault::CreatedAt(name.clone()));
+            return Err(KeyFileError::CreatedAt(name.clone()));
         }
     }
     Ok(keys)
