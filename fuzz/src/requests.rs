@@ -8,14 +8,14 @@ use awc::http::header::{HeaderName, HeaderValue};
 use hoiam::edge::query::Query;
 use hoiam_api::create::bounds::MAX_TIMEOUT_S;
 use hoiam_api::create::{Prepared, Rules};
-use hoiam_api::{CallbackHeaders, Create, Faults, Problem, Speech, Task};
+use hoiam_api::{CallbackHeaders, Create, FieldErrors, Problem, Speech, Task};
 use hoiam_synthesizer::protocol::{FromParent, Speak, encode};
 use hoiam_text::Request;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// What the TTS service may answer with at most: 20 faults, each of 1,200 characters,
+/// What the TTS service may answer with at most: 20 errors, each of 1,200 characters,
 /// a character being up to six bytes of JSON; and once more all details in one.
 const MOST_OF_ANSWER: usize = 300_000;
 
@@ -26,11 +26,11 @@ pub fn check(data: &[u8]) {
             max_characters: 2_000,
             default_timeout_s: 3_600,
         };
-        let mut faults = Faults::default();
-        match Create::parse(data, &rules, &mut faults) {
+        let mut errors = FieldErrors::default();
+        match Create::parse(data, &rules, &mut errors) {
             Ok(create) => {
-                create.check_audio_bytes(48_000, 100_000, &mut Faults::default());
-                match faults.into_result() {
+                create.check_audio_bytes(48_000, 100_000, &mut FieldErrors::default());
+                match errors.into_result() {
                     Ok(()) => an_accepted_request_stays_the_same(create, &rules),
                     Err(problem) => an_answer_is_bounded(&problem),
                 }
@@ -53,10 +53,10 @@ fn an_answer_is_bounded(problem: &Problem) {
     let bytes = told.len() + problem.detail.len();
     assert!(bytes <= MOST_OF_ANSWER, "{bytes}");
     assert!(problem.errors.len() <= 20);
-    for fault in &problem.errors {
+    for error in &problem.errors {
         assert!(
-            !fault.code.is_empty() && !fault.detail.is_empty(),
-            "{fault:?}"
+            !error.code.is_empty() && !error.detail.is_empty(),
+            "{error:?}"
         );
     }
 }
@@ -66,9 +66,9 @@ fn an_accepted_request_stays_the_same(create: Create, rules: &Rules) {
     assert!((1..=MAX_TIMEOUT_S).contains(&create.timeout_s));
     assert!((1..=2_000).contains(&create.characters()));
     let written = serde_json::to_vec(&create).expect("JSON");
-    let mut faults = Faults::default();
-    let read = Create::parse(&written, rules, &mut faults).expect("an object");
-    assert!(faults.is_empty(), "{:?}", faults.into_result());
+    let mut errors = FieldErrors::default();
+    let read = Create::parse(&written, rules, &mut errors).expect("an object");
+    assert!(errors.is_empty(), "{:?}", errors.into_result());
     assert_eq!(read, create);
     assert_eq!(read.fingerprint(), create.fingerprint());
 
@@ -94,9 +94,9 @@ fn headers(data: &[u8]) {
     let Ok(value) = serde_json::from_slice::<Value>(data) else {
         return;
     };
-    let mut faults = Faults::default();
-    let headers = CallbackHeaders::read(value, "/callback_headers", &mut faults);
-    match faults.into_result() {
+    let mut errors = FieldErrors::default();
+    let headers = CallbackHeaders::read(value, "/callback_headers", &mut errors);
+    match errors.into_result() {
         Ok(()) => headers_can_be_sent(&headers),
         Err(problem) => an_answer_is_bounded(&problem),
     }

@@ -10,7 +10,7 @@ use hoiam::edge::links::{Links, Signed};
 use hoiam::edge::request::check_callback_url;
 use hoiam::outbound::{Policy, Reason, check_url};
 use hoiam_api::signature::{Received, Secret, verify};
-use hoiam_api::{Faults, Service};
+use hoiam_api::{FieldErrors, Service};
 use hoiam_supervision::clock::Clock;
 use url::{Host, Position, Url};
 use uuid::Uuid;
@@ -40,9 +40,9 @@ pub fn check(data: &[u8]) {
 }
 
 fn url_that_is_allowed_leads_outside(policy: &Policy, text: &str) {
-    let mut faults = Faults::default();
-    check_callback_url(policy, Some(text), &mut faults);
-    let Ok(()) = faults.into_result() else {
+    let mut errors = FieldErrors::default();
+    check_callback_url(policy, Some(text), &mut errors);
+    let Ok(()) = errors.into_result() else {
         return;
     };
     let url = Url::parse(text).expect("a URL");

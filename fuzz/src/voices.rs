@@ -22,9 +22,9 @@ pub fn check(data: &[u8]) {
     let found = voice_files::find(folder.path());
     assert_eq!(found.len(), 1);
     let checked = piper::check(&found[0]);
-    if let Err(fault) = &checked {
-        let fault = fault.to_string();
-        assert!(fault.chars().count() < 600, "{fault}");
+    if let Err(error) = &checked {
+        let error = error.to_string();
+        assert!(error.chars().count() < 600, "{error}");
     }
     // A list of all voices of eSpeak NG takes a while.
     if checked.is_err() && !data.is_empty() {

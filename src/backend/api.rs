@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use hoiam_api::create::Prepared;
-use hoiam_api::{Code, Create, Faults, Page, Problem, Service, Task, TaskStatus};
+use hoiam_api::{Code, Create, FieldErrors, Page, Problem, Service, Task, TaskStatus};
 use uuid::Uuid;
 
 use super::callback;
@@ -110,13 +110,13 @@ async fn accept(
 /// Reads and checks everything that can be refused, before anything is
 /// stored.
 fn read(state: &BackendState, body: &[u8]) -> Result<Create, Problem> {
-    let mut faults = Faults::default();
-    let create = Create::parse(body, &state.rules, &mut faults)?;
-    request::check_callback_url(&state.policy, create.callback_url.as_deref(), &mut faults);
+    let mut errors = FieldErrors::default();
+    let create = Create::parse(body, &state.rules, &mut errors)?;
+    request::check_callback_url(&state.policy, create.callback_url.as_deref(), &mut errors);
     for (place, voice) in create.voices() {
-        state.voices.borrow().check(&place, voice, &mut faults);
+        state.voices.borrow().check(&place, voice, &mut errors);
     }
-    faults.into_result()?;
+    errors.into_result()?;
     Ok(create)
 }
 

@@ -41,7 +41,7 @@ pub enum TtsError {
     Status {
         /// The HTTP status.
         status: u16,
-        /// The problem's code, of its first fault if it has some.
+        /// The problem's code, of its first error if it has some.
         code: Option<String>,
         /// The problem's words.
         detail: String,
@@ -69,11 +69,11 @@ struct ProblemBody {
     code: Option<String>,
     detail: Option<String>,
     #[serde(default)]
-    errors: Vec<FaultBody>,
+    errors: Vec<FieldErrorBody>,
 }
 
 #[derive(Deserialize)]
-struct FaultBody {
+struct FieldErrorBody {
     code: Option<String>,
 }
 
@@ -319,8 +319,8 @@ fn read<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<T, TtsError> 
     }
     let problem = serde_json::from_slice::<ProblemBody>(&answer.body).ok();
     let (code, detail) = problem.map_or((None, None), |problem| {
-        let fault = problem.errors.into_iter().find_map(|fault| fault.code);
-        (fault.or(problem.code), problem.detail)
+        let code = problem.errors.into_iter().find_map(|error| error.code);
+        (code.or(problem.code), problem.detail)
     });
     Err(TtsError::Status {
         status: answer.status,

@@ -33,7 +33,7 @@ const TIMEOUTS: Timeouts = Timeouts {
     total: Duration::from_secs(30),
 };
 
-/// A task's JSON is below 20 kB; a problem that lists every fault may be longer.
+/// A task's JSON is below 20 kB; a problem that lists every error may be longer.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// The longest silence within a file.
@@ -113,7 +113,7 @@ pub enum CallError {
 pub struct Refusal {
     /// Our stable code, else the HTTP status.
     pub code: String,
-    /// What is wrong, with every fault that was named.
+    /// What is wrong, with every error that was named.
     pub detail: String,
 }
 
@@ -342,11 +342,11 @@ fn refused<T>(status: u16, body: &[u8], retry_after: Option<Duration>) -> Outcom
 struct ProblemBody {
     code: Option<String>,
     detail: Option<String>,
-    errors: Vec<FaultBody>,
+    errors: Vec<FieldErrorBody>,
 }
 
 #[derive(Deserialize)]
-struct FaultBody {
+struct FieldErrorBody {
     #[serde(default)]
     detail: String,
     #[serde(default)]
@@ -358,10 +358,10 @@ fn read_problem(status: u16, body: &[u8]) -> Refusal {
     let mut detail = problem
         .detail
         .unwrap_or_else(|| format!("The service answered {status}."));
-    for fault in problem.errors {
-        detail += &format!(" {}", fault.detail);
-        if !fault.suggestions.is_empty() {
-            detail += &format!(" Did you mean {}?", fault.suggestions.join(" or "));
+    for error in problem.errors {
+        detail += &format!(" {}", error.detail);
+        if !error.suggestions.is_empty() {
+            detail += &format!(" Did you mean {}?", error.suggestions.join(" or "));
         }
     }
     Refusal {
@@ -375,7 +375,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_is_told_with_every_fault_and_suggestion() {
+    fn a_problem_is_told_with_every_error_and_suggestion() {
         let body = br#"{"code":"invalid","detail":"Two faults.","errors":[
             {"pointer":"/voice","detail":"There is no voice `espek/vi`.","suggestions":["espeak/vi"]},
             {"pointer":"/speed","detail":"`speed` must be between 0.5 and 2.0."}]}"#;

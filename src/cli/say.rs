@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Args;
 use hoiam_api::create::Rules;
-use hoiam_api::{Create, Fault, Faults, Warning};
+use hoiam_api::{Create, FieldError, FieldErrors, Warning};
 use hoiam_synthesizer::parent::{Events, Options, SpeakError, Synthesizer, TimeLimits};
 use hoiam_text::output::DEFAULT_LUFS;
 use hoiam_text::subtitles::Style;
@@ -156,11 +156,11 @@ async fn say(
     config: &Config,
     format: &str,
 ) -> Result<Said, CliError> {
-    let mut faults = Faults::default();
-    let create = read_request(args, config, format, &mut faults)?;
+    let mut errors = FieldErrors::default();
+    let create = read_request(args, config, format, &mut errors)?;
     let mut speaker = Speaker::start(config).await?;
-    let resolved = speaker.resolve(&create, &mut faults);
-    let resolved = match (faults.into_result(), resolved) {
+    let resolved = speaker.resolve(&create, &mut errors);
+    let resolved = match (errors.into_result(), resolved) {
         (Ok(()), Some(resolved)) => resolved,
         (Ok(()), None) => return Err(CliError::plain("the voice could not be found")),
         (Err(problem), _) => {
@@ -226,7 +226,7 @@ fn read_request(
     args: &SayArgs,
     config: &Config,
     format: &str,
-    faults: &mut Faults,
+    errors: &mut FieldErrors,
 ) -> Result<Create, CliError> {
     let text = match args.text.as_str() {
         "-" => {
@@ -254,27 +254,27 @@ fn read_request(
         max_characters: config.tts.max_characters,
         default_timeout_s: config.tts.default_timeout_s,
     };
-    let create = Create::parse(body.to_string().as_bytes(), &rules, faults)?;
+    let create = Create::parse(body.to_string().as_bytes(), &rules, errors)?;
     Ok(create)
 }
 
-/// Every fault, each with the nearest allowed values.
-fn explain(faults: &[Fault], args: &SayArgs, speaker: &Speaker) -> String {
+/// Every error, each with the nearest allowed values.
+fn explain(errors: &[FieldError], args: &SayArgs, speaker: &Speaker) -> String {
     let mut lines = Vec::new();
-    for fault in faults {
-        let detail = match (fault.code, &args.voice) {
+    for error in errors {
+        let detail = match (error.code, &args.voice) {
             ("unknown_voice", Some(voice)) => format!("There is no voice `{voice}`."),
             ("unknown_voice", None) => {
                 "The voice that tts.default_voices names is not there.".to_owned()
             }
-            _ => fault.detail.clone(),
+            _ => error.detail.clone(),
         };
-        let near = match fault.suggestions.as_slice() {
+        let near = match error.suggestions.as_slice() {
             [] => String::new(),
             near => format!(" Did you mean {}?", near.join(" or ")),
         };
         lines.push(detail + &near);
-        if fault.pointer == "/voice" {
+        if error.pointer == "/voice" {
             lines.extend(speaker.missing());
             lines.push("`hoiam voices` lists the voices.".to_owned());
         }

@@ -1,6 +1,6 @@
 //! A synthesizer child of a command's own, for commands that need no service.
 
-use hoiam_api::{Create, Faults};
+use hoiam_api::{Create, FieldErrors};
 use hoiam_speech::engine::piper;
 use hoiam_synthesizer::parent::{Options, StartError, Synthesizer};
 use hoiam_synthesizer::protocol::Hello;
@@ -36,12 +36,12 @@ impl Speaker {
     }
 
     /// The voice of a request, as a service would choose it; what is wrong goes
-    /// to `faults`.
-    pub fn resolve(&self, create: &Create, faults: &mut Faults) -> Option<Resolved> {
-        let resolved = self.voices.resolve(create, faults);
-        if resolved.is_none() && faults.is_empty() {
+    /// to `errors`.
+    pub fn resolve(&self, create: &Create, errors: &mut FieldErrors) -> Option<Resolved> {
+        let resolved = self.voices.resolve(create, errors);
+        if resolved.is_none() && errors.is_empty() {
             // A service that has no voice at all refuses none.
-            faults.add("/voice", "no_voices", "There is no voice on this machine.");
+            errors.add("/voice", "no_voices", "There is no voice on this machine.");
         }
         resolved
     }

@@ -12,7 +12,7 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpResponse, ResponseError};
 use futures_util::FutureExt;
-use hoiam_api::{Code, Fault, Problem};
+use hoiam_api::{Code, FieldError, Problem};
 use serde::Serialize;
 
 use super::cors::Cors;
@@ -67,8 +67,8 @@ struct Body<'a> {
     code: &'a str,
     request_id: &'a str,
     retryable: bool,
-    #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
-    errors: &'a [Fault],
+    #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
+    errors: &'a [FieldError],
 }
 
 /// The id of an HTTP request: the caller's, or a new one.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use hoiam_api::{Faults, Problem, parse_rfc3339};
+use hoiam_api::{FieldErrors, Problem, parse_rfc3339};
 use hoiam_supervision::clock::Millis;
 
 use crate::db::list::{Cursor, Filter};
@@ -15,7 +15,7 @@ const MAX_LIMIT: i64 = 500;
 /// Query parameters, or the fields of a bulk request's body.
 pub struct Query {
     given: HashMap<String, String>,
-    faults: Faults,
+    errors: FieldErrors,
 }
 
 impl Query {
@@ -26,7 +26,7 @@ impl Query {
             given: url::form_urlencoded::parse(query.as_bytes())
                 .into_owned()
                 .collect(),
-            faults: Faults::default(),
+            errors: FieldErrors::default(),
         }
     }
 
@@ -51,7 +51,7 @@ impl Query {
         };
         Ok(Self {
             given,
-            faults: Faults::default(),
+            errors: FieldErrors::default(),
         })
     }
 
@@ -69,7 +69,7 @@ impl Query {
         for status in &statuses {
             if !known.contains(&status.as_str()) {
                 let detail = format!("`status` knows {}.", known.join(", "));
-                self.faults.add("status", "unknown_status", detail);
+                self.errors.add("status", "unknown_status", detail);
             }
         }
         statuses
@@ -81,7 +81,7 @@ impl Query {
         if at.is_none() {
             let detail =
                 format!("`{name}` must be an RFC 3339 instant such as 2026-11-23T07:00:00Z.");
-            self.faults.add(name, "invalid_instant", detail);
+            self.errors.add(name, "invalid_instant", detail);
         }
         at
     }
@@ -93,7 +93,7 @@ impl Query {
         match text.parse() {
             Ok(limit @ 1..=MAX_LIMIT) => limit,
             _ => {
-                self.faults.add(
+                self.errors.add(
                     "limit",
                     "out_of_range",
                     format!("`limit` must be 1 to {MAX_LIMIT}."),
@@ -107,7 +107,7 @@ impl Query {
         let text = self.take("cursor")?;
         let cursor = Cursor::parse(&text);
         if cursor.is_none() {
-            self.faults.add(
+            self.errors.add(
                 "cursor",
                 "invalid_cursor",
                 "`cursor` must be the next_cursor of a page.",
@@ -119,19 +119,19 @@ impl Query {
     fn finish(mut self) -> Result<(), Problem> {
         let unknown: Vec<String> = self.given.keys().cloned().collect();
         for name in unknown {
-            self.faults.add(
+            self.errors.add(
                 name.clone(),
                 "unknown_parameter",
                 format!("There is no parameter `{name}`."),
             );
         }
-        self.faults.into_result()
+        self.errors.into_result()
     }
 
     /// Reads the filter of a list of tasks or speeches.
     ///
     /// # Errors
-    /// `invalid_request` with every fault.
+    /// `invalid_request` with every error.
     pub fn filter(mut self, statuses: &[&str]) -> Result<Filter, Problem> {
         let filter = Filter {
             client: None,
@@ -153,7 +153,7 @@ impl Query {
     /// Reads the filter of a list of deliveries.
     ///
     /// # Errors
-    /// `invalid_request` with every fault.
+    /// `invalid_request` with every error.
     pub fn delivery_filter(mut self, subject: &str) -> Result<Filter, Problem> {
         const STATUSES: [&str; 4] = ["pending", "delivered", "exhausted", "aborted"];
         let subject_text = self.take(subject);
@@ -161,7 +161,7 @@ impl Query {
             .as_deref()
             .and_then(|text| uuid::Uuid::try_parse(text).ok());
         if subject_text.is_some() && subject_id.is_none() {
-            self.faults.add(
+            self.errors.add(
                 subject,
                 "invalid_id",
                 format!("`{subject}` must be a UUID."),

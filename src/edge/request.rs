@@ -1,6 +1,6 @@
 //! Reading a request: its body, its ids, its headers.
 
-use hoiam_api::{Code, Faults, Problem, Service};
+use hoiam_api::{Code, FieldErrors, Problem, Service};
 use hoiam_supervision::spawn_unit;
 
 use actix_web::http::header;
@@ -177,17 +177,17 @@ pub fn preferred_wait(request: &HttpRequest) -> Option<Duration> {
 
 /// Checks a callback URL as far as that is possible without asking a name
 /// server.
-pub fn check_callback_url(policy: &Policy, url: Option<&str>, faults: &mut Faults) {
+pub fn check_callback_url(policy: &Policy, url: Option<&str>, errors: &mut FieldErrors) {
     let Some(url) = url else { return };
     let parsed = match Url::parse(url) {
         Ok(parsed) => parsed,
         Err(error) => {
             let detail = format!("`callback_url` is not a URL: {error}.");
-            return faults.add("/callback_url", "invalid_url", detail);
+            return errors.add("/callback_url", "invalid_url", detail);
         }
     };
     if let Err(forbidden) = check_url(policy, &parsed) {
-        faults.add("/callback_url", forbidden.code(), forbidden.to_string());
+        errors.add("/callback_url", forbidden.code(), forbidden.to_string());
     }
 }
 

@@ -8,7 +8,8 @@ use actix::{Addr, Recipient};
 use actix_web::{HttpRequest, HttpResponse, web};
 use hoiam_api::create::{Prepared, Rules};
 use hoiam_api::{
-    CallbackHeaders, CheckState, Code, Create, Faults, Page, Problem, Service, Speech, SpeechStatus,
+    CallbackHeaders, CheckState, Code, Create, FieldErrors, Page, Problem, Service, Speech,
+    SpeechStatus,
 };
 use serde::Deserialize;
 use url::Url;
@@ -178,21 +179,21 @@ fn read(
     client: String,
     idempotency_key: Option<String>,
 ) -> Result<New, Problem> {
-    let mut faults = Faults::default();
-    let create = Create::parse(body, &state.rules, &mut faults)?;
-    request::check_callback_url(&state.policy, create.callback_url.as_deref(), &mut faults);
+    let mut errors = FieldErrors::default();
+    let create = Create::parse(body, &state.rules, &mut errors)?;
+    request::check_callback_url(&state.policy, create.callback_url.as_deref(), &mut errors);
     let offered = state.voices.offered();
-    if offered.catalog.items.is_empty() && faults.is_empty() {
+    if offered.catalog.items.is_empty() && errors.is_empty() {
         let detail = offered
             .problem
             .unwrap_or_else(|| "The voices are not known yet; the service is starting.".into());
         return Err(Problem::new(Code::Unavailable, detail));
     }
-    let resolved = state.voices.resolve(&create, &mut faults);
+    let resolved = state.voices.resolve(&create, &mut errors);
     if let Some(resolved) = &resolved {
-        create.check_audio_bytes(resolved.sample_rate_hz, state.audio_bytes, &mut faults);
+        create.check_audio_bytes(resolved.sample_rate_hz, state.audio_bytes, &mut errors);
     }
-    faults.into_result()?;
+    errors.into_result()?;
     let resolved = resolved
         .ok_or_else(|| Problem::new(Code::Unavailable, "No voice is set for this language."))?;
     let mut prepared = Prepared::from(create);
@@ -278,15 +279,15 @@ async fn statuses(
         let detail = format!("The body must be {{\"ids\":[UUID, …]}}: {error}.");
         Problem::new(Code::Malformed, detail)
     })?;
-    let mut faults = Faults::default();
+    let mut errors = FieldErrors::default();
     if ids.len() > MAX_IDS {
-        faults.add(
+        errors.add(
             "/ids",
             "too_many",
             format!("At most {MAX_IDS} ids at once."),
         );
     }
-    faults.into_result()?;
+    errors.into_result()?;
     let (view, client) = (state.view.clone(), request::seen_client(&request));
     let items = state
         .db
@@ -433,12 +434,12 @@ async fn callback_checks(
             ),
         )
     })?;
-    let mut faults = Faults::default();
-    request::check_callback_url(&state.policy, Some(&url), &mut faults);
+    let mut errors = FieldErrors::default();
+    request::check_callback_url(&state.policy, Some(&url), &mut errors);
     let headers = callback_headers.map_or_else(CallbackHeaders::default, |given| {
-        CallbackHeaders::read(given, "/callback_headers", &mut faults)
+        CallbackHeaders::read(given, "/callback_headers", &mut errors)
     });
-    faults.into_result()?;
+    errors.into_result()?;
     let parsed =
         Url::parse(&url).map_err(|error| Problem::new(Code::Malformed, error.to_string()))?;
     let report = state

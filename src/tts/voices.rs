@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hoiam_api::create::segment::{Segment, segment_place};
-use hoiam_api::{Catalog, Create, Faults, SPEAKER, VoiceItem, without_paths};
+use hoiam_api::{Catalog, Create, FieldErrors, SPEAKER, VoiceItem, without_paths};
 use hoiam_synthesizer::protocol::Hello;
 use hoiam_text::nfc::in_one_form;
 use hoiam_text::segmentation;
@@ -157,24 +157,24 @@ impl Voices {
     /// The voice and the language of a request: the voice that it names, else
     /// the default of its language, else of the language that its letters
     /// show. A segment that names neither has those of the whole. What is wrong
-    /// goes to `faults`.
-    pub fn resolve(&self, create: &Create, faults: &mut Faults) -> Option<Resolved> {
+    /// goes to `errors`.
+    pub fn resolve(&self, create: &Create, errors: &mut FieldErrors) -> Option<Resolved> {
         let own = |segment: &Segment| segment.voice.is_some() || segment.language.is_some();
         let is_asked_for = create.voice.is_some()
             || create.segments.is_empty()
             || !create.segments.iter().all(own);
         let whole = is_asked_for.then(|| {
             let (voice, language) = (create.voice.as_deref(), create.language.as_deref());
-            self.find(voice, language, &create.source(), "", faults)
+            self.find(voice, language, &create.source(), "", errors)
         });
         let segments = create.segments.iter().enumerate().map(|(at, segment)| {
             if !own(segment) {
                 return whole.clone().flatten();
             }
             let (voice, language) = (segment.voice.as_deref(), segment.language.as_deref());
-            self.find(voice, language, &segment.text, &segment_place(at), faults)
+            self.find(voice, language, &segment.text, &segment_place(at), errors)
         });
-        // All of them first: every fault is told at once.
+        // All of them first: every error is told at once.
         let segments: Vec<Option<Known>> = segments.collect();
         let segments: Vec<Known> = segments.into_iter().collect::<Option<_>>()?;
         let whole = match whole {
@@ -183,7 +183,7 @@ impl Voices {
         };
         let voices_hz = segments.iter().map(|one| one.sample_rate_hz);
         let highest = voices_hz.max().unwrap_or(whole.sample_rate_hz);
-        check_bitrate(create, highest, faults);
+        check_bitrate(create, highest, errors);
         let segments = segments.into_iter().map(|one| (one.id, one.language));
         Some(Resolved {
             segments: segments.collect(),
@@ -201,15 +201,15 @@ impl Voices {
         language: Option<&str>,
         text: &str,
         place: &str,
-        faults: &mut Faults,
+        errors: &mut FieldErrors,
     ) -> Option<Known> {
         let name = match voice {
             Some(voice) => voice.to_owned(),
-            None => self.default_for(language, text, place, faults)?,
+            None => self.default_for(language, text, place, errors)?,
         };
         let catalog = Arc::clone(&self.offered.borrow().catalog);
         let Some(voice) = catalog.find(&name) else {
-            catalog.check(&format!("{place}/voice"), &name, faults);
+            catalog.check(&format!("{place}/voice"), &name, errors);
             return None;
         };
         // Names that say more than which voice it is.
@@ -228,7 +228,7 @@ impl Voices {
         language: Option<&str>,
         text: &str,
         place: &str,
-        faults: &mut Faults,
+        errors: &mut FieldErrors,
     ) -> Option<String> {
         let language =
             language.unwrap_or_else(
@@ -242,7 +242,7 @@ impl Voices {
             let detail = format!("No voice is set for the language `{language}`; name a voice.");
             let known = || self.defaults.keys().cloned().collect();
             let pointer = format!("{place}/language");
-            faults.suggest(pointer, "no_voice_for_language", detail, known);
+            errors.suggest(pointer, "no_voice_for_language", detail, known);
         }
         voice
     }
@@ -318,7 +318,7 @@ struct Known {
     sample_rate_hz: u32,
 }
 
-fn check_bitrate(create: &Create, voices_hz: u32, faults: &mut Faults) {
+fn check_bitrate(create: &Create, voices_hz: u32, errors: &mut FieldErrors) {
     let format = create.format;
     let rate = create
         .sample_rate_hz
@@ -330,6 +330,6 @@ fn check_bitrate(create: &Create, voices_hz: u32, faults: &mut Faults) {
             create.bitrate_kbps,
             format.name()
         );
-        faults.add("/bitrate_kbps", "invalid_bitrate", detail);
+        errors.add("/bitrate_kbps", "invalid_bitrate", detail);
     }
 }

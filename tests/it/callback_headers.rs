@@ -257,9 +257,9 @@ fn headers_that_are_not_for_a_request_to_choose_are_refused_without_their_values
         let refused = client.post(path, &body);
         assert!(!refused.text().contains("secret-of-mine"));
         let problem = refused.expect_problem(422, "invalid_request");
-        let faults = problem["errors"].as_array().unwrap().iter();
-        let pointers: Vec<&str> = faults
-            .map(|fault| fault["pointer"].as_str().unwrap())
+        let errors = problem["errors"].as_array().unwrap().iter();
+        let pointers: Vec<&str> = errors
+            .map(|error| error["pointer"].as_str().unwrap())
             .collect();
         for name in ["Host", "webhook-signature", "x-split"] {
             let pointer = format!("/callback_headers/{name}");

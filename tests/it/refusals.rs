@@ -1,4 +1,4 @@
-//! Bad input is refused with a stable code, all faults at once, and nothing
+//! Bad input is refused with a stable code, all errors at once, and nothing
 //! of it is stored.
 
 use std::io::{Read, Write};
@@ -22,21 +22,21 @@ fn nothing_is_stored(client: &Client) {
     }
 }
 
-/// The faults of a refused body, as pointer and code.
-fn faults(client: &Client, path: &str, body: &Value) -> Vec<(String, String)> {
+/// The errors of a refused body, as pointer and code.
+fn errors(client: &Client, path: &str, body: &Value) -> Vec<(String, String)> {
     let problem = client
         .post(path, body)
         .expect_problem(422, "invalid_request");
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let faults = problem["errors"].as_array().unwrap().iter();
-    faults
-        .map(|fault| (text(&fault["pointer"]), text(&fault["code"])))
+    let errors = problem["errors"].as_array().unwrap().iter();
+    errors
+        .map(|error| (text(&error["pointer"]), text(&error["code"])))
         .collect()
 }
 
 /// Whatever a body repeats, the answer stays small, and what it costs too.
 #[test]
-fn of_very_many_faults_the_first_are_told() {
+fn of_very_many_errors_the_first_are_told() {
     let service = Service::all().start();
     let client = service.client();
     let fields = (0..130_000).map(|number| (format!("field{number}"), json!(1)));
@@ -72,7 +72,7 @@ fn of_very_many_faults_the_first_are_told() {
 }
 
 #[test]
-fn every_fault_of_a_body_is_told() {
+fn every_error_of_a_body_is_told() {
     let service = Service::all().start();
     let client = service.client();
     let cases = [
@@ -163,7 +163,7 @@ fn every_fault_of_a_body_is_told() {
             .into_iter()
             .map(|(pointer, code)| (pointer.to_owned(), code.to_owned()))
             .collect();
-        let mut told = faults(&client, "/v1/speech", &body);
+        let mut told = errors(&client, "/v1/speech", &body);
         let mut wanted = expected.clone();
         told.sort();
         wanted.sort();
@@ -191,7 +191,7 @@ fn an_unknown_voice_is_refused_by_both_services_with_the_nearest_names() {
 #[test]
 fn tasks_take_no_callback_check() {
     let service = Service::all().start();
-    let told = faults(
+    let told = errors(
         &service.client(),
         "/v1/tasks",
         &json!({ "text": "a", "callback_check": true }),

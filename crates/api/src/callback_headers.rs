@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::problem::Faults;
+use super::problem::FieldErrors;
 
 /// Headers of one request at most.
 const MAX_HEADERS: usize = 8;
@@ -50,16 +50,16 @@ impl fmt::Debug for CallbackHeaders {
 
 impl CallbackHeaders {
     /// Reads an object of names and values that stands at `place`, a JSON pointer,
-    /// and notes every fault. No detail repeats a value.
-    pub fn read(given: Value, place: &str, faults: &mut Faults) -> Self {
+    /// and notes every error. No detail repeats a value.
+    pub fn read(given: Value, place: &str, errors: &mut FieldErrors) -> Self {
         let Value::Object(given) = given else {
             let detail = "They must be an object of header names and values.";
-            faults.add(place, "wrong_type", detail);
+            errors.add(place, "wrong_type", detail);
             return Self::default();
         };
         if given.len() > MAX_HEADERS {
             let detail = format!("At most {MAX_HEADERS} headers.");
-            faults.add(place, "too_many", detail);
+            errors.add(place, "too_many", detail);
         }
         let mut read = BTreeMap::new();
         for (given, value) in given {
@@ -73,16 +73,16 @@ impl CallbackHeaders {
                 (Ok(name), Ok(value)) => {
                     if read.insert(name, value).is_some() {
                         let detail = "It is there in another case already.";
-                        faults.add(pointer, "duplicate_header", detail);
+                        errors.add(pointer, "duplicate_header", detail);
                     }
                 }
                 (Err(allowed), _) => {
                     let detail = format!("A header's name must be {allowed}.");
-                    faults.add(pointer, "invalid_header", detail);
+                    errors.add(pointer, "invalid_header", detail);
                 }
                 (_, Err(allowed)) => {
                     let detail = format!("A header's value must be {allowed}.");
-                    faults.add(pointer, "invalid_header", detail);
+                    errors.add(pointer, "invalid_header", detail);
                 }
             }
         }
@@ -198,18 +198,18 @@ mod tests {
     use serde_json::json;
 
     fn read(given: Value) -> (CallbackHeaders, Vec<(String, &'static str)>) {
-        let mut faults = Faults::default();
-        let headers = CallbackHeaders::read(given, "/callback_headers", &mut faults);
-        let problem = faults.into_result().err();
+        let mut errors = FieldErrors::default();
+        let headers = CallbackHeaders::read(given, "/callback_headers", &mut errors);
+        let problem = errors.into_result().err();
         let told = problem.map_or_else(Vec::new, |problem| problem.errors);
-        let told = told.into_iter().map(|fault| (fault.pointer, fault.code));
+        let told = told.into_iter().map(|error| (error.pointer, error.code));
         (headers, told.collect())
     }
 
     #[test]
     fn names_are_read_in_any_case_and_values_as_they_are() {
-        let (headers, faults) = read(json!({ "X-Api-Key": "a b", "authorization": "Bearer t" }));
-        assert_eq!(faults, []);
+        let (headers, errors) = read(json!({ "X-Api-Key": "a b", "authorization": "Bearer t" }));
+        assert_eq!(errors, []);
         let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         let sent = [("authorization", "Bearer t"), ("x-api-key", "a b")].map(pair);
         assert_eq!(headers.to_vec(), sent);
@@ -235,9 +235,9 @@ mod tests {
             "tên",
         ];
         for name in names {
-            let (_, faults) = read(json!({ name: "v" }));
-            assert_eq!(faults.len(), 1, "{name}");
-            assert_eq!(faults[0].1, "invalid_header", "{name}");
+            let (_, errors) = read(json!({ name: "v" }));
+            assert_eq!(errors.len(), 1, "{name}");
+            assert_eq!(errors[0].1, "invalid_header", "{name}");
         }
         let long = "v".repeat(1025);
         for value in [
@@ -251,15 +251,15 @@ mod tests {
             "\0",
             &long,
         ] {
-            let (_, faults) = read(json!({ "x/~y": value, "x-y": value }));
+            let (_, errors) = read(json!({ "x/~y": value, "x-y": value }));
             let pointers = ["/callback_headers/x-y", "/callback_headers/x~1~0y"];
-            assert_eq!(faults.len(), 2, "{value}");
-            for ((pointer, code), expected) in faults.iter().zip(pointers) {
+            assert_eq!(errors.len(), 2, "{value}");
+            for ((pointer, code), expected) in errors.iter().zip(pointers) {
                 assert_eq!((pointer.as_str(), *code), (expected, "invalid_header"));
             }
         }
-        let (headers, faults) = read(json!({ "x-y": "v".repeat(1024) }));
-        assert_eq!((headers.is_empty(), faults), (false, vec![]));
+        let (headers, errors) = read(json!({ "x-y": "v".repeat(1024) }));
+        assert_eq!((headers.is_empty(), errors), (false, vec![]));
     }
 
     #[test]

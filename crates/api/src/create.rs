@@ -12,7 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::callback_headers::CallbackHeaders;
-use super::problem::{Code, Faults, Problem};
+use super::problem::{Code, FieldErrors, Problem};
 use super::resource::{AUDIO_TOO_LARGE, SMALLER};
 
 pub mod bounds;
@@ -130,12 +130,12 @@ fn is_default_lufs(lufs: &f32) -> bool {
 }
 
 impl Create {
-    /// Reads a body strictly. Faults of single fields go to `faults`, so that
+    /// Reads a body strictly. Errors of single fields go to `errors`, so that
     /// the caller can add its own before it answers with all of them.
     ///
     /// # Errors
     /// `malformed` when the body is not a JSON object.
-    pub fn parse(body: &[u8], rules: &Rules, faults: &mut Faults) -> Result<Self, Problem> {
+    pub fn parse(body: &[u8], rules: &Rules, errors: &mut FieldErrors) -> Result<Self, Problem> {
         let value: Value = serde_json::from_slice(body).map_err(|error| {
             Problem::new(Code::Malformed, format!("The body is not JSON: {error}."))
         })?;
@@ -147,7 +147,7 @@ impl Create {
         };
         let mut fields = Fields {
             object,
-            faults,
+            errors,
             place: String::new(),
         };
         let (text, segments) = fields.text_or_segments(rules.max_characters);
@@ -206,9 +206,9 @@ impl Create {
         u32::saturating_from(count.sum::<usize>())
     }
 
-    /// Adds a fault if the audio is sure to have more bytes than this. `voices_hz` is the
+    /// Adds an error if the audio is sure to have more bytes than this. `voices_hz` is the
     /// highest sample rate of the voices.
-    pub fn check_audio_bytes(&self, voices_hz: u32, most: u64, faults: &mut Faults) {
+    pub fn check_audio_bytes(&self, voices_hz: u32, most: u64, errors: &mut FieldErrors) {
         let least = self.least_audio_bytes(voices_hz);
         if least > most {
             let pointer = match self.segments.is_empty() {
@@ -220,7 +220,7 @@ impl Create {
                 least / 1_000_000,
                 most / 1_000_000
             );
-            faults.add(pointer, AUDIO_TOO_LARGE, detail);
+            errors.add(pointer, AUDIO_TOO_LARGE, detail);
         }
     }
 
@@ -444,7 +444,7 @@ mod tests {
                 max_characters: 100_000,
                 ..rules()
             };
-            Create::parse(body.as_bytes(), &rules, &mut Faults::default()).unwrap()
+            Create::parse(body.as_bytes(), &rules, &mut FieldErrors::default()).unwrap()
         };
         let least = |body: &str| create(body).least_audio_bytes(22_050);
         assert_eq!(least(r#"{"text": "ten letters", "format": "wav"}"#), 8820);
@@ -458,23 +458,23 @@ mod tests {
             {"text": "a", "pause_after_ms": 1000}, {"text": "字"}]}"#;
         assert_eq!(least(dialogue), 16_320);
         for (most, is_refused) in [(16_319, true), (16_320, false)] {
-            let mut faults = Faults::default();
-            create(dialogue).check_audio_bytes(22_050, most, &mut faults);
-            assert_eq!(!faults.is_empty(), is_refused);
+            let mut errors = FieldErrors::default();
+            create(dialogue).check_audio_bytes(22_050, most, &mut errors);
+            assert_eq!(!errors.is_empty(), is_refused);
         }
     }
 
-    fn faults_of(body: &str) -> Vec<(String, &'static str)> {
-        let mut faults = Faults::default();
-        Create::parse(body.as_bytes(), &rules(), &mut faults).unwrap();
-        let errors = faults
+    fn errors_of(body: &str) -> Vec<(String, &'static str)> {
+        let mut errors = FieldErrors::default();
+        Create::parse(body.as_bytes(), &rules(), &mut errors).unwrap();
+        let errors = errors
             .into_result()
             .err()
             .map(|problem| problem.errors)
             .unwrap_or_default();
         errors
             .into_iter()
-            .map(|fault| (fault.pointer, fault.code))
+            .map(|error| (error.pointer, error.code))
             .collect()
     }
 
@@ -482,16 +482,16 @@ mod tests {
     fn floats_of_metadata_come_back_as_they_were_sent() {
         let metadata = r#"{"at":[20.246164734683806,29.042869708593226,1e-300,9007199254740993]}"#;
         let body = format!(r#"{{"text":"a","metadata":{metadata}}}"#);
-        let create = Create::parse(body.as_bytes(), &rules(), &mut Faults::default()).unwrap();
+        let create = Create::parse(body.as_bytes(), &rules(), &mut FieldErrors::default()).unwrap();
         let back = serde_json::to_string(&create.metadata).unwrap();
         assert_eq!(back, metadata);
     }
 
     #[test]
     fn a_text_alone_gets_every_default() {
-        let mut faults = Faults::default();
-        let create = Create::parse(br#"{"text":"xin chao"}"#, &rules(), &mut faults).unwrap();
-        assert!(faults.is_empty());
+        let mut errors = FieldErrors::default();
+        let create = Create::parse(br#"{"text":"xin chao"}"#, &rules(), &mut errors).unwrap();
+        assert!(errors.is_empty());
         assert_eq!(
             (create.format, create.bitrate_kbps, create.timeout_s),
             (Format::Mp3, 64, 60)
@@ -499,8 +499,8 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_are_told_at_once() {
-        let told = faults_of(
+    fn all_errors_are_told_at_once() {
+        let told = errors_of(
             r#"{"text":"🙂","speed":9,"format":"ogg","voise":"x","metadata":3,"timeout_s":0}"#,
         );
         assert_eq!(
@@ -518,9 +518,9 @@ mod tests {
 
     #[test]
     fn an_unknown_field_gets_the_nearest_name() {
-        let mut faults = Faults::default();
-        Create::parse(br#"{"text":"a","calback_url":"x"}"#, &rules(), &mut faults).unwrap();
-        let problem = faults.into_result().unwrap_err();
+        let mut errors = FieldErrors::default();
+        Create::parse(br#"{"text":"a","calback_url":"x"}"#, &rules(), &mut errors).unwrap();
+        let problem = errors.into_result().unwrap_err();
         assert_eq!(problem.errors[0].suggestions, ["callback_url"]);
     }
 
@@ -528,7 +528,7 @@ mod tests {
     fn characters_are_counted_after_nfc() {
         let decomposed = "e\u{302}\u{301}".repeat(100);
         assert_eq!(
-            faults_of(&serde_json::json!({ "text": decomposed }).to_string()),
+            errors_of(&serde_json::json!({ "text": decomposed }).to_string()),
             []
         );
     }
@@ -543,9 +543,9 @@ mod tests {
                     "segments": texts.map(|text| serde_json::json!({ "text": text })).collect::<Vec<_>>()
                 }),
             };
-            let mut faults = Faults::default();
-            Create::parse(body.to_string().as_bytes(), &rules(), &mut faults).unwrap();
-            let errors = faults.into_result().unwrap_err().errors;
+            let mut errors = FieldErrors::default();
+            Create::parse(body.to_string().as_bytes(), &rules(), &mut errors).unwrap();
+            let errors = errors.into_result().unwrap_err().errors;
             errors.last().unwrap().detail.clone()
         };
         let most = rules().max_characters;
@@ -578,20 +578,20 @@ mod tests {
 
     #[test]
     fn the_timeout_does_not_make_it_another_request() {
-        let mut faults = Faults::default();
-        let one = Create::parse(br#"{"text":"a","timeout_s":5}"#, &rules(), &mut faults).unwrap();
-        let other = Create::parse(br#"{"timeout_s":9,"text":"a"}"#, &rules(), &mut faults).unwrap();
-        let third = Create::parse(br#"{"text":"b","timeout_s":5}"#, &rules(), &mut faults).unwrap();
+        let mut errors = FieldErrors::default();
+        let one = Create::parse(br#"{"text":"a","timeout_s":5}"#, &rules(), &mut errors).unwrap();
+        let other = Create::parse(br#"{"timeout_s":9,"text":"a"}"#, &rules(), &mut errors).unwrap();
+        let third = Create::parse(br#"{"text":"b","timeout_s":5}"#, &rules(), &mut errors).unwrap();
         assert_eq!(one.fingerprint(), other.fingerprint());
         assert_ne!(one.fingerprint(), third.fingerprint());
     }
 
     #[test]
     fn segments_stand_in_place_of_the_text() {
-        let mut faults = Faults::default();
+        let mut errors = FieldErrors::default();
         let body = br#"{"segments":[{"text":"Xin chao","pause_after_ms":300},{"text":"Hello","voice":"e","speed":1.5}]}"#;
-        let create = Create::parse(body, &rules(), &mut faults).unwrap();
-        assert!(faults.is_empty());
+        let create = Create::parse(body, &rules(), &mut errors).unwrap();
+        assert!(errors.is_empty());
         assert_eq!(
             (create.source().as_ref(), create.characters()),
             ("Xin chao\u{1E}Hello", 13)
@@ -614,7 +614,7 @@ mod tests {
 
     #[test]
     fn a_pronunciation_has_words_or_phonemes() {
-        let told = faults_of(
+        let told = errors_of(
             r#"{"pronunciations":[{"term":"a","say":"b","phonemes":"b"},{"term":"a"},{"term":"a","phonemes":"/b/"},
                 {"term":"a","phonemes":3},{"phonemes":"siː"},{"term":"a","phoneme":"b"},{"term":"a","phonemes":"b","match_case":1},4],
                 "segments":[{"text":"a"},{"text":"b","pronunciations":[{"term":"a","phonemes":"s'i:"}]},{"text":"c","pronunciations":{}}]}"#,
@@ -640,13 +640,13 @@ mod tests {
     fn phonemes_come_through_and_those_of_a_segment_come_first() {
         let body = r#"{"segments":[{"text":"SQL","pronunciations":[{"term":"SQL","phonemes":"siː"}]},{"text":"SQL"}],
             "pronunciations":[{"term":"SQL","say":"x"}]}"#;
-        let mut faults = Faults::default();
-        let create = Create::parse(body.as_bytes(), &rules(), &mut faults).unwrap();
-        assert!(faults.is_empty());
+        let mut errors = FieldErrors::default();
+        let create = Create::parse(body.as_bytes(), &rules(), &mut errors).unwrap();
+        assert!(errors.is_empty());
         let again: Create = serde_json::from_slice(&serde_json::to_vec(&create).unwrap()).unwrap();
         assert_eq!(again, create, "a hand-over and the database keep them");
         let other = body.replace("siː", "saː");
-        let other = Create::parse(other.as_bytes(), &rules(), &mut faults).unwrap();
+        let other = Create::parse(other.as_bytes(), &rules(), &mut errors).unwrap();
         assert_ne!(other.fingerprint(), create.fingerprint());
         let segments = create.into_speech("v", "vi", &BTreeMap::new()).segments;
         let said = |at: usize| -> Vec<String> {
@@ -658,8 +658,8 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_of_a_segment_says_where_it_is() {
-        let told = faults_of(
+    fn every_error_of_a_segment_says_where_it_is() {
+        let told = errors_of(
             r#"{"text":"a","segments":[{"text":"a"},3,{"text":"..","voise":"x","pause_after_ms":10001},{"text":"a\u001eb"}]}"#,
         );
         assert_eq!(
@@ -674,12 +674,12 @@ mod tests {
             ]
         );
         assert_eq!(
-            faults_of(r#"{"segments":[]}"#),
+            errors_of(r#"{"segments":[]}"#),
             [("/segments".into(), "out_of_range")]
         );
         let long = serde_json::json!({ "segments": [{ "text": "a".repeat(60) }, { "text": "b".repeat(60) }] });
         assert_eq!(
-            faults_of(&long.to_string()),
+            errors_of(&long.to_string()),
             [("/segments".into(), "text_too_long")]
         );
     }
@@ -687,8 +687,8 @@ mod tests {
     #[test]
     fn what_is_left_out_is_not_part_of_the_fingerprint() {
         // Requests of older versions must stay the same requests.
-        let mut faults = Faults::default();
-        let create = Create::parse(br#"{"text":"a"}"#, &rules(), &mut faults).unwrap();
+        let mut errors = FieldErrors::default();
+        let create = Create::parse(br#"{"text":"a"}"#, &rules(), &mut errors).unwrap();
         let json = serde_json::to_string(&create).unwrap();
         assert_eq!(
             json,
@@ -699,7 +699,7 @@ mod tests {
     #[test]
     fn rates_that_a_format_cannot_have_are_refused() {
         let told =
-            faults_of(r#"{"text":"a","format":"opus","sample_rate_hz":44100,"loudness_lufs":-3}"#);
+            errors_of(r#"{"text":"a","format":"opus","sample_rate_hz":44100,"loudness_lufs":-3}"#);
         assert_eq!(
             told,
             [
@@ -708,7 +708,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            faults_of(r#"{"text":"a","format":"flac","sample_rate_hz":44100,"loudness_lufs":0}"#),
+            errors_of(r#"{"text":"a","format":"flac","sample_rate_hz":44100,"loudness_lufs":0}"#),
             []
         );
     }

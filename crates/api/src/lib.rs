@@ -19,7 +19,7 @@ pub use alert::{Alert, Example};
 pub use callback_headers::CallbackHeaders;
 pub use create::Create;
 pub use event::{Event, EventType};
-pub use problem::{Code, Fault, Faults, Problem, without_paths};
+pub use problem::{Code, FieldError, FieldErrors, Problem, without_paths};
 pub use resource::{
     AUDIO_TOO_LARGE, Audio, Callback, CheckState, Delivery, DeliveryAttempt, DeliveryStatus,
     DeliveryType, Failure, Late, LateResult, Page, Progress, Recording, Remedy, Resource, Retries,

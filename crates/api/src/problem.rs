@@ -38,7 +38,7 @@ pub enum Code {
     UnsupportedMediaType,
     /// The range that is asked for begins behind the end.
     RangeNotSatisfiable,
-    /// Well-formed, but not acceptable: `errors` has every fault.
+    /// Well-formed, but not acceptable: `errors` has every error.
     InvalidRequest,
     /// The same key or id was used with another request.
     IdempotencyConflict,
@@ -225,7 +225,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 
 /// One thing that is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fault {
+pub struct FieldError {
     /// JSON pointer (RFC 6901) into the body, or the name of a header or a
     /// query parameter.
     pub pointer: String,
@@ -238,8 +238,8 @@ pub struct Fault {
     pub suggestions: Vec<String>,
 }
 
-/// The most faults of a request that are told one by one.
-const MOST_FAULTS: usize = 20;
+/// The most errors of a request that are told one by one.
+const MOST_ERRORS: usize = 20;
 /// Of these, so many of the first come with suggestions: each is compared with all
 /// there is to suggest.
 const MOST_WITH_SUGGESTIONS: usize = 5;
@@ -247,16 +247,16 @@ const MOST_WITH_SUGGESTIONS: usize = 5;
 const MOST_OF_POINTER: usize = 200;
 const MOST_OF_DETAIL: usize = 1_000;
 
-/// Gathers the faults of a request, so that they are told at once: the first 20, and
+/// Gathers the errors of a request, so that they are told at once: the first 20, and
 /// how many more there are.
 #[derive(Debug, Default)]
-pub struct Faults {
-    told: Vec<Fault>,
+pub struct FieldErrors {
+    told: Vec<FieldError>,
     more: usize,
 }
 
-impl Faults {
-    /// Notes one fault.
+impl FieldErrors {
+    /// Notes one error.
     pub fn add(
         &mut self,
         pointer: impl Into<String>,
@@ -266,7 +266,7 @@ impl Faults {
         self.suggest(pointer, code, detail, Vec::new);
     }
 
-    /// Notes one fault with nearest allowed values, which are looked for only where
+    /// Notes one error with nearest allowed values, which are looked for only where
     /// they are told.
     pub fn suggest(
         &mut self,
@@ -279,7 +279,7 @@ impl Faults {
             return self.add_more(1);
         }
         let has_suggestions = self.told.len() < MOST_WITH_SUGGESTIONS;
-        self.told.push(Fault {
+        self.told.push(FieldError {
             pointer: shortened(pointer.into(), MOST_OF_POINTER),
             code,
             detail: shortened(detail.into(), MOST_OF_DETAIL),
@@ -287,10 +287,10 @@ impl Faults {
         });
     }
 
-    /// How many more faults will be told.
+    /// How many more errors will be told.
     #[must_use]
     pub fn room(&self) -> usize {
-        MOST_FAULTS - self.told.len()
+        MOST_ERRORS - self.told.len()
     }
 
     /// Notes that there are so many more, beyond those that are told.
@@ -305,12 +305,12 @@ impl Faults {
     }
 
     /// # Errors
-    /// `invalid_request` with the faults, if there was one.
+    /// `invalid_request` with the errors, if there was one.
     pub fn into_result(self) -> Result<(), Problem> {
         if self.told.is_empty() {
             return Ok(());
         }
-        let details = self.told.iter().map(|fault| fault.detail.clone());
+        let details = self.told.iter().map(|error| error.detail.clone());
         let more = (self.more > 0).then(|| format!("There are {} more faults.", self.more));
         let details: Vec<String> = details.chain(more).collect();
         Err(Problem {
@@ -340,12 +340,12 @@ pub struct Problem {
     pub detail: String,
     /// Seconds for the Retry-After header; 429, 503 and `not_ready` have it.
     pub retry_after_s: Option<u32>,
-    /// For bad input: the faults.
-    pub errors: Vec<Fault>,
+    /// For bad input: the errors.
+    pub errors: Vec<FieldError>,
 }
 
 impl Problem {
-    /// A problem without faults; 429 and 503 get a Retry-After of a second.
+    /// A problem without errors; 429 and 503 get a Retry-After of a second.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         let is_soon_over = matches!(
@@ -377,19 +377,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_faults_are_told_and_the_others_counted() {
-        let mut faults = Faults::default();
+    fn the_first_errors_are_told_and_the_others_counted() {
+        let mut errors = FieldErrors::default();
         let mut looked_for = 0;
         for number in 0..25 {
-            faults.suggest(format!("/{number}"), "unknown", "No.", || {
+            errors.suggest(format!("/{number}"), "unknown", "No.", || {
                 looked_for += 1;
                 vec!["near".into()]
             });
         }
-        faults.add_more(100);
-        let problem = faults.into_result().unwrap_err();
+        errors.add_more(100);
+        let problem = errors.into_result().unwrap_err();
         assert_eq!(looked_for, MOST_WITH_SUGGESTIONS);
-        assert_eq!(problem.errors.len(), MOST_FAULTS);
+        assert_eq!(problem.errors.len(), MOST_ERRORS);
         assert_eq!(problem.errors[19].pointer, "/19");
         let suggested = problem
             .errors
@@ -402,9 +402,9 @@ mod tests {
     #[test]
     fn what_was_sent_is_repeated_up_to_a_length() {
         let long = "ư".repeat(1_000_000);
-        let mut faults = Faults::default();
-        faults.add(&long, "unknown", format!("There is no `{long}`."));
-        let problem = faults.into_result().unwrap_err();
+        let mut errors = FieldErrors::default();
+        errors.add(&long, "unknown", format!("There is no `{long}`."));
+        let problem = errors.into_result().unwrap_err();
         let chars = |text: &str| text.chars().count();
         assert_eq!(chars(&problem.errors[0].pointer), MOST_OF_POINTER + 1);
         assert_eq!(chars(&problem.detail), MOST_OF_DETAIL + 1);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::nearest::nearest;
-use super::problem::Faults;
+use super::problem::FieldErrors;
 
 /// One voice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,12 +66,12 @@ impl Catalog {
 
     /// Notes an unknown voice with the nearest names; `place` is where in the body
     /// it is asked for. A service without any voice yet refuses nothing.
-    pub fn check(&self, place: &str, name: &str, faults: &mut Faults) {
+    pub fn check(&self, place: &str, name: &str, errors: &mut FieldErrors) {
         if self.items.is_empty() || self.find(name).is_some() {
             return;
         }
         let detail = format!("There is no voice `{name}`; GET /v1/voices has them all.");
-        faults.suggest(place, "unknown_voice", detail, || self.nearest(name));
+        errors.suggest(place, "unknown_voice", detail, || self.nearest(name));
     }
 }
 
@@ -152,9 +152,9 @@ mod tests {
         let catalog = Catalog {
             items: vec![voice("espeak/vi", &[]), voice("espeak/en-us", &[])],
         };
-        let mut faults = Faults::default();
-        catalog.check("/voice", "espeak/vn", &mut faults);
-        let problem = faults.into_result().unwrap_err();
+        let mut errors = FieldErrors::default();
+        catalog.check("/voice", "espeak/vn", &mut errors);
+        let problem = errors.into_result().unwrap_err();
         assert_eq!(problem.errors[0].suggestions[0], "espeak/vi");
     }
 

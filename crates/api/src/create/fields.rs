@@ -9,12 +9,12 @@ use super::bounds::{ALL_BITRATES, MAX_METADATA_BYTES, MAX_PAUSE_MS, MAX_SEGMENTS
 use super::segment::{Segment, segment_place};
 use crate::CallbackHeaders;
 use crate::nearest::nearest;
-use crate::problem::Faults;
+use crate::problem::FieldErrors;
 
 /// Takes fields out of an object one by one and notes what is wrong.
 pub(super) struct Fields<'a> {
     pub object: Map<String, Value>,
-    pub faults: &'a mut Faults,
+    pub errors: &'a mut FieldErrors,
     /// Where the object stands in the body, as a JSON pointer.
     pub place: String,
 }
@@ -25,19 +25,19 @@ impl Fields<'_> {
         self.object.remove(name).filter(|value| !value.is_null())
     }
 
-    fn fault(&mut self, name: &str, code: &'static str, detail: impl Into<String>) {
+    fn error(&mut self, name: &str, code: &'static str, detail: impl Into<String>) {
         let pointer = format!("{}/{name}", self.place);
-        self.faults.add(pointer, code, detail);
+        self.errors.add(pointer, code, detail);
     }
 
     fn wrong_type(&mut self, name: &str, expected: &str) {
-        self.fault(name, "wrong_type", format!("`{name}` must be {expected}."));
+        self.error(name, "wrong_type", format!("`{name}` must be {expected}."));
     }
 
     pub(super) fn string(&mut self, name: &str, max_characters: usize) -> Option<String> {
         match self.take(name)? {
             Value::String(text) if text.is_empty() => {
-                self.fault(
+                self.error(
                     name,
                     "empty",
                     format!("`{name}` must not be empty; leave it out."),
@@ -45,7 +45,7 @@ impl Fields<'_> {
                 None
             }
             Value::String(text) if text.chars().count() > max_characters => {
-                self.fault(
+                self.error(
                     name,
                     "too_long",
                     format!("`{name}` may have at most {max_characters} characters."),
@@ -77,7 +77,7 @@ impl Fields<'_> {
         };
         if self.take("text").is_some() {
             let detail = "`segments` stand in place of `text`; leave one of them out.";
-            self.fault("text", "text_and_segments", detail);
+            self.error("text", "text_and_segments", detail);
         }
         let Value::Array(given) = given else {
             self.wrong_type("segments", "a list of objects with `text`");
@@ -85,7 +85,7 @@ impl Fields<'_> {
         };
         if !(1..=MAX_SEGMENTS).contains(&given.len()) {
             let detail = format!("`segments` must be 1 to {MAX_SEGMENTS}.");
-            self.fault("segments", "out_of_range", detail);
+            self.error("segments", "out_of_range", detail);
             return (String::new(), Vec::new());
         }
         let read = given.into_iter().enumerate();
@@ -97,7 +97,7 @@ impl Fields<'_> {
             && let Some(told) = too_many_characters(texts, max_characters)
         {
             let detail = format!("`segments` have {told}. Send them in parts.");
-            self.fault("segments", "text_too_long", detail);
+            self.error("segments", "text_too_long", detail);
         }
         (String::new(), segments)
     }
@@ -106,12 +106,12 @@ impl Fields<'_> {
     /// else that stands there.
     fn of_object(&mut self, place: String, given: Value, detail: &str) -> Option<Fields<'_>> {
         let Value::Object(object) = given else {
-            self.faults.add(place, "wrong_type", detail);
+            self.errors.add(place, "wrong_type", detail);
             return None;
         };
         Some(Fields {
             object,
-            faults: self.faults,
+            errors: self.errors,
             place,
         })
     }
@@ -129,7 +129,7 @@ impl Fields<'_> {
         };
         if segment.text.contains(joined_text::SEPARATOR) {
             let detail = "`text` of a segment must not have the control character U+001E.";
-            fields.fault("text", "invalid_character", detail);
+            fields.error("text", "invalid_character", detail);
         }
         let known = [
             "text",
@@ -150,19 +150,19 @@ impl Fields<'_> {
             return Some(ms);
         }
         let detail = format!("`pause_after_ms` must be a whole number from 0 to {MAX_PAUSE_MS}.");
-        self.fault("pause_after_ms", "out_of_range", detail);
+        self.error("pause_after_ms", "out_of_range", detail);
         None
     }
 
     fn text(&mut self, max_characters: usize) -> String {
         match self.take("text") {
-            None => self.fault("text", "required", "`text` is required."),
+            None => self.error("text", "required", "`text` is required."),
             Some(Value::String(text)) => {
                 if let Some(told) = too_many_characters([text.as_str()], max_characters) {
                     let detail = format!("`text` has {told}. Send it in parts.");
-                    self.fault("text", "text_too_long", detail);
+                    self.error("text", "text_too_long", detail);
                 } else if !segmentation::has_speech(&text) {
-                    self.fault(
+                    self.error(
                         "text",
                         "nothing_to_speak",
                         "`text` has nothing in it that can be spoken: no letter and no digit.",
@@ -180,7 +180,7 @@ impl Fields<'_> {
         if is_language_tag(&language) {
             return Some(language);
         }
-        self.fault(
+        self.error(
             "language",
             "invalid_language",
             "`language` must be a BCP 47 tag such as `vi`, `en` or `en-GB`.",
@@ -194,7 +194,7 @@ impl Fields<'_> {
             None => return Format::Mp3,
             Some(Value::String(name)) => match Format::parse(&name) {
                 Some(format) => return format,
-                None => self.faults.suggest(
+                None => self.errors.suggest(
                     format!("{}/format", self.place),
                     "unknown_format",
                     format!("`format` must be one of {}.", names().join(", ")),
@@ -230,7 +230,7 @@ impl Fields<'_> {
         if found.is_none() {
             let allowed: Vec<String> = allowed.iter().map(u32::to_string).collect();
             let detail = format!("`{name}` must be one of {}.", allowed.join(", "));
-            self.fault(name, code, detail);
+            self.error(name, code, detail);
         }
         found
     }
@@ -249,7 +249,7 @@ impl Fields<'_> {
         let speed = self.number("speed")?;
         if !(0.5..=2.0).contains(&speed) {
             let detail = "`speed` must be between 0.5 and 2.0.";
-            self.fault("speed", "out_of_range", detail);
+            self.error("speed", "out_of_range", detail);
         }
         Some(speed)
     }
@@ -263,7 +263,7 @@ impl Fields<'_> {
             let detail = format!(
                 "`loudness_lufs` must be between {quietest} and {loudest}, or 0 for as loud as the voice is."
             );
-            self.fault("loudness_lufs", "out_of_range", detail);
+            self.error("loudness_lufs", "out_of_range", detail);
         }
         lufs
     }
@@ -280,7 +280,7 @@ impl Fields<'_> {
         };
         if given.len() > MAX_TERMS {
             let detail = format!("`pronunciations` may have at most {MAX_TERMS} terms.");
-            self.fault("pronunciations", "too_long", detail);
+            self.error("pronunciations", "too_long", detail);
             return Vec::new();
         }
         let read = given.into_iter().enumerate();
@@ -315,7 +315,7 @@ impl Fields<'_> {
         self.object.remove("say");
         self.object.remove("phonemes");
         let detail = "It must have either `say`, in words, or `phonemes`, in IPA.";
-        self.faults.add(self.place.clone(), code, detail);
+        self.errors.add(self.place.clone(), code, detail);
         None
     }
 
@@ -324,12 +324,12 @@ impl Fields<'_> {
             |text: &str| text.chars().count() <= MAX_CHARACTERS && segmentation::has_speech(text);
         match self.take(name) {
             Some(Value::String(text)) if fits(&text) => return Some(text),
-            None => self.fault(name, "required", format!("`{name}` is required.")),
+            None => self.error(name, "required", format!("`{name}` is required.")),
             Some(Value::String(_)) => {
                 let detail = format!(
                     "`{name}` must have 1 to {MAX_CHARACTERS} characters with a letter or a digit among them."
                 );
-                self.fault(name, "invalid_term", detail);
+                self.error(name, "invalid_term", detail);
             }
             Some(_) => self.wrong_type(name, "a string"),
         }
@@ -341,7 +341,7 @@ impl Fields<'_> {
             Some(Value::String(text)) if ipa::is_ipa(&text) => return Some(text),
             Some(Value::String(_)) => {
                 let detail = format!("`phonemes` must be {}.", ipa::ALLOWED);
-                self.fault("phonemes", "invalid_phonemes", detail);
+                self.error("phonemes", "invalid_phonemes", detail);
             }
             _ => self.wrong_type("phonemes", "a string"),
         }
@@ -354,7 +354,7 @@ impl Fields<'_> {
             self.wrong_type("metadata", "an object");
         } else if serde_json::to_vec(&value).map_or(true, |bytes| bytes.len() > MAX_METADATA_BYTES)
         {
-            self.fault(
+            self.error(
                 "metadata",
                 "too_long",
                 format!("`metadata` may have at most {MAX_METADATA_BYTES} bytes of JSON."),
@@ -370,10 +370,10 @@ impl Fields<'_> {
         };
         if self.object.get("callback_url").is_none_or(Value::is_null) {
             let detail = "`callback_headers` are sent to `callback_url`, which is missing.";
-            self.fault(NAME, "no_callback_url", detail);
+            self.error(NAME, "no_callback_url", detail);
         }
         let place = format!("{}/{NAME}", self.place);
-        CallbackHeaders::read(given, &place, self.faults)
+        CallbackHeaders::read(given, &place, self.errors)
     }
 
     pub(super) fn timeout(&mut self, default: u32) -> u32 {
@@ -387,7 +387,7 @@ impl Fields<'_> {
         if let Ok(seconds @ 1..=MAX_TIMEOUT_S) = u32::try_from(seconds) {
             return seconds;
         }
-        self.fault(
+        self.error(
             "timeout_s",
             "out_of_range",
             format!("`timeout_s` must be between 1 and {MAX_TIMEOUT_S}."),
@@ -397,16 +397,16 @@ impl Fields<'_> {
 
     pub(super) fn refuse_the_rest(&mut self, known: &[&str]) {
         let mut unknown = self.object.keys();
-        for name in unknown.by_ref().take(self.faults.room()) {
+        for name in unknown.by_ref().take(self.errors.room()) {
             let pointer = name.replace('~', "~0").replace('/', "~1");
-            self.faults.suggest(
+            self.errors.suggest(
                 format!("{}/{pointer}", self.place),
                 "unknown_field",
                 format!("There is no field `{name}`."),
                 || nearest(name, known.iter().map(|known| (*known).to_owned()), 1),
             );
         }
-        self.faults.add_more(unknown.count());
+        self.errors.add_more(unknown.count());
     }
 }
 
