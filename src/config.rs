@@ -1,5 +1,5 @@
 //! The configuration: embedded defaults, then a file, then the environment, then
-//! flags. It is read once, checked as a whole, and every fault is told at once.
+//! flags. It is read once, checked as a whole, and every error is told at once.
 //!
 //! * `settings` knows the layers and the keys, as text, and `source` where each was
 //!   written.
@@ -10,7 +10,7 @@
 //!
 //! The reference for people is `config/default.toml`.
 
-mod fault;
+mod error;
 mod hidden;
 mod read;
 mod reader;
@@ -23,7 +23,7 @@ mod values;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use fault::{Fault, FaultKind, Faults};
+pub use error::{ConfigError, ConfigErrorKind, ConfigErrors};
 pub use sections::{
     Alerts, ApiKey, Backend, CacheSettings, Callback, Config, FETCH_WINDOW_S, Limits, Links, Queue,
     Retention, Role, Row, Server, Tts,
@@ -49,8 +49,8 @@ impl Config {
     /// Reads the file (that of `HOIAM_CONFIG` when none is given), the process's
     /// environment and the `(key, value)` flags over the defaults. Flags may hold no
     /// secret.
-    pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self, Faults> {
-        let mut faults: Vec<Fault> = flags.iter().filter_map(shown_secret).collect();
+    pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self, ConfigErrors> {
+        let mut errors: Vec<ConfigError> = flags.iter().filter_map(shown_secret).collect();
         let mut environment = Vec::new();
         for (name, value) in std::env::vars_os() {
             let Some(name) = name
@@ -61,8 +61,8 @@ impl Config {
             };
             match value.into_string() {
                 Ok(value) => environment.push((name.to_owned(), value)),
-                Err(_) => faults.push(Fault {
-                    kind: FaultKind::Unreadable,
+                Err(_) => errors.push(ConfigError {
+                    kind: ConfigErrorKind::Unreadable,
                     key: name.to_owned(),
                     source: None,
                     detail: "its value is not UTF-8".to_owned(),
@@ -76,8 +76,8 @@ impl Config {
             .and_then(|path| match std::fs::read_to_string(path) {
                 Ok(text) => Some((path.as_path(), text)),
                 Err(error) => {
-                    faults.push(Fault {
-                        kind: FaultKind::Unreadable,
+                    errors.push(ConfigError {
+                        kind: ConfigErrorKind::Unreadable,
                         key: path.display().to_string(),
                         source: None,
                         detail: format!("the configuration file cannot be read: {error}"),
@@ -86,7 +86,7 @@ impl Config {
                 }
             });
         let file = text.as_ref().map(|(path, text)| (*path, text.as_str()));
-        Self::assemble(file, &environment, flags, faults)
+        Self::assemble(file, &environment, flags, errors)
     }
 
     /// As [`Config::load`], from sources that are given instead of the process's.
@@ -94,7 +94,7 @@ impl Config {
         file: Option<(&Path, &str)>,
         environment: &[(String, String)],
         flags: &[(String, String)],
-    ) -> Result<Self, Faults> {
+    ) -> Result<Self, ConfigErrors> {
         Self::assemble(file, environment, flags, Vec::new())
     }
 
@@ -102,24 +102,24 @@ impl Config {
         file: Option<(&Path, &str)>,
         environment: &[(String, String)],
         flags: &[(String, String)],
-        mut faults: Vec<Fault>,
-    ) -> Result<Self, Faults> {
+        mut errors: Vec<ConfigError>,
+    ) -> Result<Self, ConfigErrors> {
         let (mut settings, defaults) = Settings::defaults();
-        faults.extend(defaults);
+        errors.extend(defaults);
         if let Some((path, text)) = file {
-            faults.extend(settings.apply_file(path, text));
+            errors.extend(settings.apply_file(path, text));
         }
-        faults.extend(settings.apply_environment(environment));
-        faults.extend(settings.apply_flags(flags));
-        let mut reader = Reader { settings, faults };
+        errors.extend(settings.apply_environment(environment));
+        errors.extend(settings.apply_flags(flags));
+        let mut reader = Reader { settings, errors };
         let config = read_config(&mut reader);
-        let mut faults = reader.faults;
+        let mut errors = reader.errors;
         match config {
-            Some(config) if faults.is_empty() => Ok(config),
+            Some(config) if errors.is_empty() => Ok(config),
             _ => {
-                // One wrong list gives one fault for each of its items.
-                faults.dedup_by(|one, other| one.key == other.key && one.detail == other.detail);
-                Err(Faults(faults))
+                // One wrong list gives one error for each of its items.
+                errors.dedup_by(|one, other| one.key == other.key && one.detail == other.detail);
+                Err(ConfigErrors(errors))
             }
         }
     }

@@ -7,12 +7,12 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Mutex, PoisonError};
 
-use hoiam::config::{Config, Faults};
+use hoiam::config::{Config, ConfigErrors};
 
 static ENVIRONMENT: Mutex<()> = Mutex::new(());
 
 /// Loads the configuration while these variables are set.
-fn load_with(variables: &[(&str, &str)], file: Option<&Path>) -> Result<Config, Faults> {
+fn load_with(variables: &[(&str, &str)], file: Option<&Path>) -> Result<Config, ConfigErrors> {
     let _one_at_a_time = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
     for (name, value) in variables {
         set(name, Some(value));
@@ -68,12 +68,12 @@ fn variables_set_keys_and_lists() {
 
 #[test]
 fn an_unknown_variable_is_refused() {
-    let faults = load_with(&[("HOIAM__SERVER__LISTN", "127.0.0.1:0")], None).unwrap_err();
+    let errors = load_with(&[("HOIAM__SERVER__LISTN", "127.0.0.1:0")], None).unwrap_err();
     assert!(
-        faults
+        errors
             .to_string()
             .contains("did you mean HOIAM__SERVER__LISTEN?"),
-        "{faults}"
+        "{errors}"
     );
 }
 
@@ -96,10 +96,10 @@ fn the_variable_names_the_file_and_the_flag_names_another() {
 
 #[test]
 fn a_file_that_is_not_there_is_a_fault_and_not_a_default() {
-    let faults = load_with(&[("HOIAM_CONFIG", "/nonexistent/hoiam.toml")], None).unwrap_err();
+    let errors = load_with(&[("HOIAM_CONFIG", "/nonexistent/hoiam.toml")], None).unwrap_err();
     assert!(
-        faults.to_string().contains("/nonexistent/hoiam.toml"),
-        "{faults}"
+        errors.to_string().contains("/nonexistent/hoiam.toml"),
+        "{errors}"
     );
 }
 
@@ -125,7 +125,7 @@ fn the_command_shows_values_with_their_sources_and_hides_secrets() {
 }
 
 #[test]
-fn the_command_ends_with_2_and_every_fault() {
+fn the_command_ends_with_2_and_every_error() {
     let variables = [("HOIAM__TTS__WORKERS", "many"), ("HOIAM__WEATHER", "rain")];
     let output = hoiam_config(&variables, &[]);
     assert_eq!(output.status.code(), Some(2));

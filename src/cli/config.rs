@@ -19,7 +19,7 @@ pub struct ConfigArgs {
     pub reference: bool,
 }
 
-/// Prints the configuration; exit code 2 and every fault when it has any.
+/// Prints the configuration; exit code 2 and every error when it has any.
 pub fn run(args: ConfigArgs, globals: Globals) -> ExitCode {
     let text = if args.reference {
         Ok(DEFAULTS.to_owned())

@@ -15,7 +15,7 @@ use serde_json::json;
 use self::check::{Check, Status};
 use self::storage::is_in_use;
 use super::{EXIT_FAILED, Globals, ServiceArgs};
-use crate::config::{Config, Faults};
+use crate::config::{Config, ConfigErrors};
 
 /// The flags of `hoiam doctor`.
 #[derive(Args, Clone, Debug, Default)]
@@ -29,7 +29,7 @@ pub struct DoctorArgs {
 pub fn run(args: DoctorArgs, globals: Globals) -> ExitCode {
     let checks = match globals.load(&args.service) {
         Ok(config) => actix_web::rt::System::new().block_on(look(&config)),
-        Err(faults) => configuration_faults(&faults),
+        Err(errors) => configuration_errors(&errors),
     };
     let problems = count(&checks, Status::Problem);
     let told = if globals.json {
@@ -67,11 +67,11 @@ fn configuration(config: &Config) -> String {
 }
 
 /// Nothing else can be looked at before these are mended.
-fn configuration_faults(faults: &Faults) -> Vec<Check> {
+fn configuration_errors(errors: &ConfigErrors) -> Vec<Check> {
     let way_out = "correct it; `hoiam config --reference` explains every key";
-    let faults = faults.0.iter();
-    faults
-        .map(|fault| Check::problem("configuration", fault.to_string(), way_out))
+    let errors = errors.0.iter();
+    errors
+        .map(|error| Check::problem("configuration", error.to_string(), way_out))
         .collect()
 }
 

@@ -34,7 +34,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use self::error::{ArgError, CliError};
-use crate::config::{Config, Faults};
+use crate::config::{Config, ConfigErrors};
 
 /// The exit code when what was asked for failed.
 pub const EXIT_FAILED: u8 = 1;
@@ -124,7 +124,7 @@ pub struct Globals {
 
 impl Globals {
     /// Reads the configuration with these flags as its last layer.
-    pub fn load(&self, service: &ServiceArgs) -> Result<Config, Faults> {
+    pub fn load(&self, service: &ServiceArgs) -> Result<Config, ConfigErrors> {
         let mut flags = self.set.clone();
         let own = [
             ("role", &service.role),
@@ -139,8 +139,8 @@ impl Globals {
 
     /// As [`Globals::load`]; says on stderr what is wrong and how the program ends.
     pub fn load_or_explain(&self, service: &ServiceArgs) -> Result<Config, ExitCode> {
-        self.load(service).map_err(|faults| {
-            tell_error(faults);
+        self.load(service).map_err(|errors| {
+            tell_error(errors);
             ExitCode::from(EXIT_USAGE)
         })
     }

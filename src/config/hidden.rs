@@ -1,6 +1,6 @@
 //! Which keys hold secrets: they are never shown, and no flag may set them.
 
-use super::fault::{Fault, FaultKind};
+use super::error::{ConfigError, ConfigErrorKind};
 use super::settings::{Settings, environment_name};
 use super::source::Source;
 
@@ -25,7 +25,7 @@ pub(super) fn is_secret(key: &str) -> bool {
 }
 
 /// What is wrong with a flag that shows a secret to whoever may list processes.
-pub(super) fn shown_secret((key, value): &(String, String)) -> Option<Fault> {
+pub(super) fn shown_secret((key, value): &(String, String)) -> Option<ConfigError> {
     if value.is_empty() || !is_secret(key) {
         return None;
     }
@@ -33,8 +33,8 @@ pub(super) fn shown_secret((key, value): &(String, String)) -> Option<Fault> {
         "server.api_keys" => "Make a key with `hoiam keys add NAME`, or set",
         _ => "Set",
     };
-    Some(Fault {
-        kind: FaultKind::ShownSecret,
+    Some(ConfigError {
+        kind: ConfigErrorKind::ShownSecret,
         key: key.clone(),
         source: Some(Source::Flag),
         detail: format!(

@@ -10,7 +10,7 @@ use hoiam_text::output::MAX_AUDIO_BYTES;
 use hoiam_text::pronunciations::{self, Said};
 use url::Url;
 
-use super::fault::FaultKind;
+use super::error::ConfigErrorKind;
 use super::hidden::without_secrets;
 use super::reader::Reader;
 use super::sections::{
@@ -195,7 +195,11 @@ fn read_pronunciations(reader: &mut Reader) -> Option<BTreeMap<String, Said>> {
             let detail = format!(
                 "phonemes are for one language or one voice; write it as \"vi:{term}\" or \"piper/NAME:{term}\""
             );
-            reader.fault(FaultKind::InvalidValue, &format!("{KEY}.{name}"), detail);
+            reader.error(
+                ConfigErrorKind::InvalidValue,
+                &format!("{KEY}.{name}"),
+                detail,
+            );
         }
     }
     read

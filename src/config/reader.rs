@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::fault::{Fault, FaultKind};
+use super::error::{ConfigError, ConfigErrorKind};
 use super::hidden::is_secret;
 use super::settings::{Settings, Value};
 use super::source::Source;
 use super::values;
 
 /// Reads typed values out of the settings and collects what is wrong with them.
-/// A `None` always comes with at least one fault.
+/// A `None` always comes with at least one error.
 pub(super) struct Reader {
     pub(super) settings: Settings,
-    pub(super) faults: Vec<Fault>,
+    pub(super) errors: Vec<ConfigError>,
 }
 
 impl Reader {
@@ -47,7 +47,7 @@ impl Reader {
         let Value::List(items) = self.value(key)? else {
             return None;
         };
-        // Every item is looked at, so that every fault is found.
+        // Every item is looked at, so that every error is found.
         let parsed: Vec<Option<T>> = items
             .iter()
             .map(|item| self.parse(key, key, item, &parse))
@@ -84,13 +84,13 @@ impl Reader {
     }
 
     /// Notes a rule that spans values; the source is that of `key`.
-    pub(super) fn fault(&mut self, kind: FaultKind, key: &str, detail: String) {
+    pub(super) fn error(&mut self, kind: ConfigErrorKind, key: &str, detail: String) {
         // What is missing was written nowhere.
         let source = match kind {
-            FaultKind::MissingValue => None,
+            ConfigErrorKind::MissingValue => None,
             _ => self.settings.source(key),
         };
-        self.faults.push(Fault {
+        self.errors.push(ConfigError {
             kind,
             key: key.to_owned(),
             source,
@@ -110,7 +110,7 @@ impl Reader {
         let value = self.settings.get(key).map(|setting| setting.value.clone());
         if value.is_none() {
             let detail = "the built-in reference lacks this key".to_owned();
-            self.fault(FaultKind::MissingValue, key, detail);
+            self.error(ConfigErrorKind::MissingValue, key, detail);
         }
         value
     }
@@ -132,7 +132,7 @@ impl Reader {
                     format!("\"{text}\"")
                 };
                 let detail = format!("{what} is not allowed; it must be {allowed}");
-                self.fault(FaultKind::InvalidValue, key, detail);
+                self.error(ConfigErrorKind::InvalidValue, key, detail);
                 None
             }
         }

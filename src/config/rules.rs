@@ -2,7 +2,7 @@
 
 use url::{Host, Url};
 
-use super::fault::FaultKind;
+use super::error::ConfigErrorKind;
 use super::reader::Reader;
 use super::sections::{Backend, Callback, FETCH_WINDOW_S, Links, Retention, Role, Server};
 use super::values::in_words;
@@ -20,7 +20,7 @@ pub(super) fn listener_is_protected(reader: &mut Reader, server: &Server, asks_f
          server.allow_unauthenticated = true",
         server.listen
     );
-    reader.fault(FaultKind::Unprotected, "server.listen", detail);
+    reader.error(ConfigErrorKind::Unprotected, "server.listen", detail);
 }
 
 /// A URL that we give to others must lead here.
@@ -38,7 +38,7 @@ pub(super) fn urls_can_be_reached(
             server.listen,
             server.listen.port()
         );
-        reader.fault(FaultKind::MissingValue, "server.public_url", detail);
+        reader.error(ConfigErrorKind::MissingValue, "server.public_url", detail);
     }
     let Some(backend) = backend.filter(|_| role.is_some_and(Role::runs_backend)) else {
         return;
@@ -57,14 +57,22 @@ pub(super) fn urls_can_be_reached(
              to the URL under which {} reaches this process",
             server.listen, backend.tts_url
         );
-        reader.fault(FaultKind::MissingValue, "backend.callback_base_url", detail);
+        reader.error(
+            ConfigErrorKind::MissingValue,
+            "backend.callback_base_url",
+            detail,
+        );
     } else if server.listen.ip().is_loopback() && !leads_to_loopback(&backend.tts_url) {
         let detail = format!(
             "is required, since the TTS service is another machine ({}) and its callbacks to {} \
              would stay there. Listen on an address that it reaches and set this to the URL it uses",
             backend.tts_url, backend.callback_base_url
         );
-        reader.fault(FaultKind::MissingValue, "backend.callback_base_url", detail);
+        reader.error(
+            ConfigErrorKind::MissingValue,
+            "backend.callback_base_url",
+            detail,
+        );
     }
 }
 
@@ -90,7 +98,7 @@ pub(super) fn lone_role_has_secrets(reader: &mut Reader, role: Option<Role>, cal
         "is required when the role \"{role}\" runs alone, with the same value on the other side. \
          To make one: echo \"whsec_$(head -c 32 /dev/urandom | base64)\""
     );
-    reader.fault(FaultKind::MissingValue, "callback.secrets", detail);
+    reader.error(ConfigErrorKind::MissingValue, "callback.secrets", detail);
 }
 
 /// What one window promises, another must not break.
@@ -102,8 +110,8 @@ pub(super) fn windows_agree(
 ) {
     if callback.schedule.is_empty() {
         let detail = "is empty, so no callback would ever be sent; [0] is one attempt at once";
-        reader.fault(
-            FaultKind::InvalidValue,
+        reader.error(
+            ConfigErrorKind::InvalidValue,
             "callback.schedule",
             detail.to_owned(),
         );
@@ -114,7 +122,11 @@ pub(super) fn windows_agree(
             in_words(callback.total_timeout_s),
             in_words(callback.connect_timeout_s)
         );
-        reader.fault(FaultKind::Contradiction, "callback.total_timeout_s", detail);
+        reader.error(
+            ConfigErrorKind::Contradiction,
+            "callback.total_timeout_s",
+            detail,
+        );
     }
     let schedule = callback.schedule_total_s();
     if let Some(links) = links.filter(|links| links.ttl_s < schedule) {
@@ -124,7 +136,7 @@ pub(super) fn windows_agree(
             in_words(links.ttl_s),
             in_words(schedule)
         );
-        reader.fault(FaultKind::Contradiction, "links.ttl_s", detail);
+        reader.error(ConfigErrorKind::Contradiction, "links.ttl_s", detail);
     }
     let Some(retention) = retention else { return };
     let needed = schedule + FETCH_WINDOW_S;
@@ -138,7 +150,7 @@ pub(super) fn windows_agree(
             in_words(FETCH_WINDOW_S),
             in_words(needed)
         );
-        reader.fault(FaultKind::Contradiction, "retention.files_s", detail);
+        reader.error(ConfigErrorKind::Contradiction, "retention.files_s", detail);
     }
     if retention.rows_s < retention.files_s {
         let detail = format!(
@@ -148,6 +160,6 @@ pub(super) fn windows_agree(
             in_words(retention.files_s),
             retention.files_s
         );
-        reader.fault(FaultKind::Contradiction, "retention.rows_s", detail);
+        reader.error(ConfigErrorKind::Contradiction, "retention.rows_s", detail);
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::fault::{Fault, FaultKind};
+use super::error::{ConfigError, ConfigErrorKind};
 use super::source::Source;
 
 /// The reference: every key with its default, unit and meaning.
@@ -66,9 +66,9 @@ pub struct Settings {
 
 impl Settings {
     /// The keys and values of the reference.
-    pub fn defaults() -> (Self, Vec<Fault>) {
+    pub fn defaults() -> (Self, Vec<ConfigError>) {
         let mut settings = Self::default();
-        let mut faults = Vec::new();
+        let mut errors = Vec::new();
         match read_toml(DEFAULTS) {
             Ok(entries) => {
                 for Entry { key, value, .. } in entries {
@@ -76,13 +76,13 @@ impl Settings {
                     settings.put(key, value, Source::Default);
                 }
             }
-            Err(error) => faults.push(unreadable("config/default.toml", error.to_string())),
+            Err(error) => errors.push(unreadable("config/default.toml", error.to_string())),
         }
-        (settings, faults)
+        (settings, errors)
     }
 
     /// Lays a configuration file over what is there.
-    pub fn apply_file(&mut self, path: &Path, text: &str) -> Vec<Fault> {
+    pub fn apply_file(&mut self, path: &Path, text: &str) -> Vec<ConfigError> {
         let entries = match read_toml(text) {
             Ok(entries) => entries,
             Err(error) => {
@@ -100,7 +100,7 @@ impl Settings {
 
     /// Lays the variables that begin with `HOIAM__` over what is there. An empty
     /// one counts as not set: compose files pass on what they do not have so.
-    pub fn apply_environment(&mut self, variables: &[(String, String)]) -> Vec<Fault> {
+    pub fn apply_environment(&mut self, variables: &[(String, String)]) -> Vec<ConfigError> {
         variables
             .iter()
             .filter(|(_, value)| !value.trim().is_empty())
@@ -116,7 +116,7 @@ impl Settings {
     }
 
     /// Lays `key=value` flags over what is there, in their order.
-    pub fn apply_flags(&mut self, flags: &[(String, String)]) -> Vec<Fault> {
+    pub fn apply_flags(&mut self, flags: &[(String, String)]) -> Vec<ConfigError> {
         flags
             .iter()
             .flat_map(|(key, value)| self.apply(key, Value::One(value.clone()), Source::Flag))
@@ -183,11 +183,11 @@ impl Settings {
     }
 
     /// Sets one key, if it exists and holds that shape of value.
-    fn apply(&mut self, key: &str, value: Value, source: Source) -> Vec<Fault> {
-        let fault = |kind, detail| {
+    fn apply(&mut self, key: &str, value: Value, source: Source) -> Vec<ConfigError> {
+        let error = |kind, detail| {
             let key = key.to_owned();
             let source = Some(source.clone());
-            vec![Fault {
+            vec![ConfigError {
                 kind,
                 key,
                 source,
@@ -195,14 +195,14 @@ impl Settings {
             }]
         };
         match (self.shape(key), value) {
-            (None, _) => fault(FaultKind::UnknownKey, self.unknown(key, &source)),
+            (None, _) => error(ConfigErrorKind::UnknownKey, self.unknown(key, &source)),
             (Some(Shape::One), value @ Value::One(_))
             | (Some(Shape::List), value @ Value::List(_)) => {
                 self.put(key.to_owned(), value, source);
                 Vec::new()
             }
-            (Some(Shape::One), Value::List(_)) => fault(
-                FaultKind::InvalidValue,
+            (Some(Shape::One), Value::List(_)) => error(
+                ConfigErrorKind::InvalidValue,
                 "is one value, not a list".to_owned(),
             ),
             (Some(Shape::List), Value::One(text)) => {
@@ -210,20 +210,20 @@ impl Settings {
                 Vec::new()
             }
             (Some(Shape::Map), Value::One(text)) => {
-                let mut faults = Vec::new();
+                let mut errors = Vec::new();
                 for pair in split(&text) {
                     if let Some((name, value)) = pair.split_once('=') {
                         let value = Value::One(value.trim().to_owned());
                         self.put(format!("{key}.{}", name.trim()), value, source.clone());
                     } else {
                         let detail = format!("\"{pair}\" is not of the form name=value");
-                        faults.extend(fault(FaultKind::InvalidValue, detail));
+                        errors.extend(error(ConfigErrorKind::InvalidValue, detail));
                     }
                 }
-                faults
+                errors
             }
-            (Some(Shape::Map), Value::List(_)) => fault(
-                FaultKind::InvalidValue,
+            (Some(Shape::Map), Value::List(_)) => error(
+                ConfigErrorKind::InvalidValue,
                 "is a table of names and values, not a list".to_owned(),
             ),
         }
@@ -297,9 +297,9 @@ fn split(text: &str) -> Vec<String> {
         .collect()
 }
 
-fn unreadable(path: &str, detail: String) -> Fault {
-    Fault {
-        kind: FaultKind::Unreadable,
+fn unreadable(path: &str, detail: String) -> ConfigError {
+    ConfigError {
+        kind: ConfigErrorKind::Unreadable,
         key: path.to_owned(),
         source: None,
         detail,

@@ -1,4 +1,4 @@
-//! Where a value of the configuration was written, as faults and listings say it.
+//! Where a value of the configuration was written, as errors and listings say it.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -14,19 +14,19 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
-fn from_file(text: &str) -> Result<Config, Faults> {
+fn from_file(text: &str) -> Result<Config, ConfigErrors> {
     Config::from_sources(Some((Path::new("hoiam.toml"), text)), &[], &[])
 }
 
-fn from_flags(flags: &[(&str, &str)]) -> Result<Config, Faults> {
+fn from_flags(flags: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
     Config::from_sources(None, &[], &pairs(flags))
 }
 
-/// The only fault there is, as text.
-fn only_fault(result: Result<Config, Faults>) -> String {
-    let faults = result.unwrap_err();
-    assert_eq!(faults.0.len(), 1, "{faults}");
-    faults.0[0].to_string()
+/// The only error there is, as text.
+fn only_error(result: Result<Config, ConfigErrors>) -> String {
+    let errors = result.unwrap_err();
+    assert_eq!(errors.0.len(), 1, "{errors}");
+    errors.0[0].to_string()
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn origins_of_pages_are_kept_as_browsers_write_them() {
         "https://a.example/?x",
         "file:///tmp/page.html",
     ] {
-        let told = only_fault(from_flags(&[("server.cors_origins", wrong)]));
+        let told = only_error(from_flags(&[("server.cors_origins", wrong)]));
         assert!(told.contains("the origin of a page"), "{told}");
     }
 }
@@ -151,10 +151,10 @@ fn what_is_said_for_a_term_is_words_or_phonemes_between_slashes() {
     assert_eq!(said["piper/x:km/h"], Said::Words("cây số".into()));
     let told = |key: &str, value: &str| {
         let key = format!("tts.pronunciations.{key}");
-        let faults = from_flags(&[(&key, value)]).unwrap_err();
-        assert_eq!(faults.0.len(), 1, "{faults}");
-        assert_eq!(faults.0[0].key, key);
-        faults.to_string()
+        let errors = from_flags(&[(&key, value)]).unwrap_err();
+        assert_eq!(errors.0.len(), 1, "{errors}");
+        assert_eq!(errors.0[0].key, key);
+        errors.to_string()
     };
     let not_ipa = told("vi:SQL", "/s'i:/");
     assert!(not_ipa.contains("marks of stress and length"), "{not_ipa}");
@@ -178,29 +178,29 @@ fn an_empty_variable_counts_as_not_set() {
 
 #[test]
 fn an_unknown_key_is_refused_with_the_nearest_name_in_its_own_spelling() {
-    let told = only_fault(from_file("[tts]\nwokers = 2\n"));
+    let told = only_error(from_file("[tts]\nwokers = 2\n"));
     assert_eq!(
         told,
         "tts.wokers (hoiam.toml:2): there is no such key; did you mean tts.workers?"
     );
 
     let variable = pairs(&[("HOIAM__CALLBAK__HOLD_S", "1")]);
-    let told = only_fault(Config::from_sources(None, &variable, &[]));
+    let told = only_error(Config::from_sources(None, &variable, &[]));
     assert!(
         told.ends_with("did you mean HOIAM__CALLBACK__HOLD_S?"),
         "{told}"
     );
 
-    let told = only_fault(from_flags(&[("listen", "127.0.0.1:1")]));
+    let told = only_error(from_flags(&[("listen", "127.0.0.1:1")]));
     assert!(told.ends_with("did you mean server.listen?"), "{told}");
 
-    let told = only_fault(from_file("[weather]\nrain = true\n"));
+    let told = only_error(from_file("[weather]\nrain = true\n"));
     assert!(told.contains("hoiam config"), "{told}");
 }
 
 #[test]
-fn every_fault_is_told_at_once_with_key_source_and_what_is_allowed() {
-    let faults = from_flags(&[
+fn every_error_is_told_at_once_with_key_source_and_what_is_allowed() {
+    let errors = from_flags(&[
         ("tts.wokers", "2"),
         ("role", "bakend"),
         ("server.listen", "localhost"),
@@ -211,7 +211,7 @@ fn every_fault_is_told_at_once_with_key_source_and_what_is_allowed() {
         ("retention.rows_s", "1 h"),
     ])
     .unwrap_err();
-    let keys: Vec<&str> = faults.0.iter().map(|fault| fault.key.as_str()).collect();
+    let keys: Vec<&str> = errors.0.iter().map(|error| error.key.as_str()).collect();
     assert_eq!(
         keys,
         [
@@ -225,13 +225,13 @@ fn every_fault_is_told_at_once_with_key_source_and_what_is_allowed() {
         ]
     );
     assert!(
-        faults
+        errors
             .0
             .iter()
-            .all(|fault| fault.source == Some(Source::Flag))
+            .all(|error| error.source == Some(Source::Flag))
     );
     assert!(
-        faults
+        errors
             .to_string()
             .contains(r#"role (flag): "bakend" is not allowed; it must be "all""#)
     );
@@ -239,7 +239,7 @@ fn every_fault_is_told_at_once_with_key_source_and_what_is_allowed() {
 
 #[test]
 fn a_file_that_is_no_toml_is_told_with_its_line() {
-    let told = only_fault(from_file("[tts]\nworkers = = 2\n"));
+    let told = only_error(from_file("[tts]\nworkers = = 2\n"));
     assert!(
         told.contains("hoiam.toml") && told.contains("line 2"),
         "{told}"
@@ -248,7 +248,7 @@ fn a_file_that_is_no_toml_is_told_with_its_line() {
 
 #[test]
 fn a_list_where_one_value_belongs_is_refused() {
-    let told = only_fault(from_file("[tts]\nworkers = [1, 2]\n"));
+    let told = only_error(from_file("[tts]\nworkers = [1, 2]\n"));
     assert!(told.contains("one value, not a list"), "{told}");
 }
 
@@ -265,21 +265,21 @@ fn role_tts_alone_listens_on_its_own_port_and_role_backend_looks_for_it_there() 
 
 #[test]
 fn a_role_that_runs_alone_needs_a_secret() {
-    let told = only_fault(from_flags(&[("role", "tts")]));
+    let told = only_error(from_flags(&[("role", "tts")]));
     assert!(told.starts_with("callback.secrets: is required"), "{told}");
     assert!(told.contains("head -c 32 /dev/urandom"), "{told}");
 }
 
 #[test]
 fn secrets_and_api_keys_are_checked_and_never_repeated() {
-    let faults = from_flags(&[
+    let errors = from_flags(&[
         ("callback.secrets", "whsec_c2hvcnQ=,secret-of-mine"),
         ("server.api_keys", "too-short"),
         ("backend.tts_api_key", "with white space in it"),
         ("alerts.callback_url", "example.com/path-of-mine"),
     ])
     .unwrap_err();
-    assert_eq!(faults.0.len(), 5, "{faults}");
+    assert_eq!(errors.0.len(), 5, "{errors}");
     for part in [
         "path-of-mine",
         "c2hvcnQ",
@@ -287,7 +287,7 @@ fn secrets_and_api_keys_are_checked_and_never_repeated() {
         "too-short",
         "white space in",
     ] {
-        assert!(!faults.to_string().contains(part), "{faults}");
+        assert!(!errors.to_string().contains(part), "{errors}");
     }
 }
 
@@ -298,7 +298,7 @@ fn default_headers_are_checked_as_those_of_requests_and_never_repeated() {
     assert_eq!(config.callback.default_headers.to_vec(), sent);
     for (name, value) in [("host", "of-mine"), ("x-key", "of-mine\r\nx: y")] {
         let key = format!("callback.default_headers.{name}");
-        let told = only_fault(from_flags(&[(&key, value)]));
+        let told = only_error(from_flags(&[(&key, value)]));
         assert!(told.starts_with(&key), "{told}");
         assert!(!told.contains("of-mine"), "{told}");
     }
@@ -353,7 +353,7 @@ fn a_file_of_keys_protects_a_listener_as_a_configured_key_does() {
         ("server.public_url", "http://example.com"),
         ("data_dir", folder.path().to_str().unwrap()),
     ];
-    let told = only_fault(from_flags(&flags));
+    let told = only_error(from_flags(&flags));
     assert!(told.contains("hoiam keys add"), "{told}");
     std::fs::write(folder.path().join("keys.json"), r#"{"keys":[]}"#).unwrap();
     assert!(from_flags(&flags).unwrap().asks_for_keys());
@@ -369,7 +369,7 @@ fn others_are_served_only_with_a_key_or_a_clear_word() {
         ("server.listen", "0.0.0.0:80"),
         ("server.public_url", "http://example.com"),
     ];
-    let told = only_fault(from_flags(&open));
+    let told = only_error(from_flags(&open));
     assert!(told.contains("there is no API key"), "{told}");
     for word in [
         ("server.api_keys", KEY),
@@ -384,7 +384,7 @@ fn others_are_served_only_with_a_key_or_a_clear_word() {
 #[test]
 fn a_wildcard_listener_needs_a_public_url() {
     let mut flags = vec![("server.listen", "[::]:80"), ("server.api_keys", KEY)];
-    let told = only_fault(from_flags(&flags));
+    let told = only_error(from_flags(&flags));
     assert!(told.starts_with("server.public_url: is required"), "{told}");
 
     flags.push(("server.public_url", "https://example.com/voice"));
@@ -407,7 +407,7 @@ fn a_backend_whose_tts_service_is_elsewhere_says_where_it_is_itself() {
         ("callback.secrets", SECRET),
         ("backend.tts_url", "http://tts.internal:4641"),
     ];
-    let told = only_fault(from_flags(&flags));
+    let told = only_error(from_flags(&flags));
     assert!(
         told.starts_with("backend.callback_base_url: is required"),
         "{told}"
@@ -448,33 +448,33 @@ fn port_0_becomes_the_bound_port_in_everything_derived_from_it() {
 
 #[test]
 fn windows_that_contradict_each_other_are_refused_with_the_arithmetic() {
-    let told = only_fault(from_flags(&[("links.ttl_s", "84085")]));
+    let told = only_error(from_flags(&[("links.ttl_s", "84085")]));
     assert!(
         told.contains("add up to 23 h 21 min 26 s") && told.contains("84086"),
         "{told}"
     );
     assert!(from_flags(&[("links.ttl_s", "84086")]).is_ok());
 
-    let told = only_fault(from_flags(&[("retention.files_s", "87685")]));
+    let told = only_error(from_flags(&[("retention.files_s", "87685")]));
     assert!(
         told.contains("1 d 21 min 26 s") && told.contains("87686"),
         "{told}"
     );
     assert!(from_flags(&[("retention.files_s", "87686")]).is_ok());
 
-    let told = only_fault(from_flags(&[("retention.rows_s", "6 d")]));
+    let told = only_error(from_flags(&[("retention.rows_s", "6 d")]));
     assert!(
         told.contains("is 6 d, shorter than retention.files_s, which is 7 d"),
         "{told}"
     );
 
-    let told = only_fault(from_flags(&[("callback.total_timeout_s", "4")]));
+    let told = only_error(from_flags(&[("callback.total_timeout_s", "4")]));
     assert!(
         told.contains("is 4 s, shorter than callback.connect_timeout_s"),
         "{told}"
     );
 
-    let told = only_fault(from_file("callback.schedule = []\n"));
+    let told = only_error(from_file("callback.schedule = []\n"));
     assert!(told.contains("no callback would ever be sent"), "{told}");
 }
 

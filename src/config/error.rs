@@ -4,9 +4,9 @@ use std::fmt;
 
 use super::source::Source;
 
-/// What kind of fault it is; [`FaultKind::code`] is stable, for scripts.
+/// What kind of error it is; [`ConfigErrorKind::code`] is stable, for scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultKind {
+pub enum ConfigErrorKind {
     /// The file cannot be read or is not TOML, or a variable is not UTF-8.
     Unreadable,
     /// No such key.
@@ -23,7 +23,7 @@ pub enum FaultKind {
     ShownSecret,
 }
 
-impl FaultKind {
+impl ConfigErrorKind {
     /// The stable name of the kind.
     pub fn code(self) -> &'static str {
         match self {
@@ -40,9 +40,9 @@ impl FaultKind {
 
 /// One thing that is wrong.
 #[derive(Clone, Debug)]
-pub struct Fault {
-    /// What kind of fault it is.
-    pub kind: FaultKind,
+pub struct ConfigError {
+    /// What kind of error it is.
+    pub kind: ConfigErrorKind,
     /// The key it is about; the path when a whole file is unreadable.
     pub key: String,
     /// Where the value was written, if it was written at all.
@@ -51,7 +51,7 @@ pub struct Fault {
     pub detail: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ConfigError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.source {
             Some(source) => write!(out, "{} ({source}): {}", self.key, self.detail),
@@ -60,20 +60,20 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Every fault of a configuration. Never empty.
+/// Every error of a configuration. Never empty.
 #[derive(Clone, Debug)]
-pub struct Faults(pub Vec<Fault>);
+pub struct ConfigErrors(pub Vec<ConfigError>);
 
-impl fmt::Display for Faults {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
         let noun = if count == 1 { "fault" } else { "faults" };
         write!(out, "the configuration has {count} {noun}:")?;
-        for fault in &self.0 {
-            write!(out, "\n  {fault}")?;
+        for error in &self.0 {
+            write!(out, "\n  {error}")?;
         }
         Ok(())
     }
 }
 
-impl std::error::Error for Faults {}
+impl std::error::Error for ConfigErrors {}
