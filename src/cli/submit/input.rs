@@ -23,29 +23,29 @@ pub struct Input {
 
 /// Reads every file, or says of all of them together what is wrong.
 pub fn read_all(paths: &[PathBuf]) -> Result<Vec<Input>, CliError> {
-    let mut faults = Vec::new();
+    let mut errors = Vec::new();
     let mut inputs = Vec::new();
     let mut taken: HashMap<String, String> = HashMap::new();
     for path in paths {
         let shown = path.display().to_string();
         let name = result_name(path);
         if let Some(other) = taken.insert(name.clone(), shown.clone()) {
-            faults.push(format!(
+            errors.push(format!(
                 "{other} and {shown} would both be saved as {name}; submit them one after the \
                  other with another -o"
             ));
             continue;
         }
         match read(path) {
-            Ok(text) if text.trim().is_empty() => faults.push(format!("{shown} is empty")),
+            Ok(text) if text.trim().is_empty() => errors.push(format!("{shown} is empty")),
             Ok(text) => inputs.push(Input { shown, name, text }),
-            Err(error) => faults.push(format!("cannot read {shown}: {error}")),
+            Err(error) => errors.push(format!("cannot read {shown}: {error}")),
         }
     }
-    if faults.is_empty() {
+    if errors.is_empty() {
         Ok(inputs)
     } else {
-        Err(CliError::plain(faults.join("\nhoiam: ")))
+        Err(CliError::plain(errors.join("\nhoiam: ")))
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_is_told_and_two_results_never_share_a_name() {
+    fn every_error_is_told_and_two_results_never_share_a_name() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             let path = folder.path().join(name);

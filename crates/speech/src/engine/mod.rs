@@ -109,9 +109,9 @@ impl Engines {
                 .push((espeak::NAME.into(), error.to_string())),
         }
         if let Some(folder) = &setup.voices_dir {
-            let (piper, faults) = piper::Piper::open(folder, setup);
+            let (piper, unavailable) = piper::Piper::open(folder, setup);
             engines.open.push(Box::new(piper));
-            engines.unavailable.extend(faults);
+            engines.unavailable.extend(unavailable);
         }
         if setup.test_voices {
             let voices_dir = setup.voices_dir.as_deref();

@@ -20,8 +20,8 @@ const MAX_CARD_BYTES: u64 = 64 << 10;
 /// The longest licence that is shown.
 const MAX_LICENCE_CHARS: usize = 200;
 
-/// What is told of a fault, which can quote the file.
-const MAX_FAULT_CHARS: usize = 300;
+/// What is told of an error, which can quote the file.
+const MAX_ERROR_CHARS: usize = 300;
 
 /// Which of a voice's files cannot be used, and why.
 #[derive(Debug, thiserror::Error)]
@@ -92,10 +92,10 @@ pub(super) fn licence(files: &VoiceFiles) -> Option<String> {
     (!said.is_empty()).then_some(said)
 }
 
-fn shortened(fault: &str) -> String {
-    match fault.char_indices().nth(MAX_FAULT_CHARS) {
-        Some((end, _)) => format!("{} …", &fault[..end]),
-        None => fault.to_owned(),
+fn shortened(error: &str) -> String {
+    match error.char_indices().nth(MAX_ERROR_CHARS) {
+        Some((end, _)) => format!("{} …", &error[..end]),
+        None => error.to_owned(),
     }
 }
 

@@ -112,7 +112,7 @@ impl Piper {
             let id = format!("{NAME}/{name}").trim_end_matches('/').to_owned();
             (id, closed.to_string())
         });
-        let mut faults: Vec<(String, String)> = closed.collect();
+        let mut unavailable: Vec<(String, String)> = closed.collect();
         for files in find(folder) {
             let id = format!("{NAME}/{}", files.name);
             match read(&files) {
@@ -126,16 +126,16 @@ impl Piper {
                         config,
                     });
                 }
-                Err(error) => faults.push((id, error.to_string())),
+                Err(error) => unavailable.push((id, error.to_string())),
             }
         }
         // It takes memory, so it is opened only for somebody.
         if !piper.installed.is_empty() {
-            let (runtime, fault) = Runtime::open(setup.onnxruntime_library.as_deref());
+            let (runtime, error) = Runtime::open(setup.onnxruntime_library.as_deref());
             piper.runtime = runtime;
-            faults.extend(fault.map(|detail| (ONNX_RUNTIME.to_owned(), detail)));
+            unavailable.extend(error.map(|detail| (ONNX_RUNTIME.to_owned(), detail)));
         }
-        (piper, faults)
+        (piper, unavailable)
     }
 
     /// The voice's place in `installed`, and the number of the speaker that its

@@ -142,9 +142,9 @@ fn a_description_beyond_all_bounds_is_refused_whatever_of_it_is() {
     let refused = |what: &str, with: &str| {
         let changed = CONFIG.replace(what, with);
         assert_ne!(changed, CONFIG, "{what}");
-        let fault = VoiceConfig::parse(&changed).unwrap_err().to_string();
-        assert!(fault.len() < 200, "{fault}");
-        fault
+        let error = VoiceConfig::parse(&changed).unwrap_err().to_string();
+        assert!(error.len() < 200, "{error}");
+        error
     };
     let speakers = r#""num_speakers": 3"#;
     let most = refused(speakers, r#""num_speakers": 4294967295"#);
@@ -228,7 +228,7 @@ fn what_is_no_file_or_too_large_is_not_read() {
             .to_string()
             .contains("too large")
     );
-    // What a fault quotes is not told at length.
+    // What an error quotes is not told at length.
     let quoted = format!(r#"{{"audio": "{}"}}"#, "x".repeat(10_000));
     write("a.onnx.json", quoted.as_bytes());
     assert!(files::read(&voice()).unwrap_err().to_string().len() < 1000);
@@ -465,13 +465,17 @@ fn voices_are_found_beside_each_other_and_in_folders_of_their_own() {
     let names: Vec<String> = find(folder.path()).into_iter().map(|f| f.name).collect();
     assert_eq!(names, ["a", "b"]);
     std::fs::write(folder.path().join("b.onnx.json"), "{").unwrap();
-    let (piper, faults) = Piper::open(folder.path(), &Setup::default());
+    let (piper, unavailable) = Piper::open(folder.path(), &Setup::default());
     assert_eq!(piper.voices().len(), 1);
     assert_eq!(piper.voices()[0].licence.as_deref(), Some("CC0"));
     assert!(piper.voice("piper/a:carl").is_some());
     assert!(piper.voice("piper/a:nobody").is_none());
-    assert_eq!(faults[0].0, "piper/b");
-    assert!(faults[0].1.contains("b.onnx.json"), "{}", faults[0].1);
+    assert_eq!(unavailable[0].0, "piper/b");
+    assert!(
+        unavailable[0].1.contains("b.onnx.json"),
+        "{}",
+        unavailable[0].1
+    );
     assert!(find(Path::new("/nowhere")).is_empty());
 }
 
@@ -481,8 +485,8 @@ fn a_file_that_is_no_network_is_refused_with_its_name() {
     let model = folder.path().join("x.onnx");
     std::fs::write(&model, b"no network").unwrap();
     std::fs::write(folder.path().join("x.onnx.json"), CONFIG).unwrap();
-    let fault = Runtime::Rten.load(&model, 1).err().unwrap().to_string();
-    assert!(fault.contains("x.onnx is not the model"), "{fault}");
+    let error = Runtime::Rten.load(&model, 1).err().unwrap().to_string();
+    assert!(error.contains("x.onnx is not the model"), "{error}");
 }
 
 proptest! {

@@ -36,9 +36,9 @@ pub(super) fn library() -> Option<&'static LibOnnxRuntime> {
         let named = named_library();
         match LibOnnxRuntime::open(named.as_deref()) {
             Ok(library) => Some(library),
-            Err(fault) => {
-                assert_eq!(named, None, "{fault}");
-                eprintln!("left out: {fault}");
+            Err(error) => {
+                assert_eq!(named, None, "{error}");
+                eprintln!("left out: {error}");
                 None
             }
         }
@@ -215,18 +215,18 @@ fn a_file_that_is_no_network_is_refused_with_its_name() {
     let path = folder.path().join("x.onnx");
     for bytes in [&b"no network"[..], b""] {
         fs::write(&path, bytes).unwrap();
-        let fault = onnx_runtime.load(&path, 1).err().unwrap().to_string();
-        assert!(fault.contains("x.onnx is not the model"), "{fault}");
+        let error = onnx_runtime.load(&path, 1).err().unwrap().to_string();
+        assert!(error.contains("x.onnx is not the model"), "{error}");
     }
 }
 
 #[test]
 fn a_library_that_cannot_be_used_is_told_with_the_way_out() {
     for (path, why) in [(NOT_THERE, NOT_THERE), ("libm.so.6", "OrtGetApiBase")] {
-        let (_, fault) = Runtime::open(Some(Path::new(path)));
-        let fault = fault.unwrap();
-        assert!(fault.contains("tts.onnxruntime_library"), "{fault}");
-        assert!(fault.contains(why), "{fault}");
+        let (_, error) = Runtime::open(Some(Path::new(path)));
+        let error = error.unwrap();
+        assert!(error.contains("tts.onnxruntime_library"), "{error}");
+        assert!(error.contains(why), "{error}");
     }
 }
 
