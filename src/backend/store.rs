@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::erasures;
 use super::task::{self, Action, Step};
 use crate::config::FETCH_WINDOW_S;
-use crate::db::list::{Cursor, Filter, Found, Index, Listed};
+use crate::db::list::{Cursor, Filter, Index, Listed, PageIds};
 use crate::db::schema::{events, tasks};
 use crate::db::{self, Amount, ByClient, Condition, Conn, Id, NewEvent, Tx, update};
 use crate::delivery::store as deliveries;
@@ -989,7 +989,7 @@ pub const LISTED: Listed = Listed {
 /// # Errors
 /// What the database says.
 pub fn list(conn: &mut Conn, filter: &Filter) -> QueryResult<(Vec<Row>, Option<Cursor>)> {
-    let Found { ids, next } = LISTED.find(conn, filter)?;
+    let PageIds { ids, next } = LISTED.find(conn, filter)?;
     let rows = tasks::table
         .filter(tasks::id.eq_any(ids))
         .order((tasks::created_at.desc(), tasks::id.desc()))

@@ -167,7 +167,7 @@ pub enum Standing {
 
 /// What SQLite's own check of a whole file has found: "ok", or what is wrong first.
 #[derive(QueryableByName)]
-struct Said {
+struct QuickCheck {
     #[diesel(sql_type = diesel::sql_types::Text)]
     quick_check: String,
 }
@@ -186,9 +186,9 @@ pub fn inspect(path: &Path) -> Result<Standing, OpenError> {
 
 fn inspect_locked(path: &Path) -> Result<Standing, OpenFailure> {
     let mut conn = connect(path, false)?;
-    let said: Said = diesel::sql_query("PRAGMA quick_check(1)").get_result(&mut conn)?;
-    if said.quick_check != "ok" {
-        return Err(OpenFailure::Malformed(said.quick_check));
+    let check: QuickCheck = diesel::sql_query("PRAGMA quick_check(1)").get_result(&mut conn)?;
+    if check.quick_check != "ok" {
+        return Err(OpenFailure::Malformed(check.quick_check));
     }
     match outstanding(&mut conn)? {
         0 => Ok(Standing::Current),

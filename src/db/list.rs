@@ -92,7 +92,7 @@ impl std::fmt::Display for Cursor {
 
 /// What a page shows, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct PageIds {
     /// The rows, as many as the filter's limit at most.
     pub ids: Vec<Id>,
     /// Where the next page starts; `None` at the end.
@@ -325,7 +325,7 @@ impl Listed {
     ///
     /// # Errors
     /// What the database says.
-    pub fn find(&self, conn: &mut Conn, filter: &Filter) -> QueryResult<Found> {
+    pub fn find(&self, conn: &mut Conn, filter: &Filter) -> QueryResult<PageIds> {
         self.find_within(conn, filter, MOST_ROWS)
     }
 
@@ -333,7 +333,7 @@ impl Listed {
     ///
     /// # Errors
     /// What the database says.
-    pub fn find_within(&self, conn: &mut Conn, filter: &Filter, most: i64) -> QueryResult<Found> {
+    pub fn find_within(&self, conn: &mut Conn, filter: &Filter, most: i64) -> QueryResult<PageIds> {
         // All statements see one state.
         conn.transaction(|conn| {
             let few = self.few_by_end(conn, filter)?;
@@ -347,7 +347,7 @@ impl Listed {
             rows.truncate(limit);
             let next = if is_full { rows.last().copied() } else { last };
             let ids = rows.into_iter().map(|row| Id(row.id)).collect();
-            Ok(Found { ids, next })
+            Ok(PageIds { ids, next })
         })
     }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::delivery::{After, can_redeliver};
 use super::in_delivery::InDelivery;
 use super::shares::{Kind, Receiver};
-use crate::db::list::{Cursor, Filter, Found, Index, Listed};
+use crate::db::list::{Cursor, Filter, Index, Listed, PageIds};
 use crate::db::schema::{deliveries, events};
 use crate::db::{Condition, Conn, Id, NewEvent, Tx, update, update_if};
 
@@ -410,7 +410,7 @@ pub const LISTED: Listed = Listed {
 /// # Errors
 /// What the database says.
 pub fn list(conn: &mut Conn, filter: &Filter) -> QueryResult<(Vec<Row>, Option<Cursor>)> {
-    let Found { ids, next } = LISTED.find(conn, filter)?;
+    let PageIds { ids, next } = LISTED.find(conn, filter)?;
     let rows = deliveries::table
         .filter(deliveries::id.eq_any(ids))
         .order((deliveries::created_at.desc(), deliveries::id.desc()))

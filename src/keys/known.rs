@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::file::{self, Entry, KeysError};
 use super::first;
 use super::hash::KeyHash;
-use super::look::{Found, look};
+use super::look::{LookResult, look};
 use super::scope::{Scope, Scopes};
 use crate::db::{Db, StoreError};
 use crate::locks::{read, write};
@@ -132,21 +132,21 @@ impl Keys {
 
     /// Takes over what the file says now; keeps what it last said where it says
     /// nothing.
-    async fn heard(&self, found: Found, dbs: &[Db]) {
+    async fn heard(&self, found: LookResult, dbs: &[Db]) {
         let had_file = self.look(|known| known.state.filed.is_some());
         match found {
-            Found::Unchanged => {}
-            Found::Keys(keys) => self.take_over(keys, dbs).await,
-            Found::Nothing if !had_file => self.is_well(),
-            Found::Nothing => {
+            LookResult::Unchanged => {}
+            LookResult::Keys(keys) => self.take_over(keys, dbs).await,
+            LookResult::Nothing if !had_file => self.is_well(),
+            LookResult::Nothing => {
                 let path = file::path(&self.0.data_dir);
                 self.keep(format!("{} has gone", path.display()));
             }
-            Found::Unreadable(error) => self.keep(error.to_string()),
+            LookResult::Unreadable(error) => self.keep(error.to_string()),
             // A disk or a folder that fails is no file of keys: to ask for keys for
             // good because of it would shut all out until a restart.
-            Found::Unknown(error) if !had_file => self.note(error.to_string()),
-            Found::Unknown(error) => self.keep(error.to_string()),
+            LookResult::Unknown(error) if !had_file => self.note(error.to_string()),
+            LookResult::Unknown(error) => self.keep(error.to_string()),
         }
     }
 

@@ -6,7 +6,7 @@ use super::file::{self, Entry, KeysError};
 use crate::lookout::Lookout;
 
 /// What one look came to.
-pub enum Found {
+pub enum LookResult {
     /// The file is as it was.
     Unchanged,
     /// There is no file.
@@ -20,17 +20,17 @@ pub enum Found {
 }
 
 /// Looks; reads a file that may not be the one that was read.
-pub fn look(lookout: &mut Lookout, data_dir: &Path) -> Found {
+pub fn look(lookout: &mut Lookout, data_dir: &Path) -> LookResult {
     let path = file::path(data_dir);
     match lookout.must_read(&[&path]) {
         Ok(true) => {}
-        Ok(false) => return Found::Unchanged,
-        Err(error) => return Found::Unknown(file::failed("look at", &path)(error)),
+        Ok(false) => return LookResult::Unchanged,
+        Err(error) => return LookResult::Unknown(file::failed("look at", &path)(error)),
     }
     match file::read(data_dir) {
-        Ok(Some(keys)) => Found::Keys(keys),
-        Ok(None) => Found::Nothing,
-        Err(error) => Found::Unreadable(error),
+        Ok(Some(keys)) => LookResult::Keys(keys),
+        Ok(None) => LookResult::Nothing,
+        Err(error) => LookResult::Unreadable(error),
     }
 }
 
@@ -46,15 +46,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (folder, mut lookout) = (folder.path(), Lookout::default());
         let mut look = || look(&mut lookout, folder);
-        assert!(matches!(look(), Found::Nothing));
+        assert!(matches!(look(), LookResult::Nothing));
         file::add(folder, "a", Scopes::all(), 0).unwrap();
         for _ in 0..2 {
-            assert!(matches!(look(), Found::Keys(keys) if keys[0].name == "a"));
+            assert!(matches!(look(), LookResult::Keys(keys) if keys[0].name == "a"));
         }
-        assert!(matches!(look(), Found::Unchanged));
+        assert!(matches!(look(), LookResult::Unchanged));
         fs::write(file::path(folder), "{").unwrap();
-        assert!(matches!(look(), Found::Unreadable(_)));
+        assert!(matches!(look(), LookResult::Unreadable(_)));
         fs::remove_file(file::path(folder)).unwrap();
-        assert!(matches!(look(), Found::Nothing));
+        assert!(matches!(look(), LookResult::Nothing));
     }
 }

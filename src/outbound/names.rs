@@ -59,17 +59,17 @@ impl Class {
 }
 
 /// The addresses of a name, without a port; `None` if there are none.
-type Found = Option<Arc<[SocketAddr]>>;
+type Addresses = Option<Arc<[SocketAddr]>>;
 
 struct Lookup {
     class: Class,
     host: String,
     began_at: Instant,
-    askers: Vec<oneshot::Sender<Found>>,
+    askers: Vec<oneshot::Sender<Addresses>>,
 }
 
 impl Lookup {
-    fn join(&mut self, asker: oneshot::Sender<Found>) {
+    fn join(&mut self, asker: oneshot::Sender<Addresses>) {
         self.askers.retain(|asker| !asker.is_closed());
         self.askers.push(asker);
     }
@@ -114,7 +114,7 @@ impl Queue {
         }
     }
 
-    fn ask(&mut self, host: &str, asker: oneshot::Sender<Found>, now: Instant) {
+    fn ask(&mut self, host: &str, asker: oneshot::Sender<Addresses>, now: Instant) {
         self.waiting.retain(Lookup::is_wanted);
         let mut lookups = self.under_way.iter_mut().chain(&mut self.waiting);
         if let Some(lookup) = lookups.find(|lookup| lookup.host == host) {
@@ -151,7 +151,7 @@ impl Queue {
     }
 
     /// A lookup has ended: who waits for it.
-    fn end(&mut self, host: &str, found: bool, now: Instant) -> Vec<oneshot::Sender<Found>> {
+    fn end(&mut self, host: &str, found: bool, now: Instant) -> Vec<oneshot::Sender<Addresses>> {
         let ended = self.under_way.iter().position(|one| one.host == host);
         let Some(lookup) = ended.map(|at| self.under_way.swap_remove(at)) else {
             return Vec::new();
@@ -216,7 +216,7 @@ impl Shared {
     }
 
     fn end(&self, host: &str, found: Option<Vec<SocketAddr>>) {
-        let found: Found = found.filter(|found| !found.is_empty()).map(Arc::from);
+        let found: Addresses = found.filter(|found| !found.is_empty()).map(Arc::from);
         let askers = self.queue().end(host, found.is_some(), Instant::now());
         for asker in askers {
             // Who has given up does not hear it.
@@ -244,7 +244,7 @@ impl Names {
         }))
     }
 
-    async fn find(&self, host: &str) -> Found {
+    async fn find(&self, host: &str) -> Addresses {
         if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
             return Some([SocketAddr::new(address, 0)].into());
         }

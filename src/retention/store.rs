@@ -45,7 +45,7 @@ impl Stage {
 }
 
 #[derive(QueryableByName)]
-struct Found {
+struct RowId {
     #[diesel(sql_type = Binary)]
     id: Id,
 }
@@ -76,7 +76,7 @@ impl Subjects {
     ) -> QueryResult<Vec<Uuid>> {
         let Self { table, settled, .. } = self;
         let condition = stage.condition();
-        let found: Vec<Found> = sql_query(format!(
+        let found: Vec<RowId> = sql_query(format!(
             "SELECT id FROM {table} WHERE {condition} AND ended_at < {before} AND {settled} \
              ORDER BY ended_at LIMIT {most}"
         ))
@@ -147,7 +147,7 @@ impl Subjects {
 
     fn is_settled(self, conn: &mut Conn, id: Uuid) -> QueryResult<bool> {
         let Self { table, settled, .. } = self;
-        let found: Option<Found> =
+        let found: Option<RowId> =
             sql_query(format!("SELECT id FROM {table} WHERE id = ? AND {settled}"))
                 .bind::<Binary, _>(Id(id))
                 .get_result(conn)
@@ -169,7 +169,7 @@ impl Subjects {
         let Self { table, settled, .. } = self;
         let mut unnamed = HashSet::new();
         for (id, file) in files {
-            let kept: Option<Found> = sql_query(format!(
+            let kept: Option<RowId> = sql_query(format!(
                 "SELECT id FROM {table} WHERE id = ? \
                  AND (ended_at IS NULL OR file = ? OR NOT ({settled}))"
             ))

@@ -113,9 +113,9 @@ impl CallbackSecrets {
 }
 
 /// What one look came to: `None` where the files are as they were.
-type Found = Option<Result<Option<Filed>, SecretFileError>>;
+type LookResult = Option<Result<Option<Filed>, SecretFileError>>;
 
-fn look(lookout: &mut Lookout, data_dir: &Path) -> Found {
+fn look(lookout: &mut Lookout, data_dir: &Path) -> LookResult {
     let secret = file::secret_path(data_dir);
     match lookout.must_read(&[&secret, &file::rotation_path(&secret)]) {
         Ok(true) => Some(file::read(data_dir)),
@@ -127,7 +127,7 @@ fn look(lookout: &mut Lookout, data_dir: &Path) -> Found {
 impl Folder {
     /// Takes over what the files say now; keeps what they last said where they say
     /// nothing.
-    fn heard(&self, found: Found) {
+    fn heard(&self, found: LookResult) {
         match found {
             None => {}
             Some(Ok(Some(filed))) => self.take_over(filed),

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::job::{self, LONG_BYTES, Step};
 use super::turns::{self, Aged, CLAIMABLE, Key, Turn, Turns, Wish};
-use crate::db::list::{Cursor, Filter, Found, Index, Listed};
+use crate::db::list::{Cursor, Filter, Index, Listed, PageIds};
 use crate::db::schema::{events, speeches};
 use crate::db::{self, Amount, ByClient, Condition, Conn, Id, NewEvent, Tx, update, update_if};
 use crate::delivery::check::Verdict;
@@ -1346,7 +1346,7 @@ pub const LISTED: Listed = Listed {
 /// # Errors
 /// What the database says.
 pub fn list(conn: &mut Conn, filter: &Filter) -> QueryResult<(Vec<Row>, Option<Cursor>)> {
-    let Found { ids, next } = LISTED.find(conn, filter)?;
+    let PageIds { ids, next } = LISTED.find(conn, filter)?;
     let rows = speeches::table
         .filter(speeches::id.eq_any(ids))
         .order((speeches::created_at.desc(), speeches::id.desc()))

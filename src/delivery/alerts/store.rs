@@ -122,8 +122,8 @@ pub fn exhausted_after(
     after: i64,
     most: i64,
 ) -> QueryResult<Vec<Exhausted>> {
-    type Found = (i64, Millis, Id, Option<Id>, Option<String>);
-    let found: Vec<Found> = events::table
+    type EventRow = (i64, Millis, Id, Option<Id>, Option<String>);
+    let found: Vec<EventRow> = events::table
         .select((
             events::id,
             events::at,

@@ -15,7 +15,7 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Asked {
     queue: Queue,
     now: Instant,
-    waiting: HashMap<String, Vec<oneshot::Receiver<Found>>>,
+    waiting: HashMap<String, Vec<oneshot::Receiver<Addresses>>>,
 }
 
 impl Asked {
