@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::problem::Answer;
 use super::render::render;
-use super::result::{Kept, Wanted, expired};
+use super::result::{ResultFile, StoredResult, expired};
 use crate::files::{FileError, Files};
 
 /// Answers with one file of a result.
@@ -20,50 +20,50 @@ use crate::files::{FileError, Files};
 pub async fn serve(
     request: &HttpRequest,
     files: &Files,
-    kept: Kept,
-    wanted: Wanted,
+    result: StoredResult,
+    file: ResultFile,
 ) -> Result<HttpResponse, Problem> {
-    if let Wanted::Audio(format) = wanted {
-        return if kept.audio.format == format {
-            serve_audio(request, files, kept.file, &kept.audio).await
+    if let ResultFile::Audio(format) = file {
+        return if result.audio.format == format {
+            serve_audio(request, files, result.file, &result.audio).await
         } else {
             Err(Problem::not_found(
                 "such file; the result has another format",
             ))
         };
     }
-    if kept.file.is_none() {
+    if result.file.is_none() {
         return Err(expired());
     }
-    let etag = tag(&kept, wanted);
+    let etag = tag(&result, file);
     if is_known(request, &etag) {
         return Ok(not_modified(etag));
     }
-    let body = render(request, kept, wanted).await?;
+    let body = render(request, result, file).await?;
     Ok(HttpResponse::Ok()
         .insert_header((header::ETAG, etag))
-        .content_type(media_type(wanted))
+        .content_type(media_type(file))
         .body(body))
 }
 
-fn media_type(wanted: Wanted) -> &'static str {
-    match wanted {
-        Wanted::Subtitles(format) => format.media_type,
-        Wanted::Words => "application/json",
+fn media_type(file: ResultFile) -> &'static str {
+    match file {
+        ResultFile::Subtitles(format) => format.media_type,
+        ResultFile::Words => "application/json",
         _ => "application/jsonl",
     }
 }
 
 /// Known without rendering anything: a digest of all that a rendered file depends on. A
 /// text never changes, but an id may be used again, and then ends at another time.
-fn tag(kept: &Kept, wanted: Wanted) -> String {
+fn tag(result: &StoredResult, file: ResultFile) -> String {
     let made_of = format!(
-        "{} {wanted:?} {} {:?} {} {}",
+        "{} {file:?} {} {:?} {} {}",
         env!("CARGO_PKG_VERSION"),
-        kept.content.id,
-        kept.ended_at,
-        kept.language,
-        kept.audio.sha256,
+        result.content.id,
+        result.ended_at,
+        result.language,
+        result.audio.sha256,
     );
     let digest = Sha256::digest(made_of);
     let digest: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();

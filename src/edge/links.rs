@@ -10,7 +10,7 @@ use hoiam_text::SegmentTimes;
 use url::Url;
 use uuid::Uuid;
 
-use super::result::Wanted;
+use super::result::ResultFile;
 use crate::secrets::CallbackSecrets;
 
 /// Mints and checks links. They are minted anew for each answer and each
@@ -131,7 +131,7 @@ fn is_of_file(path: &str) -> bool {
         .into_iter()
         .filter_map(|service| path.strip_prefix(service.collection())?.strip_prefix('/'));
     let file = below.next().and_then(|below| below.split_once('/'));
-    file.is_some_and(|(id, name)| Uuid::try_parse(id).is_ok() && Wanted::parse(name).is_some())
+    file.is_some_and(|(id, name)| Uuid::try_parse(id).is_ok() && ResultFile::parse(name).is_some())
 }
 
 #[cfg(test)]

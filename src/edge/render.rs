@@ -12,7 +12,7 @@ use hoiam_text::{Word, joined_text, marks};
 
 use super::ledger::{Address, Full, Hold, Ledger};
 use super::pool::{Pool, address, work};
-use super::result::{Content, Kept, Wanted, expired};
+use super::result::{Content, ResultFile, StoredResult, expired};
 
 /// How much is handed on at once.
 const PIECE: usize = 64 << 10;
@@ -57,8 +57,8 @@ impl Renderer {
 /// 410 after retention, 429 or 503 while there is no room for it.
 pub async fn render(
     request: &HttpRequest,
-    kept: Kept,
-    wanted: Wanted,
+    result: StoredResult,
+    file: ResultFile,
 ) -> Result<SizedStream<impl stream::Stream<Item = Result<Bytes, actix_web::Error>> + use<>>, Problem>
 {
     let address = address(request);
@@ -70,8 +70,8 @@ pub async fn render(
         )
     })?;
     // Word times are there as they are sent, and a Backend fetches many at a time.
-    let turn = match wanted {
-        Wanted::Words => None,
+    let turn = match file {
+        ResultFile::Words => None,
         _ => Some(Pool::of(request)?.turn(address).await?),
     };
     let Content {
@@ -79,10 +79,10 @@ pub async fn render(
         id,
         read,
         read_words,
-    } = kept.content;
+    } = result.content;
     let content = db.read(move |conn| {
-        Ok(match wanted {
-            Wanted::Words => read_words(conn, id)?.map(|words| (String::new(), words)),
+        Ok(match file {
+            ResultFile::Words => read_words(conn, id)?.map(|words| (String::new(), words)),
             _ => read(conn, id)?,
         })
     });
@@ -90,13 +90,13 @@ pub async fn render(
     let source = Source {
         text,
         words: words.ok_or_else(expired)?,
-        language: kept.language,
-        duration_ms: kept.audio.duration_ms,
-        warnings: kept.warnings,
+        language: result.language,
+        duration_ms: result.audio.duration_ms,
+        warnings: result.warnings,
     };
     let rendered = match turn {
-        Some(turn) => work(turn, move || source.render(wanted)).await?,
-        None => source.render(wanted)?,
+        Some(turn) => work(turn, move || source.render(file)).await?,
+        None => source.render(file)?,
     };
     let size = rendered.len() as u64;
     let hold = renderer.hold(address, size)?;
@@ -119,7 +119,7 @@ struct Source {
 }
 
 impl Source {
-    fn render(self, wanted: Wanted) -> Result<String, Problem> {
+    fn render(self, file: ResultFile) -> Result<String, Problem> {
         let Self {
             text,
             words,
@@ -127,7 +127,7 @@ impl Source {
             duration_ms,
             warnings,
         } = self;
-        if wanted == Wanted::Words {
+        if file == ResultFile::Words {
             return Ok(format!(
                 r#"{{"duration_ms":{duration_ms},"words":{words}}}"#
             ));
@@ -142,8 +142,8 @@ impl Source {
             let heard = joined_text::without(&text, &unheard);
             subtitles::cues(style, &heard, &words, &language, duration_ms)
         };
-        Ok(match wanted {
-            Wanted::Subtitles(format) => format.render(&cues(format.style)),
+        Ok(match file {
+            ResultFile::Subtitles(format) => format.render(&cues(format.style)),
             _ => marks::to_marks(&text, &words),
         })
     }

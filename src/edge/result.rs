@@ -11,7 +11,7 @@ use crate::db::{Conn, Db};
 
 /// What is asked for below `/{id}/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum ResultFile {
     /// `audio.mp3` and so on.
     Audio(Format),
     /// `subtitles.srt` and so on.
@@ -22,7 +22,7 @@ pub enum Wanted {
     Words,
 }
 
-impl Wanted {
+impl ResultFile {
     /// Reads the file name of a route.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
@@ -38,7 +38,7 @@ impl Wanted {
 }
 
 /// The result of a task or a speech, as its row has it.
-pub struct Kept {
+pub struct StoredResult {
     /// The file store's key; `None` after retention.
     pub file: Option<String>,
     /// Without links.

@@ -32,7 +32,7 @@ use crate::edge::pool::read_body;
 use crate::edge::problem::Answer;
 use crate::edge::query::Query;
 use crate::edge::request;
-use crate::edge::result::{Content, Kept, Wanted};
+use crate::edge::result::{Content, ResultFile, StoredResult};
 use crate::edge::streams::{Streams, Wait};
 use crate::files::{Cache, Files};
 use crate::outbound::guard::Policy;
@@ -372,8 +372,8 @@ async fn file(
 ) -> Result<HttpResponse, Answer> {
     let (id, name) = path.into_inner();
     let id = request::id(&id)?;
-    let wanted =
-        Wanted::parse(&name).ok_or_else(|| Problem::not_found(format_args!("file `{name}`")))?;
+    let wanted = ResultFile::parse(&name)
+        .ok_or_else(|| Problem::not_found(format_args!("file `{name}`")))?;
     let row = state.db.read(move |conn| store::get(conn, id)).await?;
     let row = row.filter(|row| request::sees(&request, &row.client));
     let row = row.ok_or_else(|| Problem::not_found("such speech"))?;
@@ -388,7 +388,7 @@ async fn file(
         }
         .into());
     };
-    let kept = Kept {
+    let kept = StoredResult {
         file: row.file,
         audio: recording.audio,
         warnings: recording.warnings,
