@@ -155,7 +155,7 @@ async fn say(
     globals: &Globals,
     config: &Config,
     format: &str,
-) -> Result<Said, CliError> {
+) -> Result<SayReport, CliError> {
     let mut errors = FieldErrors::default();
     let create = read_request(args, config, format, &mut errors)?;
     let mut speaker = Speaker::start(config).await?;
@@ -210,7 +210,7 @@ async fn say(
         .audio
         .finish(&spoken.head)
         .map_err(CliError::io("write", &args.output))?;
-    Ok(Said {
+    Ok(SayReport {
         file: args.output.clone(),
         duration_ms: spoken.duration_ms,
         voice: resolved.voice,
@@ -433,7 +433,7 @@ impl TextFiles {
 
 /// What was done; with `--json` this is what is printed.
 #[derive(Debug, Serialize)]
-struct Said {
+struct SayReport {
     file: PathBuf,
     duration_ms: u64,
     voice: String,
@@ -445,7 +445,7 @@ struct Said {
     warnings: Vec<Warning>,
 }
 
-impl Said {
+impl SayReport {
     fn print(&self, globals: &Globals) -> Result<(), CliError> {
         if globals.json {
             return super::print(&super::pretty(self)?);

@@ -99,7 +99,7 @@ async fn listener(address: SocketAddr, client: &Client, running: bool) -> Check 
 
 /// What `/health/ready` answers.
 #[derive(Deserialize)]
-struct Health {
+struct ReadyAnswer {
     status: String,
     #[serde(default)]
     reasons: Vec<String>,
@@ -140,7 +140,7 @@ async fn who_is_there(address: SocketAddr, client: &Client, running: bool) -> Ch
 }
 
 /// `None` when it is no hoiam that listens there.
-async fn ask_health(address: SocketAddr, client: &Client) -> Option<Health> {
+async fn ask_health(address: SocketAddr, client: &Client) -> Option<ReadyAnswer> {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -158,7 +158,7 @@ async fn ask_health(address: SocketAddr, client: &Client) -> Option<Health> {
         retry_on_stale: true,
     };
     let answer = client.send(request).await.ok()?;
-    let health: Health = serde_json::from_slice(&answer.body).ok()?;
+    let health: ReadyAnswer = serde_json::from_slice(&answer.body).ok()?;
     matches!(health.status.as_str(), "ready" | "not_ready").then_some(health)
 }
 

@@ -203,10 +203,10 @@ pub async fn install(
         return Err(unknown(name, &index).into());
     };
     let place = Place::new(&config.tts.voices_dir, name)?;
-    let wanted = wanted(name, entry)?;
-    let bytes = wanted.iter().map(|file| file.described.size_bytes).sum();
+    let files = files_of(name, entry)?;
+    let bytes = files.iter().map(|file| file.described.size_bytes).sum();
     let bar = bar(globals, Some(bytes), BAR);
-    for file in wanted {
+    for file in files {
         source.download(&file, &place, &bar).await?;
     }
     bar.finish_and_clear();
@@ -214,15 +214,15 @@ pub async fn install(
 }
 
 /// A file of a voice: where the list has it, what it is called here.
-struct Wanted<'a> {
+struct ListedFile<'a> {
     path: &'a str,
     name: String,
     described: &'a Described,
 }
 
 /// The model, its description and its card; lists have samples too.
-fn wanted<'a>(name: &str, entry: &'a Entry) -> Result<Vec<Wanted<'a>>, InstallError> {
-    let mut wanted = Vec::new();
+fn files_of<'a>(name: &str, entry: &'a Entry) -> Result<Vec<ListedFile<'a>>, InstallError> {
+    let mut files = Vec::new();
     for (path, described) in &entry.files {
         let file = path.rsplit('/').next().unwrap_or(path);
         let own = if file.ends_with(".onnx") {
@@ -234,15 +234,15 @@ fn wanted<'a>(name: &str, entry: &'a Entry) -> Result<Vec<Wanted<'a>>, InstallEr
         } else {
             continue;
         };
-        wanted.push(Wanted {
+        files.push(ListedFile {
             path,
             name: own,
             described,
         });
     }
-    let has = |ending: &str| wanted.iter().any(|file| file.name.ends_with(ending));
+    let has = |ending: &str| files.iter().any(|file| file.name.ends_with(ending));
     if has(".onnx") && has(".onnx.json") {
-        Ok(wanted)
+        Ok(files)
     } else {
         Err(InstallError::NoModel(name.to_owned()))
     }
@@ -310,7 +310,7 @@ impl Source {
     /// Downloads a file, and compares it with the list.
     async fn download(
         &self,
-        file: &Wanted<'_>,
+        file: &ListedFile<'_>,
         place: &Place,
         bar: &ProgressBar,
     ) -> Result<(), InstallError> {
@@ -329,7 +329,7 @@ impl Source {
     async fn download_from(
         &self,
         url: &Url,
-        file: &Wanted<'_>,
+        file: &ListedFile<'_>,
         place: &Place,
         bar: &ProgressBar,
     ) -> Result<(), DownloadError> {
