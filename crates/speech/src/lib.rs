@@ -14,6 +14,7 @@ use hoiam_text::pronunciations::Dictionary;
 use hoiam_text::segmentation::Sentence;
 use hoiam_text::{Pronunciation, Request, Said, Segment, SpeechError, Synthesis, Voice, Word};
 
+mod assembler;
 pub mod child;
 pub mod encode;
 pub mod engine;
@@ -21,14 +22,13 @@ pub mod loudness;
 mod pauses;
 mod resample;
 mod sink;
-mod track;
 
 pub use engine::Engines;
 pub use sink::{SentenceAudio, Sink};
 
+use assembler::Assembler;
 use engine::SpeakOptions;
 use sink::SentenceSink as _;
-use track::Assembler;
 
 /// Speaks a text: the audio goes to the sink as it is made, the times of the
 /// words and the file's first bytes are the answer. Memory does not grow with
