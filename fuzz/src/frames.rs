@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use bytes::BytesMut;
-use hoiam_speech::{Engines, SentenceAudio, Sink, speak};
+use hoiam_speech::{Engines, Sink, SpokenSentence, speak};
 use hoiam_synthesizer::engines::Setup;
 use hoiam_synthesizer::protocol::{
     FrameReader, FromChild, FromParent, MAX_FRAME_BYTES, Message, Prefetched, ProtocolError,
@@ -103,7 +103,7 @@ fn frames<M: Message + PartialEq + Debug>(data: &[u8]) -> Vec<(u32, M)> {
 }
 
 /// Of a text whose first sentence others have made, and how many bytes came of it.
-struct Joined(Option<SentenceAudio>, usize);
+struct Joined(Option<SpokenSentence>, usize);
 
 impl Sink for Joined {
     fn audio(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -115,7 +115,7 @@ impl Sink for Joined {
         true
     }
 
-    fn prefetched(&mut self, sentence: u32) -> Option<SentenceAudio> {
+    fn prefetched(&mut self, sentence: u32) -> Option<SpokenSentence> {
         self.0.take_if(|_| sentence == 0)
     }
 }
@@ -136,7 +136,7 @@ fn put_together(words: Vec<Range<usize>>) {
     };
     let request = Request::plain("Một hai ba bốn. Năm.", "test/silence", output);
     let tone = (0..4_000_i16).map(|at| if at / 500 % 2 == 0 { 0 } else { at % 50 * 300 });
-    let made = SentenceAudio {
+    let made = SpokenSentence {
         pcm: tone.collect(),
         words,
     };

@@ -20,7 +20,7 @@ use hoiam_synthesizer::protocol::{
 };
 use hoiam_text::{SpeechError, Synthesis};
 
-use crate::{Engines, SentenceAudio, Sink, engine};
+use crate::{Engines, Sink, SpokenSentence, engine};
 
 /// Small messages are gathered until they are as many bytes as a pipe holds …
 const FLUSH_AT_BYTES: usize = 64 * 1024;
@@ -107,7 +107,7 @@ struct Input {
     /// The one that is being spoken.
     open: u32,
     /// Sentences of it that others speak; `None` while they do.
-    prefetched: HashMap<u32, Option<SentenceAudio>>,
+    prefetched: HashMap<u32, Option<SpokenSentence>>,
     /// The samples of one of those, as they come.
     samples: Vec<i16>,
 }
@@ -155,7 +155,7 @@ impl Input {
             }
             Prefetched::Made(sentence, words) => {
                 let pcm = std::mem::take(&mut self.samples);
-                let made = SentenceAudio { pcm, words };
+                let made = SpokenSentence { pcm, words };
                 self.prefetched.insert(sentence, Some(made));
             }
             Prefetched::Failed(sentence) => {
@@ -165,7 +165,7 @@ impl Input {
     }
 
     /// A sentence that somebody else speaks; waits for it.
-    fn prefetched(&mut self, request_id: u32, sentence: u32) -> Option<SentenceAudio> {
+    fn prefetched(&mut self, request_id: u32, sentence: u32) -> Option<SpokenSentence> {
         // What is before it came too late.
         self.prefetched.retain(|known, _| *known >= sentence);
         while !self.cancels(request_id) {
@@ -234,7 +234,7 @@ impl Reply<'_> {
         self.output.flush_blocking()
     }
 
-    fn made(&mut self, made: SentenceAudio) -> Result<(), ProtocolError> {
+    fn made(&mut self, made: SpokenSentence) -> Result<(), ProtocolError> {
         self.samples(&made.pcm)?;
         self.push(&FromChild::Made(made.words))
     }
@@ -282,7 +282,7 @@ impl Reply<'_> {
 /// What came of a request.
 enum Answer {
     Synthesis(Synthesis),
-    Made(SentenceAudio),
+    Made(SpokenSentence),
 }
 
 impl Sink for Reply<'_> {
@@ -299,7 +299,7 @@ impl Sink for Reply<'_> {
         Ok(())
     }
 
-    fn prefetched(&mut self, sentence: u32) -> Option<SentenceAudio> {
+    fn prefetched(&mut self, sentence: u32) -> Option<SpokenSentence> {
         if !self.input.prefetched.contains_key(&sentence) {
             return None;
         }

@@ -24,7 +24,7 @@ mod resample;
 mod sink;
 
 pub use engine::Engines;
-pub use sink::{SentenceAudio, Sink};
+pub use sink::{Sink, SpokenSentence};
 
 use assembler::Assembler;
 use engine::SpeakOptions;
@@ -140,7 +140,7 @@ pub fn speak_sentence(
     request: &Request,
     sentence: u32,
     plain: bool,
-) -> Result<SentenceAudio, SpeechError> {
+) -> Result<SpokenSentence, SpeechError> {
     let mut at = sentence as usize;
     for (part, segment) in parts(engines, request)?.iter().zip(&request.segments) {
         let Some(wanted) = part.sentences.get(at..=at) else {

@@ -7,7 +7,7 @@ use hoiam_text::segmentation::Sentence;
 
 /// One sentence, spoken and not yet on any track.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SentenceAudio {
+pub struct SpokenSentence {
     /// As the voice has spoken it, with the voice's own sample rate.
     pub pcm: Vec<i16>,
     /// For each word of the sentence, from which to which sample it is heard.
@@ -23,7 +23,7 @@ pub trait Sink {
     fn progress(&mut self, done: u32, total: u32) -> bool;
     /// A sentence, counted from 0, that somebody else has spoken; waits for one
     /// that somebody else is speaking. `None` where it is ours.
-    fn prefetched(&mut self, _sentence: u32) -> Option<SentenceAudio> {
+    fn prefetched(&mut self, _sentence: u32) -> Option<SpokenSentence> {
         None
     }
     /// A sentence, counted from 0, that was spoken here: its samples, and for each of
@@ -51,7 +51,7 @@ pub(super) trait SentenceSink {
 }
 
 /// A sink for one sentence, which another child puts on its track.
-impl SentenceSink for Option<SentenceAudio> {
+impl SentenceSink for Option<SpokenSentence> {
     fn has(&mut self, _: &Sentence) -> Result<bool, SpeechError> {
         Ok(false)
     }
@@ -62,7 +62,7 @@ impl SentenceSink for Option<SentenceAudio> {
         pcm: &[i16],
         words: &[Range<usize>],
     ) -> Result<(), SpeechError> {
-        *self = Some(SentenceAudio {
+        *self = Some(SpokenSentence {
             pcm: pcm.to_vec(),
             words: words.to_vec(),
         });
