@@ -3,11 +3,11 @@
 //! Two services in one binary that speak to each other only over HTTP. To
 //! follow one task from its POST to its callback, read in this order:
 //!
-//! 1. [`backend::api`] takes it, [`backend::store`] keeps it, and
+//! 1. [`resource::api`] takes it, [`backend::store`] keeps it, and
 //!    [`backend::actor`] runs its action, [`backend::hand_over`].
-//! 2. [`tts::api`] takes the speech; [`delivery::checker`] checks the
+//! 2. [`resource::api`] takes the speech, too; [`delivery::checker`] checks the
 //!    callback URL; [`tts::worker`] has a child of [`hoiam_synthesizer`] speak it
-//!    with [`hoiam_speech`]; [`tts::store`] commits the end and owes the callback.
+//!    with [`hoiam_speech`]; [`tts::store::claims`] commits the end and owes the callback.
 //! 3. [`delivery::dispatcher`] delivers it to [`backend::callback`], which owes
 //!    a [`backend::fetch`], after which the client's own callback is delivered.
 //! 4. [`backend::watchdog`] is what happens when none of that does.
@@ -15,6 +15,7 @@
 //! | module | what is there |
 //! | --- | --- |
 //! | [`backend`], [`tts`] | the two services; they do not know each other |
+//! | [`resource`] | tasks and speeches alike: routes, verbs, what is shown |
 //! | [`delivery`] | callbacks and callback checks, of both |
 //! | [`hoiam_api`] | what is said on the wire; knows neither service |
 //! | [`hoiam_text`] | texts: sentences, what is read, subtitles; pure |
@@ -56,6 +57,7 @@ pub mod private_file;
 pub mod progress;
 #[cfg(test)]
 mod queries;
+pub mod resource;
 pub mod retention;
 pub mod secrets;
 pub mod shares;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::db::list::{Cursor, Filter, Listed};
 use crate::db::testing::{START, TestDb, plan_lines, plan_lines_tx};
 use crate::db::{Conn, Id, Tx, open};
+use crate::resource::row::TableRow as _;
 use crate::{backend, delivery, tts};
 
 mod lists;
@@ -18,8 +19,8 @@ mod plans;
 mod retention;
 
 const TABLES: [Listed; 3] = [
-    backend::store::LISTED,
-    tts::store::LISTED,
+    backend::store::Row::LISTED,
+    tts::store::Row::LISTED,
     delivery::store::LISTED,
 ];
 

@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use actix_web::web;
-use hoiam_api::{Catalog, Service};
+use hoiam_api::Catalog;
 use hoiam_supervision::Tree;
 use tokio::sync::watch;
 
-use super::common::{Common, StartError, body_rules, report_to};
-use super::service::{Base, Routes, Started};
+use super::common::{Common, StartError, report_to};
+use super::service::{Base, Started};
 use crate::backend::actor::{self, Backend};
 use crate::backend::messages::TaskEnded;
 use crate::backend::state::{BackendState, Hints};
+use crate::backend::store::Row;
 use crate::backend::tts_client::TtsClient;
-use crate::backend::view::View;
 use crate::backend::watchdog::{self, TimeoutWatchdog};
 use crate::backend::{api, due, store};
 use crate::claim_loop::Pulse;
@@ -21,12 +20,8 @@ use crate::db::Db;
 
 /// Starts its actors, each after those that it tells something.
 pub(super) async fn start(tree: &mut Tree, common: &Common, db: Db) -> Result<Started, StartError> {
-    let base = Base::open(common, db, store::open_load).await?;
-    let view = View {
-        links: common.links.clone(),
-        progress: base.progress.clone(),
-        in_delivery: base.in_delivery.clone(),
-    };
+    let base = Base::open::<Row>(common, db).await?;
+    let resources = base.resources(common, common.policy.clone());
     let tts = TtsClient::new(
         common.trusted.clone(),
         common.config.backend.tts_url.clone(),
@@ -36,7 +31,7 @@ pub(super) async fn start(tree: &mut Tree, common: &Common, db: Db) -> Result<St
     let voices_known = voices.subscribe();
     let actions = Pulse::default();
 
-    let subject = Arc::new(view.clone());
+    let subject = Arc::new(resources.view.clone());
     let dispatcher = base.start_dispatcher(tree, common, &common.client, subject, None, None);
     let backend = tree.start(
         "backend",
@@ -68,14 +63,8 @@ pub(super) async fn start(tree: &mut Tree, common: &Common, db: Db) -> Result<St
     base.start_retention(tree, &common.config, None, store::RETAINED, forgot);
 
     let state = BackendState {
-        db: base.db.for_clients(),
-        files: base.files.clone(),
-        view,
+        resources,
         voices: voices_known,
-        policy: common.policy.clone(),
-        rules: body_rules(common, Service::Backend),
-        body_limit: common.config.limits.body_bytes,
-        admission: base.admission.clone(),
         report_to: report_to(&common.config),
         secrets: common.secrets.clone(),
         hints: Hints {
@@ -84,13 +73,8 @@ pub(super) async fn start(tree: &mut Tree, common: &Common, db: Db) -> Result<St
             dispatcher: dispatcher.clone(),
         },
     };
-    let delivery = base.delivery_state(&dispatcher);
-    let routes: Routes = Arc::new(move |config: &mut web::ServiceConfig| {
-        config.app_data(web::Data::new(state.clone()));
-        api::routes(config, delivery.clone());
-    });
     Ok(Started {
-        routes,
+        routes: base.routes(state, &dispatcher, api::routes),
         checks: vec![base.can_keep()],
         due: base.due(due::oldest_due, [("errands", vec![actions])]),
         dispatcher: dispatcher.recipient(),

@@ -11,10 +11,10 @@ use hoiam_supervision::Tree;
 use hoiam_synthesizer::crashes::Crashes;
 use hoiam_text::SaturatingFrom as _;
 
-use super::common::{Common, StartError, failed, sender};
+use super::common::{Common, StartError, body_rules, failed, sender};
 use crate::claim_loop::Pulse;
 use crate::config::Config;
-use crate::db::{ByClient, Conn, Db};
+use crate::db::{Conn, Db};
 use crate::delivery::DeliveryOwed;
 use crate::delivery::alerts::WithAlerts;
 use crate::delivery::api::DeliveryState;
@@ -28,7 +28,12 @@ use crate::edge::due::{Due, Oldest};
 use crate::edge::health;
 use crate::files::{Cache, Files};
 use crate::outbound::client::Client;
+use crate::outbound::guard::Policy;
 use crate::progress::ProgressBoard;
+use crate::resource::api::Resources;
+use crate::resource::row::ResourceRow;
+use crate::resource::verbs::open_load;
+use crate::resource::view::View;
 use crate::retention::store::Subjects;
 use crate::retention::{self, Retention};
 
@@ -61,14 +66,10 @@ pub(super) struct Base {
 }
 
 impl Base {
-    /// Opens the files, and counts the work that is there, as `open_load` reads it.
-    pub async fn open(
-        common: &Common,
-        db: Db,
-        open_load: fn(&mut Conn) -> QueryResult<ByClient>,
-    ) -> Result<Self, StartError> {
+    /// Opens the files, and counts the work that is there.
+    pub async fn open<R: ResourceRow>(common: &Common, db: Db) -> Result<Self, StartError> {
         let service = db.service();
-        let open = db.read(open_load).await;
+        let open = db.read(open_load::<R>).await;
         let open = open.map_err(|error| database_failed(&db)(&error))?;
         db.load().add(&open);
         let folder = common.config.data_dir.join("files");
@@ -161,13 +162,37 @@ impl Base {
         }
     }
 
-    /// What the routes of deliveries work with.
-    pub fn delivery_state(&self, dispatcher: &Addr<CallbackDispatcher>) -> DeliveryState {
-        DeliveryState {
+    /// What the routes of the service's resources work with; `policy` is for the
+    /// callback URLs of its clients.
+    pub fn resources<R: ResourceRow>(&self, common: &Common, policy: Policy) -> Resources<R> {
+        let (links, progress) = (common.links.clone(), self.progress.clone());
+        Resources {
+            db: self.db.for_clients(),
+            files: self.files.clone(),
+            view: View::new(links, progress, self.in_delivery.clone()),
+            policy,
+            rules: body_rules(common, R::SERVICE),
+            body_limit: common.config.limits.body_bytes,
+            admission: self.admission.clone(),
+        }
+    }
+
+    /// The service's routes, which work with `state`.
+    pub fn routes<S: Clone + Send + Sync + 'static>(
+        &self,
+        state: S,
+        dispatcher: &Addr<CallbackDispatcher>,
+        routes: fn(&mut web::ServiceConfig, DeliveryState),
+    ) -> Routes {
+        let delivery = DeliveryState {
             db: self.db.for_clients(),
             in_delivery: self.in_delivery.clone(),
             dispatcher: dispatcher.clone(),
-        }
+        };
+        Arc::new(move |config| {
+            config.app_data(web::Data::new(state.clone()));
+            routes(config, delivery.clone());
+        })
     }
 
     /// Not ready while nothing can be kept.

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Addr, Recipient};
-use actix_web::web;
-use hoiam_api::Service;
 use hoiam_supervision::Tree;
 use hoiam_synthesizer::crashes::Crashes;
 use hoiam_synthesizer::parent::{Options, Synthesizer};
@@ -15,10 +13,8 @@ use hoiam_synthesizer::stats::Stats;
 use hoiam_text::SaturatingFrom as _;
 use uuid::Uuid;
 
-use super::common::{
-    Common, StartError, body_rules, outgoing_timeouts, policy_with_reports, sender,
-};
-use super::service::{Base, Routes, Started, database_failed};
+use super::common::{Common, StartError, outgoing_timeouts, policy_with_reports, sender};
+use super::service::{Base, Started, database_failed};
 use crate::claim_loop::Pulse;
 use crate::config::Config;
 use crate::db::Db;
@@ -34,7 +30,7 @@ use crate::tts::api::TtsState;
 use crate::tts::deadlines::{self, DeadlineWatchdog};
 use crate::tts::messages::DeadlineAdded;
 use crate::tts::salvage::Limits;
-use crate::tts::view::View;
+use crate::tts::store::Row;
 use crate::tts::voices::Voices;
 use crate::tts::worker::{self, ChildBoard, TtsWorker};
 use crate::tts::workers::Workers;
@@ -53,18 +49,14 @@ pub(super) async fn start(
     let config = &common.config;
     let boot = Uuid::now_v7();
     // The load is counted before what a job that recovery ends is taken off it.
-    let base = Base::open(common, db, store::open_load).await?;
+    let base = Base::open::<Row>(common, db).await?;
     recover(&base.db, boot).await?;
     let cache = Cache::new(&base.files, config.cache.max_bytes);
     let loading = cache.clone();
     actix_rt::spawn(async move { loading.load().await });
-    let view = View {
-        links: common.links.clone(),
-        progress: base.progress.clone(),
-        in_delivery: base.in_delivery.clone(),
-    };
     let checks = CheckCache::new(common.clock.clone());
     let policy = policy_with_reports(common)?;
+    let resources = base.resources(common, policy.clone());
     let (timeouts, roots) = (outgoing_timeouts(config), Arc::clone(&common.roots));
     let client = Client::new(policy.clone(), timeouts, roots);
     let urls = Pulse::default();
@@ -74,7 +66,7 @@ pub(super) async fn start(
         tree,
         common,
         &client,
-        Arc::new(view.clone()),
+        Arc::new(resources.view.clone()),
         policy.exempt().map(|url| origin_of(url.as_str())),
         Some(checks.clone()),
     );
@@ -122,31 +114,20 @@ pub(super) async fn start(
     base.start_retention(tree, config, cache, store::RETAINED, Arc::new(|| ()));
 
     let state = TtsState {
-        db: base.db.for_clients(),
-        files: base.files.clone(),
+        resources,
         cache: speaking.cache.clone(),
-        view,
         voices: speaking.voices.clone(),
         pronunciations: Arc::clone(&speaking.settings.pronunciations),
         checks,
-        policy,
-        rules: body_rules(common, Service::Tts),
-        body_limit: config.limits.body_bytes,
         audio_bytes: config.limits.audio_bytes,
-        admission: base.admission.clone(),
         check_timeout,
         workers: speaking.workers,
         deadlines: speaking.deadlines,
         checker,
         dispatcher: speaking.dispatcher.clone(),
     };
-    let delivery = base.delivery_state(&dispatcher);
-    let routes: Routes = Arc::new(move |config: &mut web::ServiceConfig| {
-        config.app_data(web::Data::new(state.clone()));
-        api::routes(config, delivery.clone());
-    });
     Ok(Started {
-        routes,
+        routes: base.routes(state, &dispatcher, api::routes),
         checks: vec![engines_are_there(speaking.voices), base.can_keep()],
         due: base.due(store::oldest_due, [("checks", vec![urls]), ("jobs", jobs)]),
         dispatcher: speaking.dispatcher,
@@ -160,7 +141,7 @@ pub(super) async fn start(
 
 /// Frees what another boot had claimed.
 async fn recover(db: &Db, boot: Uuid) -> Result<(), StartError> {
-    let freed = db.write(move |tx| store::recover(tx, boot)).await;
+    let freed = db.write(move |tx| store::claims::recover(tx, boot)).await;
     let freed = freed.map_err(|error| database_failed(db)(&error))?;
     if freed > 0 {
         log::info!("{freed} jobs that were being spoken when the process ended are queued again");

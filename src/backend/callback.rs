@@ -58,7 +58,7 @@ pub async fn callbacks(
     received.check_headers().map_err(not_ours)?;
     let body = body::read(&request, payload, MAX_BYTES).await?;
     received.body = &body;
-    let now_s = state.db.clock().wall().timestamp();
+    let now_s = state.resources.db.clock().wall().timestamp();
     verify(&state.secrets.in_force(), &received, now_s).map_err(not_ours)?;
     let envelope: Envelope = serde_json::from_slice(&body).map_err(|error| {
         Problem::new(
@@ -88,7 +88,7 @@ pub async fn callbacks(
         let _ = hints.dispatcher.try_send(DeliveryOwed);
     };
     let verb = move |tx: &mut Tx<'_>| store::result_known(tx, &speech, "callback");
-    let known = request::commit(&state.db, verb, hint).await?;
+    let known = request::commit(&state.resources.db, verb, hint).await?;
     if !known {
         return Err(Problem::new(Code::NoSuchTask, "There is no task with this id here.").into());
     }

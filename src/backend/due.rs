@@ -193,7 +193,7 @@ mod tests {
     use diesel::prelude::*;
 
     use super::*;
-    use crate::backend::store::New;
+    use crate::backend::store::{New, NewTask};
     use crate::db::schema::tasks;
     use crate::db::testing::{TestDb, plan_lines};
     use crate::db::{Id, Tx};
@@ -211,8 +211,10 @@ mod tests {
             client: client.into(),
             idempotency_key: None,
             request: create.into(),
-            report_to: "http://127.0.0.1/v1/callbacks".into(),
-            retry_of: None,
+            extra: NewTask {
+                report_to: "http://127.0.0.1/v1/callbacks".into(),
+                retry_of: None,
+            },
         };
         store::submit(tx, &new)?;
         Ok(id)

@@ -10,6 +10,7 @@ use super::store::{self, Row};
 use super::task::Action;
 use super::tts_client::{TtsClient, TtsError};
 use crate::db::{Db, StoreError};
+use crate::resource::row::{ResourceRow as _, TableRow as _};
 
 /// What an action has shown about the TTS service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +67,7 @@ pub async fn hand_over(db: &Db, tts: &TtsClient, row: &Row) -> Result<TtsHealth,
 /// own clock ends first.
 async fn request(db: &Db, row: &Row, now: Millis) -> Result<Option<Create>, StoreError> {
     let id = row.id.0;
-    let Some((text, _)) = db.read(move |conn| store::text_and_words(conn, id)).await? else {
+    let Some(text) = db.read(move |conn| Row::text(conn, id)).await? else {
         return Ok(None);
     };
     let remaining_s = u32::try_from((row.deadline_at - now + 999) / 1000).unwrap_or(0);

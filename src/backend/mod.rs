@@ -18,7 +18,6 @@ pub mod state;
 pub mod store;
 pub mod task;
 pub mod tts_client;
-pub mod view;
 pub mod watchdog;
 
 pub use actor::Backend;

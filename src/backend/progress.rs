@@ -11,12 +11,13 @@ use hoiam_api::{Event, TaskStatus};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::store;
+use super::store::Row;
 use super::tts_client::TtsClient;
 use crate::db::Db;
 use crate::db::hub::Interest;
 use crate::locks::lock;
 use crate::progress::ProgressBoard;
+use crate::resource::row::{ResourceRow as _, TableRow as _};
 
 /// How soon it is noticed that nobody watches a task any more of which there is no
 /// news.
@@ -105,7 +106,7 @@ async fn is_handed_over(db: &Db, id: Uuid, watchers: &Watchers) -> bool {
     // Heard before it is looked at: it may be handed over between the two.
     let mut live = db.subscribe(Interest::Of(id));
     while watchers.any() {
-        let row = db.read(move |conn| store::get(conn, id)).await;
+        let row = db.read(move |conn| Row::get(conn, id)).await;
         if !matches!(row, Ok(Some(row)) if row.status() == TaskStatus::Queued) {
             return true;
         }

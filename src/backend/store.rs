@@ -3,21 +3,24 @@
 //! Every change of a status asks [`task::next`] first, so a repeat, a late
 //! answer or a forged order of events changes nothing.
 
+mod row;
+
 use diesel::prelude::*;
-use hoiam_api::create::Prepared;
-use hoiam_api::{Create, DeliveryType, Failure, Recording, Speech, SpeechStatus, TaskStatus};
+use hoiam_api::{DeliveryType, Failure, Recording, Speech, SpeechStatus, TaskStatus};
 use hoiam_supervision::clock::Millis;
-use hoiam_text::SaturatingFrom as _;
 use uuid::Uuid;
 
 use super::erasures;
 use super::task::{self, Action, Step};
 use crate::config::FETCH_WINDOW_S;
-use crate::db::list::{Cursor, Filter, Index, Listed, PageIds};
 use crate::db::schema::{events, tasks};
-use crate::db::{self, Amount, ByClient, Condition, Conn, Id, NewEvent, Tx, update};
+use crate::db::{Condition, Conn, Id, NewEvent, Tx, update};
 use crate::delivery::store as deliveries;
+use crate::resource::row::{ResourceRow as _, TableRow as _};
+use crate::resource::verbs::{self, Accepted, Ended};
 use crate::retention::store::Subjects;
+use row::OPEN;
+pub use row::{New, NewTask, Row};
 
 /// How long a fetch is tried again: one hour.
 pub const FETCH_WINDOW_MS: i64 = FETCH_WINDOW_S.cast_signed() * 1000;
@@ -31,217 +34,40 @@ const WAITS_FOR_DISK: &str = "it waits for our own disk";
 /// The pull comes this long before the deadline, or a tenth of the time-out.
 const PULL_BEFORE_MS: i64 = 10_000;
 
-/// A row of `tasks` without its long columns.
-#[derive(Debug, Clone, Queryable, Selectable)]
-#[diesel(table_name = tasks, check_for_backend(diesel::sqlite::Sqlite))]
-#[expect(missing_docs, reason = "the migration documents the columns")]
-pub struct Row {
-    pub id: Id,
-    pub status: String,
-    pub fingerprint: Vec<u8>,
-    pub reference: Option<String>,
-    pub request: String,
-    pub resolved_voice: Option<String>,
-    pub language: Option<String>,
-    pub characters: i32,
-    pub text_bytes: i64,
-    pub callback_url: Option<String>,
-    pub report_to: String,
-    pub created_at: Millis,
-    pub deadline_at: Millis,
-    pub pull_at: Millis,
-    pub started_at: Option<Millis>,
-    pub ended_at: Option<Millis>,
-    pub action: Option<String>,
-    pub action_due_at: Option<Millis>,
-    pub action_until: Option<Millis>,
-    pub action_attempt: i32,
-    pub hand_overs: i32,
-    pub error: Option<String>,
-    pub result: Option<String>,
-    pub retry_of: Option<Id>,
-    pub retried_as: Option<Id>,
-    pub file: Option<String>,
-    pub audio: Option<String>,
-    pub client: String,
-}
-
-impl Row {
-    /// The status as a value; a word that this version does not know counts
-    /// as failed, so that nothing touches the row.
-    #[must_use]
-    pub fn status(&self) -> TaskStatus {
-        TaskStatus::parse(&self.status).unwrap_or(TaskStatus::Failed)
-    }
-
-    /// What was asked for, without the text.
-    #[must_use]
-    pub fn request(&self) -> Option<Create> {
-        serde_json::from_str(&self.request).ok()
-    }
-
-    /// The audio in our own files, without links.
-    #[must_use]
-    pub fn recording(&self) -> Option<Recording> {
-        self.audio
-            .as_deref()
-            .and_then(|json| serde_json::from_str(json).ok())
-    }
-
-    /// The audio that is to be fetched.
-    #[must_use]
-    pub fn result(&self) -> Option<Recording> {
-        self.result
-            .as_deref()
-            .and_then(|json| serde_json::from_str(json).ok())
-    }
-
-    /// The action it owes.
-    #[must_use]
-    pub fn action(&self) -> Option<Action> {
-        self.action.as_deref().and_then(Action::parse)
-    }
-}
-
-/// A task as the edge has checked it.
-#[derive(Debug, Clone)]
-pub struct New {
-    /// Chosen by the caller or by us.
-    pub id: Uuid,
-    /// Whose it is: the name of an API key.
-    pub client: String,
-    /// Scope and key of an `Idempotency-Key`.
-    pub idempotency_key: Option<String>,
-    /// What was asked for.
-    pub request: Prepared,
-    /// The callback URL that the hand-over carries.
-    pub report_to: String,
-    /// The task that this one repeats.
-    pub retry_of: Option<Uuid>,
-}
-
-/// What came of a creation.
-pub type Accepted = db::Accepted<Row>;
-
 /// Accepts a task: the commit behind the 202. It owes a hand-over.
 ///
 /// # Errors
 /// What the database says.
-pub fn submit(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted> {
+pub fn submit(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted<Row>> {
     let mut row = first_row(new, tx.now);
     if erasures::is_owed(tx.conn, new.id)? {
         row.action_due_at = None;
     }
-    let inserted = diesel::insert_into(tasks::table)
-        .values((
-            (
-                tasks::id.eq(row.id),
-                tasks::status.eq(&row.status),
-                tasks::idempotency_key.eq(&new.idempotency_key),
-                tasks::fingerprint.eq(&row.fingerprint),
-                tasks::reference.eq(&row.reference),
-                tasks::request.eq(&row.request),
-                tasks::language.eq(&row.language),
-                tasks::characters.eq(row.characters),
-                tasks::text_bytes.eq(row.text_bytes),
-                tasks::callback_url.eq(&row.callback_url),
-            ),
-            tasks::report_to.eq(&row.report_to),
-            tasks::created_at.eq(row.created_at),
-            tasks::deadline_at.eq(row.deadline_at),
-            tasks::pull_at.eq(row.pull_at),
-            tasks::action.eq(&row.action),
-            tasks::action_due_at.eq(row.action_due_at),
-            tasks::action_until.eq(row.action_until),
-            tasks::retry_of.eq(row.retry_of),
-            tasks::client.eq(&row.client),
-            tasks::text.eq(&new.request.source),
-        ))
-        .on_conflict_do_nothing()
-        .execute(tx.conn)?;
-    if inserted == 0 {
-        return Ok(match earlier(tx.conn, new)? {
-            Some(earlier) if earlier.fingerprint == row.fingerprint => {
-                Accepted::Repeated(Box::new(earlier))
-            }
-            _ => Accepted::Conflict,
-        });
+    let id = row.id;
+    let accepted = verbs::accept(tx, new, row)?;
+    if let (Accepted::New(_), Some(original)) = (&accepted, new.extra.retry_of) {
+        let retried_as = tasks::retried_as.eq(Some(id));
+        update(tx.conn, tasks::table, Id(original), retried_as)?;
     }
-    if let Some(original) = new.retry_of {
-        update(
-            tx.conn,
-            tasks::table,
-            Id(original),
-            tasks::retried_as.eq(Some(row.id)),
-        )?;
-    }
-    tx.load(&row.client, 1, row.text_bytes);
-    tx.event(&NewEvent {
-        subject: new.id,
-        to: Some(&row.status),
-        reason: Some("accepted"),
-        by: "api",
-        ..NewEvent::default()
-    })?;
-    Ok(Accepted::New(Box::new(row)))
+    Ok(accepted)
 }
 
 /// The row of a new task.
 fn first_row(new: &New, now: Millis) -> Row {
-    let Prepared {
-        create,
-        fingerprint,
-        json,
-        source,
-        characters,
-    } = &new.request;
+    let create = &new.request.create;
     let timeout_ms = i64::from(create.timeout_s) * 1000;
-    let deadline_at = now + timeout_ms;
+    let row = Row::of_request(new, now);
     Row {
-        id: Id(new.id),
         status: TaskStatus::Queued.as_str().to_owned(),
-        fingerprint: fingerprint.clone(),
-        reference: create.reference.clone(),
-        request: json.clone(),
-        resolved_voice: None,
         language: create.language.clone(),
-        characters: i32::saturating_from(*characters),
-        text_bytes: i64::saturating_from(source.len()),
-        callback_url: create.callback_url.clone(),
-        report_to: new.report_to.clone(),
-        created_at: now,
-        deadline_at,
-        pull_at: deadline_at - PULL_BEFORE_MS.min(timeout_ms / 10),
-        started_at: None,
-        ended_at: None,
+        report_to: new.extra.report_to.clone(),
+        pull_at: row.deadline_at - PULL_BEFORE_MS.min(timeout_ms / 10),
         action: Some(Action::HandOver.as_str().to_owned()),
         action_due_at: Some(now),
-        action_until: Some(deadline_at),
-        action_attempt: 0,
-        hand_overs: 0,
-        error: None,
-        result: None,
-        retry_of: new.retry_of.map(Id),
-        retried_as: None,
-        file: None,
-        audio: None,
-        client: new.client.clone(),
+        action_until: Some(row.deadline_at),
+        retry_of: new.extra.retry_of.map(Id),
+        ..row
     }
-}
-
-fn earlier(conn: &mut Conn, new: &New) -> QueryResult<Option<Row>> {
-    if let Some(row) = get(conn, new.id)? {
-        return Ok(Some(row));
-    }
-    let Some(key) = &new.idempotency_key else {
-        return Ok(None);
-    };
-    tasks::table
-        .filter(tasks::idempotency_key.is_not_null())
-        .filter(tasks::idempotency_key.eq(key))
-        .select(Row::as_select())
-        .first(conn)
-        .optional()
 }
 
 /// Since when the oldest deadline is over, of those that are still to be kept.
@@ -282,7 +108,7 @@ pub fn accepted(tx: &mut Tx<'_>, id: Uuid, speech: &Speech) -> QueryResult<()> {
             no_action(),
         ),
     )?;
-    state_event(tx, &row, status, "handed over", "Backend")
+    verbs::moved(tx, &row, status, "handed over", "Backend")
 }
 
 /// A hand-over was tried: what `attempt` shows, and what decides whether a
@@ -405,7 +231,7 @@ fn completed_there(
     } else {
         "the result is known"
     };
-    state_event(tx, row, status, reason, by)
+    verbs::moved(tx, row, status, reason, by)
 }
 
 /// What a fetch brought home.
@@ -451,7 +277,7 @@ pub fn fetched(tx: &mut Tx<'_>, id: Uuid, fetched: &Fetched) -> QueryResult<bool
         ("fetched", DeliveryType::TaskCompleted)
     };
     tell(tx, &row, kind)?;
-    state_event(tx, &row, status, reason, "Backend")?;
+    verbs::moved(tx, &row, status, reason, "Backend")?;
     Ok(true)
 }
 
@@ -671,7 +497,7 @@ fn ended(
 ) -> QueryResult<()> {
     tx.load(&row.client, -1, -row.text_bytes);
     tell(tx, row, kind)?;
-    state_event(tx, row, status, reason, by)
+    verbs::moved(tx, row, status, reason, by)
 }
 
 fn tell(tx: &mut Tx<'_>, row: &Row, kind: DeliveryType) -> QueryResult<()> {
@@ -680,25 +506,6 @@ fn tell(tx: &mut Tx<'_>, row: &Row, kind: DeliveryType) -> QueryResult<()> {
     }
     Ok(())
 }
-
-fn state_event(
-    tx: &mut Tx<'_>,
-    row: &Row,
-    to: TaskStatus,
-    reason: &str,
-    by: &'static str,
-) -> QueryResult<()> {
-    tx.event(&NewEvent {
-        subject: row.id.0,
-        from: Some(&row.status),
-        to: Some(to.as_str()),
-        reason: Some(reason),
-        by,
-        ..NewEvent::default()
-    })
-}
-
-const OPEN: &str = "status IN ('queued', 'in_progress')";
 
 /// What a look at the deadlines has done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -826,22 +633,17 @@ pub fn open_among(conn: &mut Conn, ids: &[Uuid]) -> QueryResult<Vec<Uuid>> {
     Ok(open)
 }
 
-/// What came of asking for a cancel or an erasure.
-pub type Ended = db::Ended<Row>;
-
 /// Calls a task off.
 ///
 /// # Errors
 /// What the database says.
-pub fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
-    let Some(row) = get(tx.conn, id)? else {
-        return Ok(Ended::Unknown);
-    };
-    if row.status() == TaskStatus::Canceled {
-        return Ok(Ended::Done(Box::new(row)));
-    }
+pub fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended<Row>> {
+    verbs::cancel(tx, id, end_canceled)
+}
+
+fn end_canceled(tx: &mut Tx<'_>, row: &Row) -> QueryResult<bool> {
     let Some(status) = task::next(row.status(), Step::Cancel) else {
-        return Ok(Ended::Refused(Box::new(row)));
+        return Ok(false);
     };
     // A hand-over may be on its way at this moment without a trace in the
     // row, so everything whose result is not known owes an abandon; for a
@@ -849,49 +651,34 @@ pub fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
     let action = if row.status() == TaskStatus::Fetching {
         no_action()
     } else {
-        owe_abandon(&row, tx.now)
+        owe_abandon(row, tx.now)
     };
-    let after: Row = diesel::update(tasks::table.find(row.id))
-        .set((
-            tasks::status.eq(status.as_str()),
-            tasks::ended_at.eq(Some(tx.now)),
-            action,
-        ))
-        .returning(Row::as_returning())
-        .get_result(tx.conn)?;
-    ended(
-        tx,
-        &row,
-        status,
-        "asked for",
-        "api",
-        DeliveryType::TaskCanceled,
-    )?;
-    Ok(Ended::Done(Box::new(after)))
+    let changes = (
+        tasks::status.eq(status.as_str()),
+        tasks::ended_at.eq(Some(tx.now)),
+        action,
+    );
+    update(tx.conn, tasks::table, row.id, changes)?;
+    let kind = DeliveryType::TaskCanceled;
+    ended(tx, row, status, "asked for", "api", kind)?;
+    Ok(true)
 }
 
-/// Forgets an ended task: row, events and deliveries; its speech is to be
-/// erased too. The caller deletes the file that the answer names.
+/// Forgets an ended task; its speech is to be erased too.
 ///
 /// # Errors
 /// What the database says.
-pub fn erase(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended> {
+pub fn erase(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended<Row>> {
     forget(tx, id, true)
 }
 
-fn forget(tx: &mut Tx<'_>, id: Uuid, asked: bool) -> QueryResult<Ended> {
-    let Some(row) = get(tx.conn, id)? else {
-        return Ok(Ended::Unknown);
-    };
-    if !row.status().is_ended() {
-        return Ok(Ended::Refused(Box::new(row)));
+fn forget(tx: &mut Tx<'_>, id: Uuid, asked: bool) -> QueryResult<Ended<Row>> {
+    let erased = verbs::erase(tx, id)?;
+    if let Ended::Done(_) = erased {
+        // Also where no hand-over is known of: one may have been on its way.
+        erasures::owe(tx, id, asked)?;
     }
-    deliveries::erase_of(tx, id)?;
-    tx.erase_events(id)?;
-    diesel::delete(tasks::table.find(Id(id))).execute(tx.conn)?;
-    // Also where no hand-over is known of: one may have been on its way.
-    erasures::owe(tx, id, asked)?;
-    Ok(Ended::Done(Box::new(row)))
+    Ok(erased)
 }
 
 /// Tasks, as retention sees them.
@@ -901,38 +688,6 @@ pub const RETAINED: Subjects = Subjects {
               WHERE subject_id = tasks.id AND deliveries.status = 'pending')",
     erase: |tx, id| forget(tx, id, false).map(drop),
 };
-
-/// Each client's open tasks and their bytes, counted once at start.
-///
-/// # Errors
-/// What the database says.
-pub fn open_load(conn: &mut Conn) -> QueryResult<ByClient> {
-    // One look for each index that holds open tasks: however many have ended,
-    // a start does not read them. A task that is fetching owes its fetch.
-    let mut load = ByClient::default();
-    for condition in [OPEN, "action = 'fetch' AND status = 'fetching'"] {
-        let open: Vec<(String, i64)> = tasks::table
-            .filter(Condition(condition))
-            .select((tasks::client, tasks::text_bytes))
-            .load(conn)?;
-        for (client, bytes) in open {
-            load.add(&client, Amount { jobs: 1, bytes });
-        }
-    }
-    Ok(load)
-}
-
-/// One task.
-///
-/// # Errors
-/// What the database says.
-pub fn get(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Row>> {
-    tasks::table
-        .find(Id(id))
-        .select(Row::as_select())
-        .first(conn)
-        .optional()
-}
 
 /// The task that news from the TTS service is about. While the speech of an
 /// erased task may still be there, news of its id are of that one, and not of a
@@ -944,79 +699,6 @@ fn current(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Row>> {
         .select(Row::as_select())
         .first(conn)
         .optional()
-}
-
-/// How lists of tasks are read.
-pub const LISTED: Listed = Listed {
-    table: "tasks",
-    by_age: Index::all("tasks_by_age"),
-    by_client: Index::all("tasks_by_client"),
-    by_status: Index {
-        name: "tasks_by_status",
-        condition: "status <> 'completed'",
-    },
-    common_status: "completed",
-    by_column: &[
-        (
-            "reference",
-            Index {
-                name: "tasks_by_reference",
-                condition: "reference IS NOT NULL",
-            },
-        ),
-        (
-            "error_code",
-            Index {
-                name: "tasks_by_error",
-                condition: "error_code IS NOT NULL",
-            },
-        ),
-    ],
-    by_end: &[
-        Index {
-            name: "tasks_files_by_end",
-            condition: "file IS NOT NULL",
-        },
-        Index {
-            name: "tasks_bare_by_end",
-            condition: "file IS NULL AND ended_at IS NOT NULL",
-        },
-    ],
-};
-
-/// One page, newest first, and where the next one starts.
-///
-/// # Errors
-/// What the database says.
-pub fn list(conn: &mut Conn, filter: &Filter) -> QueryResult<(Vec<Row>, Option<Cursor>)> {
-    let PageIds { ids, next } = LISTED.find(conn, filter)?;
-    let rows = tasks::table
-        .filter(tasks::id.eq_any(ids))
-        .order((tasks::created_at.desc(), tasks::id.desc()))
-        .select(Row::as_select())
-        .load(conn)?;
-    Ok((rows, next))
-}
-
-/// The text and the word times.
-///
-/// # Errors
-/// What the database says.
-pub fn text_and_words(conn: &mut Conn, id: Uuid) -> QueryResult<Option<(String, Option<String>)>> {
-    tasks::table
-        .find(Id(id))
-        .select((tasks::text, tasks::words))
-        .first(conn)
-        .optional()
-}
-
-/// The word times.
-///
-/// # Errors
-/// What the database says.
-pub fn words(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Option<String>>> {
-    let row = tasks::table.find(Id(id)).select(tasks::words);
-    row.first(conn).optional()
 }
 
 #[cfg(test)]

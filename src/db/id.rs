@@ -8,7 +8,9 @@ use diesel::sql_types::Binary;
 use uuid::Uuid;
 
 /// A UUID as a `Binary` column keeps it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, AsExpression, FromSqlRow)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, AsExpression, FromSqlRow,
+)]
 #[diesel(sql_type = Binary)]
 pub struct Id(pub Uuid);
 

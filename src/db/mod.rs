@@ -13,7 +13,6 @@ pub mod hub;
 mod id;
 pub mod list;
 mod load;
-mod outcome;
 pub mod schema;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -24,6 +23,5 @@ pub use condition::Condition;
 pub use connection::{Conn, OpenError, OpenFailure, Opened, Standing, inspect, kept_anchor, open};
 pub use id::Id;
 pub use load::{Amount, ByClient, Load};
-pub use outcome::{Accepted, Ended};
 pub use update::{update, update_if};
 pub use writer::{Db, Ends, NewEvent, StoreError, Tx};

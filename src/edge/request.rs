@@ -1,12 +1,11 @@
 //! Reading a request: its body, its ids, its headers.
 
-use hoiam_api::{Code, FieldErrors, Problem, Service};
+use hoiam_api::{Code, FieldErrors, Problem};
 use hoiam_supervision::spawn_unit;
 
 use actix_web::http::header;
-use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use actix_web::{HttpMessage, HttpRequest};
 use diesel::QueryResult;
-use serde::Serialize;
 use std::time::Duration;
 use url::Url;
 use uuid::Uuid;
@@ -14,7 +13,7 @@ use uuid::Uuid;
 use super::auth::{Client, IdempotencyScope, SeesAll};
 use super::body::{self, Body};
 use crate::db::history::is_of;
-use crate::db::{Accepted, Db, Ended, Tx};
+use crate::db::{Db, Tx};
 use crate::outbound::guard::{Policy, check_url};
 
 /// Reads a JSON body up to `limit` bytes, a byte order mark included, which is
@@ -208,61 +207,6 @@ where
     });
     let committed = unit.await;
     Ok(committed.map_err(|failure| Problem::new(Code::Internal, failure.to_string()))??)
-}
-
-/// What a cancel or an erasure may answer with: the row, or the problem.
-///
-/// # Errors
-/// `refused` for what is not in the right state, 404 for what is not there.
-pub fn done<R>(
-    ended: Ended<R>,
-    refused: impl FnOnce(&R) -> Problem,
-    what: &str,
-) -> Result<Box<R>, Problem> {
-    match ended {
-        Ended::Done(row) => Ok(row),
-        Ended::Refused(row) => Err(refused(&row)),
-        Ended::Unknown => Err(Problem::not_found(what)),
-    }
-}
-
-/// The row of a creation, and whether it is new. `client` is whose it is: a repeat
-/// of what is somebody else's shows nothing of it.
-///
-/// # Errors
-/// `idempotency_conflict`.
-pub fn accepted<R>(
-    request: &HttpRequest,
-    accepted: Accepted<R>,
-    client: fn(&R) -> &str,
-) -> Result<(Box<R>, bool), Problem> {
-    match accepted {
-        Accepted::New(row) => Ok((row, true)),
-        Accepted::Repeated(row) if sees(request, client(&row)) => Ok((row, false)),
-        Accepted::Repeated(_) | Accepted::Conflict => Err(Problem::new(
-            Code::IdempotencyConflict,
-            "This id or Idempotency-Key was used with another request; use a new one.",
-        )),
-    }
-}
-
-/// The answer to a creation: 202 for what is new and under way, 200 for what
-/// was there or has ended meanwhile.
-pub fn created(
-    service: Service,
-    id: Uuid,
-    under_way: bool,
-    resource: impl Serialize,
-) -> HttpResponse {
-    let mut answer = if under_way {
-        HttpResponse::Accepted()
-    } else {
-        HttpResponse::Ok()
-    };
-    let location = format!("{}/{id}", service.collection());
-    answer
-        .insert_header((header::LOCATION, location))
-        .json(resource)
 }
 
 #[cfg(test)]

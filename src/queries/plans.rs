@@ -10,6 +10,8 @@ use crate::backend::due::DueQuery;
 use crate::db::history::{Whose, events_after, newest_event};
 use crate::delivery::receivers::Turn;
 use crate::delivery::shares::{Kind, Receiver};
+use crate::resource::row::ResourceRow;
+use crate::resource::verbs;
 use crate::retention::store::{Stage, Subjects};
 use crate::tts::turns::Wish;
 
@@ -129,9 +131,6 @@ const OF_TASKS: &[Query] = &[
     ("in_progress", |tx| {
         backend::store::in_progress(tx.conn).map(drop)
     }),
-    ("open_load", |tx| {
-        backend::store::open_load(tx.conn).map(drop)
-    }),
     ("open_among", |tx| {
         let ids = some_ids(tx.conn)?;
         backend::store::open_among(tx.conn, &ids).map(drop)
@@ -139,21 +138,6 @@ const OF_TASKS: &[Query] = &[
     ("lost", |tx| {
         let ids = some_ids(tx.conn)?;
         backend::store::lost(tx, &ids, tx.now)
-    }),
-    ("list", |tx| {
-        let filter = Filter {
-            limit: 50,
-            ..Filter::default()
-        };
-        backend::store::list(tx.conn, &filter).map(drop)
-    }),
-    ("text_and_words", |tx| {
-        let id = some_ids(tx.conn)?[0];
-        backend::store::text_and_words(tx.conn, id).map(drop)
-    }),
-    ("words", |tx| {
-        let id = some_ids(tx.conn)?[0];
-        backend::store::words(tx.conn, id).map(drop)
     }),
     ("fetch_postponed", |tx| {
         let id = some_ids(tx.conn)?[0];
@@ -182,9 +166,9 @@ const OF_SPEECHES: &[Query] = &[
     ("oldest_due", |tx| {
         tts::store::oldest_due(tx.conn, tx.now).map(drop)
     }),
-    ("expire", |tx| tts::store::expire(tx).map(drop)),
+    ("expire", |tx| tts::store::deadlines::expire(tx).map(drop)),
     ("claim", |tx| {
-        tts::store::claim(tx, Uuid::now_v7(), 8).map(drop)
+        tts::store::claims::claim(tx, Uuid::now_v7(), 8).map(drop)
     }),
     ("claim of a guest", |tx| {
         let wish = Wish {
@@ -192,7 +176,7 @@ const OF_SPEECHES: &[Query] = &[
             is_short: true,
             ..Wish::any(1)
         };
-        tts::store::claim_wished(tx, Uuid::now_v7(), &wish).map(drop)
+        tts::store::claims::claim_wished(tx, Uuid::now_v7(), &wish).map(drop)
     }),
     ("claim for newcomers", |tx| {
         let wish = Wish {
@@ -200,33 +184,13 @@ const OF_SPEECHES: &[Query] = &[
             each: 1,
             ..Wish::any(8)
         };
-        tts::store::claim_wished(tx, Uuid::now_v7(), &wish).map(drop)
+        tts::store::claims::claim_wished(tx, Uuid::now_v7(), &wish).map(drop)
     }),
     ("recover", |tx| {
-        tts::store::recover(tx, Uuid::now_v7()).map(drop)
+        tts::store::claims::recover(tx, Uuid::now_v7()).map(drop)
     }),
-    ("open_load", |tx| tts::store::open_load(tx.conn).map(drop)),
     ("headers_of_check", |tx| {
-        tts::store::headers_of_check(tx.conn, "http://a/").map(drop)
-    }),
-    ("get_many", |tx| {
-        let ids = some_ids(tx.conn)?;
-        tts::store::get_many(tx.conn, &ids).map(drop)
-    }),
-    ("list", |tx| {
-        let filter = Filter {
-            limit: 50,
-            ..Filter::default()
-        };
-        tts::store::list(tx.conn, &filter).map(drop)
-    }),
-    ("text", |tx| {
-        let id = some_ids(tx.conn)?[0];
-        tts::store::text(tx.conn, id).map(drop)
-    }),
-    ("words", |tx| {
-        let id = some_ids(tx.conn)?[0];
-        tts::store::words(tx.conn, id).map(drop)
+        tts::store::checks::headers_of_check(tx.conn, "http://a/").map(drop)
     }),
     ("cancel", |tx| {
         let id = some_ids(tx.conn)?[0];
@@ -234,10 +198,41 @@ const OF_SPEECHES: &[Query] = &[
     }),
     ("erase", |tx| {
         let id = some_ids(tx.conn)?[0];
-        tts::store::erase(tx, id).map(drop)
+        verbs::erase::<tts::store::Row>(tx, id).map(drop)
     }),
     ("retention", |tx| retained(tx, tts::store::RETAINED)),
 ];
+
+/// What is asked of a task and of a speech in the same way.
+fn of_resources<R: ResourceRow>() -> Vec<Query> {
+    vec![
+        ("open_load", |tx| verbs::open_load::<R>(tx.conn).map(drop)),
+        ("get_many", |tx| {
+            let ids: Vec<Id> = some_ids(tx.conn)?.into_iter().map(Id).collect();
+            R::get_many(tx.conn, &ids).map(drop)
+        }),
+        ("list", |tx| {
+            let filter = Filter {
+                limit: 50,
+                ..Filter::default()
+            };
+            verbs::list::<R>(tx.conn, &filter).map(drop)
+        }),
+        ("by_key", |tx| R::by_key(tx.conn, "a/key").map(drop)),
+        ("text", |tx| {
+            let id = some_ids(tx.conn)?[0];
+            R::text(tx.conn, id).map(drop)
+        }),
+        ("words", |tx| {
+            let id = some_ids(tx.conn)?[0];
+            R::words(tx.conn, id).map(drop)
+        }),
+        ("text_and_words", |tx| {
+            let id = some_ids(tx.conn)?[0];
+            R::text_and_words(tx.conn, id).map(drop)
+        }),
+    ]
+}
 
 /// What is asked of deliveries and events, of both services.
 const OF_BOTH: &[Query] = &[
@@ -348,11 +343,12 @@ fn retained(tx: &mut Tx<'_>, subjects: Subjects) -> QueryResult<()> {
 
 /// Each query of a service.
 pub(super) fn queries(service: Service) -> impl Iterator<Item = Query> {
-    let own = match service {
-        Service::Backend => OF_TASKS,
-        Service::Tts => OF_SPEECHES,
+    let (of_resources, own) = match service {
+        Service::Backend => (of_resources::<backend::store::Row>(), OF_TASKS),
+        Service::Tts => (of_resources::<tts::store::Row>(), OF_SPEECHES),
     };
-    own.iter().chain(OF_BOTH).copied()
+    let own = own.iter().chain(OF_BOTH).copied();
+    of_resources.into_iter().chain(own)
 }
 
 #[tokio::test]

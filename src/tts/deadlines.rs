@@ -6,7 +6,7 @@ use hoiam_supervision::Drain;
 use hoiam_supervision::clock::Millis;
 
 use super::messages::DeadlineAdded;
-use super::store::{self, Expired};
+use super::store::deadlines::{Expired, expire};
 use crate::claim_loop::{ClaimLoop, Pulse, Scan};
 use crate::db::{Db, StoreError};
 use crate::delivery::DeliveryOwed;
@@ -49,7 +49,7 @@ impl DeadlineWatchdog {
         let (db, dispatcher) = (self.deps.db.clone(), self.deps.dispatcher.clone());
         let watchdog = ctx.address();
         actix_rt::spawn(async move {
-            let expired = db.write(store::expire).await;
+            let expired = db.write(expire).await;
             if expired.as_ref().is_ok_and(|expired| expired.count > 0) {
                 // From here and not from the actor, which may have restarted.
                 let _ = dispatcher.try_send(DeliveryOwed);

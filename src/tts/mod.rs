@@ -11,7 +11,6 @@ pub mod salvage;
 mod sentences;
 pub mod store;
 pub mod turns;
-pub mod view;
 pub mod voices;
 pub mod worker;
 pub mod workers;

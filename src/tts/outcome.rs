@@ -9,10 +9,13 @@ use hoiam_text::{Output, SpeechError, Synthesis};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::store::{self, Finished, Row};
+use super::store::Row;
+use super::store::claims::{self, Finished};
+use super::store::deadlines::deadline_exceeded;
 use crate::db::{Db, StoreError};
 use crate::failpoint;
 use crate::files::{Cache, CacheKey, Files, Spool, Stored};
+use crate::resource::row::ResourceRow as _;
 
 /// What one claim came to, on its way to disk.
 pub(super) struct Finish {
@@ -122,32 +125,32 @@ impl Finish {
                         log::error!("the audio of {id} could not be kept: {error}");
                         may_queue_again = true;
                         let reason = "the file store failed";
-                        db.write_until_kept(move |tx| store::give_back(tx, &row, reason))
+                        db.write_until_kept(move |tx| claims::give_back(tx, &row, reason))
                             .await
                     }
                 }
             }
             Outcome::Again(key) => again(row, &key, db, files, cache).await,
             Outcome::Failed(failure) => {
-                db.write_until_kept(move |tx| store::fail(tx, &row, &failure))
+                db.write_until_kept(move |tx| claims::fail(tx, &row, &failure))
                     .await
             }
             Outcome::AttemptFailed(failure) => {
                 db.write_until_kept(move |tx| {
-                    store::attempt_failed(tx, &row, &failure, max_attempts)
+                    claims::attempt_failed(tx, &row, &failure, max_attempts)
                 })
                 .await
             }
             Outcome::Postpone(reason) => {
-                db.write_until_kept(move |tx| store::postpone(tx, &row, &reason))
+                db.write_until_kept(move |tx| claims::postpone(tx, &row, &reason))
                     .await
             }
             Outcome::NoRoom(failure) => {
-                db.write_until_kept(move |tx| store::no_room(tx, &row, &failure, max_attempts))
+                db.write_until_kept(move |tx| claims::no_room(tx, &row, &failure, max_attempts))
                     .await
             }
             Outcome::GiveBack { reason, .. } => {
-                db.write_until_kept(move |tx| store::give_back(tx, &row, &reason))
+                db.write_until_kept(move |tx| claims::give_back(tx, &row, &reason))
                     .await
             }
         };
@@ -221,7 +224,7 @@ async fn again(
         let _ = files.remove(&file).await;
         let gone = "what was made before is gone";
         return db
-            .write_until_kept(move |tx| store::give_back(tx, &row, gone))
+            .write_until_kept(move |tx| claims::give_back(tx, &row, gone))
             .await;
     };
     let recording = Recording {
@@ -247,7 +250,7 @@ async fn complete(
         words,
     };
     let completed = db
-        .write_until_kept(move |tx| store::complete(tx, &row, &finished))
+        .write_until_kept(move |tx| claims::complete(tx, &row, &finished))
         .await;
     if completed == Ok(false) {
         // Canceled or claimed anew meanwhile: nobody names it.
@@ -343,9 +346,7 @@ pub(super) fn failed(error: SpeakError, remaining: Duration) -> Outcome {
             "engine_crashed",
             format!("The engine crashed on this text each time it was tried ({how})."),
         )),
-        SpeakError::Overran { limit } if limit >= remaining => {
-            Outcome::Failed(store::deadline_exceeded())
-        }
+        SpeakError::Overran { limit } if limit >= remaining => Outcome::Failed(deadline_exceeded()),
         SpeakError::Overran { limit } => Outcome::AttemptFailed(Failure::transient(
             "synthesis_timeout",
             format!(
@@ -369,21 +370,22 @@ mod tests {
 
     use super::*;
     use crate::db::testing::TestDb;
+    use crate::resource::row::TableRow as _;
     use crate::tts::store::tests::new;
     use hoiam_api::{CheckState, Service};
 
     async fn claimed(test: &TestDb) -> Row {
         let new = new(Uuid::now_v7(), None, CheckState::Off, 60);
         let claimed = test.db.write(move |tx| {
-            store::accept(tx, &new)?;
-            store::claim(tx, Uuid::now_v7(), 1)
+            crate::tts::store::accept(tx, &new)?;
+            claims::claim(tx, Uuid::now_v7(), 1)
         });
         claimed.await.unwrap().jobs.remove(0).row
     }
 
     async fn now(test: &TestDb, row: &Row) -> Row {
         let id = row.id.0;
-        let row = test.db.read(move |conn| store::get(conn, id)).await;
+        let row = test.db.read(move |conn| Row::get(conn, id)).await;
         row.unwrap().unwrap()
     }
 

@@ -37,7 +37,8 @@ use super::messages::{DeadlineAdded, HelpWanted, JobCanceled, JobQueued, JobQueu
 use super::outcome::{Finish, Outcome, OutputCollector, Refusal, failed};
 use super::salvage::{Limits, Salvage};
 use super::sentences::Sentences;
-use super::store::{self, Claimed, Job, Row};
+use super::store::Row;
+use super::store::claims::{self, Claimed, Job};
 use super::turns::Wish;
 use super::voices::Voices;
 use super::workers::Workers;
@@ -359,7 +360,7 @@ impl TtsWorker {
         let (db, boot, worker) = (self.deps.db.clone(), self.deps.settings.boot, ctx.address());
         actix_rt::spawn(async move {
             let most = wish.most;
-            let claimed = db.write(move |tx| store::claim_wished(tx, boot, &wish));
+            let claimed = db.write(move |tx| claims::claim_wished(tx, boot, &wish));
             worker.do_send(Claims {
                 claimed: claimed.await,
                 purpose,
@@ -648,7 +649,7 @@ impl TtsWorker {
         actix_rt::spawn(async move {
             let given_back = db.write_until_kept(move |tx| {
                 rows.iter()
-                    .try_for_each(|row| store::give_back(tx, row, reason).map(drop))
+                    .try_for_each(|row| claims::give_back(tx, row, reason).map(drop))
             });
             if let Err(error) = given_back.await {
                 log::error!("jobs could not be given back: {error}");

@@ -10,7 +10,7 @@ use hoiam_supervision::clock::Millis;
 use uuid::Uuid;
 
 use super::messages::{HelpWanted, JobCanceled, JobQueued, JobQueuedBy};
-use super::store;
+use super::store::checks;
 use crate::db::{Conn, Tx};
 use crate::delivery::check::Verdict;
 use crate::delivery::check_queue::{CheckQuery, CheckQueue, ExpiredHolds, UncheckedPage};
@@ -89,15 +89,15 @@ where
 
 impl CheckQueue for Workers {
     fn unchecked(&self, conn: &mut Conn, wanted: CheckQuery<'_>) -> QueryResult<UncheckedPage> {
-        store::unchecked_urls(conn, wanted)
+        checks::unchecked_urls(conn, wanted)
     }
 
     fn headers(&self, conn: &mut Conn, target: &str) -> QueryResult<Option<CallbackHeaders>> {
-        store::headers_of_check(conn, target)
+        checks::headers_of_check(conn, target)
     }
 
     fn settle(&self, tx: &mut Tx<'_>, url: &str, verdict: &Verdict) -> QueryResult<bool> {
-        store::settle_check(tx, url, verdict)
+        checks::settle_check(tx, url, verdict)
     }
 
     fn expire_held(
@@ -106,7 +106,7 @@ impl CheckQueue for Workers {
         held: &[(Scope, Millis)],
         hold_ms: Millis,
     ) -> QueryResult<ExpiredHolds> {
-        store::expire_held(tx, held, hold_ms)
+        checks::expire_held(tx, held, hold_ms)
     }
 
     fn opened(&self) {

@@ -11,11 +11,13 @@ use actix_web::dev::Service as _;
 use actix_web::test::TestRequest;
 use actix_web::{App, HttpMessage, HttpRequest, test, web};
 use hoiam::backend::store as tasks;
+use hoiam::db::Db;
 use hoiam::db::history::{Whose, events_after};
-use hoiam::db::{Accepted, Db};
 use hoiam::edge::auth::{Client, SeesAll};
 use hoiam::edge::streams::{Streams, Wait, all_events};
 use hoiam::keys::{Configured, Keys};
+use hoiam::resource::row::ResourceRow as _;
+use hoiam::resource::verbs::Accepted;
 use hoiam_api::{Code, Event, EventType, Service};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -133,8 +135,10 @@ fn task_of(client: &str) -> tasks::New {
         client: client.to_owned(),
         idempotency_key: None,
         request: create("test/silence", None, 60).into(),
-        report_to: "http://127.0.0.1:9/v1/callbacks".into(),
-        retry_of: None,
+        extra: tasks::NewTask {
+            report_to: "http://127.0.0.1:9/v1/callbacks".into(),
+            retry_of: None,
+        },
     }
 }
 

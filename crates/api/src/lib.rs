@@ -23,7 +23,7 @@ pub use problem::{Code, FieldError, FieldErrors, Problem, without_paths};
 pub use resource::{
     AUDIO_TOO_LARGE, Audio, Callback, CheckState, Delivery, DeliveryAttempt, DeliveryStatus,
     DeliveryType, Failure, Late, LateResult, Page, Progress, Recording, Remedy, Resource, Retries,
-    SMALLER, Speech, SpeechStatus, Subtitles, Task, TaskStatus, WaitingFor, Warning,
+    SMALLER, Speech, SpeechStatus, Status, Subtitles, Task, TaskStatus, WaitingFor, Warning,
 };
 
 pub use voices::{Catalog, SPEAKER, VoiceItem};

@@ -45,6 +45,47 @@ macro_rules! words {
     };
 }
 
+/// What the statuses of speeches and of tasks have in common.
+pub trait Status: Copy + PartialEq + Serialize + Send + 'static {
+    /// Every value, in the order of a usual life.
+    const ALL: &'static [Self];
+    /// It ended without a result.
+    const FAILED: Self;
+    /// It was called off.
+    const CANCELED: Self;
+
+    /// The word on the wire and in the database.
+    fn as_str(self) -> &'static str;
+    /// Reads [`Self::as_str`].
+    fn parse(word: &str) -> Option<Self>;
+    /// Whether nothing can change it any more.
+    fn is_ended(self) -> bool;
+}
+
+macro_rules! status {
+    ($name:ident) => {
+        impl Status for $name {
+            const ALL: &'static [Self] = Self::ALL;
+            const FAILED: Self = Self::Failed;
+            const CANCELED: Self = Self::Canceled;
+
+            fn as_str(self) -> &'static str {
+                self.as_str()
+            }
+
+            fn parse(word: &str) -> Option<Self> {
+                Self::parse(word)
+            }
+
+            fn is_ended(self) -> bool {
+                self.is_ended()
+            }
+        }
+    };
+}
+status!(SpeechStatus);
+status!(TaskStatus);
+
 words! {
     /// Where a speech stands.
     SpeechStatus {

@@ -5,7 +5,7 @@ mod history;
 
 use std::collections::HashMap;
 
-use hoiam_api::Service;
+use hoiam_api::{Create, Service};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
@@ -28,8 +28,10 @@ fn new(id: Uuid, callback_url: Option<&str>, timeout_s: u32) -> New {
         client: String::new(),
         idempotency_key: None,
         request: create(callback_url, timeout_s).into(),
-        report_to: "http://127.0.0.1/v1/callbacks".into(),
-        retry_of: None,
+        extra: NewTask {
+            report_to: "http://127.0.0.1/v1/callbacks".into(),
+            retry_of: None,
+        },
     }
 }
 
@@ -182,7 +184,7 @@ fn drive(tx: &mut Tx<'_>, ids: &[Uuid], verbs: &[(usize, Verb)]) -> Result<(), T
         let id = ids[which % ids.len()];
         apply(tx, id, verb).unwrap();
         for id in ids {
-            let Some(row) = get(tx.conn, *id).unwrap() else {
+            let Some(row) = Row::get(tx.conn, *id).unwrap() else {
                 continue;
             };
             let to = row.status();
@@ -215,7 +217,7 @@ fn no_sequence_of_verbs_leaves_the_state_machine() {
         let ids: Vec<Uuid> = (0..3).map(|_| Uuid::now_v7()).collect();
         let outcome = block_on(db.write(move |tx| Ok(drive(tx, &ids, &verbs))));
         outcome.unwrap()?;
-        let open = block_on(db.read(open_load)).unwrap();
+        let open = block_on(db.read(verbs::open_load::<Row>)).unwrap();
         prop_assert_eq!(
             (db.load().jobs(), db.load().bytes()),
             (open.total().jobs, open.total().bytes)
@@ -268,16 +270,16 @@ async fn a_fetch_that_waited_for_our_own_disk_for_hours_has_its_whole_window_and
             // One is looked at each time it is due, the other not for hours.
             let until = tx.now + hours;
             while tx.now < until {
-                tx.now = get(tx.conn, polled)?.unwrap().action_due_at.unwrap();
+                tx.now = Row::get(tx.conn, polled)?.unwrap().action_due_at.unwrap();
                 assert!(!fetch_postponed(tx, polled)?);
             }
             fetch_postponed(tx, slept)?;
             for id in [polled, slept] {
-                let before = get(tx.conn, id)?.unwrap();
+                let before = Row::get(tx.conn, id)?.unwrap();
                 assert_eq!(before.action_attempt, 1);
                 assert_eq!(before.action_due_at, Some(tx.now + 10_000));
                 action_failed(tx, id, Action::Fetch, "no answer", None)?;
-                let after = get(tx.conn, id)?.unwrap();
+                let after = Row::get(tx.conn, id)?.unwrap();
                 assert_eq!(after.status(), TaskStatus::Fetching);
                 assert_eq!(after.action_attempt, 2);
                 let waits: i64 = events::table
@@ -324,15 +326,15 @@ async fn a_new_task_of_an_erased_ones_id_is_left_alone_until_the_old_speech_is_g
             cancel(tx, id)?;
             assert!(matches!(erase(tx, id)?, Ended::Done(_)));
             late_news(tx, id)?;
-            assert!(get(tx.conn, id)?.is_none());
+            assert!(Row::get(tx.conn, id)?.is_none());
 
             let again = submit(tx, &new(id, None, 20))?;
             assert!(matches!(again, Accepted::New(_)));
-            let before = format!("{:?}", get(tx.conn, id)?);
+            let before = format!("{:?}", Row::get(tx.conn, id)?);
             late_news(tx, id)?;
-            assert_eq!(format!("{:?}", get(tx.conn, id)?), before);
+            assert_eq!(format!("{:?}", Row::get(tx.conn, id)?), before);
             let due_at =
-                |tx: &mut Tx<'_>| QueryResult::Ok(get(tx.conn, id)?.unwrap().action_due_at);
+                |tx: &mut Tx<'_>| QueryResult::Ok(Row::get(tx.conn, id)?.unwrap().action_due_at);
             assert_eq!(due_at(tx)?, None);
 
             tx.now += 1000;
@@ -343,7 +345,7 @@ async fn a_new_task_of_an_erased_ones_id_is_left_alone_until_the_old_speech_is_g
                 &speech(id, SpeechStatus::Completed),
                 "callback"
             )?);
-            let row = get(tx.conn, id)?.unwrap();
+            let row = Row::get(tx.conn, id)?.unwrap();
             assert_eq!(row.status(), TaskStatus::Fetching);
             Ok(())
         })
@@ -368,7 +370,7 @@ async fn a_task_that_ends_while_it_waits_for_an_erasure_is_abandoned_after_it() 
             tx.now += 10_000;
             time_out(tx)?;
             let action = |tx: &mut Tx<'_>, id| {
-                let row = get(tx.conn, id)?.unwrap();
+                let row = Row::get(tx.conn, id)?.unwrap();
                 QueryResult::Ok((row.action(), row.action_due_at))
             };
             for id in [canceled, late] {
@@ -423,7 +425,7 @@ async fn a_speech_whose_time_is_over_when_the_tasks_is_leaves_it_to_time_out() {
         tx.now += 1;
         result_known(tx, &exceeded(id), "callback")?;
         time_out(tx)?;
-        let mut status = |id| get(tx.conn, id).map(|row| row.map(|row| row.status()));
+        let mut status = |id| Row::get(tx.conn, id).map(|row| row.map(|row| row.status()));
         Ok([status(id)?, status(early)?])
     });
     let expected = [TaskStatus::TimedOut, TaskStatus::Failed].map(Some);
@@ -448,7 +450,7 @@ async fn only_a_task_that_was_handed_over_before_the_question_is_lost_by_its_ans
             accepted(tx, id, &speech(id, SpeechStatus::Queued))?;
         }
         lost(tx, &ids, asked_at)?;
-        let mut status = |id| get(tx.conn, id).map(|row| row.map(|row| row.status()));
+        let mut status = |id| Row::get(tx.conn, id).map(|row| row.map(|row| row.status()));
         Ok([
             status(earlier)?,
             status(at_once)?,
@@ -531,6 +533,10 @@ async fn due_pulls_are_found_by_their_index() {
 
 #[tokio::test]
 async fn what_a_start_reconciles_is_found_among_the_open_tasks_only() {
-    let found = [read_plans(in_progress).await, read_plans(open_load).await].concat();
+    let found = [
+        read_plans(in_progress).await,
+        read_plans(verbs::open_load::<Row>).await,
+    ]
+    .concat();
     assert!(!found.contains(&"all of tasks".to_owned()), "{found:?}");
 }

@@ -7,16 +7,24 @@ mod retention;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use hoiam_api::Service;
+use hoiam_api::{Create, Failure, Service};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
+use super::checks::*;
+use super::claims::*;
+use super::deadlines::*;
 use super::*;
-use crate::db::schema::deliveries as delivery_rows;
+use crate::db::ByClient;
+use crate::db::schema::{deliveries as delivery_rows, events};
 use crate::db::testing::{TestDb, block_on, found_by, found_by_tx};
-use crate::delivery::check_queue::LastTurns;
-use crate::delivery::check_room::CheckShares;
-use crate::delivery::held::Held;
+use crate::delivery::check::Verdict;
+use crate::delivery::check_queue::{CheckQuery, ExpiredHolds, LastTurns, Unchecked};
+use crate::delivery::check_room::{CheckRoom, CheckShares};
+use crate::delivery::held::{Held, Scope};
+use crate::delivery::shares::Receiver;
+use crate::tts::job::LONG_BYTES;
+use crate::tts::turns::Wish;
 
 const MAX_ATTEMPTS: i32 = 3;
 const HOLD_MS: i64 = 2000;
@@ -34,9 +42,11 @@ pub(crate) fn new(id: Uuid, callback_url: Option<&str>, check: CheckState, timeo
             ..Create::default()
         }
         .into(),
-        resolved_voice: "test/silence".into(),
-        language: "zxx".into(),
-        check,
+        extra: NewSpeech {
+            resolved_voice: "test/silence".into(),
+            language: "zxx".into(),
+            check,
+        },
     }
 }
 
@@ -162,7 +172,7 @@ impl World {
         let Some(claimed) = self.claims.get(claim) else {
             return Ok(());
         };
-        let row = get(tx.conn, claimed.id.0).unwrap().unwrap();
+        let row = Row::get(tx.conn, claimed.id.0).unwrap().unwrap();
         let holds = row.status() == SpeechStatus::Synthesizing
             && row.claim == claimed.claim
             && row.leased_by == claimed.leased_by;
@@ -237,7 +247,7 @@ impl World {
             Verb::Expire => {
                 expire(tx).unwrap();
                 for id in &self.ids {
-                    let row = get(tx.conn, *id).unwrap();
+                    let row = Row::get(tx.conn, *id).unwrap();
                     let Some(row) = row.filter(|row| !row.status().is_ended()) else {
                         continue;
                     };
@@ -316,7 +326,7 @@ fn drive(tx: &mut Tx<'_>, verbs: &[Verb]) -> Result<(), TestCaseError> {
     for verb in verbs {
         world.apply(tx, verb)?;
         for id in &world.ids {
-            let Some(row) = get(tx.conn, *id).unwrap() else {
+            let Some(row) = Row::get(tx.conn, *id).unwrap() else {
                 continue;
             };
             let to = row.status();
@@ -357,7 +367,10 @@ fn no_sequence_of_verbs_leaves_the_state_machine() {
             Ok(outcome)
         }));
         outcome.unwrap()?;
-        prop_assert_eq!(block_on(db.read(open_load)).unwrap(), ByClient::default());
+        prop_assert_eq!(
+            block_on(db.read(verbs::open_load::<Row>)).unwrap(),
+            ByClient::default()
+        );
         prop_assert_eq!(db.load().by_client(), ByClient::default());
         Ok(())
     });
@@ -372,7 +385,7 @@ async fn the_load_is_the_number_of_open_rows_after_each_commit() {
     let ids: Vec<Uuid> = (0..3).map(|_| Uuid::now_v7()).collect();
     let (first, second, boot) = (ids[0], ids[1], Uuid::now_v7());
     let check = async |jobs: i64| {
-        let open = test.db.read(open_load).await.unwrap();
+        let open = test.db.read(verbs::open_load::<Row>).await.unwrap();
         assert_eq!(open.total().jobs, jobs);
         assert_eq!(test.db.load().by_client(), open);
         assert_eq!(test.db.load().jobs(), jobs);
@@ -405,7 +418,7 @@ async fn the_tenth_start_that_finds_a_job_still_claimed_ends_it() {
         for _ in 0..10 {
             claim(tx, Uuid::now_v7(), 1)?;
             recover(tx, Uuid::now_v7())?;
-            seen.extend(get(tx.conn, id)?);
+            seen.extend(Row::get(tx.conn, id)?);
         }
         Ok(seen)
     });
@@ -445,7 +458,7 @@ async fn a_postponed_job_waits_by_itself_and_longer_each_time() {
             postpone(tx, &rows[0], "no engine")?;
             (_, next) = claimed(tx, 1)?;
         }
-        Ok((others, waits, too_early, get(tx.conn, ids[0])?))
+        Ok((others, waits, too_early, Row::get(tx.conn, ids[0])?))
     });
     let (others, waits, too_early, row) = seen.await.unwrap();
     assert_eq!(others, [ids[1]], "the other one is claimed at once");
@@ -473,7 +486,7 @@ async fn only_its_own_fillings_of_the_disk_end_a_job_and_no_wait_for_others() {
                 }
                 _ => drop(postpone(tx, &claimed, "the disk is full")?),
             }
-            seen.push(get(tx.conn, id)?.unwrap().status);
+            seen.push(Row::get(tx.conn, id)?.unwrap().status);
         }
         Ok(seen)
     });
@@ -498,7 +511,7 @@ async fn a_postponed_job_can_be_called_off_and_fails_at_its_deadline() {
         let expired = expire(tx)?;
         tx.now += 1000;
         let claimed = claim(tx, Uuid::now_v7(), 2)?;
-        Ok((canceled, expired, claimed, get(tx.conn, ids[1])?))
+        Ok((canceled, expired, claimed, Row::get(tx.conn, ids[1])?))
     });
     let (canceled, expired, claimed, row) = seen.await.unwrap();
     assert!(matches!(canceled, Ended::Done(row) if row.status == "canceled"));
@@ -546,7 +559,7 @@ async fn a_job_that_is_still_spoken_five_minutes_after_its_deadline_fails_and_is
             looks.push((looked.count, next));
         }
         let completed = complete(tx, &claimed.jobs[0].row, &finished())?;
-        Ok((looks, completed, get(tx.conn, id)?))
+        Ok((looks, completed, Row::get(tx.conn, id)?))
     });
     let (looks, completed, row) = seen.await.unwrap();
     let grace_ends = Some(300_000);
@@ -736,12 +749,12 @@ async fn a_job_is_held_since_the_first_probe_of_its_origin_failed() {
         let failed_at = tx.now;
         let until = expire_held(tx, &held_since(failed_at), HOLD_MS)?;
         assert_eq!(until.next_at, Some(failed_at + HOLD_MS));
-        let early = get(tx.conn, id)?.map(|row| row.status());
+        let early = Row::get(tx.conn, id)?.map(|row| row.status());
         tx.now += HOLD_MS;
         let over = expire_held(tx, &held_since(failed_at), HOLD_MS)?;
         assert_eq!(over.next_at, None);
         assert_eq!(over.unwanted.len(), 1);
-        let late = get(tx.conn, id)?.map(|row| row.status());
+        let late = Row::get(tx.conn, id)?.map(|row| row.status());
         assert!(accepted_at < failed_at);
         Ok((early, late))
     };
@@ -762,7 +775,7 @@ async fn a_url_that_is_held_alone_expires_alone() {
         let held = [(Scope::Url(url_of(0)), tx.now)];
         tx.now += HOLD_MS;
         let expired = expire_held(tx, &held, HOLD_MS)?;
-        let statuses = ids.map(|id| get(tx.conn, id).unwrap().unwrap().status());
+        let statuses = ids.map(|id| Row::get(tx.conn, id).unwrap().unwrap().status());
         Ok((expired, statuses))
     };
     let (expired, statuses) = test.db.write(verb).await.unwrap();
@@ -982,7 +995,7 @@ async fn a_url_with_headers_of_its_own_expires_by_its_target() {
         let early = expire_held(tx, &held, HOLD_MS)?;
         tx.now += HOLD_MS;
         expire_held(tx, &held, HOLD_MS)?;
-        Ok((early, get(tx.conn, id)?.unwrap().status()))
+        Ok((early, Row::get(tx.conn, id)?.unwrap().status()))
     };
     let (early, status) = test.db.write(verb).await.unwrap();
     assert!(early.unwanted.is_empty(), "{early:?}");
@@ -994,7 +1007,10 @@ async fn what_a_start_looks_for_is_found_among_the_open_jobs_only() {
     let boot = Uuid::now_v7();
     let found = plans(accept_one(CheckState::Off), move |tx| recover(tx, boot)).await;
     assert_eq!(found, ["speeches_leased"]);
-    let found = plans(accept_one(CheckState::Off), |tx| open_load(tx.conn)).await;
+    let found = plans(accept_one(CheckState::Off), |tx| {
+        verbs::open_load::<Row>(tx.conn)
+    })
+    .await;
     assert!(!found.contains(&"all of speeches".to_owned()), "{found:?}");
 }
 

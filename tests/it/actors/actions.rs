@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use hoiam::backend::{ResultKnown, TaskEnded, TaskSubmitted, store as tasks};
 use hoiam::db::Tx;
+use hoiam::resource::row::TableRow as _;
 use hoiam_api::Service;
 use serde_json::json;
 use uuid::Uuid;
@@ -26,8 +27,10 @@ async fn submit(world: &World, client: &'static str, many: usize) -> Vec<Uuid> {
                     client: client.to_owned(),
                     idempotency_key: None,
                     request: create("test/silence", None, 3600).into(),
-                    report_to: "http://127.0.0.1:9/v1/callbacks".into(),
-                    retry_of: None,
+                    extra: tasks::NewTask {
+                        report_to: "http://127.0.0.1:9/v1/callbacks".into(),
+                        retry_of: None,
+                    },
                 };
                 tasks::submit(tx, &new)?;
                 Ok(id)
@@ -147,7 +150,7 @@ async fn a_client_whose_share_is_full_waits_alone_and_a_full_queue_holds_back_al
                 move |conn| {
                     flood
                         .iter()
-                        .map(|id| tasks::get(conn, *id))
+                        .map(|id| tasks::Row::get(conn, *id))
                         .collect::<Result<Vec<_>, _>>()
                 }
             });

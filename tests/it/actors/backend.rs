@@ -15,6 +15,7 @@ use hoiam::db::Tx;
 use hoiam::db::hub::{Interest, News};
 use hoiam::files::{Files, hex};
 use hoiam::progress::ProgressBoard;
+use hoiam::resource::row::ResourceRow as _;
 use hoiam_api::{Catalog, Service, Speech, TaskStatus};
 use serde_json::json;
 use sha2::{Digest, Sha256};

@@ -12,8 +12,9 @@ use hoiam::db::{Conn, Id};
 use hoiam::delivery::alerts::store as alerts;
 use hoiam::delivery::store::Row;
 use hoiam::files::Files;
+use hoiam::resource::row::TableRow as _;
 use hoiam::retention::{Deps, Retention};
-use hoiam::tts::store as speeches;
+use hoiam::tts::store::{self as speeches, claims};
 use hoiam_api::{Alert, DeliveryType, Service};
 use hoiam_supervision::clock::{Anchor, Clock};
 use uuid::Uuid;
@@ -64,15 +65,15 @@ async fn completed(world: &World, callback_url: Option<&str>) -> (Uuid, PathBuf)
     let mut accept = job(id, "test/silence", callback_url, 3600);
     let key = files(world).key(id, 1, "wav");
     let file = stored(world, &key).await;
-    let finished = speeches::Finished {
+    let finished = claims::Finished {
         file: key,
         audio: "{}".into(),
         words: "[]".into(),
     };
     let ended = world.db.write(move |tx| {
         accept(tx)?;
-        let claimed = speeches::claim(tx, Uuid::now_v7(), 1)?;
-        speeches::complete(tx, &claimed.jobs[0].row, &finished)
+        let claimed = claims::claim(tx, Uuid::now_v7(), 1)?;
+        claims::complete(tx, &claimed.jobs[0].row, &finished)
     });
     assert!(ended.await.unwrap());
     (id, file)
@@ -86,7 +87,7 @@ async fn read<T: Send + 'static>(
 }
 
 async fn is_known(world: &World, id: Uuid) -> bool {
-    read(world, move |conn| speeches::get(conn, id))
+    read(world, move |conn| speeches::Row::get(conn, id))
         .await
         .is_some()
 }

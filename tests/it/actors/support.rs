@@ -19,6 +19,8 @@ use hoiam::delivery::attempt::Sender;
 use hoiam::outbound::client::{Client, Timeouts};
 use hoiam::outbound::guard::Policy;
 use hoiam::outbound::tls;
+use hoiam::resource::row::TableRow as _;
+use hoiam::resource::verbs::Accepted;
 use hoiam::tts::store as speeches;
 use hoiam_api::signature::Secret;
 use hoiam_api::{CallbackHeaders, CheckState, Create, Service};
@@ -377,20 +379,25 @@ pub fn create(voice: &str, callback_url: Option<&str>, timeout_s: u32) -> Create
     }
 }
 
-pub fn task(id: Uuid, timeout_s: u32) -> impl FnMut(&mut Tx<'_>) -> QueryResult<tasks::Accepted> {
+pub fn task(
+    id: Uuid,
+    timeout_s: u32,
+) -> impl FnMut(&mut Tx<'_>) -> QueryResult<Accepted<tasks::Row>> {
     let new = tasks::New {
         id,
         client: String::new(),
         idempotency_key: None,
         request: create("test/silence", Some("http://127.0.0.1:9/"), timeout_s).into(),
-        report_to: "http://127.0.0.1:9/v1/callbacks".into(),
-        retry_of: None,
+        extra: tasks::NewTask {
+            report_to: "http://127.0.0.1:9/v1/callbacks".into(),
+            retry_of: None,
+        },
     };
     move |tx| tasks::submit(tx, &new)
 }
 
 pub async fn task_row(db: &Db, id: Uuid) -> tasks::Row {
-    db.read(move |conn| tasks::get(conn, id))
+    db.read(move |conn| tasks::Row::get(conn, id))
         .await
         .unwrap()
         .unwrap()
@@ -401,7 +408,7 @@ pub fn job(
     voice: &str,
     callback_url: Option<&str>,
     timeout_s: u32,
-) -> impl FnMut(&mut Tx<'_>) -> QueryResult<speeches::Accepted> + use<> {
+) -> impl FnMut(&mut Tx<'_>) -> QueryResult<Accepted<speeches::Row>> + use<> {
     accepting(id, create(voice, callback_url, timeout_s))
 }
 
@@ -409,7 +416,7 @@ pub fn job(
 pub fn accepting(
     id: Uuid,
     create: Create,
-) -> impl FnMut(&mut Tx<'_>) -> QueryResult<speeches::Accepted> + use<> {
+) -> impl FnMut(&mut Tx<'_>) -> QueryResult<Accepted<speeches::Row>> + use<> {
     accepting_for("", id, create)
 }
 
@@ -418,15 +425,17 @@ pub fn accepting_for(
     client: &str,
     id: Uuid,
     create: Create,
-) -> impl FnMut(&mut Tx<'_>) -> QueryResult<speeches::Accepted> + use<> {
+) -> impl FnMut(&mut Tx<'_>) -> QueryResult<Accepted<speeches::Row>> + use<> {
     let new = speeches::New {
         id,
         client: client.to_owned(),
         idempotency_key: None,
-        resolved_voice: create.voice.clone().unwrap_or_default(),
+        extra: speeches::NewSpeech {
+            resolved_voice: create.voice.clone().unwrap_or_default(),
+            language: "zxx".into(),
+            check: CheckState::Off,
+        },
         request: create.into(),
-        language: "zxx".into(),
-        check: CheckState::Off,
     };
     move |tx| speeches::accept(tx, &new)
 }
@@ -436,7 +445,7 @@ pub fn unchecked_job(
     id: Uuid,
     callback_url: &str,
     timeout_s: u32,
-) -> impl FnMut(&mut Tx<'_>) -> QueryResult<speeches::Accepted> + use<> {
+) -> impl FnMut(&mut Tx<'_>) -> QueryResult<Accepted<speeches::Row>> + use<> {
     unchecked_job_of("", id, callback_url, timeout_s)
 }
 
@@ -445,21 +454,23 @@ pub fn unchecked_job_of(
     id: Uuid,
     callback_url: &str,
     timeout_s: u32,
-) -> impl FnMut(&mut Tx<'_>) -> QueryResult<speeches::Accepted> + use<> {
+) -> impl FnMut(&mut Tx<'_>) -> QueryResult<Accepted<speeches::Row>> + use<> {
     let new = speeches::New {
         id,
         client: client.to_owned(),
         idempotency_key: None,
         request: create("test/silence", Some(callback_url), timeout_s).into(),
-        resolved_voice: "test/silence".into(),
-        language: "zxx".into(),
-        check: CheckState::Pending,
+        extra: speeches::NewSpeech {
+            resolved_voice: "test/silence".into(),
+            language: "zxx".into(),
+            check: CheckState::Pending,
+        },
     };
     move |tx| speeches::accept(tx, &new)
 }
 
 pub async fn job_row(db: &Db, id: Uuid) -> speeches::Row {
-    db.read(move |conn| speeches::get(conn, id))
+    db.read(move |conn| speeches::Row::get(conn, id))
         .await
         .unwrap()
         .unwrap()

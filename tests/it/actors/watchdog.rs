@@ -7,6 +7,7 @@ use hoiam::backend::store as tasks;
 use hoiam::backend::watchdog::Deps;
 use hoiam::backend::{DeadlineAdded, TimeoutWatchdog};
 use hoiam::claim_loop::Pulse;
+use hoiam::resource::verbs::Accepted;
 use hoiam_api::{Service, Speech};
 use proptest::prelude::*;
 use serde_json::json;
@@ -48,7 +49,7 @@ fn completed(id: Uuid) -> Reply {
 /// Accepts a task and tells the watchdog, as the edge does.
 async fn add(world: &World, watchdog: &Addr<TimeoutWatchdog>, id: Uuid, timeout_s: u32) -> i64 {
     let accepted = world.db.write(task(id, timeout_s)).await.unwrap();
-    let tasks::Accepted::New(row) = accepted else {
+    let Accepted::New(row) = accepted else {
         panic!("{accepted:?}")
     };
     watchdog.do_send(DeadlineAdded {

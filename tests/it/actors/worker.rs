@@ -13,6 +13,7 @@ use hoiam::db::schema::speeches as rows;
 use hoiam::db::{Conn, Id};
 use hoiam::files::{Cache, Files};
 use hoiam::progress::ProgressBoard;
+use hoiam::resource::row::TableRow as _;
 use hoiam::tts::deadlines::DeadlineWatchdog;
 use hoiam::tts::messages::{DeadlineAdded, JobQueuedBy};
 use hoiam::tts::salvage::Limits;
@@ -711,7 +712,7 @@ async fn a_long_text_waits_for_its_guest_but_not_for_long_and_sounds_as_without(
     let words = async |world: &World, id| {
         let words = world
             .db
-            .read(move |conn| speeches::text_and_words(conn, id));
+            .read(move |conn| speeches::Row::text_and_words(conn, id));
         words.await.unwrap().unwrap().1
     };
     assert_eq!(words(&alone, same).await, words(&world, long).await);

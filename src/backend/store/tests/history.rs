@@ -7,7 +7,7 @@ use crate::db::testing::history;
 /// What is owed now: the action, when it is due and until when it may be tried, seen
 /// from now, and how often it was tried; and how often the task was handed over.
 fn owed(tx: &mut Tx<'_>, id: Uuid) -> (Option<Action>, Option<Millis>, Option<Millis>, i32, i32) {
-    let row = get(tx.conn, id).unwrap().unwrap();
+    let row = Row::get(tx.conn, id).unwrap().unwrap();
     (
         row.action(),
         row.action_due_at.map(|at| at - tx.now),
@@ -131,7 +131,7 @@ async fn an_action_is_tried_again_up_to_the_last_millisecond_of_its_window() {
             "attempt: abandon > -, busy (Backend)",
         ];
         assert_eq!(history(tx.conn, abandoned), expected);
-        let row = get(tx.conn, fetched)?.unwrap();
+        let row = Row::get(tx.conn, fetched)?.unwrap();
         assert_eq!(row.status(), TaskStatus::Failed);
         assert_eq!(error_code(&row), "result_unavailable");
         assert_eq!(row.ended_at, Some(tx.now));
@@ -166,7 +166,7 @@ async fn a_late_result_that_cannot_be_fetched_leaves_the_task_timed_out() {
         time_out(tx)?;
         result_known(tx, &speech(id, SpeechStatus::Completed), "callback")?;
         fetch_refused(tx, id, "it is gone there")?;
-        let row = get(tx.conn, id)?.unwrap();
+        let row = Row::get(tx.conn, id)?.unwrap();
         assert_eq!(row.status(), TaskStatus::TimedOut);
         assert_eq!(error_code(&row), "timed_out");
         assert_eq!(

@@ -16,7 +16,7 @@ fn claim_next(tx: &mut Tx<'_>) -> Row {
 }
 
 fn now_is(tx: &mut Tx<'_>, id: Uuid) -> Row {
-    get(tx.conn, id).unwrap().unwrap()
+    Row::get(tx.conn, id).unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -86,7 +86,10 @@ async fn each_bad_end_has_its_reason_and_who_has_ended_it() {
             assert_eq!(now_is(tx, worn_out).attempt, attempt);
         }
         let canceled = accept_new(tx, 100);
-        assert!(matches!(erase(tx, canceled).unwrap(), Ended::Refused(_)));
+        assert!(matches!(
+            verbs::erase::<Row>(tx, canceled).unwrap(),
+            Ended::Refused(_)
+        ));
         assert!(matches!(cancel(tx, canceled).unwrap(), Ended::Done(_)));
         let late = accept_new(tx, 1);
         tx.now += 1000;
@@ -114,7 +117,10 @@ async fn each_bad_end_has_its_reason_and_who_has_ended_it() {
             assert_eq!(last(tx, id), line);
         }
         assert_eq!(error_code(&now_is(tx, late)), "deadline_exceeded");
-        assert!(matches!(erase(tx, late).unwrap(), Ended::Done(_)));
+        assert!(matches!(
+            verbs::erase::<Row>(tx, late).unwrap(),
+            Ended::Done(_)
+        ));
         assert!(history(tx.conn, late).is_empty());
     })
     .await;

@@ -6,6 +6,7 @@ use hoiam_api::Service;
 use super::{finished, new};
 use crate::db::testing::TestDb;
 use crate::retention::store::Stage;
+use crate::tts::store::claims::{claim, complete};
 use crate::tts::store::*;
 
 /// A speech with a file that has ended and was told of; its id and that of its
@@ -37,8 +38,8 @@ async fn what_owes_something_again_since_the_look_keeps_its_file_and_its_row() {
         deliveries::redeliver(tx, delivery)?;
         assert_eq!(subjects.clear_files(tx, &due)?, ["a"]);
         assert_eq!(subjects.forget(tx, &due)?, 1);
-        assert!(get(tx.conn, gone)?.is_none());
-        get(tx.conn, kept)
+        assert!(Row::get(tx.conn, gone)?.is_none());
+        Row::get(tx.conn, kept)
     });
     let kept = kept.await.unwrap().unwrap();
     assert_eq!(kept.file.as_deref(), Some("a"));
