@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
-use diesel::prelude::QueryResult;
 use hoiam_api::create::Prepared;
 use hoiam_api::{Code, Create, FieldErrors, Problem};
 use uuid::Uuid;
@@ -15,15 +14,13 @@ use super::messages::{DeadlineAdded, TaskEnded, TaskSubmitted, Watch};
 use super::progress::Watcher;
 use super::state::BackendState;
 use super::store::{self, New, NewTask, Row};
-use crate::db::Tx;
 use crate::delivery::DeliveryOwed;
 use crate::delivery::api::DeliveryState;
 use crate::edge::problem::Answer;
 use crate::edge::request;
 use crate::edge::streams::all_events;
-use crate::resource::api::{self, Checked, Resources, Served};
+use crate::resource::api::{self, Checked, Resources, Served, Verbs};
 use crate::resource::row::{ResourceRow as _, TableRow as _};
-use crate::resource::verbs::{Accepted, Ended};
 
 /// The routes of the Backend service.
 pub fn routes(config: &mut web::ServiceConfig, delivery: DeliveryState) {
@@ -46,6 +43,12 @@ pub fn routes(config: &mut web::ServiceConfig, delivery: DeliveryState) {
 impl Served for BackendState {
     type Row = Row;
 
+    const VERBS: Verbs<Row> = Verbs {
+        accept: store::submit,
+        cancel: store::cancel,
+        erase: store::erase,
+    };
+
     fn resources(&self) -> &Resources<Row> {
         &self.resources
     }
@@ -62,28 +65,12 @@ impl Served for BackendState {
         Ok((Prepared::from(create), extra))
     }
 
-    fn accept(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted<Row>> {
-        store::submit(tx, new)
-    }
-
-    fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended<Row>> {
-        store::cancel(tx, id)
-    }
-
-    async fn erase(
-        state: web::Data<Self>,
-        request: HttpRequest,
-        id: web::Path<String>,
-    ) -> Result<HttpResponse, Answer> {
-        let id = request::id(&id)?;
-        let resources = state.resources();
-        request::check_client(&request, &resources.db, id, Row::NAMED).await?;
-        let backend = state.hints.backend.clone();
+    async fn erase(&self, _: &HttpRequest, id: Uuid) -> Result<(), Answer> {
+        let backend = self.hints.backend.clone();
         let hint = move || {
             let _ = backend.try_send(TaskEnded);
         };
-        api::erase(resources, id, store::erase, hint).await?;
-        Ok(HttpResponse::NoContent().finish())
+        api::erase(self, id, hint).await.map(drop)
     }
 
     fn hint_accepted(&self, row: &Row) {

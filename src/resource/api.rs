@@ -51,6 +51,9 @@ pub trait Served: Clone + Send + Sync + 'static {
     /// A task or a speech.
     type Row: ResourceRow;
 
+    /// What is done to its rows.
+    const VERBS: Verbs<Self::Row>;
+
     /// What all of them work with.
     fn resources(&self) -> &Resources<Self::Row>;
 
@@ -61,24 +64,11 @@ pub trait Served: Clone + Send + Sync + 'static {
     /// The errors, and what the service cannot do at all just now.
     fn check(&self, create: Create, errors: FieldErrors) -> Result<Checked<Self::Row>, Problem>;
 
-    /// The verb behind a POST.
+    /// Erases one that this request may erase, by [`erase`].
     ///
     /// # Errors
-    /// What the database says.
-    fn accept(tx: &mut Tx<'_>, new: &NewOf<Self::Row>) -> QueryResult<Accepted<Self::Row>>;
-
-    /// The verb behind a cancel.
-    ///
-    /// # Errors
-    /// What the database says.
-    fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended<Self::Row>>;
-
-    /// The handler of DELETE.
-    fn erase(
-        state: web::Data<Self>,
-        request: HttpRequest,
-        id: web::Path<String>,
-    ) -> impl Future<Output = Result<HttpResponse, Answer>>;
+    /// Where it has not ended, or there is none.
+    fn erase(&self, request: &HttpRequest, id: Uuid) -> impl Future<Output = Result<(), Answer>>;
 
     /// Tells the actors of a new one.
     fn hint_accepted(&self, row: &Self::Row);
@@ -88,6 +78,16 @@ pub trait Served: Clone + Send + Sync + 'static {
 
     /// Has its progress known for as long as the answer lives.
     fn watch(&self, id: Uuid) -> Box<dyn Any>;
+}
+
+/// Each is one transaction, and fails with what the database says.
+pub struct Verbs<R: ResourceRow> {
+    /// Behind a POST.
+    pub accept: fn(&mut Tx<'_>, &NewOf<R>) -> QueryResult<Accepted<R>>,
+    /// Behind a cancel.
+    pub cancel: fn(&mut Tx<'_>, Uuid) -> QueryResult<Ended<R>>,
+    /// Behind a DELETE.
+    pub erase: fn(&mut Tx<'_>, Uuid) -> QueryResult<Ended<R>>,
 }
 
 /// A new row of this kind.
@@ -114,7 +114,7 @@ pub fn routes<S: Served>(
             web::resource("/{id}")
                 .route(web::put().to(create_with_id::<S>))
                 .route(web::get().to(get::<S>))
-                .route(web::delete().to(S::erase)),
+                .route(web::delete().to(delete::<S>)),
         )
         .service(web::resource("/{id}/cancel").route(web::post().to(cancel::<S>)))
         .service(web::resource("/{id}/events").route(web::get().to(events::<S>)))
@@ -193,7 +193,7 @@ pub async fn submit<S: Served>(
             hinted.hint_accepted(row);
         }
     };
-    let accepted = request::commit(db, move |tx| S::accept(tx, &new), hint).await?;
+    let accepted = request::commit(db, move |tx| (S::VERBS.accept)(tx, &new), hint).await?;
     let (row, is_new) = accepted_row(request, accepted)?;
     let id = row.columns().id.0;
     if let Some(wait) = wait.filter(|_| !row.status().is_ended()) {
@@ -293,7 +293,7 @@ async fn cancel<S: Served>(
     request::check_client(&request, db, id, S::Row::NAMED).await?;
     let hinted = web::Data::clone(&state);
     let hint = move |_: &Ended<S::Row>| hinted.hint_canceled(id);
-    match request::commit(db, move |tx| S::cancel(tx, id), hint).await? {
+    match request::commit(db, move |tx| (S::VERBS.cancel)(tx, id), hint).await? {
         Ended::Done(_) => Ok(HttpResponse::Ok().json(one(state.get_ref(), &request, id).await?)),
         Ended::Refused(row) => {
             let detail = format!("It has already ended: {}.", row.columns().status);
@@ -303,26 +303,37 @@ async fn cancel<S: Served>(
     }
 }
 
+async fn delete<S: Served>(
+    state: web::Data<S>,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Answer> {
+    let id = request::id(&id)?;
+    request::check_client(&request, &state.resources().db, id, S::Row::NAMED).await?;
+    state.erase(&request, id).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
 /// Forgets a task or a speech with its file.
 ///
 /// # Errors
 /// Where it has not ended, or there is none.
-pub async fn erase<R: ResourceRow>(
-    resources: &Resources<R>,
+pub async fn erase<S: Served>(
+    state: &S,
     id: Uuid,
-    verb: fn(&mut Tx<'_>, Uuid) -> QueryResult<Ended<R>>,
     hint: impl FnOnce() + 'static,
-) -> Result<Box<R>, Answer> {
-    let hint = |_: &Ended<R>| hint();
-    let row = match request::commit(&resources.db, move |tx| verb(tx, id), hint).await? {
+) -> Result<Box<S::Row>, Answer> {
+    let Resources { db, files, .. } = state.resources();
+    let verb = move |tx: &mut Tx<'_>| (S::VERBS.erase)(tx, id);
+    let row = match request::commit(db, verb, |_| hint()).await? {
         Ended::Done(row) => row,
         Ended::Refused(_) => {
             return Err(Problem::new(Code::NotEnded, "Cancel it first.").into());
         }
-        Ended::Unknown => return Err(missing::<R>().into()),
+        Ended::Unknown => return Err(missing::<S::Row>().into()),
     };
     if let Some(file) = row.columns().file
-        && let Err(error) = resources.files.remove(file).await
+        && let Err(error) = files.remove(file).await
     {
         log::warn!("the file of {id}, which was erased, stays behind: {error}");
     }

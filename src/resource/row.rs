@@ -67,7 +67,7 @@ pub struct ServiceFields<Retries> {
     pub retries: Retries,
 }
 
-/// Access to one table, made by [`table_row!`](crate::table_row).
+/// Access to one table, made by `table_row!`.
 ///
 /// All fail with what the database says.
 #[expect(clippy::missing_errors_doc, reason = "see above")]
@@ -157,11 +157,36 @@ pub trait ResourceRow: TableRow {
 pub type Shown<R> =
     Resource<<R as ResourceRow>::Status, <R as ResourceRow>::Late, <R as ResourceRow>::Retries>;
 
-/// Implements [`row::TableRow`](crate::resource::row::TableRow) for the `Row` of
-/// a table: diesel cannot name a table that is a type's parameter.
-#[macro_export]
+/// Makes the `Row` of a table with the columns that only this one has, and implements
+/// [`row::TableRow`](crate::resource::row::TableRow) for it: diesel cannot name a table
+/// that is a type's parameter.
 macro_rules! table_row {
-    ($table:ident) => {
+    ($(#[$doc:meta])* $table:ident { $($column:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Default, Queryable, Selectable, Insertable)]
+        #[diesel(table_name = $table, check_for_backend(diesel::sqlite::Sqlite))]
+        #[diesel(treat_none_as_default_value = false)]
+        #[expect(missing_docs, reason = "the migration documents the columns")]
+        pub struct Row {
+            pub id: $crate::db::Id,
+            pub status: String,
+            pub fingerprint: Vec<u8>,
+            pub reference: Option<String>,
+            pub request: String,
+            pub characters: i32,
+            pub text_bytes: i64,
+            pub callback_url: Option<String>,
+            pub created_at: ::hoiam_supervision::clock::Millis,
+            pub deadline_at: ::hoiam_supervision::clock::Millis,
+            pub started_at: Option<::hoiam_supervision::clock::Millis>,
+            pub ended_at: Option<::hoiam_supervision::clock::Millis>,
+            pub error: Option<String>,
+            pub file: Option<String>,
+            pub audio: Option<String>,
+            pub client: String,
+            $(pub $column: $type,)*
+        }
+
         impl $crate::resource::row::TableRow for Row {
             const LISTED: $crate::db::list::Listed = {
                 use $crate::db::list::{Index, Listed};
@@ -309,3 +334,5 @@ macro_rules! table_row {
         }
     };
 }
+
+pub(crate) use table_row;

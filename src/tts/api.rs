@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use actix::{Addr, Recipient};
 use actix_web::{HttpRequest, HttpResponse, web};
-use diesel::prelude::QueryResult;
 use hoiam_api::create::Prepared;
 use hoiam_api::{CallbackHeaders, CheckState, Code, Create, FieldErrors, Problem, SpeechStatus};
 use serde::Deserialize;
@@ -16,19 +15,19 @@ use uuid::Uuid;
 
 use super::messages::DeadlineAdded;
 use super::sentences::Sentences;
-use super::store::{self, New, NewSpeech, Row};
+use super::store::{self, NewSpeech, Row};
 use super::voices::Voices;
 use super::workers::Workers;
-use crate::db::{Id, Tx};
+use crate::db::Id;
 use crate::delivery::api::DeliveryState;
 use crate::delivery::check::{CheckCache, Finding};
 use crate::delivery::{CallbackChecker, CheckNow, CheckOwed, DeliveryOwed};
 use crate::edge::problem::Answer;
 use crate::edge::request;
 use crate::files::Cache;
-use crate::resource::api::{self, Checked, Resources, Served};
+use crate::resource::api::{self, Checked, Resources, Served, Verbs};
 use crate::resource::row::{ResourceRow as _, TableRow as _};
-use crate::resource::verbs::{self, Accepted, Ended};
+use crate::resource::verbs;
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -70,6 +69,12 @@ pub fn routes(config: &mut web::ServiceConfig, delivery: DeliveryState) {
 impl Served for TtsState {
     type Row = Row;
 
+    const VERBS: Verbs<Row> = Verbs {
+        accept: store::accept,
+        cancel: store::cancel,
+        erase: verbs::erase,
+    };
+
     fn resources(&self) -> &Resources<Row> {
         &self.resources
     }
@@ -108,31 +113,17 @@ impl Served for TtsState {
         Ok((prepared, extra))
     }
 
-    fn accept(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted<Row>> {
-        store::accept(tx, new)
-    }
-
-    fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended<Row>> {
-        store::cancel(tx, id)
-    }
-
-    async fn erase(
-        state: web::Data<Self>,
-        request: HttpRequest,
-        id: web::Path<String>,
-    ) -> Result<HttpResponse, Answer> {
-        let id = request::id(&id)?;
-        let resources = state.resources();
-        request::check_client(&request, &resources.db, id, Row::NAMED).await?;
-        let text = resources.db.read(move |conn| Row::text(conn, id)).await?;
+    async fn erase(&self, request: &HttpRequest, id: Uuid) -> Result<(), Answer> {
+        let text = self.resources.db.read(move |conn| Row::text(conn, id));
+        let text = text.await?;
         // The file before the cache, which may be about to link to it.
-        let row = api::erase(resources, id, verbs::erase::<Row>, || ()).await?;
+        let row = api::erase(self, id, || ()).await?;
         // Who erases a speech wants its sound gone, and not only its name; unless
         // he only clears up what is old, and others may still use that sound.
         if request.query_string() != "cache=keep" {
-            state.forget_sound(&row, text).await;
+            self.forget_sound(&row, text).await;
         }
-        Ok(HttpResponse::NoContent().finish())
+        Ok(())
     }
 
     fn hint_accepted(&self, row: &Row) {

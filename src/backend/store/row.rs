@@ -9,46 +9,25 @@ use crate::backend::task::Action;
 use crate::db::schema::tasks;
 use crate::db::{Conn, Id};
 use crate::edge::links::ResultLinks;
-use crate::resource::row::{self, ResourceRow, ServiceFields};
-use crate::table_row;
+use crate::resource::row::{self, ResourceRow, ServiceFields, table_row};
 
-/// A row of `tasks` without its long columns.
-#[derive(Debug, Clone, Default, Queryable, Selectable, Insertable)]
-#[diesel(table_name = tasks, check_for_backend(diesel::sqlite::Sqlite))]
-#[diesel(treat_none_as_default_value = false)]
-#[expect(missing_docs, reason = "the migration documents the columns")]
-pub struct Row {
-    pub id: Id,
-    pub status: String,
-    pub fingerprint: Vec<u8>,
-    pub reference: Option<String>,
-    pub request: String,
-    pub resolved_voice: Option<String>,
-    pub language: Option<String>,
-    pub characters: i32,
-    pub text_bytes: i64,
-    pub callback_url: Option<String>,
-    pub report_to: String,
-    pub created_at: Millis,
-    pub deadline_at: Millis,
-    pub pull_at: Millis,
-    pub started_at: Option<Millis>,
-    pub ended_at: Option<Millis>,
-    pub action: Option<String>,
-    pub action_due_at: Option<Millis>,
-    pub action_until: Option<Millis>,
-    pub action_attempt: i32,
-    pub hand_overs: i32,
-    pub error: Option<String>,
-    pub result: Option<String>,
-    pub retry_of: Option<Id>,
-    pub retried_as: Option<Id>,
-    pub file: Option<String>,
-    pub audio: Option<String>,
-    pub client: String,
+table_row! {
+    /// A row of `tasks` without its long columns.
+    tasks {
+        resolved_voice: Option<String>,
+        language: Option<String>,
+        report_to: String,
+        pull_at: Millis,
+        action: Option<String>,
+        action_due_at: Option<Millis>,
+        action_until: Option<Millis>,
+        action_attempt: i32,
+        hand_overs: i32,
+        result: Option<String>,
+        retry_of: Option<Id>,
+        retried_as: Option<Id>,
+    }
 }
-
-table_row!(tasks);
 
 /// A task as the edge has checked it.
 pub type New = row::New<NewTask>;

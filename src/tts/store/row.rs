@@ -5,48 +5,26 @@ use std::collections::BTreeMap;
 
 use diesel::prelude::*;
 use hoiam_api::{CheckState, Service, SpeechStatus, WaitingFor};
-use hoiam_supervision::clock::Millis;
 
 use crate::db::schema::speeches;
 use crate::db::{Conn, Id};
 use crate::delivery::store::origin_of;
 use crate::edge::links::ResultLinks;
-use crate::resource::row::{self, ResourceRow, ServiceFields};
-use crate::table_row;
+use crate::resource::row::{self, ResourceRow, ServiceFields, table_row};
 use crate::tts::job::LONG_BYTES;
 
-/// A row of `speeches` without its long columns.
-#[derive(Debug, Clone, Default, Queryable, Selectable, Insertable)]
-#[diesel(table_name = speeches, check_for_backend(diesel::sqlite::Sqlite))]
-#[diesel(treat_none_as_default_value = false)]
-#[expect(missing_docs, reason = "the migration documents the columns")]
-pub struct Row {
-    pub id: Id,
-    pub status: String,
-    pub fingerprint: Vec<u8>,
-    pub reference: Option<String>,
-    pub request: String,
-    pub resolved_voice: String,
-    pub language: String,
-    pub characters: i32,
-    pub text_bytes: i64,
-    pub callback_url: Option<String>,
-    pub callback_check: String,
-    pub created_at: Millis,
-    pub deadline_at: Millis,
-    pub started_at: Option<Millis>,
-    pub ended_at: Option<Millis>,
-    pub attempt: i32,
-    pub claim: i32,
-    pub leased_by: Option<Id>,
-    pub lost_leases: i32,
-    pub error: Option<String>,
-    pub file: Option<String>,
-    pub audio: Option<String>,
-    pub client: String,
+table_row! {
+    /// A row of `speeches` without its long columns.
+    speeches {
+        resolved_voice: String,
+        language: String,
+        callback_check: String,
+        attempt: i32,
+        claim: i32,
+        leased_by: Option<Id>,
+        lost_leases: i32,
+    }
 }
-
-table_row!(speeches);
 
 /// A speech as the edge has checked and resolved it.
 pub type New = row::New<NewSpeech>;
