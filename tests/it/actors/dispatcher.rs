@@ -50,7 +50,7 @@ fn start_shown(world: &mut World, schedule_s: &[u64]) -> (Addr<CallbackDispatche
     (world.tree.start("dispatcher", dispatcher), open_circuits)
 }
 
-fn parts(world: &World, schedule_s: &[u64], subject: Arc<dyn Subject>) -> Deps {
+pub fn parts(world: &World, schedule_s: &[u64], subject: Arc<dyn Subject>) -> Deps {
     Deps {
         db: world.db.clone(),
         sender: sender(world.db.clock()),
@@ -85,6 +85,24 @@ async fn owe_of(db: &Db, client: &'static str, urls: Vec<String>) -> Vec<Uuid> {
         urls.iter()
             .map(|url| deliveries::owe(tx, Uuid::now_v7(), client, kind, url))
             .collect()
+    })
+    .await
+    .unwrap()
+}
+
+/// One callback to each URL, each due a millisecond after the one before: a look stops
+/// between two instants only.
+pub async fn owe_one_a_ms(db: &Db, urls: Vec<String>) -> Vec<Uuid> {
+    db.write(move |tx| {
+        let kind = DeliveryType::TaskCompleted;
+        let all_due_at = tx.now;
+        let owed = (1..).zip(urls.iter().rev()).map(|(nth, url)| {
+            let id = Uuid::now_v7();
+            deliveries::insert(tx, Row::owed(id, id, kind, url, all_due_at - nth))
+        });
+        let mut ids = owed.collect::<QueryResult<Vec<_>>>()?;
+        ids.reverse();
+        Ok(ids)
     })
     .await
     .unwrap()
@@ -760,7 +778,7 @@ async fn what_becomes_due_while_all_slots_are_taken_is_told_once_there_is_room()
     .await;
 }
 
-async fn undelivered(db: &Db) -> usize {
+pub async fn undelivered(db: &Db) -> usize {
     let rows = read_all(db).await.into_iter();
     rows.filter(|row| row.status != "delivered").count()
 }

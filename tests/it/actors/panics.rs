@@ -1,16 +1,30 @@
 //! A panic in an actor: what was owed before, and what comes after, is done
 //! all the same.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use actix_web::{App, test, web};
+use diesel::prelude::*;
 use hoiam::backend::{TaskSubmitted, store as tasks};
 use hoiam::claim_loop::Pulse;
-use hoiam::delivery::DeliveryOwed;
+use hoiam::db::schema::events;
+use hoiam::db::{Conn, Id};
+use hoiam::delivery::in_delivery::InDelivery;
+use hoiam::delivery::store::Row;
+use hoiam::delivery::subject::{Subject, Told};
+use hoiam::delivery::{CallbackDispatcher, DeliveryOwed};
 use hoiam::edge::system::{System, system};
 use hoiam::tts::JobQueued;
 use hoiam_api::Service;
 use serde_json::Value;
+use uuid::Uuid;
 
-use super::support::{Reply, START, Server, World, eventually, task_row, tts_client};
+use crate::support::Gate;
+
+use super::dispatcher::Things;
+use super::support::{READERS, Reply, START, Server, World, eventually, task_row, tts_client};
 use super::{backend, dispatcher, worker};
 
 /// Makes the actor panic and waits until it lives again.
@@ -74,6 +88,125 @@ async fn the_dispatcher_delivers_what_was_owed_before_and_after_its_panic() {
         assert_eq!(dispatcher::row(&world.db, id).await.attempts, 1);
     }
     assert_eq!(shown_restarts(&world, "dispatcher").await, 1);
+}
+
+/// A dispatcher beside a backlog that takes several looks, at one receiver.
+struct Backlogged {
+    ids: Vec<Uuid>,
+    server: Server,
+    pulse: Pulse,
+    in_delivery: InDelivery,
+}
+
+impl Backlogged {
+    async fn start(world: &mut World, subject: Arc<dyn Subject>, reply: Reply) -> Self {
+        // A look reads 512.
+        const BACKLOG: usize = 1_600;
+        let server = Server::start(move |_| reply.clone());
+        let urls = (0..BACKLOG).map(|nth| server.url(&format!("/{nth}")));
+        let ids = dispatcher::owe_one_a_ms(&world.db, urls.collect()).await;
+        let parts = dispatcher::parts(world, &[0, 1, 1], subject);
+        let (pulse, in_delivery) = (parts.deliveries.clone(), parts.in_delivery.clone());
+        world
+            .tree
+            .start("dispatcher", CallbackDispatcher::new(parts));
+        Self {
+            ids,
+            server,
+            pulse,
+            in_delivery,
+        }
+    }
+
+    /// The paths of those that are being tried.
+    fn under_way(&self) -> HashSet<String> {
+        let ids = self.ids.iter().enumerate();
+        let under_way = ids.filter(|(_, id)| self.in_delivery.contains(**id));
+        under_way.map(|(nth, _)| format!("/{nth}")).collect()
+    }
+
+    /// Waits until each is recorded as delivered, by one attempt; how often each path was
+    /// called.
+    async fn are_all_told_once(&self, world: &World) -> HashMap<String, usize> {
+        eventually("all are told, and nothing is under way", || async {
+            dispatcher::undelivered(&world.db).await == 0 && self.pulse.under_way() == 0
+        })
+        .await;
+        let recorded = world.db.read(|conn| {
+            let attempts = events::table.filter(events::attempt.is_not_null());
+            attempts
+                .select(events::delivery_id)
+                .load::<Option<Id>>(conn)
+        });
+        let recorded = recorded.await.unwrap();
+        assert_eq!(recorded.len(), self.ids.len());
+        assert_eq!(
+            recorded.iter().collect::<HashSet<_>>().len(),
+            self.ids.len()
+        );
+        let calls = self.server.count_by_path();
+        assert_eq!(calls.len(), self.ids.len());
+        calls
+    }
+}
+
+#[actix_rt::test]
+async fn the_backlog_that_a_panic_meets_is_told_and_only_what_was_under_way_is_sent_twice() {
+    let mut world = World::new(Service::Tts);
+    let all = Backlogged::start(&mut world, Arc::new(Things), Reply::Hang).await;
+    let hanging = || all.server.hanging();
+    eventually("no look is under way, and what has a slot is", || async {
+        hanging() > 0 && hanging() == all.pulse.under_way()
+    })
+    .await;
+    let under_way = all.under_way();
+    panics(&world, "dispatcher").await;
+    eventually("that is tried again", || async {
+        hanging() == 2 * under_way.len()
+    })
+    .await;
+    all.server.release();
+    for (path, count) in all.are_all_told_once(&world).await {
+        assert_eq!(count, 1 + usize::from(under_way.contains(&path)), "{path}");
+    }
+}
+
+/// Keeps each reader that it is asked on, until the gate is open.
+struct Gated {
+    asked: Arc<AtomicUsize>,
+    gate: Gate,
+}
+
+impl Subject for Gated {
+    fn told_by(&self, conn: &mut Conn, delivery: &Row) -> QueryResult<Option<Told>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.gate.wait();
+        Things.told_by(conn, delivery)
+    }
+}
+
+#[actix_rt::test]
+async fn what_is_behind_a_look_that_a_panic_cuts_off_and_what_is_before_it_are_told() {
+    let mut world = World::new(Service::Tts);
+    let (asked, gate) = (Arc::<AtomicUsize>::default(), Gate::default());
+    let subject = Gated {
+        asked: Arc::clone(&asked),
+        gate: gate.clone(),
+    };
+    let all = Backlogged::start(&mut world, Arc::new(subject), Reply::Status(204)).await;
+    eventually("a later look waits for a reader", || async {
+        let is_scanning = all.pulse.under_way() == all.under_way().len() + 1;
+        asked.load(Ordering::SeqCst) == READERS && is_scanning
+    })
+    .await;
+    let under_way = all.under_way();
+    panics(&world, "dispatcher").await;
+    gate.open();
+    for (path, count) in all.are_all_told_once(&world).await {
+        // Unless it was recorded before it was looked at.
+        let most = 1 + usize::from(under_way.contains(&path));
+        assert!(count <= most, "{path}: {count}");
+    }
 }
 
 #[actix_rt::test]

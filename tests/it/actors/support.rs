@@ -1,5 +1,6 @@
 //! What the tests of the actors share.
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
@@ -35,7 +36,7 @@ use uuid::Uuid;
 use crate::support::PATIENCE;
 
 /// As many as `db::writer` has.
-const READERS: usize = 2;
+pub const READERS: usize = 2;
 
 /// When the clock starts.
 pub const START: i64 = 1_700_000_000_000;
@@ -270,6 +271,15 @@ impl Server {
     pub fn count(&self, method: &str) -> usize {
         let seen = self.seen.lock().unwrap();
         seen.iter().filter(|seen| seen.method == method).count()
+    }
+
+    /// How many requests have come to each path.
+    pub fn count_by_path(&self) -> HashMap<String, usize> {
+        let mut counts = HashMap::new();
+        for seen in self.seen() {
+            *counts.entry(seen.path).or_default() += 1;
+        }
+        counts
     }
 
     /// How many requests wait for an answer now.

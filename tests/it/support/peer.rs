@@ -93,7 +93,8 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    fn wait(&self) {
+    /// Waits until it is open.
+    pub fn wait(&self) {
         let closed = self.0.0.lock().unwrap();
         let _open = self.0.1.wait_while(closed, |open| !*open).unwrap();
     }
