@@ -1,25 +1,30 @@
 //! The callback checks, before the heavy work.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::Addr;
 use diesel::connection::SimpleConnection;
+use diesel::prelude::QueryResult;
 use hoiam::claim_loop::Pulse;
-use hoiam::delivery::check::CheckCache;
+use hoiam::db::{Conn, Tx};
+use hoiam::delivery::check::{CheckCache, Verdict};
+use hoiam::delivery::check_queue::{CheckQuery, CheckQueue, ExpiredHolds, UncheckedPage};
+use hoiam::delivery::held::Scope;
 use hoiam::delivery::in_delivery::InDelivery;
 use hoiam::delivery::open_circuits::OpenCircuits;
 use hoiam::delivery::{CallbackChecker, CallbackDispatcher, CheckOwed};
 use hoiam::delivery::{checker, dispatcher};
 use hoiam::tts::Workers;
-use hoiam_api::Service;
+use hoiam_api::{CallbackHeaders, Service};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
 
 use crate::support::{Peer, Reaction};
 
 use super::dispatcher::Things;
+use super::panics::panics;
 use super::support::{
     Reply, START, Server, World, error_code, eventually, job_is, job_row, sender, unchecked_job_of,
 };
@@ -28,6 +33,12 @@ const HOLD_MS: i64 = 900_000;
 
 /// Both actors, since what a check has failed owes its callback.
 fn start(world: &mut World, timeout: Duration) -> Addr<CallbackChecker> {
+    let parts = parts(world, timeout);
+    world.tree.start("checker", CallbackChecker::new(parts))
+}
+
+/// What a checker works with: a dispatcher that has started, too.
+fn parts(world: &mut World, timeout: Duration) -> checker::Deps {
     let cache = CheckCache::new(world.db.clock().clone());
     let parts = dispatcher::Deps {
         db: world.db.clone(),
@@ -43,7 +54,7 @@ fn start(world: &mut World, timeout: Duration) -> Addr<CallbackChecker> {
     };
     let dispatcher = CallbackDispatcher::new(parts);
     let dispatcher = world.tree.start("dispatcher", dispatcher);
-    let parts = checker::Deps {
+    checker::Deps {
         db: world.db.clone(),
         sender: sender(world.db.clock()),
         queue: Arc::new(Workers::default()),
@@ -52,8 +63,7 @@ fn start(world: &mut World, timeout: Duration) -> Addr<CallbackChecker> {
         hold_ms: HOLD_MS,
         urls: Pulse::default(),
         dispatcher: dispatcher.recipient(),
-    };
-    world.tree.start("checker", CallbackChecker::new(parts))
+    }
 }
 
 const PATIENT: Duration = Duration::from_secs(60);
@@ -449,6 +459,124 @@ async fn whatever_one_client_waits_for_anothers_check_begins_at_once() {
     assert!((56..=57).contains(&under_way()), "{}", under_way());
     silent.iter().for_each(Server::release);
     all_are(&world, &[flood, shared].concat(), "queued").await;
+}
+
+/// What a look has found, and whether another has to follow.
+type Seen = (Vec<String>, bool);
+
+/// The queue of the TTS service, which notes what each look at it has seen.
+#[derive(Default)]
+struct Noting {
+    queue: Workers,
+    looks: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl CheckQueue for Noting {
+    fn unchecked(&self, conn: &mut Conn, wanted: CheckQuery<'_>) -> QueryResult<UncheckedPage> {
+        let page = self.queue.unchecked(conn, wanted)?;
+        let found = page.found.iter().map(|one| one.url.clone()).collect();
+        self.looks.lock().unwrap().push((found, page.is_cut));
+        Ok(page)
+    }
+
+    fn headers(&self, conn: &mut Conn, target: &str) -> QueryResult<Option<CallbackHeaders>> {
+        self.queue.headers(conn, target)
+    }
+
+    fn settle(&self, tx: &mut Tx<'_>, url: &str, verdict: &Verdict) -> QueryResult<bool> {
+        self.queue.settle(tx, url, verdict)
+    }
+
+    fn expire_held(
+        &self,
+        tx: &mut Tx<'_>,
+        held: &[(Scope, i64)],
+        hold_ms: i64,
+    ) -> QueryResult<ExpiredHolds> {
+        self.queue.expire_held(tx, held, hold_ms)
+    }
+
+    fn opened(&self) {
+        self.queue.opened();
+    }
+}
+
+/// A look visits 512 origins of a client at most. The test's time stands still, so that
+/// looks follow from nothing but the looks before them.
+#[actix_rt::test]
+async fn of_very_many_origins_each_is_asked_and_others_have_their_turn_in_between() {
+    let mut world = World::new(Service::Tts);
+    // Nobody listens at this port of any of them.
+    let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+    nobody.bind("0.0.0.0:0".parse().unwrap()).unwrap();
+    let port = nobody.local_addr().unwrap().port();
+    let dead = |path: &str| {
+        let url = |nth| format!("http://{nth}.receiver.test:{port}/{path}");
+        (0..600).map(url).collect::<Vec<_>>()
+    };
+    accept_of(&world, "first", dead("first")).await;
+    let queue = Noting::default();
+    let looks = Arc::clone(&queue.looks);
+    let parts = checker::Deps {
+        queue: Arc::new(queue),
+        ..parts(&mut world, PATIENT)
+    };
+    let urls = parts.urls.clone();
+    let checker = world.tree.start("checker", CallbackChecker::new(parts));
+    eventually("nothing is left to be asked", || async {
+        !looks.lock().unwrap().is_empty() && urls.under_way() == 0
+    })
+    .await;
+    let looks_so_far = std::mem::take(&mut *looks.lock().unwrap());
+    let mut asked: Vec<String> = looks_so_far.into_iter().flat_map(|seen| seen.0).collect();
+    let mut all = dead("first");
+    asked.sort();
+    all.sort();
+    assert_eq!(asked, all);
+
+    // All of these are held by now, but for the last one, which lies behind them.
+    let (open, silent) = (
+        Server::of_many(|_| Reply::Status(204)),
+        Server::start(|_| Reply::Hang),
+    );
+    let (last, other) = (open.url_as(999, "/last"), silent.url("/other"));
+    accept_of(&world, "many", dead("many")).await;
+    let jobs = accept_of(&world, "many", [last.clone()]).await;
+    accept_of(&world, "other", [other.clone()]).await;
+    checker.do_send(CheckOwed);
+    // The other one gives no answer meanwhile, which would be a hint.
+    all_are(&world, &jobs, "queued").await;
+    eventually("the other is asked", || async { silent.hanging() == 1 }).await;
+    let seen = looks.lock().unwrap().clone();
+    assert_eq!(seen[..2], [(vec![other], true), (vec![last], false)]);
+    silent.release();
+}
+
+#[actix_rt::test]
+async fn the_backlog_that_a_panic_meets_is_checked_and_only_what_was_under_way_is_asked_twice() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::of_many(|_| Reply::Hang);
+    let urls = (0..150).map(|nth| server.url_as(nth, &format!("/{nth}")));
+    let jobs = accept(&world, urls).await;
+    let _checker = start(&mut world, PATIENT);
+    eventually("as many as may are under way", || async {
+        server.hanging() == 56
+    })
+    .await;
+    let under_way = server.count_by_path();
+    panics(&world, "checker").await;
+    eventually("as many of the others are", || async {
+        server.hanging() == 2 * 56
+    })
+    .await;
+    server.release();
+    all_are(&world, &jobs, "queued").await;
+    let asked = server.count_by_path();
+    assert_eq!(asked.len(), jobs.len());
+    for (path, count) in asked {
+        let most = 1 + usize::from(under_way.contains_key(&path));
+        assert!(count <= most, "{path}: {count}");
+    }
 }
 
 /// Its client's other checks, and others', have room.
