@@ -21,7 +21,7 @@ use hoiam::delivery::{CallbackDispatcher, DeliveryOwed};
 use hoiam_api::{CallbackHeaders, DeliveryType, Failure, Service, parse_rfc3339};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::peer::nobody;
@@ -115,7 +115,7 @@ pub async fn row(db: &Db, id: Uuid) -> Row {
         .unwrap()
 }
 
-async fn attempts_made(db: &Db, id: Uuid, attempts: i32) {
+pub async fn attempts_made(db: &Db, id: Uuid, attempts: i32) {
     eventually("the attempt is recorded", || async {
         row(db, id).await.attempts == attempts
     })
@@ -582,6 +582,28 @@ async fn a_delivery_is_known_to_be_under_way_from_its_attempt_to_the_end_of_it()
     let is_over = || async { !in_delivery.contains(id) };
     eventually("it has ended", is_over).await;
     assert_eq!(row(&world.db, id).await.status, "delivered");
+}
+
+/// Finds nothing.
+struct Nothing;
+
+impl Subject for Nothing {
+    fn told_by(&self, _: &mut Conn, _: &Row) -> QueryResult<Option<Told>> {
+        Ok(None)
+    }
+}
+
+#[actix_rt::test]
+async fn a_delivery_whose_subject_alone_has_gone_is_made_and_carries_null() {
+    let mut world = World::new(Service::Tts);
+    let server = Server::start(|_| Reply::Status(204));
+    let id = owe(&world.db, vec![server.url("/")]).await[0];
+    let dispatcher = CallbackDispatcher::new(parts(&world, &[0, 1], Arc::new(Nothing)));
+    let _dispatcher = world.tree.start("dispatcher", dispatcher);
+    attempts_made(&world.db, id, 1).await;
+    assert_eq!(row(&world.db, id).await.status, "delivered");
+    let body: Value = serde_json::from_slice(&server.seen()[0].body).unwrap();
+    assert_eq!(body.get("data"), Some(&Value::Null), "{body}");
 }
 
 /// Callbacks of jobs whose URL was not found.

@@ -4,6 +4,7 @@
 mod actions;
 mod alerts;
 mod backend;
+mod bodies;
 mod checks;
 mod dispatcher;
 mod panics;
