@@ -251,6 +251,31 @@ fn folder_with_secret() -> Disk {
     disk
 }
 
+#[test]
+fn a_start_with_configured_secrets_says_that_the_one_of_its_folder_is_not_used() {
+    let said_on = |disk: Disk| {
+        let mut service = Service::all().start_on(disk);
+        // Its log is whole then.
+        service.kill();
+        let log = service.log();
+        assert!(!log.contains(SECRET), "{log}");
+        let said = log.lines().filter(|line| line.contains("is not used"));
+        said.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let disk = folder_with_secret();
+    let path = disk.folder().join("callback.secret");
+    let said = said_on(disk);
+    assert_eq!(said.len(), 1, "{said:?}");
+    for part in [
+        "WARN",
+        "callback.secrets is configured",
+        path.to_str().unwrap(),
+    ] {
+        assert!(said[0].contains(part), "{part}: {said:?}");
+    }
+    assert_eq!(said_on(Disk::plain()), Vec::<String>::new());
+}
+
 /// What `doctor --json` says of it.
 fn look_at_secret(looked: &Output) -> Value {
     let report: Value = serde_json::from_slice(&looked.stdout).unwrap();
