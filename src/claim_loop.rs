@@ -40,6 +40,9 @@ use uuid::Uuid;
 use crate::locks::lock;
 use crate::work::{Ticket, Work};
 
+/// How long an actor waits after the store has failed it.
+pub const STORE_PAUSE_MS: Millis = 1000;
+
 /// The loop of one actor over one kind of work; `K` names a unit of it.
 pub struct ClaimLoop<K = Uuid> {
     clock: Clock,
@@ -197,6 +200,11 @@ impl<K: Clone + Eq + Hash> ClaimLoop<K> {
         let until = self.clock.now().saturating_add(for_ms);
         self.paused_until = self.paused_until.max(Some(until));
         self.hint();
+    }
+
+    /// The same, because the store has failed the actor.
+    pub fn pause_for_store(&mut self) {
+        self.pause(STORE_PAUSE_MS);
     }
 
     /// The last scan has left rows that there was no room for: the end of a unit

@@ -34,7 +34,7 @@ const SWEEP_EVERY_MS: Millis = 24 * 3_600_000;
 /// Younger files may be results that are being written.
 const SWEPT_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How long a pass that failed waits for its next try.
-const STORE_PAUSE_MS: Millis = 60_000;
+const PASS_PAUSE_MS: Millis = 60_000;
 
 /// What retention works with.
 #[derive(Clone)]
@@ -151,7 +151,7 @@ impl Handler<PassFinished> for Retention {
             }
             Err(trouble) => {
                 log::error!("old results could not be removed: {trouble}");
-                self.claims.pause(STORE_PAUSE_MS);
+                self.claims.pause(PASS_PAUSE_MS);
             }
         }
         self.scan(ctx);

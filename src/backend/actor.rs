@@ -29,8 +29,6 @@ use crate::files::Files;
 use crate::outbound::circuit::{Allow, Circuit, Limits};
 use crate::progress::ProgressBoard;
 
-/// How long the Backend waits after the store has failed it.
-const STORE_PAUSE_MS: Millis = 1000;
 /// The longest that hand-overs are held back, whatever Retry-After says.
 const LONGEST_HOLD: Duration = Duration::from_secs(60);
 /// How often the list of voices is fetched anew.
@@ -247,7 +245,7 @@ impl Backend {
             // pauses and not just this task.
             None => {
                 self.circuit.unused();
-                self.claims.pause(STORE_PAUSE_MS);
+                self.claims.pause_for_store();
             }
         }
     }
@@ -355,7 +353,7 @@ impl Handler<ActionsScanned> for Backend {
             }
             Err(error) => {
                 log::error!("due actions could not be read: {error}");
-                self.claims.pause(STORE_PAUSE_MS);
+                self.claims.pause_for_store();
             }
         }
         self.scan(ctx);

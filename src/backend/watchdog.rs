@@ -26,8 +26,6 @@ const MAX_ASKING: usize = 8;
 const ASK_AGAIN_MS: Millis = 1000;
 /// How often that wait doubles: up to 32 s.
 const ASK_AGAIN_DOUBLES: u32 = 5;
-/// How long the watchdog waits after the store has failed it.
-const STORE_PAUSE_MS: Millis = 1000;
 
 /// What the watchdog works with.
 pub struct Deps {
@@ -280,7 +278,7 @@ impl Handler<DeadlinesScanned> for TimeoutWatchdog {
             Ok(None) => {}
             Err(error) => {
                 log::error!("deadlines could not be looked at: {error}");
-                self.deadlines.pause(STORE_PAUSE_MS);
+                self.deadlines.pause_for_store();
             }
         }
         self.scan_deadlines(ctx);
@@ -318,7 +316,7 @@ impl Handler<PullsScanned> for TimeoutWatchdog {
             }
             Err(error) => {
                 log::error!("due pulls could not be read: {error}");
-                self.pulls.pause(STORE_PAUSE_MS);
+                self.pulls.pause_for_store();
             }
         }
         self.scan_pulls(ctx);

@@ -30,8 +30,6 @@ use crate::db::{Db, StoreError};
 const MAX_SECOND_LOOKS: usize = 64;
 /// Of these, of one client.
 const MAX_SECOND_LOOKS_OF_ONE: usize = 48;
-/// How long the checker waits after the store has failed it.
-const STORE_PAUSE_MS: Millis = 1000;
 
 /// What a checker works with.
 pub struct Deps {
@@ -328,7 +326,7 @@ impl Handler<ChecksScanned> for CallbackChecker {
             }
             Err(error) => {
                 log::error!("unchecked URLs could not be read: {error}");
-                self.urls.pause(STORE_PAUSE_MS);
+                self.urls.pause_for_store();
             }
         }
         // Whose turn has come since then was not looked at.
@@ -420,7 +418,7 @@ impl Handler<HeldScanned> for CallbackChecker {
                 }
                 Err(error) => {
                     log::error!("held jobs could not be looked at: {error}");
-                    self.hold.pause(STORE_PAUSE_MS);
+                    self.hold.pause_for_store();
                 }
             }
         }

@@ -25,7 +25,7 @@ use super::shares::{Kind, Receiver, Slot};
 use super::store::{self, Row};
 use super::subject::{Subject, Told};
 use crate::alerts::Reporter;
-use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
+use crate::claim_loop::{Claim, ClaimLoop, Pulse, STORE_PAUSE_MS, Scan};
 use crate::db::{Db, StoreError, Tx};
 use crate::failpoint;
 
@@ -34,8 +34,6 @@ use crate::failpoint;
 const GATHER: Duration = Duration::from_millis(3);
 /// Deliveries to a receiver that does not answer are given up so many a commit.
 const GIVEN_UP_A_COMMIT: i64 = 200;
-/// How long the dispatcher waits after the store has failed it.
-const STORE_PAUSE_MS: Millis = 1000;
 
 /// What a dispatcher works with.
 pub struct Deps {
@@ -286,7 +284,7 @@ impl Handler<DeliveriesScanned> for CallbackDispatcher {
             Err(error) => {
                 log::error!("due deliveries could not be read: {error}");
                 self.pass_over(&scanned.turns);
-                self.claims.pause(STORE_PAUSE_MS);
+                self.claims.pause_for_store();
             }
         }
         self.show_shut();

@@ -3,7 +3,6 @@
 
 use actix::prelude::*;
 use hoiam_supervision::Drain;
-use hoiam_supervision::clock::Millis;
 
 use super::messages::DeadlineAdded;
 use super::store::deadlines::{Expired, expire};
@@ -11,9 +10,6 @@ use crate::claim_loop::{ClaimLoop, Pulse, Scan};
 use crate::db::{Db, StoreError};
 use crate::delivery::DeliveryOwed;
 use crate::failpoint;
-
-/// How long it waits after the store has failed it.
-const STORE_PAUSE_MS: Millis = 1000;
 
 /// What the watchdog works with.
 pub struct Deps {
@@ -120,7 +116,7 @@ impl Handler<DeadlinesScanned> for DeadlineWatchdog {
             }
             Err(error) => {
                 log::error!("deadlines could not be looked at: {error}");
-                self.deadlines.pause(STORE_PAUSE_MS);
+                self.deadlines.pause_for_store();
             }
         }
         self.scan(ctx);

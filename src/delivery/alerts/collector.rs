@@ -29,8 +29,6 @@ use crate::delivery::store::Row;
 
 /// Nothing tells of a disk that others fill: it is looked at so often.
 const LOOK_EVERY_MS: Millis = 10_000;
-/// How long the collector waits after the store has failed it.
-const STORE_PAUSE_MS: Millis = 1000;
 /// Exhausted deliveries a read.
 const PAGE: i64 = 500;
 
@@ -403,7 +401,7 @@ impl Handler<AlertsCommitted> for AlertCollector {
             if !self.has_failed {
                 log::error!("alerts wait until they can be kept: {error}");
             }
-            self.claims.pause(STORE_PAUSE_MS);
+            self.claims.pause_for_store();
         }
         self.has_failed = failed.is_some();
         self.claims.wake_at(told.now + LOOK_EVERY_MS);
