@@ -56,9 +56,9 @@ pub(super) async fn start(tree: &mut Tree, common: &Common, db: Db) -> Result<St
             deadlines: base.deadlines.clone(),
         }),
     );
-    let erasures_owed = backend.clone();
+    let erasing = backend.clone();
     let forgot = Arc::new(move || {
-        let _ = erasures_owed.try_send(TaskEnded);
+        let _ = erasing.try_send(TaskEnded);
     });
     base.start_retention(tree, &common.config, None, store::RETAINED, forgot);
 

@@ -15,7 +15,7 @@ use super::common::{Common, StartError, body_rules, failed, sender};
 use crate::claim_loop::Pulse;
 use crate::config::Config;
 use crate::db::{Conn, Db};
-use crate::delivery::DeliveryOwed;
+use crate::delivery::DeliveryEnqueued;
 use crate::delivery::alerts::WithAlerts;
 use crate::delivery::api::DeliveryState;
 use crate::delivery::check::CheckCache;
@@ -47,7 +47,7 @@ pub(super) struct Started {
     pub routes: Routes,
     pub checks: Vec<health::Check>,
     pub admission: Admission,
-    pub dispatcher: Recipient<DeliveryOwed>,
+    pub dispatcher: Recipient<DeliveryEnqueued>,
     pub cache: Option<Cache>,
     pub crashes: Option<Crashes>,
     pub due: Due,

@@ -18,7 +18,7 @@ use super::service::{Base, Started, database_failed};
 use crate::claim_loop::Pulse;
 use crate::config::Config;
 use crate::db::Db;
-use crate::delivery::DeliveryOwed;
+use crate::delivery::DeliveryEnqueued;
 use crate::delivery::check::CheckCache;
 use crate::delivery::checker::{self, CallbackChecker};
 use crate::delivery::store::origin_of;
@@ -168,7 +168,7 @@ struct Speaking {
     voices: Voices,
     crashes: Crashes,
     workers: Workers,
-    dispatcher: Recipient<DeliveryOwed>,
+    dispatcher: Recipient<DeliveryEnqueued>,
     deadlines: Recipient<DeadlineAdded>,
 }
 

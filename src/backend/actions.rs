@@ -13,7 +13,7 @@ use super::task::Action;
 use crate::db::schema::tasks;
 use crate::db::{Condition, Conn};
 
-const fn owes(action: Action) -> Condition {
+const fn of_action(action: Action) -> Condition {
     Condition(match action {
         Action::HandOver => "action = 'hand_over'",
         Action::Fetch => "action = 'fetch'",
@@ -34,14 +34,14 @@ pub fn due_actions(
 ) -> QueryResult<(Vec<Row>, Option<Millis>)> {
     let rows = tasks::table
         .select(Row::as_select())
-        .filter(owes(action))
+        .filter(of_action(action))
         .filter(tasks::action_due_at.le(now))
         .order(tasks::action_due_at)
         .limit(i64::saturating_from(most))
         .load(conn)?;
     let next: Option<Option<Millis>> = tasks::table
         .select(tasks::action_due_at)
-        .filter(owes(action))
+        .filter(of_action(action))
         .filter(tasks::action_due_at.gt(now))
         .order(tasks::action_due_at)
         .first(conn)
@@ -63,7 +63,7 @@ pub fn due_hand_overs(
 ) -> QueryResult<Vec<Row>> {
     let mut rows: Vec<Row> = tasks::table
         .select(Row::as_select())
-        .filter(owes(Action::HandOver))
+        .filter(of_action(Action::HandOver))
         .filter(tasks::client.eq(client))
         .filter(tasks::action_due_at.le(now))
         .order(tasks::action_due_at)

@@ -9,7 +9,7 @@ use hoiam_supervision::{Drain, spawn_unit};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::due::{DueQuery, Owed, due};
+use super::due::{DueQuery, DueWork, due};
 use super::erase::erase;
 use super::erasures;
 use super::fetch::fetch;
@@ -23,7 +23,7 @@ use super::task::Action;
 use super::tts_client::TtsClient;
 use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
 use crate::db::{Db, StoreError, Tx};
-use crate::delivery::DeliveryOwed;
+use crate::delivery::DeliveryEnqueued;
 use crate::failpoint;
 use crate::files::Files;
 use crate::outbound::circuit::{Allow, Circuit, Limits};
@@ -78,9 +78,9 @@ pub struct Deps {
     pub files: Files,
     /// Speaks to the TTS service.
     pub tts: TtsClient,
-    /// Told what is owed.
-    pub dispatcher: Recipient<DeliveryOwed>,
-    /// Told how far a watched synthesis is.
+    /// Payload what is owed.
+    pub dispatcher: Recipient<DeliveryEnqueued>,
+    /// Payload how far a watched synthesis is.
     pub progress: ProgressBoard,
     /// Where the voices are kept for the edge.
     pub voices: watch::Sender<Catalog>,
@@ -165,18 +165,18 @@ impl Backend {
         });
     }
 
-    fn run(&mut self, owed: Owed, ctx: &mut Context<Self>) {
+    fn run(&mut self, work: DueWork, ctx: &mut Context<Self>) {
         if self.most(self.now()) == 0 {
             return;
         }
-        let (id, kind) = (owed.id(), owed.kind());
+        let (id, kind) = (work.id(), work.kind());
         let Some(slot) = self.slots.take(id, kind) else {
             return;
         };
         let Some(claim) = self.claims.take(id) else {
             return;
         };
-        let client = owed.hands_over_for().map(str::to_owned);
+        let client = work.hands_over_for().map(str::to_owned);
         if let Some(client) = &client {
             self.last.clone_from(client);
         }
@@ -191,11 +191,11 @@ impl Backend {
             let unit = {
                 let db = db.clone();
                 spawn_unit(async move {
-                    match owed {
-                        Owed::Action(Action::HandOver, row) => hand_over(&db, &tts, &row).await,
-                        Owed::Action(Action::Fetch, row) => fetch(&db, &tts, &files, &row).await,
-                        Owed::Action(Action::Abandon, row) => abandon(&db, &tts, &row).await,
-                        Owed::Erasure(erasure) => erase(&db, &tts, &erasure).await,
+                    match work {
+                        DueWork::Action(Action::HandOver, row) => hand_over(&db, &tts, &row).await,
+                        DueWork::Action(Action::Fetch, row) => fetch(&db, &tts, &files, &row).await,
+                        DueWork::Action(Action::Abandon, row) => abandon(&db, &tts, &row).await,
+                        DueWork::Erasure(erasure) => erase(&db, &tts, &erasure).await,
                     }
                 })
             };
@@ -214,7 +214,7 @@ impl Backend {
             });
             // A refusal or a fetch may have ended the task. From here and not from
             // the actor, which may have restarted.
-            let _ = dispatcher.try_send(DeliveryOwed);
+            let _ = dispatcher.try_send(DeliveryEnqueued);
             let health = health.ok();
             backend.do_send(ActionFinished {
                 claim,
@@ -331,7 +331,7 @@ claims_on!(TaskSubmitted, ResultKnown, TaskEnded);
 #[derive(Message)]
 #[rtype(result = "()")]
 struct ActionsScanned {
-    found: Result<(Vec<Owed>, Option<Millis>), StoreError>,
+    found: Result<(Vec<DueWork>, Option<Millis>), StoreError>,
     scan: Scan,
 }
 

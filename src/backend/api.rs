@@ -14,7 +14,7 @@ use super::messages::{DeadlineAdded, TaskEnded, TaskSubmitted, Watch};
 use super::progress::Watcher;
 use super::state::BackendState;
 use super::store::{self, New, NewTask, Row};
-use crate::delivery::DeliveryOwed;
+use crate::delivery::DeliveryEnqueued;
 use crate::delivery::api::DeliveryState;
 use crate::edge::problem::Answer;
 use crate::edge::request;
@@ -84,7 +84,7 @@ impl Served for BackendState {
 
     fn hint_canceled(&self, _: Uuid) {
         let _ = self.hints.backend.try_send(TaskEnded);
-        let _ = self.hints.dispatcher.try_send(DeliveryOwed);
+        let _ = self.hints.dispatcher.try_send(DeliveryEnqueued);
     }
 
     fn watch(&self, id: Uuid) -> Box<dyn Any> {

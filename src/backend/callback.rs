@@ -11,7 +11,7 @@ use super::messages::ResultKnown;
 use super::state::BackendState;
 use super::store;
 use crate::db::Tx;
-use crate::delivery::DeliveryOwed;
+use crate::delivery::DeliveryEnqueued;
 use crate::edge::problem::Answer;
 use crate::edge::{body, request};
 
@@ -85,7 +85,7 @@ pub async fn callbacks(
     let hints = state.hints.clone();
     let hint = move |_: &bool| {
         let _ = hints.backend.try_send(ResultKnown);
-        let _ = hints.dispatcher.try_send(DeliveryOwed);
+        let _ = hints.dispatcher.try_send(DeliveryEnqueued);
     };
     let verb = move |tx: &mut Tx<'_>| store::result_known(tx, &speech, "callback");
     let known = request::commit(&state.resources.db, verb, hint).await?;

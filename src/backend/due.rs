@@ -17,14 +17,14 @@ use crate::delivery::store as deliveries;
 
 /// One thing to do.
 #[derive(Debug)]
-pub enum Owed {
+pub enum DueWork {
     /// A task's action.
     Action(Action, Box<Row>),
     /// An erased task's speech.
     Erasure(Erasure),
 }
 
-impl Owed {
+impl DueWork {
     /// The task's id. Only one thing is done for it at a time, so that an
     /// erasure finds what a hand-over has left.
     #[must_use]
@@ -74,7 +74,7 @@ pub struct DueQuery {
 ///
 /// # Errors
 /// What the database says.
-pub fn due(conn: &mut Conn, mut wanted: DueQuery) -> QueryResult<(Vec<Owed>, Option<Millis>)> {
+pub fn due(conn: &mut Conn, mut wanted: DueQuery) -> QueryResult<(Vec<DueWork>, Option<Millis>)> {
     let (mut all, mut next_at) = (Vec::new(), None::<Millis>);
     for kind in Kind::ALL {
         let room = wanted.under_way.room(kind).min(wanted.most - all.len());
@@ -98,20 +98,20 @@ fn due_of(
     kind: Kind,
     room: usize,
     wanted: &DueQuery,
-) -> QueryResult<(Vec<Owed>, Option<Millis>)> {
+) -> QueryResult<(Vec<DueWork>, Option<Millis>)> {
     // What is under way is still due in the store.
     let (now, most) = (wanted.now, room + wanted.under_way.count(kind));
     let (mut owed, next) = match kind {
         Kind::Action(Action::HandOver) => return hand_overs(conn, room, wanted),
         Kind::Action(action) => {
             let (rows, next) = actions::due_actions(conn, action, now, most)?;
-            let of = |row| Owed::Action(action, Box::new(row));
+            let of = |row| DueWork::Action(action, Box::new(row));
             (rows.into_iter().map(of).collect::<Vec<_>>(), next)
         }
         Kind::Erasure => {
             let most = i64::saturating_from(most);
             let (erasures, next) = erasures::due_erasures(conn, now, most)?;
-            (erasures.into_iter().map(Owed::Erasure).collect(), next)
+            (erasures.into_iter().map(DueWork::Erasure).collect(), next)
         }
     };
     owed.retain(|one| !wanted.under_way.has(one.id()));
@@ -124,7 +124,7 @@ fn hand_overs(
     conn: &mut Conn,
     room: usize,
     wanted: &DueQuery,
-) -> QueryResult<(Vec<Owed>, Option<Millis>)> {
+) -> QueryResult<(Vec<DueWork>, Option<Millis>)> {
     if wanted.holds.all() {
         return Ok((Vec::new(), None));
     }
@@ -155,7 +155,7 @@ fn hand_overs(
     let mut owed = Vec::new();
     while owed.len() < room && !queues.is_empty() {
         let turn = queues.iter_mut().filter_map(Iterator::next);
-        owed.extend(turn.map(|row| Owed::Action(Action::HandOver, Box::new(row))));
+        owed.extend(turn.map(|row| DueWork::Action(Action::HandOver, Box::new(row))));
         queues.retain(|queue| !queue.as_slice().is_empty());
     }
     owed.truncate(room);
@@ -220,9 +220,9 @@ mod tests {
         Ok(id)
     }
 
-    fn owe(tx: &mut Tx<'_>, kind: Kind) -> QueryResult<()> {
+    fn enqueue(tx: &mut Tx<'_>, kind: Kind) -> QueryResult<()> {
         let Kind::Action(action) = kind else {
-            return erasures::owe(tx, Uuid::now_v7(), true);
+            return erasures::enqueue(tx, Uuid::now_v7(), true);
         };
         let task = tasks::table.find(Id(submit(tx, "")?));
         let owes = tasks::action.eq(Some(action.as_str()));
@@ -263,7 +263,7 @@ mod tests {
             ];
             for (kind, found) in expected {
                 for _ in 0..100 {
-                    owe(tx, kind)?;
+                    enqueue(tx, kind)?;
                 }
                 assert_eq!(counts(tx, wanted(now, 64))?, found);
             }
@@ -286,7 +286,7 @@ mod tests {
     /// Whose tasks are to be handed over, in this order.
     fn order(tx: &mut Tx<'_>, wanted: DueQuery) -> QueryResult<String> {
         let (owed, _) = due(tx.conn, wanted)?;
-        Ok(owed.iter().filter_map(Owed::hands_over_for).collect())
+        Ok(owed.iter().filter_map(DueWork::hands_over_for).collect())
     }
 
     #[tokio::test]
@@ -355,7 +355,7 @@ mod tests {
     async fn what_is_under_way_is_not_found_and_the_next_is_the_first_of_any_kind() {
         in_a_database(|tx| {
             let erased = Uuid::now_v7();
-            erasures::owe(tx, erased, true)?;
+            erasures::enqueue(tx, erased, true)?;
             let (waiting, other) = (submit(tx, "")?, submit(tx, "other")?);
             let now = tx.now;
             let mut under_way = UnderWay::default();
@@ -366,7 +366,7 @@ mod tests {
                 ..wanted(now, 64)
             };
             let (owed, next) = due(tx.conn, fresh)?;
-            let ids: Vec<Uuid> = owed.iter().map(Owed::id).collect();
+            let ids: Vec<Uuid> = owed.iter().map(DueWork::id).collect();
             assert_eq!((ids, next), (vec![waiting], None));
             let fails = |tx: &mut Tx<'_>, id, ms| {
                 store::action_failed(tx, id, Action::HandOver, "no", Some(now + ms))

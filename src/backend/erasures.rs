@@ -18,7 +18,7 @@ use crate::db::{Condition, Conn, Id, Tx, update, update_if};
 pub const WINDOW_MS: i64 = 86_400_000;
 
 /// Where a task's id stands for the task itself.
-pub const NONE_OWED: Condition =
+pub const NONE_PENDING: Condition =
     Condition("NOT EXISTS (SELECT 1 FROM erasures WHERE erasures.id = tasks.id)");
 
 /// A task whose action waits for the old speech of its id to be erased.
@@ -36,11 +36,11 @@ pub struct Erasure {
     pub attempt: i32,
 }
 
-/// Owes one, at once. `asked`: a client wants it gone; else it is only old.
+/// Enqueues one, due at once. `asked`: a client wants it gone; else it is only old.
 ///
 /// # Errors
 /// What the database says.
-pub fn owe(tx: &mut Tx<'_>, id: Uuid, asked: bool) -> QueryResult<()> {
+pub fn enqueue(tx: &mut Tx<'_>, id: Uuid, asked: bool) -> QueryResult<()> {
     diesel::replace_into(erasures::table)
         .values((
             erasures::id.eq(Id(id)),
@@ -81,7 +81,7 @@ pub fn due_erasures(
 ///
 /// # Errors
 /// What the database says.
-pub fn is_owed(conn: &mut Conn, id: Uuid) -> QueryResult<bool> {
+pub fn is_pending(conn: &mut Conn, id: Uuid) -> QueryResult<bool> {
     let owed = erasures::table.find(Id(id)).select(erasures::due_at);
     Ok(owed.first::<Millis>(conn).optional()?.is_some())
 }
@@ -144,7 +144,7 @@ mod tests {
         test.db
             .write(move |tx| {
                 let began = tx.now;
-                owe(tx, id, true)?;
+                enqueue(tx, id, true)?;
                 let mut waits = Vec::new();
                 while !failed(tx, id)? {
                     let (none, next) = due_erasures(tx.conn, tx.now, 10)?;

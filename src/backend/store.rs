@@ -40,7 +40,7 @@ const PULL_BEFORE_MS: i64 = 10_000;
 /// What the database says.
 pub fn submit(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted<Row>> {
     let mut row = first_row(new, tx.now);
-    if erasures::is_owed(tx.conn, new.id)? {
+    if erasures::is_pending(tx.conn, new.id)? {
         row.action_due_at = None;
     }
     let id = row.id;
@@ -140,7 +140,7 @@ fn no_action() -> ActionColumns {
     )
 }
 
-fn owe(action: Action, due_at: Option<Millis>, until: Millis) -> ActionColumns {
+fn schedule(action: Action, due_at: Option<Millis>, until: Millis) -> ActionColumns {
     (
         tasks::action.eq(Some(action.as_str())),
         tasks::action_due_at.eq(due_at),
@@ -151,10 +151,10 @@ fn owe(action: Action, due_at: Option<Millis>, until: Millis) -> ActionColumns {
 
 /// The speech is to be called off: at once, or as soon as the old speech of the id
 /// is gone, if the task waits for that.
-fn owe_abandon(row: &Row, now: Millis) -> ActionColumns {
+fn schedule_abandon(row: &Row, now: Millis) -> ActionColumns {
     let waits = row.action.is_some() && row.action_due_at.is_none();
     let due_at = (!waits).then_some(now);
-    owe(Action::Abandon, due_at, now + ABANDON_WINDOW_MS)
+    schedule(Action::Abandon, due_at, now + ABANDON_WINDOW_MS)
 }
 
 /// What the TTS service says of a speech, by whatever way it came: callback,
@@ -223,7 +223,7 @@ fn completed_there(
                 .or(row.resolved_voice.as_ref())),
             tasks::language.eq(speech.language.as_ref().or(row.language.as_ref())),
             tasks::result.eq(serde_json::to_string(&recording).ok()),
-            owe(Action::Fetch, Some(tx.now), tx.now + FETCH_WINDOW_MS),
+            schedule(Action::Fetch, Some(tx.now), tx.now + FETCH_WINDOW_MS),
         ),
     )?;
     let reason = if status == TaskStatus::TimedOut {
@@ -502,7 +502,7 @@ fn ended(
 
 fn tell(tx: &mut Tx<'_>, row: &Row, kind: DeliveryType) -> QueryResult<()> {
     if let Some(url) = &row.callback_url {
-        deliveries::owe(tx, row.id.0, &row.client, kind, url)?;
+        deliveries::enqueue(tx, row.id.0, &row.client, kind, url)?;
     }
     Ok(())
 }
@@ -546,7 +546,7 @@ pub fn time_out(tx: &mut Tx<'_>) -> QueryResult<TimedOut> {
                 tasks::ended_at.eq(Some(tx.now)),
                 tasks::error_code.eq(Some(&failure.code)),
                 tasks::error.eq(serde_json::to_string(&failure).ok()),
-                owe_abandon(row, tx.now),
+                schedule_abandon(row, tx.now),
             ),
         )?;
         ended(
@@ -651,7 +651,7 @@ fn end_canceled(tx: &mut Tx<'_>, row: &Row) -> QueryResult<bool> {
     let action = if row.status() == TaskStatus::Fetching {
         no_action()
     } else {
-        owe_abandon(row, tx.now)
+        schedule_abandon(row, tx.now)
     };
     let changes = (
         tasks::status.eq(status.as_str()),
@@ -676,7 +676,7 @@ fn forget(tx: &mut Tx<'_>, id: Uuid, asked: bool) -> QueryResult<Ended<Row>> {
     let erased = verbs::erase(tx, id)?;
     if let Ended::Done(_) = erased {
         // Also where no hand-over is known of: one may have been on its way.
-        erasures::owe(tx, id, asked)?;
+        erasures::enqueue(tx, id, asked)?;
     }
     Ok(erased)
 }
@@ -695,7 +695,7 @@ pub const RETAINED: Subjects = Subjects {
 fn current(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Row>> {
     tasks::table
         .find(Id(id))
-        .filter(erasures::NONE_OWED)
+        .filter(erasures::NONE_PENDING)
         .select(Row::as_select())
         .first(conn)
         .optional()

@@ -14,7 +14,7 @@ use super::store;
 use super::tts_client::TtsClient;
 use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
 use crate::db::{Db, StoreError};
-use crate::delivery::DeliveryOwed;
+use crate::delivery::DeliveryEnqueued;
 use crate::failpoint;
 
 /// The most ids that the TTS service takes in one question.
@@ -33,12 +33,12 @@ pub struct Deps {
     pub db: Db,
     /// Speaks to the TTS service.
     pub tts: TtsClient,
-    /// Told that fetches may be owed.
+    /// Payload that fetches may be owed.
     pub result_known: Recipient<ResultKnown>,
-    /// Told that abandons are owed.
+    /// Payload that abandons are owed.
     pub task_ended: Recipient<TaskEnded>,
-    /// Told that callbacks are owed.
-    pub dispatcher: Recipient<DeliveryOwed>,
+    /// Payload that callbacks are owed.
+    pub dispatcher: Recipient<DeliveryEnqueued>,
     /// Shows how its deadlines stand.
     pub deadlines: Pulse,
 }
@@ -128,7 +128,7 @@ impl TimeoutWatchdog {
             let timed_out = db.write(store::time_out).await;
             if timed_out.as_ref().is_ok_and(|done| done.count > 0) {
                 // From here and not from the actor, which may have restarted.
-                let _ = dispatcher.try_send(DeliveryOwed);
+                let _ = dispatcher.try_send(DeliveryEnqueued);
                 let _ = task_ended.try_send(TaskEnded);
             }
             let next_at = timed_out.map(|done| done.next_deadline_at);
@@ -187,7 +187,7 @@ impl TimeoutWatchdog {
                         return ids[nth * PULL_BATCH..].to_vec();
                     }
                     let _ = result_known.try_send(ResultKnown);
-                    let _ = dispatcher.try_send(DeliveryOwed);
+                    let _ = dispatcher.try_send(DeliveryEnqueued);
                 }
                 Vec::new()
             });

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::dispatcher::CallbackDispatcher;
 use super::in_delivery::InDelivery;
-use super::messages::DeliveryOwed;
+use super::messages::DeliveryEnqueued;
 use super::store::{self, LISTED, Redelivered};
 use crate::db::list::Filter;
 use crate::db::{Conn, Db, Tx};
@@ -26,7 +26,7 @@ pub struct DeliveryState {
     pub db: Db,
     /// What is being tried now.
     pub in_delivery: InDelivery,
-    /// Told that something is owed.
+    /// Payload that something is owed.
     pub dispatcher: Addr<CallbackDispatcher>,
 }
 
@@ -116,7 +116,7 @@ async fn get(
 fn owed<T>(state: &DeliveryState) -> impl FnOnce(&T) + 'static {
     let dispatcher = state.dispatcher.clone();
     move |_| {
-        let _ = dispatcher.try_send(DeliveryOwed);
+        let _ = dispatcher.try_send(DeliveryEnqueued);
     }
 }
 

@@ -20,7 +20,7 @@ use super::check_queue::{
 };
 use super::check_room::{self, CheckRoom, CheckShares, CheckSlot};
 use super::held::Held;
-use super::messages::{CheckNow, CheckOwed, DeliveryOwed};
+use super::messages::{CheckEnqueued, CheckNow, DeliveryEnqueued};
 use super::shares::Receiver;
 use crate::claim_loop::{Claim, ClaimLoop, Pulse, Scan};
 use crate::db::{Db, StoreError};
@@ -47,8 +47,8 @@ pub struct Deps {
     pub hold_ms: Millis,
     /// Shows how the checks stand.
     pub urls: Pulse,
-    /// Told of what has failed, which owes its callback.
-    pub dispatcher: Recipient<DeliveryOwed>,
+    /// Payload of what has failed, which owes its callback.
+    pub dispatcher: Recipient<DeliveryEnqueued>,
 }
 
 /// The actor.
@@ -179,7 +179,7 @@ impl Actor for CallbackChecker {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let checker = ctx.address();
-        self.urls.start(move || checker.do_send(CheckOwed));
+        self.urls.start(move || checker.do_send(CheckEnqueued));
         let checker = ctx.address();
         self.hold.start(move || checker.do_send(HoldOver));
         self.scan_checks(ctx);
@@ -200,10 +200,10 @@ impl Supervised for CallbackChecker {
     }
 }
 
-impl Handler<CheckOwed> for CallbackChecker {
+impl Handler<CheckEnqueued> for CallbackChecker {
     type Result = ();
 
-    fn handle(&mut self, _: CheckOwed, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: CheckEnqueued, ctx: &mut Self::Context) {
         self.hint();
         self.scan_checks(ctx);
     }
@@ -388,7 +388,7 @@ impl Handler<Checked> for CallbackChecker {
         self.scan_checks(ctx);
         self.scan_held(ctx);
         // What has failed owes its callback.
-        let _ = self.deps.dispatcher.try_send(DeliveryOwed);
+        let _ = self.deps.dispatcher.try_send(DeliveryEnqueued);
     }
 }
 
@@ -424,7 +424,7 @@ impl Handler<HeldScanned> for CallbackChecker {
         }
         self.scan_held(ctx);
         // What has failed owes its callback.
-        let _ = self.deps.dispatcher.try_send(DeliveryOwed);
+        let _ = self.deps.dispatcher.try_send(DeliveryEnqueued);
     }
 }
 

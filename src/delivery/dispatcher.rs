@@ -18,12 +18,12 @@ use super::check::{CheckCache, Finding};
 use super::delivery::{Outcome, after};
 use super::in_delivery::InDelivery;
 use super::look::{Look, Progress, read_due};
-use super::messages::DeliveryOwed;
+use super::messages::DeliveryEnqueued;
 use super::open_circuits::OpenCircuits;
 use super::receivers::{OriginSignal, Receivers, Turn};
 use super::shares::{Kind, Receiver, Slot};
 use super::store::{self, Row};
-use super::subject::{Subject, Told};
+use super::subject::{Payload, Subject};
 use crate::alerts::Reporter;
 use crate::claim_loop::{Claim, ClaimLoop, Pulse, STORE_PAUSE_MS, Scan};
 use crate::db::{Db, StoreError, Tx};
@@ -227,7 +227,8 @@ impl Actor for CallbackDispatcher {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let dispatcher = ctx.address();
-        self.claims.start(move || dispatcher.do_send(DeliveryOwed));
+        self.claims
+            .start(move || dispatcher.do_send(DeliveryEnqueued));
         self.scan(ctx);
     }
 }
@@ -247,10 +248,10 @@ impl Supervised for CallbackDispatcher {
     }
 }
 
-impl Handler<DeliveryOwed> for CallbackDispatcher {
+impl Handler<DeliveryEnqueued> for CallbackDispatcher {
     type Result = ();
 
-    fn handle(&mut self, _: DeliveryOwed, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: DeliveryEnqueued, ctx: &mut Self::Context) {
         self.hint(ctx);
     }
 }
@@ -471,11 +472,11 @@ struct Attempt {
 impl Attempt {
     /// What its body tells, if that is still there; `None`: the delivery itself has been
     /// erased since it was read. The inner error: it cannot be told.
-    async fn told(&self) -> Result<Result<Option<Option<Told>>, UnitFailure>, StoreError> {
+    async fn told(&self) -> Result<Result<Option<Option<Payload>>, UnitFailure>, StoreError> {
         let (subject, row) = (Arc::clone(&self.subject), self.row.clone());
         let told = self.db.read(move |conn| {
             // What panics is this delivery's trouble.
-            Ok(match contained(|| subject.told_by(conn, &row)) {
+            Ok(match contained(|| subject.render(conn, &row)) {
                 Ok(told) => {
                     let told = told?;
                     let is_erased = told.is_none() && store::get(conn, row.id.0)?.is_none();

@@ -14,12 +14,12 @@ use super::check::Report;
 /// A delivery may be due.
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
-pub struct DeliveryOwed;
+pub struct DeliveryEnqueued;
 
 /// A callback URL may have to be checked.
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
-pub struct CheckOwed;
+pub struct CheckEnqueued;
 
 /// Check this URL now and tell each step.
 #[derive(Message)]

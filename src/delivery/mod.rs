@@ -29,4 +29,4 @@ pub mod waits;
 
 pub use checker::CallbackChecker;
 pub use dispatcher::CallbackDispatcher;
-pub use messages::{CheckNow, CheckOwed, DeliveryOwed};
+pub use messages::{CheckEnqueued, CheckNow, DeliveryEnqueued};

@@ -67,7 +67,7 @@ impl Row {
     /// One that is owed from this instant on, and was not tried yet: the operator's
     /// for an alert, else the first client's.
     #[must_use]
-    pub fn owed(id: Uuid, subject: Uuid, kind: DeliveryType, url: &str, now: Millis) -> Self {
+    pub fn pending(id: Uuid, subject: Uuid, kind: DeliveryType, url: &str, now: Millis) -> Self {
         Self {
             id: Id(id),
             subject_id: Id(subject),
@@ -126,18 +126,18 @@ pub fn origin_of(url: &str) -> String {
     url::Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.origin().ascii_serialization())
 }
 
-/// Owes a delivery from this commit on.
+/// Enqueues a delivery with this commit.
 ///
 /// # Errors
 /// What the database says.
-pub fn owe(
+pub fn enqueue(
     tx: &mut Tx<'_>,
     subject: Uuid,
     client: &str,
     kind: DeliveryType,
     url: &str,
 ) -> QueryResult<Uuid> {
-    let owed = Row::owed(Uuid::now_v7(), subject, kind, url, tx.now);
+    let owed = Row::pending(Uuid::now_v7(), subject, kind, url, tx.now);
     insert(tx, owed.of(client))
 }
 
@@ -145,14 +145,14 @@ pub fn owe(
 ///
 /// # Errors
 /// What the database says.
-pub fn owe_aborted(
+pub fn enqueue_aborted(
     tx: &mut Tx<'_>,
     subject: Uuid,
     client: &str,
     kind: DeliveryType,
     url: &str,
 ) -> QueryResult<Uuid> {
-    let row = Row::owed(Uuid::now_v7(), subject, kind, url, tx.now);
+    let row = Row::pending(Uuid::now_v7(), subject, kind, url, tx.now);
     let aborted = Row {
         status: DeliveryStatus::Aborted.as_str().to_owned(),
         next_attempt_at: None,
@@ -283,7 +283,7 @@ pub fn record(
         .map(|wait| i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2));
     let next_at = wait.map(|wait| tx.now + wait);
     let ended = after.status != DeliveryStatus::Pending;
-    let is_still_owed = deliveries::status
+    let is_still_pending = deliveries::status
         .eq(DeliveryStatus::Pending.as_str())
         .and(deliveries::attempts.eq(row.attempts));
     let changes = (
@@ -293,7 +293,14 @@ pub fn record(
         deliveries::next_attempt_at.eq(next_at),
         deliveries::ended_at.eq(ended.then_some(tx.now)),
     );
-    if update_if(tx.conn, deliveries::table, row.id, is_still_owed, changes)? == 0 {
+    if update_if(
+        tx.conn,
+        deliveries::table,
+        row.id,
+        is_still_pending,
+        changes,
+    )? == 0
+    {
         // Somebody else has recorded it: it is due when he says.
         let kept = get(tx.conn, row.id.0)?;
         return Ok(kept.and_then(|kept| kept.next_attempt_at));

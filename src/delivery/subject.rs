@@ -15,11 +15,11 @@ pub trait Subject: Send + Sync {
     ///
     /// # Errors
     /// What the database says.
-    fn told_by(&self, conn: &mut Conn, delivery: &Row) -> QueryResult<Option<Told>>;
+    fn render(&self, conn: &mut Conn, delivery: &Row) -> QueryResult<Option<Payload>>;
 }
 
 /// What a callback carries.
-pub struct Told {
+pub struct Payload {
     /// The resource as GET answers it.
     pub json: Box<RawValue>,
     /// The code of its failure.
@@ -28,7 +28,7 @@ pub struct Told {
     pub headers: CallbackHeaders,
 }
 
-impl Told {
+impl Payload {
     /// Of a resource. `None` is never the answer for what this crate answers
     /// GET with: that is JSON.
     pub fn of(

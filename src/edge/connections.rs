@@ -114,7 +114,7 @@ impl Connections {
         let turns = Rc::new(Turns::default());
         let mut connection = Connection {
             address,
-            standing: RoomFound::Told(None, Full::All),
+            standing: RoomFound::Payload(None, Full::All),
             turns: Rc::clone(&turns),
             watch: None,
         };
@@ -124,9 +124,9 @@ impl Connections {
             keep_little_unsent(&socket);
             connection.standing = match self.served.take(address, 1) {
                 Ok(hold) => RoomFound::Served(hold),
-                Err(full) => RoomFound::Told(self.told.take(address, 1).ok(), full),
+                Err(full) => RoomFound::Payload(self.told.take(address, 1).ok(), full),
             };
-            if let RoomFound::Told(None, _) = connection.standing {
+            if let RoomFound::Payload(None, _) = connection.standing {
                 // The server may still read what has come on it, so it is known.
                 close(socket);
             } else {
@@ -147,7 +147,7 @@ impl Connections {
             .or_else(|| self.proxies.client(request.headers()));
         let forwarded = connection.address.is_none() && address.is_some();
         let hold = match &connection.standing {
-            RoomFound::Told(_, full) => Err(*full),
+            RoomFound::Payload(_, full) => Err(*full),
             RoomFound::Served(_) if forwarded => self.forwarded.take(address, 1).map(Some),
             RoomFound::Served(_) => Ok(None),
         };
@@ -178,7 +178,7 @@ impl Drop for Connection {
 /// Whether there is room for a connection.
 enum RoomFound {
     Served(#[expect(dead_code, reason = "held until the connection is gone")] Hold),
-    Told(
+    Payload(
         /// Held until the connection is gone; `None` for one that is closed at once.
         Option<Hold>,
         Full,
@@ -614,7 +614,7 @@ mod tests {
             // Whatever may still be read from it.
             match &opened.2.get::<Connection>().expect("it is known").standing {
                 RoomFound::Served(_) => "served",
-                RoomFound::Told(hold, full) => {
+                RoomFound::Payload(hold, full) => {
                     assert_eq!(*full, Full::Address);
                     hold.as_ref().map_or("closed", |_| "told")
                 }

@@ -10,7 +10,7 @@ use super::row::{ResourceRow, ServiceFields, Shown};
 use crate::db::{Conn, Id};
 use crate::delivery::in_delivery::InDelivery;
 use crate::delivery::store as deliveries;
-use crate::delivery::subject::{Subject, Told};
+use crate::delivery::subject::{Payload, Subject};
 use crate::edge::links::Links;
 use crate::progress::ProgressBoard;
 
@@ -137,12 +137,12 @@ impl<R: ResourceRow> View<R> {
 }
 
 impl<R: ResourceRow> Subject for View<R> {
-    fn told_by(&self, conn: &mut Conn, delivery: &deliveries::Row) -> QueryResult<Option<Told>> {
+    fn render(&self, conn: &mut Conn, delivery: &deliveries::Row) -> QueryResult<Option<Payload>> {
         let row = R::get(conn, delivery.subject_id.0)?;
         Ok(row.and_then(|row| {
             let resource = self.of(&row, Some(delivery));
             let headers = row.request().unwrap_or_default().callback_headers;
-            Told::of(&resource, resource.error.as_ref(), headers)
+            Payload::of(&resource, resource.error.as_ref(), headers)
         }))
     }
 }

@@ -21,7 +21,7 @@ use super::workers::Workers;
 use crate::db::Id;
 use crate::delivery::api::DeliveryState;
 use crate::delivery::check::{CheckCache, Finding};
-use crate::delivery::{CallbackChecker, CheckNow, CheckOwed, DeliveryOwed};
+use crate::delivery::{CallbackChecker, CheckEnqueued, CheckNow, DeliveryEnqueued};
 use crate::edge::problem::Answer;
 use crate::edge::request;
 use crate::files::Cache;
@@ -46,14 +46,14 @@ pub struct TtsState {
     pub audio_bytes: u64,
     /// `callback.check_timeout_s`.
     pub check_timeout: Duration,
-    /// Told of jobs.
+    /// Payload of jobs.
     pub workers: Workers,
-    /// Told of deadlines.
+    /// Payload of deadlines.
     pub deadlines: Recipient<DeadlineAdded>,
-    /// Told of URLs to be checked.
+    /// Payload of URLs to be checked.
     pub checker: Addr<CallbackChecker>,
-    /// Told of deliveries.
-    pub dispatcher: Recipient<DeliveryOwed>,
+    /// Payload of deliveries.
+    pub dispatcher: Recipient<DeliveryEnqueued>,
 }
 
 /// The routes of the TTS service.
@@ -129,7 +129,7 @@ impl Served for TtsState {
     fn hint_accepted(&self, row: &Row) {
         self.deadlines.do_send(DeadlineAdded(row.deadline_at));
         if row.status() == SpeechStatus::Checking {
-            let _ = self.checker.try_send(CheckOwed);
+            let _ = self.checker.try_send(CheckEnqueued);
         } else {
             self.workers.queued_by(&row.client);
         }
@@ -137,7 +137,7 @@ impl Served for TtsState {
 
     fn hint_canceled(&self, id: Uuid) {
         self.workers.canceled(id);
-        let _ = self.dispatcher.try_send(DeliveryOwed);
+        let _ = self.dispatcher.try_send(DeliveryEnqueued);
     }
 
     fn watch(&self, _: Uuid) -> Box<dyn Any> {

@@ -8,15 +8,15 @@ use super::messages::DeadlineAdded;
 use super::store::deadlines::{Expired, expire};
 use crate::claim_loop::{ClaimLoop, Pulse, Scan};
 use crate::db::{Db, StoreError};
-use crate::delivery::DeliveryOwed;
+use crate::delivery::DeliveryEnqueued;
 use crate::failpoint;
 
 /// What the watchdog works with.
 pub struct Deps {
     /// The TTS service's database.
     pub db: Db,
-    /// Told that callbacks may be owed.
-    pub dispatcher: Recipient<DeliveryOwed>,
+    /// Payload that callbacks may be owed.
+    pub dispatcher: Recipient<DeliveryEnqueued>,
     /// Shows how the deadlines stand.
     pub deadlines: Pulse,
 }
@@ -48,7 +48,7 @@ impl DeadlineWatchdog {
             let expired = db.write(expire).await;
             if expired.as_ref().is_ok_and(|expired| expired.count > 0) {
                 // From here and not from the actor, which may have restarted.
-                let _ = dispatcher.try_send(DeliveryOwed);
+                let _ = dispatcher.try_send(DeliveryEnqueued);
             }
             watchdog.do_send(DeadlinesScanned { expired, scan });
         });

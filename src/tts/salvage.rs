@@ -84,7 +84,7 @@ pub struct Salvage<'a> {
     kept: Option<Sentences>,
     synthesizer: Synthesizer,
     limits: Limits,
-    /// Told of each child that is lost, and in which sentence.
+    /// Payload of each child that is lost, and in which sentence.
     lost: &'a dyn Fn(&Place, u32, &SpeakError),
     warnings: Vec<Warning>,
     losses: u32,
@@ -270,7 +270,7 @@ struct Assembled<'a, E> {
     events: &'a mut E,
     news: UnboundedReceiver<SentenceUpdate>,
     sentences: u32,
-    /// Told how many are in their places.
+    /// Payload how many are in their places.
     done: watch::Sender<u32>,
 }
 

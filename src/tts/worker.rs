@@ -44,7 +44,7 @@ use super::voices::Voices;
 use super::workers::Workers;
 use crate::claim_loop::{ClaimLoop, Pulse, Scan, Unit};
 use crate::db::{Db, StoreError};
-use crate::delivery::DeliveryOwed;
+use crate::delivery::DeliveryEnqueued;
 use crate::failpoint;
 use crate::files::{Cache, CacheKey, FileError, Files, Spool};
 use crate::locks::lock;
@@ -204,17 +204,17 @@ pub struct Deps {
     pub files: Files,
     /// What was made before.
     pub cache: Cache,
-    /// Told what the child offers.
+    /// Payload what the child offers.
     pub voices: Voices,
-    /// Told how far a synthesis is.
+    /// Payload how far a synthesis is.
     pub progress: ProgressBoard,
-    /// Told what is owed.
-    pub dispatcher: Recipient<DeliveryOwed>,
-    /// Told of jobs that are given back.
+    /// Payload what is owed.
+    pub dispatcher: Recipient<DeliveryEnqueued>,
+    /// Payload of jobs that are given back.
     pub workers: Workers,
     /// What workers help each other with.
     pub long_texts: LongTexts,
-    /// Told of each child that is lost.
+    /// Payload of each child that is lost.
     pub crashes: Crashes,
     /// Limits.
     pub settings: Settings,
@@ -222,7 +222,7 @@ pub struct Deps {
     pub children: ChildBoard,
     /// Shows how its jobs stand.
     pub jobs: Pulse,
-    /// Told of deadlines of jobs that are given back.
+    /// Payload of deadlines of jobs that are given back.
     pub deadlines: Recipient<DeadlineAdded>,
     /// Makes the worker's child.
     pub make_synthesizer: Box<dyn Fn() -> Synthesizer>,
@@ -801,7 +801,7 @@ impl Handler<Claims> for TtsWorker {
                     self.claims.wake_at(at);
                 }
                 if expired > 0 {
-                    let _ = self.deps.dispatcher.try_send(DeliveryOwed);
+                    let _ = self.deps.dispatcher.try_send(DeliveryEnqueued);
                 }
             }
             Err(error) => {
@@ -1015,7 +1015,7 @@ impl TtsWorker {
             };
             let queued_again = finish.commit_as_unit(commit).await;
             progress.clear(id);
-            let _ = dispatcher.try_send(DeliveryOwed);
+            let _ = dispatcher.try_send(DeliveryEnqueued);
             if queued_again {
                 workers.queued();
                 // Who waits again may be beyond his deadline.

@@ -19,7 +19,7 @@ struct Count {
 
 /// Waits until the Backend owes no erasure.
 #[track_caller]
-fn wait_until_none_is_owed(backend: &Service) {
+fn wait_until_none_is_pending(backend: &Service) {
     let mut conn = backend.backend_database();
     eventually("every erasure is done", || {
         let question = "SELECT count(*) AS count FROM erasures";
@@ -52,7 +52,7 @@ fn a_task_that_is_erased_leaves_neither_text_nor_sound_however_often_somebody_wa
     chain.backend.start();
     chain.tts.start();
     wait_until_gone(&tts, &task);
-    wait_until_none_is_owed(&chain.backend);
+    wait_until_none_is_pending(&chain.backend);
     assert_eq!(sounds(&chain).len(), 1);
     tts.get(&Chain::speech(&other)).expect(200);
     client.get(&task).expect_problem(404, "not_found");
@@ -73,7 +73,7 @@ fn a_kill_before_or_after_the_call_leaves_the_erasure_to_the_next_start() {
         service.heal();
         service.start();
         wait_until_gone(&client, &task);
-        wait_until_none_is_owed(&service);
+        wait_until_none_is_pending(&service);
         client.get(&task).expect_problem(404, "not_found");
     }
 }
@@ -162,7 +162,7 @@ fn an_old_task_takes_its_speech_with_it_and_leaves_what_others_use() {
         (client.get(&task).status == 404).then_some(())
     });
     wait_until_gone(&client, &task);
-    wait_until_none_is_owed(&service);
+    wait_until_none_is_pending(&service);
     assert_eq!(files_in(&cache), kept);
 }
 

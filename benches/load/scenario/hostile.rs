@@ -307,7 +307,7 @@ impl Crowd {
     }
 }
 
-type Told = tokio::sync::oneshot::Sender<()>;
+type Payload = tokio::sync::oneshot::Sender<()>;
 
 /// A client that sends a byte a second, where it has a connection.
 struct Slow {
@@ -321,7 +321,7 @@ async fn slow(
     to: SocketAddr,
     path: &str,
     stop: &AtomicBool,
-    told: Told,
+    told: Payload,
 ) -> Outcome<String> {
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
@@ -382,7 +382,7 @@ async fn streams(
     to: SocketAddr,
     get: &[u8],
     stop: &AtomicBool,
-    told: Told,
+    told: Payload,
 ) -> Outcome<String> {
     let of_one = String::from_utf8_lossy(get).replacen(" HTTP/1.1", "/events HTTP/1.1", 1);
     let mut open = Vec::new();
@@ -417,7 +417,7 @@ async fn bodies(
     to: SocketAddr,
     path: &str,
     stop: &AtomicBool,
-    told: Told,
+    told: Payload,
 ) -> Outcome<String> {
     let text = "Xin chào các bạn. ".repeat(BODY_BYTES / 23);
     let request: Arc<[u8]> = http::post(path, &json!({ "text": text }).to_string()).into();

@@ -22,7 +22,7 @@ use super::store::{self, New};
 use crate::alerts::{Batch, Ledger, Reported, Reporter, Taken};
 use crate::claim_loop::{ClaimLoop, Pulse, Scan};
 use crate::db::{Db, StoreError};
-use crate::delivery::DeliveryOwed;
+use crate::delivery::DeliveryEnqueued;
 use crate::delivery::attempt::{Sender, not_made};
 use crate::delivery::delivery::after;
 use crate::delivery::store::Row;
@@ -50,8 +50,8 @@ pub struct Deps {
     pub sender: Sender,
     /// The wait before each attempt.
     pub schedule: Vec<Duration>,
-    /// Told when alerts are owed.
-    pub dispatcher: Recipient<DeliveryOwed>,
+    /// Payload when alerts are owed.
+    pub dispatcher: Recipient<DeliveryEnqueued>,
     /// Looked at now and then.
     pub disks: Disks,
 }
@@ -226,10 +226,10 @@ impl Pass {
         let unkept = self.unkept.iter().map(|unkept| unkept.new.clone());
         let all: Vec<New> = unkept.chain(new.iter().cloned()).collect();
         let kept = ledger.clone();
-        let keep = move |tx: &mut crate::db::Tx<'_>| store::owe(tx, &all, &kept);
+        let keep = move |tx: &mut crate::db::Tx<'_>| store::enqueue(tx, &all, &kept);
         match self.deps.db.write(keep).await {
             Ok(()) => {
-                let _ = self.deps.dispatcher.try_send(DeliveryOwed);
+                let _ = self.deps.dispatcher.try_send(DeliveryEnqueued);
                 Ok(Outcome {
                     ledger,
                     unkept: Vec::new(),
@@ -258,7 +258,7 @@ impl Pass {
         New {
             kind,
             alert: batch.clone().alert(id, self.taken.resolved(kind)),
-            delivery: Row::owed(Uuid::now_v7(), id, kind, &self.deps.url, self.now),
+            delivery: Row::pending(Uuid::now_v7(), id, kind, &self.deps.url, self.now),
             tried: Vec::new(),
         }
     }

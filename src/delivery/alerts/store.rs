@@ -56,11 +56,11 @@ pub fn keep_ledger(tx: &mut Tx<'_>, ledger: &Ledger) -> QueryResult<()> {
         .map(drop)
 }
 
-/// Owes alerts from this commit on, and keeps what is told with them.
+/// Enqueues alerts with this commit, and keeps what is told with them.
 ///
 /// # Errors
 /// What the database says.
-pub fn owe(tx: &mut Tx<'_>, new: &[New], ledger: &Ledger) -> QueryResult<()> {
+pub fn enqueue(tx: &mut Tx<'_>, new: &[New], ledger: &Ledger) -> QueryResult<()> {
     for New {
         kind,
         alert,
@@ -177,7 +177,7 @@ pub fn newest_event(conn: &mut Conn) -> QueryResult<i64> {
 /// # Errors
 /// What the database says.
 pub fn old(conn: &mut Conn, before: Millis, most: i64) -> QueryResult<Vec<Id>> {
-    let is_owed = diesel::dsl::exists(
+    let is_pending = diesel::dsl::exists(
         deliveries::table
             .filter(deliveries::subject_id.eq(alerts::id))
             .filter(deliveries::status.eq("pending")),
@@ -185,7 +185,7 @@ pub fn old(conn: &mut Conn, before: Millis, most: i64) -> QueryResult<Vec<Id>> {
     alerts::table
         .select(alerts::id)
         .filter(alerts::created_at.lt(before))
-        .filter(diesel::dsl::not(is_owed))
+        .filter(diesel::dsl::not(is_pending))
         .order(alerts::created_at)
         .limit(most)
         .load(conn)

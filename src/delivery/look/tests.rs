@@ -83,7 +83,7 @@ fn put(tx: &mut Tx<'_>, owed: &[Owed]) -> QueryResult<Vec<Row>> {
                 attempt: i32::from(of.kind == Kind::Retry),
                 next_attempt_at: Some(due_at),
                 client: receiver.client.to_string(),
-                ..Row::owed(Uuid::now_v7(), Uuid::now_v7(), kind, &url, due_at)
+                ..Row::pending(Uuid::now_v7(), Uuid::now_v7(), kind, &url, due_at)
             };
             store::insert(tx, row.clone())?;
             rows.push(row);

@@ -57,7 +57,7 @@ async fn what_was_found_to_be_sent_again_is_so_only_if_the_filter_still_means_it
     let redelivered = test.db.write(|tx| {
         let of = |tx: &mut Tx<'_>, client: &str| {
             let kind = DeliveryType::SpeechCompleted;
-            let id = owe_aborted(tx, Uuid::now_v7(), client, kind, "http://a/")?;
+            let id = enqueue_aborted(tx, Uuid::now_v7(), client, kind, "http://a/")?;
             Ok::<_, diesel::result::Error>(get(tx.conn, id)?.unwrap())
         };
         let set = |tx: &mut Tx<'_>, row: &Row, status: &str, ended_at: Option<Millis>| {
@@ -130,7 +130,7 @@ fn again(seconds: u64) -> After {
 
 fn owed(tx: &mut Tx<'_>) -> QueryResult<Row> {
     let kind = DeliveryType::SpeechCompleted;
-    let id = owe(tx, Uuid::now_v7(), "", kind, "http://a/")?;
+    let id = enqueue(tx, Uuid::now_v7(), "", kind, "http://a/")?;
     Ok(get(tx.conn, id)?.unwrap())
 }
 
@@ -263,7 +263,7 @@ async fn what_becomes_of_an_alert_is_shown_in_no_feed() {
     let test = TestDb::new(Service::Tts);
     let write = test.db.write(|tx| {
         let kind = DeliveryType::DiskFailing;
-        let id = owe(tx, Uuid::now_v7(), OPERATOR, kind, "http://own/")?;
+        let id = enqueue(tx, Uuid::now_v7(), OPERATOR, kind, "http://own/")?;
         let row = get(tx.conn, id)?.unwrap();
         let late = tx.now + 1;
         assert_eq!(give_up(tx, &row.receiver(), late, &HashSet::new(), 9)?, 1);
@@ -279,7 +279,7 @@ async fn what_becomes_of_an_alert_is_shown_in_no_feed() {
 fn a_delivery_names_what_it_tells_of_by_what_that_is() {
     let subject = Uuid::now_v7();
     let ids = |service, kind| {
-        let row = Row::owed(Uuid::now_v7(), subject, kind, "http://a/", 0);
+        let row = Row::pending(Uuid::now_v7(), subject, kind, "http://a/", 0);
         let shown = resource(service, &row, Vec::new(), false);
         [shown.task_id, shown.speech_id, shown.alert_id]
     };
@@ -295,7 +295,7 @@ fn a_delivery_names_what_it_tells_of_by_what_that_is() {
 /// Both are exclusive, as in the lists.
 #[test]
 fn a_span_of_ends_means_what_ended_within_it() {
-    let mut row = Row::owed(
+    let mut row = Row::pending(
         Uuid::now_v7(),
         Uuid::now_v7(),
         DeliveryType::TaskFailed,
@@ -332,7 +332,7 @@ async fn what_is_due_to_a_receiver_is_one_clients_and_of_one_kind() {
             ("a", "http://b/3"),
         ];
         for (client, url) in owed {
-            owe(tx, Uuid::now_v7(), client, DeliveryType::TaskFailed, url)?;
+            enqueue(tx, Uuid::now_v7(), client, DeliveryType::TaskFailed, url)?;
         }
         let receiver = Receiver {
             client: "a".into(),

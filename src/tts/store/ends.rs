@@ -62,9 +62,9 @@ pub fn ended(
     tx.load(&row.client, -1, -row.text_bytes);
     if let Some(url) = &row.callback_url {
         if row.callback_check == CheckState::Forbidden.as_str() {
-            deliveries::owe_aborted(tx, row.id.0, &row.client, kind, url)?;
+            deliveries::enqueue_aborted(tx, row.id.0, &row.client, kind, url)?;
         } else {
-            deliveries::owe(tx, row.id.0, &row.client, kind, url)?;
+            deliveries::enqueue(tx, row.id.0, &row.client, kind, url)?;
         }
     }
     verbs::moved(tx, row, status, reason, by)

@@ -30,7 +30,7 @@ const SCHEDULE_S: [u64; 4] = [0, 1, 5, 20];
 const MINUTE_MS: i64 = 60_000;
 
 /// A world whose operator is told.
-struct Told {
+struct Payload {
     world: World,
     operator: Server,
     reporter: Reporter,
@@ -38,7 +38,7 @@ struct Told {
     disk: Arc<Mutex<Option<String>>>,
 }
 
-impl Told {
+impl Payload {
     async fn start() -> Self {
         let operator = Server::start(|_| Reply::Status(204));
         Self::go_on(World::new(Service::Backend), operator).await
@@ -132,7 +132,7 @@ async fn give_up(db: &Db, count: usize) {
         for _ in 0..count {
             let (id, kind) = (Uuid::now_v7(), DeliveryType::TaskFailed);
             let url = "http://127.0.0.1:9/a?secret";
-            let row = deliveries::Row::owed(Uuid::now_v7(), id, kind, url, tx.now);
+            let row = deliveries::Row::pending(Uuid::now_v7(), id, kind, url, tx.now);
             deliveries::insert(tx, row)?;
         }
         let now = tx.now + 1;
@@ -146,7 +146,7 @@ async fn give_up(db: &Db, count: usize) {
 
 #[actix_rt::test]
 async fn what_happens_within_a_minute_of_an_alert_is_the_next_one() {
-    let told = Told::start().await;
+    let told = Payload::start().await;
     let kind = DeliveryType::ReceiverShut;
     for host in ["a", "b"] {
         let origin = format!("http://{host}");
@@ -186,7 +186,7 @@ async fn deliveries_that_are_given_up_are_told_once_also_by_the_next_start() {
     // Before alerts were switched on.
     let world = World::new(Service::Backend);
     give_up(&world.db, 3).await;
-    let told = Told::go_on(world, Server::start(|_| Reply::Status(204))).await;
+    let told = Payload::go_on(world, Server::start(|_| Reply::Status(204))).await;
     told.advance(10 * MINUTE_MS).await;
     assert!(told.counts(kind).is_empty());
     give_up(&told.world.db, 4).await;
@@ -202,14 +202,14 @@ async fn deliveries_that_are_given_up_are_told_once_also_by_the_next_start() {
     give_up(&told.world.db, 5).await;
     told.reporter.deliveries_exhausted();
     told.world.settle().await;
-    let Told {
+    let Payload {
         mut world,
         operator,
         ..
     } = told;
     world.tree.stop(Duration::from_secs(60)).await;
     world.tree = World::new(Service::Backend).tree;
-    let told = Told::go_on(world, operator).await;
+    let told = Payload::go_on(world, operator).await;
     told.advance(MINUTE_MS - 1000).await;
     told.advance(1000).await;
     told.comes(kind, &[4, 5]).await;
@@ -219,7 +219,7 @@ async fn deliveries_that_are_given_up_are_told_once_also_by_the_next_start() {
 
 #[actix_rt::test]
 async fn a_trouble_that_ends_is_told_to_be_resolved() {
-    let told = Told::start().await;
+    let told = Payload::start().await;
     let kind = DeliveryType::DiskFailing;
     *told.disk.lock().unwrap() = Some("it is nearly full".to_owned());
     told.reporter.engine(Some("no library"));
@@ -253,7 +253,7 @@ fn lock(folder: &Path) -> SqliteConnection {
 
 #[actix_rt::test]
 async fn a_disk_that_keeps_nothing_is_told_at_once_and_kept_when_it_can_be() {
-    let told = Told::start().await;
+    let told = Payload::start().await;
     let kind = DeliveryType::DiskFailing;
     told.operator.answers(|_| Reply::Status(503));
     let other = lock(told.world.folder.path());
@@ -307,7 +307,7 @@ async fn a_disk_that_keeps_nothing_is_told_at_once_and_kept_when_it_can_be() {
 
 #[actix_rt::test]
 async fn a_panic_of_the_collector_loses_nothing_and_tells_nothing_twice() {
-    let told = Told::start().await;
+    let told = Payload::start().await;
     let kind = DeliveryType::ReceiverShut;
     told.reporter.receiver_shut(Service::Tts, "http://a", None);
     panics(&told.world, "alerts").await;

@@ -242,7 +242,7 @@ async fn a_task_whose_time_is_over_is_left_to_the_watchdog() {
     assert_eq!(server.count("PUT"), 0);
     assert_eq!(task_row(&world.db, id).await.status, "queued");
     // Each action that has run tells the dispatcher: none has.
-    assert_eq!(heard.count("DeliveryOwed"), 0);
+    assert_eq!(heard.count("DeliveryEnqueued"), 0);
 }
 
 /// The sound that [`speaks`] has made of everything.

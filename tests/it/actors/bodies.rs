@@ -12,8 +12,8 @@ use hoiam::db::schema::{deliveries as table, events, speeches as speech_table};
 use hoiam::db::{Conn, Id, Tx};
 use hoiam::delivery::in_delivery::InDelivery;
 use hoiam::delivery::store::{self as deliveries, Row};
-use hoiam::delivery::subject::{Subject, Told};
-use hoiam::delivery::{CallbackDispatcher, DeliveryOwed};
+use hoiam::delivery::subject::{Payload, Subject};
+use hoiam::delivery::{CallbackDispatcher, DeliveryEnqueued};
 use hoiam::edge::links::Links;
 use hoiam::progress::ProgressBoard;
 use hoiam::resource::row::ResourceRow;
@@ -102,7 +102,7 @@ fn data_of(receiver: &Peer) -> Vec<Value> {
 
 #[actix_rt::test]
 async fn of_what_is_erased_while_it_is_told_nothing_is_kept_and_others_are_told() {
-    // Told, to be told again, and told for the last time.
+    // Payload, to be told again, and told for the last time.
     for (status, schedule_s) in [(204, vec![0, 1]), (500, vec![0, 1]), (500, vec![0])] {
         let mut world = World::new(Service::Tts);
         let (receiver, gate) = (Peer::receiver(), Gate::default());
@@ -133,7 +133,7 @@ async fn of_what_is_erased_while_it_is_told_nothing_is_kept_and_others_are_told(
         assert_eq!(data_of(&receiver)[0]["id"], json!(id), "as it was read");
 
         let (_, other) = canceled_speech(&world, &receiver.url("/other")).await;
-        dispatcher.do_send(DeliveryOwed);
+        dispatcher.do_send(DeliveryEnqueued);
         attempts_made(&world.db, other, 1).await;
         world.advance_ms(86_400_000);
         world.settle().await;
@@ -150,9 +150,9 @@ struct Counting<S> {
 }
 
 impl<S: Subject> Subject for Counting<S> {
-    fn told_by(&self, conn: &mut Conn, delivery: &Row) -> QueryResult<Option<Told>> {
+    fn render(&self, conn: &mut Conn, delivery: &Row) -> QueryResult<Option<Payload>> {
         self.read.fetch_add(1, Ordering::SeqCst);
-        self.subject.told_by(conn, delivery)
+        self.subject.render(conn, delivery)
     }
 }
 

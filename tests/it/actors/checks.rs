@@ -14,7 +14,7 @@ use hoiam::delivery::check_queue::{CheckQuery, CheckQueue, ExpiredHolds, Uncheck
 use hoiam::delivery::held::Scope;
 use hoiam::delivery::in_delivery::InDelivery;
 use hoiam::delivery::open_circuits::OpenCircuits;
-use hoiam::delivery::{CallbackChecker, CallbackDispatcher, CheckOwed};
+use hoiam::delivery::{CallbackChecker, CallbackDispatcher, CheckEnqueued};
 use hoiam::delivery::{checker, dispatcher};
 use hoiam::tts::Workers;
 use hoiam_api::{CallbackHeaders, Service};
@@ -96,7 +96,7 @@ async fn accept_of(
 async fn all_slots_are_free(world: &World, checker: &Addr<CallbackChecker>, server: &Server) {
     let held = (0..8).map(|n| server.url(&format!("/held/{n}")));
     accept(world, held).await;
-    checker.do_send(CheckOwed);
+    checker.do_send(CheckEnqueued);
     eventually("they have all slots", || async { server.hanging() == 8 }).await;
     server.release();
     eventually("they are over", || async { server.hanging() == 0 }).await;
@@ -146,7 +146,7 @@ async fn at_most_eight_probes_of_an_origin_run_at_once() {
     let jobs = accept(&world, (0..30).map(|n| server.url(&format!("/{n}")))).await;
     let checker = start(&mut world, PATIENT);
     eventually("eight run", || async { server.hanging() == 8 }).await;
-    checker.do_send(CheckOwed);
+    checker.do_send(CheckEnqueued);
     world.settle().await;
     server.release();
     all_are(&world, &jobs, "queued").await;
@@ -331,7 +331,7 @@ async fn urls_that_give_no_answer_do_not_hold_up_others_of_their_origin() {
     all_are(&world, &open, "queued").await;
     // Nor those that come while the others are held.
     let later = accept(&world, [receiver.url("/later")]).await;
-    checker.do_send(CheckOwed);
+    checker.do_send(CheckEnqueued);
     all_are(&world, &later, "queued").await;
     for id in &silent {
         assert!(job_is(&world.db, *id, "checking").await);
@@ -377,7 +377,7 @@ async fn a_store_that_fails_delays_a_check_by_a_second_and_no_more() {
     let jobs = accept(&world, [server.url("/hook")]).await;
     let sql = |sql: &'static str| world.db.write(move |tx| tx.conn.batch_execute(sql));
     sql("ALTER TABLE speeches RENAME TO hidden").await.unwrap();
-    checker.do_send(CheckOwed);
+    checker.do_send(CheckEnqueued);
     world.settle().await;
     sql("ALTER TABLE hidden RENAME TO speeches").await.unwrap();
     world.settle().await;
@@ -428,7 +428,7 @@ async fn at_most_56_probes_of_one_client_run_at_once_over_all_origins() {
     let checker = start(&mut world, PATIENT);
     let under_way = || servers.iter().map(Server::hanging).sum::<usize>();
     eventually("56 run", || async { under_way() == 56 }).await;
-    checker.do_send(CheckOwed);
+    checker.do_send(CheckEnqueued);
     world.settle().await;
     assert_eq!(under_way(), 56);
     servers.iter().for_each(Server::release);
@@ -442,19 +442,19 @@ async fn whatever_one_client_waits_for_anothers_check_begins_at_once() {
     let silent = servers(60, || Reply::Hang);
     let checker = start(&mut world, PATIENT);
     let flood = accept_of(&world, "greedy", urls_of(&silent, 3)).await;
-    checker.do_send(CheckOwed);
+    checker.do_send(CheckEnqueued);
     let under_way = || silent.iter().map(Server::hanging).sum::<usize>();
     eventually("it has all it can get", || async { under_way() == 56 }).await;
     let good = Server::start(|_| Reply::Status(204));
     for client in ["modest", "other"] {
         let urls = (0..20).map(|number| good.url(&format!("/{client}/{number}")));
         let jobs = accept_of(&world, client, urls).await;
-        checker.do_send(CheckOwed);
+        checker.do_send(CheckEnqueued);
         all_are(&world, &jobs, "queued").await;
     }
     // Also one of the flood's own URLs.
     let shared = accept_of(&world, "modest", [silent[59].url("/2")]).await;
-    checker.do_send(CheckOwed);
+    checker.do_send(CheckEnqueued);
     eventually("it is asked", || async { silent[59].hanging() > 0 }).await;
     assert!((56..=57).contains(&under_way()), "{}", under_way());
     silent.iter().for_each(Server::release);
@@ -543,7 +543,7 @@ async fn of_very_many_origins_each_is_asked_and_others_have_their_turn_in_betwee
     accept_of(&world, "many", dead("many")).await;
     let jobs = accept_of(&world, "many", [last.clone()]).await;
     accept_of(&world, "other", [other.clone()]).await;
-    checker.do_send(CheckOwed);
+    checker.do_send(CheckEnqueued);
     // The other one gives no answer meanwhile, which would be a hint.
     all_are(&world, &jobs, "queued").await;
     eventually("the other is asked", || async { silent.hanging() == 1 }).await;
@@ -592,7 +592,7 @@ async fn silent_ports_of_one_address_take_a_part_of_the_checks() {
     let mut jobs = accept_of(&world, "greedy", urls_of(&elsewhere, 1)).await;
     let here = Server::start(|_| Reply::Status(204));
     jobs.extend(accept_of(&world, "modest", [here.url("/")]).await);
-    checker.do_send(CheckOwed);
+    checker.do_send(CheckEnqueued);
     all_are(&world, &jobs, "queued").await;
     assert_eq!(under_way(), 21);
     ports.iter().for_each(Server::release);

@@ -16,8 +16,8 @@ use hoiam::delivery::dispatcher::Deps;
 use hoiam::delivery::in_delivery::InDelivery;
 use hoiam::delivery::open_circuits::OpenCircuits;
 use hoiam::delivery::store::{self as deliveries, Row};
-use hoiam::delivery::subject::{Subject, Told};
-use hoiam::delivery::{CallbackDispatcher, DeliveryOwed};
+use hoiam::delivery::subject::{Payload, Subject};
+use hoiam::delivery::{CallbackDispatcher, DeliveryEnqueued};
 use hoiam_api::{CallbackHeaders, DeliveryType, Failure, Service, parse_rfc3339};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -33,9 +33,9 @@ use super::support::{HeldWriter, Reply, START, Seen, Server, World, eventually, 
 pub struct Things;
 
 impl Subject for Things {
-    fn told_by(&self, _: &mut Conn, delivery: &Row) -> QueryResult<Option<Told>> {
+    fn render(&self, _: &mut Conn, delivery: &Row) -> QueryResult<Option<Payload>> {
         let thing = json!({ "id": delivery.subject_id.0 });
-        Ok(Told::of(&thing, None, CallbackHeaders::default()))
+        Ok(Payload::of(&thing, None, CallbackHeaders::default()))
     }
 }
 
@@ -74,16 +74,16 @@ async fn read_all(db: &Db) -> Vec<Row> {
     db.read(rows).await.unwrap()
 }
 
-pub async fn owe(db: &Db, urls: Vec<String>) -> Vec<Uuid> {
-    owe_of(db, "", urls).await
+pub async fn enqueue(db: &Db, urls: Vec<String>) -> Vec<Uuid> {
+    enqueue_of(db, "", urls).await
 }
 
 /// Callbacks of this client's tasks.
-async fn owe_of(db: &Db, client: &'static str, urls: Vec<String>) -> Vec<Uuid> {
+async fn enqueue_of(db: &Db, client: &'static str, urls: Vec<String>) -> Vec<Uuid> {
     let kind = DeliveryType::TaskCompleted;
     db.write(move |tx| {
         urls.iter()
-            .map(|url| deliveries::owe(tx, Uuid::now_v7(), client, kind, url))
+            .map(|url| deliveries::enqueue(tx, Uuid::now_v7(), client, kind, url))
             .collect()
     })
     .await
@@ -98,7 +98,7 @@ pub async fn owe_one_a_ms(db: &Db, urls: Vec<String>) -> Vec<Uuid> {
         let all_due_at = tx.now;
         let owed = (1..).zip(urls.iter().rev()).map(|(nth, url)| {
             let id = Uuid::now_v7();
-            deliveries::insert(tx, Row::owed(id, id, kind, url, all_due_at - nth))
+            deliveries::insert(tx, Row::pending(id, id, kind, url, all_due_at - nth))
         });
         let mut ids = owed.collect::<QueryResult<Vec<_>>>()?;
         ids.reverse();
@@ -126,7 +126,7 @@ pub async fn attempts_made(db: &Db, id: Uuid, attempts: i32) {
 async fn each_attempt_comes_at_its_time_and_the_last_failure_exhausts() {
     let mut world = World::new(Service::Tts);
     let server = Server::start(|_| Reply::Status(500));
-    let id = owe(&world.db, vec![server.url("/")]).await[0];
+    let id = enqueue(&world.db, vec![server.url("/")]).await[0];
     let _dispatcher = start(&mut world, &[0, 1, 60]);
     let mut expected = vec![START];
     for (made, wait_ms) in [(1, 1000), (2, 60_000)] {
@@ -176,7 +176,7 @@ fn spin_until(mut condition: impl FnMut() -> bool) {
 async fn a_retry_that_is_due_before_its_attempt_is_known_to_have_ended_is_made() {
     let mut world = World::new(Service::Tts);
     let server = Server::start(|_| Reply::Status(500));
-    let id = owe(&world.db, vec![server.url("/")]).await[0];
+    let id = enqueue(&world.db, vec![server.url("/")]).await[0];
     let writer = HeldWriter::new(&world.db).await;
     let dispatcher = start(&mut world, &[0, 1, 3600]);
     eventually("the record of the attempt waits for the writer", || async {
@@ -194,7 +194,7 @@ async fn a_retry_that_is_due_before_its_attempt_is_known_to_have_ended_is_made()
     // Begins it; on a busy machine it may have been committed by now.
     let _ = futures_util::poll!(&mut later);
     spin_until(|| world.db.committed_at() == world.now());
-    dispatcher.do_send(DeliveryOwed);
+    dispatcher.do_send(DeliveryEnqueued);
     attempts_made(&world.db, id, 2).await;
 }
 
@@ -203,7 +203,7 @@ async fn a_retry_that_is_due_before_its_attempt_is_known_to_have_ended_is_made()
 async fn what_is_to_be_sent_again_before_its_attempt_is_known_to_have_ended_is_sent() {
     let mut world = World::new(Service::Tts);
     let server = Server::start(|_| Reply::Status(500));
-    let id = owe(&world.db, vec![server.url("/")]).await[0];
+    let id = enqueue(&world.db, vec![server.url("/")]).await[0];
     let writer = HeldWriter::new(&world.db).await;
     let dispatcher = start(&mut world, &[0]);
     eventually("the record of the attempt waits for the writer", || async {
@@ -221,7 +221,7 @@ async fn what_is_to_be_sent_again_before_its_attempt_is_known_to_have_ended_is_s
     let mut later = Box::pin(world.db.write(|_| Ok(())));
     let _ = futures_util::poll!(&mut later);
     spin_until(|| world.db.committed_at() == world.now());
-    dispatcher.do_send(DeliveryOwed);
+    dispatcher.do_send(DeliveryEnqueued);
     attempts_made(&world.db, id, 2).await;
 }
 
@@ -232,11 +232,11 @@ struct Unreadable {
 }
 
 impl Subject for Unreadable {
-    fn told_by(&self, conn: &mut Conn, delivery: &Row) -> QueryResult<Option<Told>> {
+    fn render(&self, conn: &mut Conn, delivery: &Row) -> QueryResult<Option<Payload>> {
         if self.asked.fetch_add(1, Ordering::SeqCst) < self.until_asked {
             return Err(diesel::result::Error::BrokenTransactionManager);
         }
-        Things.told_by(conn, delivery)
+        Things.render(conn, delivery)
     }
 }
 
@@ -246,7 +246,7 @@ async fn what_cannot_be_read_is_read_again_after_a_while() {
     let server = Server::start(|_| Reply::Status(200));
     // More than may be under way, so some are passed over.
     let urls = (0..20).map(|n| server.url(&format!("/{n}"))).collect();
-    owe(&world.db, urls).await;
+    enqueue(&world.db, urls).await;
     let asked = Arc::new(AtomicUsize::new(0));
     let subject = Unreadable {
         asked: Arc::clone(&asked),
@@ -275,7 +275,7 @@ async fn what_cannot_be_read_is_read_again_after_a_while() {
 async fn what_cannot_be_read_is_read_again_although_others_are_due_before() {
     let mut world = World::new(Service::Tts);
     let server = Server::start(|_| Reply::Status(200));
-    owe(&world.db, vec![server.url("/unreadable")]).await;
+    enqueue(&world.db, vec![server.url("/unreadable")]).await;
     let subject = Unreadable {
         asked: Arc::default(),
         until_asked: 1,
@@ -292,10 +292,10 @@ async fn what_cannot_be_read_is_read_again_although_others_are_due_before() {
     let url = server.url("/");
     let later = move |tx: &mut Tx<'_>| {
         let (id, kind) = (Uuid::now_v7(), DeliveryType::TaskCompleted);
-        deliveries::insert(tx, Row::owed(id, id, kind, &url, tx.now + 500))
+        deliveries::insert(tx, Row::pending(id, id, kind, &url, tx.now + 500))
     };
     let later = world.db.write(later).await.unwrap();
-    dispatcher.do_send(DeliveryOwed);
+    dispatcher.do_send(DeliveryEnqueued);
     world.settle().await;
     world.advance_ms(500);
     attempts_made(&world.db, later, 1).await;
@@ -315,7 +315,7 @@ struct Erased {
 }
 
 impl Subject for Erased {
-    fn told_by(&self, _: &mut Conn, delivery: &Row) -> QueryResult<Option<Told>> {
+    fn render(&self, _: &mut Conn, delivery: &Row) -> QueryResult<Option<Payload>> {
         let mut conn = SqliteConnection::establish(&self.path).unwrap();
         // The dispatcher's own writes may have the file for a moment.
         conn.batch_execute("PRAGMA busy_timeout = 60000")?;
@@ -329,7 +329,7 @@ impl Subject for Erased {
 async fn of_what_has_been_erased_since_it_was_read_nothing_is_sent() {
     let mut world = World::new(Service::Tts);
     let server = Server::start(|_| Reply::Status(200));
-    owe(&world.db, vec![server.url("/")]).await;
+    enqueue(&world.db, vec![server.url("/")]).await;
     let asked = Arc::new(AtomicUsize::new(0));
     let subject = Erased {
         path: world.folder.path().join("test.db").display().to_string(),
@@ -357,7 +357,7 @@ async fn a_retry_that_comes_due_during_a_look_that_began_before_its_attempt_ende
         _ => Reply::Hang,
     });
     let urls = vec![server.url("/fails"), server.url("/hangs")];
-    let ids = owe(&world.db, urls).await;
+    let ids = enqueue(&world.db, urls).await;
     let (id, other) = (ids[0], ids[1]);
     let due_later = world.db.write(move |tx| {
         diesel::update(table::table.find(Id(other)))
@@ -380,8 +380,8 @@ async fn a_retry_that_comes_due_during_a_look_that_began_before_its_attempt_ende
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(1)).await;
     world.advance_ms(10);
-    dispatcher.do_send(DeliveryOwed);
-    dispatcher.do_send(DeliveryOwed);
+    dispatcher.do_send(DeliveryEnqueued);
+    dispatcher.do_send(DeliveryEnqueued);
     yield_until(|| pulse.under_way() == 3).await;
     writer.let_go();
     let path = world.folder.path().join("test.db").display().to_string();
@@ -411,7 +411,7 @@ async fn yield_until(condition: impl Fn() -> bool) {
 async fn a_receivers_retry_after_is_waited_for() {
     let mut world = World::new(Service::Tts);
     let server = Server::start(|_| Reply::RetryAfter(503, 120));
-    let id = owe(&world.db, vec![server.url("/")]).await[0];
+    let id = enqueue(&world.db, vec![server.url("/")]).await[0];
     let _dispatcher = start(&mut world, &[0, 1, 1]);
     attempts_made(&world.db, id, 1).await;
     let next_at = row(&world.db, id).await.next_attempt_at.unwrap();
@@ -435,7 +435,7 @@ async fn a_date_to_retry_after_counts_by_our_wall_clock_where_the_answer_has_non
         let retry_after = vec![("retry-after", at.to_string())];
         Reaction::AnswerWith(503, retry_after)
     });
-    let id = owe(&world.db, vec![receiver.url("/")]).await[0];
+    let id = enqueue(&world.db, vec![receiver.url("/")]).await[0];
     let _dispatcher = start(&mut world, &[0, 1, 1]);
     attempts_made(&world.db, id, 1).await;
     let next_at = row(&world.db, id).await.next_attempt_at.unwrap();
@@ -446,7 +446,7 @@ async fn a_date_to_retry_after_counts_by_our_wall_clock_where_the_answer_has_non
 async fn a_receiver_that_is_gone_is_left_alone() {
     let mut world = World::new(Service::Tts);
     let server = Server::start(|_| Reply::Status(410));
-    let id = owe(&world.db, vec![server.url("/")]).await[0];
+    let id = enqueue(&world.db, vec![server.url("/")]).await[0];
     let _dispatcher = start(&mut world, &[0, 1, 1]);
     attempts_made(&world.db, id, 1).await;
     let row = row(&world.db, id).await;
@@ -470,7 +470,7 @@ async fn a_storm_of_retries_leaves_slots_for_first_attempts() {
     let mut world = World::new(Service::Tts);
     let slow = Server::of_many(|_| Reply::Hang);
     let urls = (0..600).map(|nth| slow.url_as(nth, "/")).collect();
-    owe(&world.db, urls).await;
+    enqueue(&world.db, urls).await;
     make_retries(&world.db).await;
     let dispatcher = start(&mut world, &[0, 1, 1]);
     eventually("the retries fill their slots", || async {
@@ -478,8 +478,8 @@ async fn a_storm_of_retries_leaves_slots_for_first_attempts() {
     })
     .await;
     let fast = Server::start(|_| Reply::Status(204));
-    let new = owe(&world.db, vec![fast.url("/")]).await[0];
-    dispatcher.do_send(DeliveryOwed);
+    let new = enqueue(&world.db, vec![fast.url("/")]).await[0];
+    dispatcher.do_send(DeliveryEnqueued);
     attempts_made(&world.db, new, 1).await;
     assert_eq!(row(&world.db, new).await.status, "delivered");
     assert_eq!(slow.hanging(), 149);
@@ -497,20 +497,20 @@ async fn who_answers_at_once_is_told_at_once_beside_127_who_are_slow() {
         let url = |nth: usize| slow.url_as(nth, "/");
         of.flat_map(|nth| vec![url(nth); owed]).collect::<Vec<_>>()
     };
-    owe(&world.db, urls(300, 0..4)).await;
-    owe(&world.db, urls(40, 4..12)).await;
+    enqueue(&world.db, urls(300, 0..4)).await;
+    enqueue(&world.db, urls(40, 4..12)).await;
     make_retries(&world.db).await;
     let dispatcher = start(&mut world, &[0, 1, 1]);
     eventually("the first have much", || async { slow.hanging() > 20 }).await;
-    owe(&world.db, urls(5, 12..127)).await;
-    dispatcher.do_send(DeliveryOwed);
+    enqueue(&world.db, urls(5, 12..127)).await;
+    dispatcher.do_send(DeliveryEnqueued);
     eventually("each other has its one", || async {
         slow.hanging() > 20 + 115
     })
     .await;
     let fast = Server::start(|_| Reply::Status(204));
     for is_retry in [false, true] {
-        let id = owe(&world.db, vec![fast.url("/")]).await[0];
+        let id = enqueue(&world.db, vec![fast.url("/")]).await[0];
         let attempt = i32::from(is_retry);
         let made = world.db.write(move |tx| {
             diesel::update(table::table.find(Id(id)))
@@ -518,7 +518,7 @@ async fn who_answers_at_once_is_told_at_once_beside_127_who_are_slow() {
                 .execute(tx.conn)
         });
         made.await.unwrap();
-        dispatcher.do_send(DeliveryOwed);
+        dispatcher.do_send(DeliveryEnqueued);
         attempts_made(&world.db, id, 1).await;
     }
     assert!(slow.hanging() > 20 + 115, "and none of these has ended");
@@ -533,10 +533,10 @@ async fn who_answers_at_once_is_told_at_once_beside_127_who_are_slow() {
 async fn a_slow_receiver_holds_up_no_other_however_much_it_is_owed() {
     let mut world = World::new(Service::Tts);
     let slow = Server::start(|_| Reply::Hang);
-    owe(&world.db, vec![slow.url("/"); 300]).await;
+    enqueue(&world.db, vec![slow.url("/"); 300]).await;
     world.advance_ms(1);
     let fast = Server::start(|_| Reply::Status(204));
-    let other = owe(&world.db, vec![fast.url("/")]).await[0];
+    let other = enqueue(&world.db, vec![fast.url("/")]).await[0];
     let _dispatcher = start(&mut world, &[0, 1, 1]);
     attempts_made(&world.db, other, 1).await;
     eventually("the slow one has its share", || async {
@@ -552,11 +552,11 @@ async fn a_slow_receiver_holds_up_no_other_however_much_it_is_owed() {
 async fn an_attempt_that_runs_is_not_made_twice_however_many_hints_come() {
     let mut world = World::new(Service::Tts);
     let server = Server::start(|_| Reply::Hang);
-    let id = owe(&world.db, vec![server.url("/")]).await[0];
+    let id = enqueue(&world.db, vec![server.url("/")]).await[0];
     let dispatcher = start(&mut world, &[0, 1, 1]);
     eventually("the attempt is made", || async { server.hanging() == 1 }).await;
     for _ in 0..20 {
-        dispatcher.do_send(DeliveryOwed);
+        dispatcher.do_send(DeliveryEnqueued);
         world.settle().await;
     }
     server.release();
@@ -570,7 +570,7 @@ async fn an_attempt_that_runs_is_not_made_twice_however_many_hints_come() {
 async fn a_delivery_is_known_to_be_under_way_from_its_attempt_to_the_end_of_it() {
     let mut world = World::new(Service::Tts);
     let server = Server::start(|_| Reply::Hang);
-    let id = owe(&world.db, vec![server.url("/")]).await[0];
+    let id = enqueue(&world.db, vec![server.url("/")]).await[0];
     let parts = parts(&world, &[0, 1], Arc::new(Things));
     let in_delivery = parts.in_delivery.clone();
     assert!(!in_delivery.contains(id));
@@ -588,7 +588,7 @@ async fn a_delivery_is_known_to_be_under_way_from_its_attempt_to_the_end_of_it()
 struct Nothing;
 
 impl Subject for Nothing {
-    fn told_by(&self, _: &mut Conn, _: &Row) -> QueryResult<Option<Told>> {
+    fn render(&self, _: &mut Conn, _: &Row) -> QueryResult<Option<Payload>> {
         Ok(None)
     }
 }
@@ -597,7 +597,7 @@ impl Subject for Nothing {
 async fn a_delivery_whose_subject_alone_has_gone_is_made_and_carries_null() {
     let mut world = World::new(Service::Tts);
     let server = Server::start(|_| Reply::Status(204));
-    let id = owe(&world.db, vec![server.url("/")]).await[0];
+    let id = enqueue(&world.db, vec![server.url("/")]).await[0];
     let dispatcher = CallbackDispatcher::new(parts(&world, &[0, 1], Arc::new(Nothing)));
     let _dispatcher = world.tree.start("dispatcher", dispatcher);
     attempts_made(&world.db, id, 1).await;
@@ -610,10 +610,10 @@ async fn a_delivery_whose_subject_alone_has_gone_is_made_and_carries_null() {
 struct NotFound;
 
 impl Subject for NotFound {
-    fn told_by(&self, _: &mut Conn, _: &Row) -> QueryResult<Option<Told>> {
+    fn render(&self, _: &mut Conn, _: &Row) -> QueryResult<Option<Payload>> {
         let failure = Failure::permanent("callback_not_found", "It answered 404.");
         let headers = CallbackHeaders::default();
-        Ok(Told::of(&json!({}), Some(&failure), headers))
+        Ok(Payload::of(&json!({}), Some(&failure), headers))
     }
 }
 
@@ -622,7 +622,7 @@ async fn a_receiver_that_was_not_found_by_the_check_is_told_so_once() {
     let mut world = World::new(Service::Tts);
     let answer = |seen: &Seen| Reply::Status(if seen.path == "/gone" { 404 } else { 204 });
     let server = Server::start(answer);
-    let ids = owe(&world.db, vec![server.url("/gone"), server.url("/")]).await;
+    let ids = enqueue(&world.db, vec![server.url("/gone"), server.url("/")]).await;
     let dispatcher = CallbackDispatcher::new(parts(&world, &[0, 1, 1], Arc::new(NotFound)));
     let _dispatcher = world.tree.start("dispatcher", dispatcher);
     for (id, status) in ids.into_iter().zip(["aborted", "delivered"]) {
@@ -636,7 +636,7 @@ async fn a_receiver_that_was_not_found_by_the_check_is_told_so_once() {
 async fn what_had_no_slot_at_the_first_look_is_sent_without_another_hint() {
     let mut world = World::new(Service::Tts);
     let server = Server::start(|_| Reply::Status(200));
-    let ids = owe(&world.db, vec![server.url("/"); 300]).await;
+    let ids = enqueue(&world.db, vec![server.url("/"); 300]).await;
     let _dispatcher = start(&mut world, &[0, 60]);
     for id in ids {
         attempts_made(&world.db, id, 1).await;
@@ -651,8 +651,8 @@ async fn what_comes_while_others_are_sent_is_sent_too() {
     let dispatcher = start(&mut world, &[0, 60]);
     let mut ids = Vec::new();
     for _ in 0..50 {
-        ids.extend(owe(&world.db, vec![server.url("/"); 3]).await);
-        dispatcher.do_send(DeliveryOwed);
+        ids.extend(enqueue(&world.db, vec![server.url("/"); 3]).await);
+        dispatcher.do_send(DeliveryEnqueued);
     }
     for id in ids {
         attempts_made(&world.db, id, 1).await;
@@ -664,7 +664,7 @@ async fn what_comes_while_others_are_sent_is_sent_too() {
 async fn waiting_for_a_receiver_that_does_not_answer_costs_no_attempt() {
     let mut world = World::new(Service::Tts);
     let dead = format!("http://{}/", nobody());
-    owe(&world.db, vec![dead.clone(); 200]).await;
+    enqueue(&world.db, vec![dead.clone(); 200]).await;
     let hour = 3600;
     let (_dispatcher, open_circuits) = start_shown(&mut world, &[0, hour, hour]);
     let attempts = async || {
@@ -697,7 +697,7 @@ async fn waiting_for_a_receiver_that_does_not_answer_costs_no_attempt() {
 async fn a_receiver_that_answers_again_gets_all_that_waited_for_it() {
     let mut world = World::new(Service::Tts);
     let server = Server::start(|_| Reply::Status(503));
-    owe(&world.db, vec![server.url("/"); 200]).await;
+    enqueue(&world.db, vec![server.url("/"); 200]).await;
     let (_dispatcher, open_circuits) = start_shown(&mut world, &[0, 3600, 3600]);
     eventually("it is shut", || async { !open_circuits.get().is_empty() }).await;
     let all_failed = || async { open_circuits.get()[0].running == 0 };
@@ -719,12 +719,12 @@ async fn a_dead_receiver_with_much_owed_holds_up_no_other() {
     let mut world = World::new(Service::Tts);
     let dead = format!("http://{}/", nobody());
     let server = Server::start(|_| Reply::Status(204));
-    owe(&world.db, vec![dead; 1000]).await;
+    enqueue(&world.db, vec![dead; 1000]).await;
     let (dispatcher, open_circuits) = start_shown(&mut world, &[0, 3600]);
     eventually("it is shut", || async { !open_circuits.get().is_empty() }).await;
     for _ in 0..20 {
-        let id = owe(&world.db, vec![server.url("/")]).await[0];
-        dispatcher.do_send(DeliveryOwed);
+        let id = enqueue(&world.db, vec![server.url("/")]).await[0];
+        dispatcher.do_send(DeliveryEnqueued);
         eventually("it is delivered", || async {
             row(&world.db, id).await.status == "delivered"
         })
@@ -738,7 +738,7 @@ async fn a_url_that_fails_shuts_no_other_url_of_its_receiver() {
     let server = Server::start(|seen| Reply::Status(if seen.path == "/bad" { 500 } else { 204 }));
     let bad = vec![server.url("/bad"); 50];
     let good = vec![server.url("/good"); 50];
-    owe(&world.db, [bad, good].concat()).await;
+    enqueue(&world.db, [bad, good].concat()).await;
     let (_dispatcher, open_circuits) = start_shown(&mut world, &[0, 3600]);
     eventually("each is tried", || async { server.count("POST") == 100 }).await;
     assert_eq!(open_circuits.get(), []);
@@ -747,7 +747,7 @@ async fn a_url_that_fails_shuts_no_other_url_of_its_receiver() {
 #[actix_rt::test]
 async fn what_has_waited_as_long_as_its_whole_schedule_is_given_up() {
     let mut world = World::new(Service::Tts);
-    owe(&world.db, vec![nobody(); 500]).await;
+    enqueue(&world.db, vec![nobody(); 500]).await;
     let (_dispatcher, _) = start_shown(&mut world, &[0, 10, 20]);
     let pending = async || {
         let rows = read_all(&world.db).await;
@@ -776,21 +776,21 @@ async fn what_becomes_due_while_all_slots_are_taken_is_told_once_there_is_room()
     let server = Server::of_many(|_| Reply::Hang);
     let dispatcher = start(&mut world, &[0, 1, 1]);
     let urls = (0..160).map(|nth| server.url_as(nth, "/")).collect();
-    owe(&world.db, urls).await;
-    dispatcher.do_send(DeliveryOwed);
+    enqueue(&world.db, urls).await;
+    dispatcher.do_send(DeliveryEnqueued);
     eventually("most slots are taken", || async { server.hanging() == 160 }).await;
     // One after another: a look that finds as many as it could take knows that it may
     // have left some.
     for nth in 160..170 {
         world.advance_ms(1);
-        owe(&world.db, vec![server.url_as(nth, "/")]).await;
-        dispatcher.do_send(DeliveryOwed);
+        enqueue(&world.db, vec![server.url_as(nth, "/")]).await;
+        dispatcher.do_send(DeliveryEnqueued);
         eventually("it is sent", || async { server.hanging() == nth + 1 }).await;
     }
     world.advance_ms(1);
     let more = (170..240).map(|nth| server.url_as(nth, "/"));
-    owe(&world.db, more.collect()).await;
-    dispatcher.do_send(DeliveryOwed);
+    enqueue(&world.db, more.collect()).await;
+    dispatcher.do_send(DeliveryEnqueued);
     world.settle().await;
     assert_eq!(server.hanging(), 170);
     server.release();
@@ -852,20 +852,20 @@ async fn run_steps(receivers: usize, steps: Vec<Step>) {
         .map(|number| Server::at(number, |_| Reply::Hang))
         .collect();
     let dispatcher = start(&mut world, &[0, 1, 1]);
-    let owe_some = async |receiver: usize, count: usize| {
+    let enqueue_some = async |receiver: usize, count: usize| {
         world.advance_ms(1);
         let url = |nth: usize| servers[(receiver + nth) % receivers].url("/");
-        owe(&world.db, (0..count).map(url).collect()).await;
-        dispatcher.do_send(DeliveryOwed);
+        enqueue(&world.db, (0..count).map(url).collect()).await;
+        dispatcher.do_send(DeliveryEnqueued);
     };
     for step in steps {
         match step {
-            Step::Owe { receiver, count } => owe_some(receiver, count).await,
+            Step::Owe { receiver, count } => enqueue_some(receiver, count).await,
             Step::Trickle { receiver, count } => {
                 for nth in receiver..receiver + count {
                     let server = &servers[nth % receivers];
                     let before = server.count("POST");
-                    owe_some(nth, 1).await;
+                    enqueue_some(nth, 1).await;
                     // What a client alone may have where nobody has answered yet, as
                     // `delivery::shares` has it: who has answered answers at once.
                     let is_full = || {
@@ -891,9 +891,9 @@ async fn run_steps(receivers: usize, steps: Vec<Step>) {
 struct Panics(Uuid);
 
 impl Subject for Panics {
-    fn told_by(&self, conn: &mut Conn, delivery: &Row) -> QueryResult<Option<Told>> {
+    fn render(&self, conn: &mut Conn, delivery: &Row) -> QueryResult<Option<Payload>> {
         assert_ne!(delivery.id.0, self.0, "this one cannot be told of");
-        Things.told_by(conn, delivery)
+        Things.render(conn, delivery)
     }
 }
 
@@ -901,13 +901,13 @@ impl Subject for Panics {
 async fn a_delivery_that_panics_each_time_is_a_failed_try_and_holds_up_no_other() {
     let mut world = World::new(Service::Tts);
     let server = Server::start(|_| Reply::Status(204));
-    let ids = owe(&world.db, vec![server.url("/"); 3]).await;
+    let ids = enqueue(&world.db, vec![server.url("/"); 3]).await;
     let dispatcher = CallbackDispatcher::new(parts(&world, &[0, 10, 10], Arc::new(Panics(ids[1]))));
     let dispatcher = world.tree.start("dispatcher", dispatcher);
     let attempts = async || row(&world.db, ids[1]).await.attempts;
     eventually("it is tried", || async { attempts().await == 1 }).await;
-    let more = owe(&world.db, vec![server.url("/")]).await;
-    dispatcher.do_send(DeliveryOwed);
+    let more = enqueue(&world.db, vec![server.url("/")]).await;
+    dispatcher.do_send(DeliveryEnqueued);
     for id in [ids[0], ids[2], more[0]] {
         eventually("the others are told", || async {
             row(&world.db, id).await.status == "delivered"
@@ -944,14 +944,14 @@ async fn whatever_a_client_is_owed_others_and_those_who_have_answered_are_told_a
     );
     let dispatcher = start(&mut world, &[0, 1, 1]);
     let tell = async |client: &'static str, url: String| {
-        let id = owe_of(&world.db, client, vec![url]).await[0];
-        dispatcher.do_send(DeliveryOwed);
+        let id = enqueue_of(&world.db, client, vec![url]).await[0];
+        dispatcher.do_send(DeliveryEnqueued);
         attempts_made(&world.db, id, 1).await;
     };
     tell("greedy", good.url("/")).await;
     let flood = (0..600).map(|nth| silent.url_as(nth, "/"));
-    owe_of(&world.db, "greedy", flood.collect()).await;
-    dispatcher.do_send(DeliveryOwed);
+    enqueue_of(&world.db, "greedy", flood.collect()).await;
+    dispatcher.do_send(DeliveryEnqueued);
     eventually("the flood has all it can get", || async {
         silent.hanging() == 170
     })
@@ -965,9 +965,9 @@ async fn whatever_a_client_is_owed_others_and_those_who_have_answered_are_told_a
     let others = Server::of_many(|_| Reply::Hang);
     for client in ["c1", "c2", "c3", "c4", "c5"] {
         let urls = (0..4).map(|nth| others.url_as(nth, "/"));
-        owe_of(&world.db, client, urls.collect()).await;
+        enqueue_of(&world.db, client, urls.collect()).await;
     }
-    dispatcher.do_send(DeliveryOwed);
+    dispatcher.do_send(DeliveryEnqueued);
     eventually("each has its four", || async { others.hanging() == 20 }).await;
     assert_eq!(silent.hanging(), 170);
     silent.release();
@@ -982,16 +982,16 @@ async fn silent_ports_of_one_address_take_a_part_of_what_their_client_may_have()
     let ports: Vec<Server> = (0..60).map(|_| Server::start(|_| Reply::Hang)).collect();
     let dispatcher = start(&mut world, &[0, 1, 1]);
     let flood = ports.iter().map(|port| port.url("/"));
-    owe(&world.db, flood.collect()).await;
-    dispatcher.do_send(DeliveryOwed);
+    enqueue(&world.db, flood.collect()).await;
+    dispatcher.do_send(DeliveryEnqueued);
     let hanging = || ports.iter().map(Server::hanging).sum::<usize>();
     eventually("they have all of it", || async { hanging() == 42 }).await;
     // It is the address that is full, for this client.
     let elsewhere = Server::of_many(|_| Reply::Status(204));
-    let mut ids = owe(&world.db, vec![elsewhere.url_as(1, "/")]).await;
+    let mut ids = enqueue(&world.db, vec![elsewhere.url_as(1, "/")]).await;
     let here = Server::start(|_| Reply::Status(204));
-    ids.extend(owe_of(&world.db, "other", vec![here.url("/")]).await);
-    dispatcher.do_send(DeliveryOwed);
+    ids.extend(enqueue_of(&world.db, "other", vec![here.url("/")]).await);
+    dispatcher.do_send(DeliveryEnqueued);
     for id in ids {
         attempts_made(&world.db, id, 1).await;
     }
@@ -1016,13 +1016,13 @@ async fn the_backend_in_this_process_is_told_by_slots_of_its_own() {
     };
     for client in (0..80).map(|nth| &*format!("c{nth}").leak()) {
         let urls = (0..20).map(|nth| silent.url_as(nth, "/"));
-        owe_of(&world.db, client, urls.collect()).await;
+        enqueue_of(&world.db, client, urls.collect()).await;
     }
     let dispatcher = CallbackDispatcher::new(parts);
     let dispatcher = world.tree.start("dispatcher", dispatcher);
     eventually("they have all slots", || async { silent.hanging() == 256 }).await;
-    let id = owe_of(&world.db, "new", vec![backend.url("/")]).await[0];
-    dispatcher.do_send(DeliveryOwed);
+    let id = enqueue_of(&world.db, "new", vec![backend.url("/")]).await[0];
+    dispatcher.do_send(DeliveryEnqueued);
     attempts_made(&world.db, id, 1).await;
     silent.release();
 }

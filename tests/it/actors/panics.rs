@@ -13,8 +13,8 @@ use hoiam::db::schema::events;
 use hoiam::db::{Conn, Id};
 use hoiam::delivery::in_delivery::InDelivery;
 use hoiam::delivery::store::Row;
-use hoiam::delivery::subject::{Subject, Told};
-use hoiam::delivery::{CallbackDispatcher, DeliveryOwed};
+use hoiam::delivery::subject::{Payload, Subject};
+use hoiam::delivery::{CallbackDispatcher, DeliveryEnqueued};
 use hoiam::edge::system::{System, system};
 use hoiam::tts::JobQueued;
 use hoiam_api::Service;
@@ -71,15 +71,15 @@ async fn shown_restarts(world: &World, name: &str) -> Value {
 async fn the_dispatcher_delivers_what_was_owed_before_and_after_its_panic() {
     let mut world = World::new(Service::Tts);
     let server = Server::start(|_| Reply::Hang);
-    let before = dispatcher::owe(&world.db, vec![server.url("/")]).await[0];
+    let before = dispatcher::enqueue(&world.db, vec![server.url("/")]).await[0];
     let addr = dispatcher::start(&mut world, &[0, 1, 1]);
     eventually("it is being tried", || async { server.hanging() == 1 }).await;
     // Nobody tells the dispatcher of this one.
-    let unheard = dispatcher::owe(&world.db, vec![server.url("/")]).await[0];
+    let unheard = dispatcher::enqueue(&world.db, vec![server.url("/")]).await[0];
     panics(&world, "dispatcher").await;
     server.release();
-    let after = dispatcher::owe(&world.db, vec![server.url("/")]).await[0];
-    addr.do_send(DeliveryOwed);
+    let after = dispatcher::enqueue(&world.db, vec![server.url("/")]).await[0];
+    addr.do_send(DeliveryEnqueued);
     for id in [before, unheard, after] {
         eventually("it is delivered", || async {
             dispatcher::row(&world.db, id).await.status == "delivered"
@@ -178,10 +178,10 @@ struct Gated {
 }
 
 impl Subject for Gated {
-    fn told_by(&self, conn: &mut Conn, delivery: &Row) -> QueryResult<Option<Told>> {
+    fn render(&self, conn: &mut Conn, delivery: &Row) -> QueryResult<Option<Payload>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.gate.wait();
-        Things.told_by(conn, delivery)
+        Things.render(conn, delivery)
     }
 }
 

@@ -239,11 +239,11 @@ async fn an_alert_goes_when_it_is_old() {
     let new = alerts::New {
         kind,
         alert,
-        delivery: Row::owed(Uuid::now_v7(), id, kind, url, world.now()),
+        delivery: Row::pending(Uuid::now_v7(), id, kind, url, world.now()),
         tried: Vec::new(),
     };
     let owe = world.db.write(move |tx| {
-        alerts::owe(tx, std::slice::from_ref(&new), &Default::default())?;
+        alerts::enqueue(tx, std::slice::from_ref(&new), &Default::default())?;
         let none = (
             deliveries::status.eq("aborted"),
             deliveries::next_attempt_at.eq(None::<i64>),

@@ -15,7 +15,7 @@ use hoiam::backend::store as tasks;
 use hoiam::backend::tts_client::TtsClient;
 use hoiam::backend::{ResultKnown, TaskEnded};
 use hoiam::db::{Db, Tx, open};
-use hoiam::delivery::DeliveryOwed;
+use hoiam::delivery::DeliveryEnqueued;
 use hoiam::delivery::attempt::Sender;
 use hoiam::outbound::client::{Client, Timeouts};
 use hoiam::outbound::guard::Policy;
@@ -175,7 +175,7 @@ macro_rules! hears {
         }
     )*};
 }
-hears!(DeliveryOwed, ResultKnown, TaskEnded);
+hears!(DeliveryEnqueued, ResultKnown, TaskEnded);
 
 // -------------------------------------------------------------- the outside
 

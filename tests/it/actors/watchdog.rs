@@ -128,7 +128,7 @@ async fn a_deadline_fires_at_its_millisecond_and_the_neighbours_hear_of_it() {
     assert_eq!(task_row(&world.db, id).await.status, "queued");
     world.advance_ms(1);
     eventually("the neighbours hear of it", || async {
-        heard.count("TaskEnded") == 1 && heard.count("DeliveryOwed") >= 1
+        heard.count("TaskEnded") == 1 && heard.count("DeliveryEnqueued") >= 1
     })
     .await;
     let row = task_row(&world.db, id).await;

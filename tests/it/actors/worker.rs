@@ -168,7 +168,7 @@ async fn jobs_are_spoken_one_after_another_and_each_end_is_told() {
     assert_eq!(failure_of(&world, second).await, "engine_failed");
     assert_eq!(job_row(&world.db, second).await.attempt, 0);
     eventually("both ends are told", || async {
-        heard.count("DeliveryOwed") >= 2
+        heard.count("DeliveryEnqueued") >= 2
     })
     .await;
 }
@@ -267,7 +267,7 @@ async fn a_job_whose_deadline_is_over_is_not_spoken_and_its_end_is_told() {
     assert_eq!(failure_of(&world, id).await, "deadline_exceeded");
     assert_eq!(job_row(&world.db, id).await.claim, 0);
     eventually("its end is told", || async {
-        heard.count("DeliveryOwed") >= 1
+        heard.count("DeliveryEnqueued") >= 1
     })
     .await;
 }
@@ -291,7 +291,7 @@ async fn a_deadline_is_kept_while_the_child_speaks_another_text() {
     assert_eq!(job_row(&world.db, short).await.ended_at, Some(START + 5000));
     assert!(job_is(&world.db, long, "synthesizing").await);
     eventually("its end is told", || async {
-        heard.count("DeliveryOwed") >= 1
+        heard.count("DeliveryEnqueued") >= 1
     })
     .await;
 }

@@ -21,7 +21,7 @@ fn new(now: Millis) -> New {
             resolved: Some(false),
             examples: Vec::new(),
         },
-        delivery: owed::Row::owed(Uuid::now_v7(), id, kind, URL, now),
+        delivery: owed::Row::pending(Uuid::now_v7(), id, kind, URL, now),
         tried: Vec::new(),
     }
 }
@@ -44,7 +44,7 @@ fn ended(status: DeliveryStatus) -> After {
 
 /// A delivery that is given up at once, of this kind and subject.
 fn give_up(tx: &mut Tx<'_>, kind: DeliveryType, subject: Uuid) -> QueryResult<Uuid> {
-    let row = owed::Row::owed(Uuid::now_v7(), subject, kind, "http://a/", tx.now);
+    let row = owed::Row::pending(Uuid::now_v7(), subject, kind, "http://a/", tx.now);
     owed::insert(tx, row.clone())?;
     let (attempt, after) = tried(1, 500, ended(DeliveryStatus::Exhausted));
     owed::record(tx, &row, &attempt, after)?;
@@ -62,7 +62,7 @@ async fn an_alert_is_owed_from_the_commit_that_keeps_it_and_read_back_whole() {
     let written = made.clone();
     let write = test
         .db
-        .write(move |tx| owe(tx, std::slice::from_ref(&written), &kept));
+        .write(move |tx| enqueue(tx, std::slice::from_ref(&written), &kept));
     write.await.unwrap();
     let id = made.delivery.id.0;
     let (row, alert, known) = test
@@ -101,7 +101,7 @@ async fn what_was_sent_from_memory_is_kept_with_its_attempts_and_once() {
         let made = made.clone();
         let write = test
             .db
-            .write(move |tx| owe(tx, std::slice::from_ref(&made), &Ledger::default()));
+            .write(move |tx| enqueue(tx, std::slice::from_ref(&made), &Ledger::default()));
         write.await.unwrap();
     }
     let id = made.delivery.id.0;
@@ -179,17 +179,17 @@ async fn no_feed_shows_what_the_deliveries_of_alerts_leave() {
 async fn old_alerts_go_with_their_deliveries_but_for_those_that_are_still_owed() {
     let test = TestDb::new(Service::Backend);
     let now = test.db.clock().now();
-    let (told, still_owed, young) = (new(now - 100), new(now - 100), new(now));
+    let (told, still_pending, young) = (new(now - 100), new(now - 100), new(now));
     let told = New {
         tried: vec![tried(1, 204, ended(DeliveryStatus::Delivered))],
         ..told
     };
-    let all = [told.clone(), still_owed.clone(), young.clone()];
-    let ids = [&told, &still_owed, &young].map(|new| (new.alert.id, new.delivery.id.0));
+    let all = [told.clone(), still_pending.clone(), young.clone()];
+    let ids = [&told, &still_pending, &young].map(|new| (new.alert.id, new.delivery.id.0));
     let (forgotten, left) = test
         .db
         .write(move |tx| {
-            owe(tx, &all, &Ledger::default())?;
+            enqueue(tx, &all, &Ledger::default())?;
             let forgotten = forget(tx, now, 10)?;
             let mut left = Vec::new();
             for (alert, delivery) in ids {
