@@ -15,7 +15,7 @@
 //! | module | what is there |
 //! | --- | --- |
 //! | [`backend`], [`tts`] | the two services; they do not know each other |
-//! | [`resource`] | tasks and speeches alike: routes, verbs, what is shown |
+//! | [`resource`] | tasks and speeches alike: routes, operations, what is shown |
 //! | [`delivery`] | callbacks and callback checks, of both |
 //! | [`hoiam_api`] | what is said on the wire; knows neither service |
 //! | [`hoiam_text`] | texts: sentences, what is read, subtitles; pure |

@@ -1,5 +1,5 @@
 //! Every query against tables as they are after years: what it finds, and that no
-//! page and no verb costs more when more has ended.
+//! page and no operation costs more when more has ended.
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;

@@ -284,11 +284,11 @@ impl Backend {
 /// A try that panicked is a failed try: one task that makes us panic each time
 /// must not hold up the others.
 async fn panicked(db: &Db, id: Uuid, kind: Kind, reason: String) -> Result<TtsHealth, StoreError> {
-    let verb = move |tx: &mut Tx<'_>| match kind {
+    let operation = move |tx: &mut Tx<'_>| match kind {
         Kind::Action(action) => store::action_failed(tx, id, action, &reason, None),
         Kind::Erasure => erasures::failed(tx, id).map(drop),
     };
-    db.write_until_kept(verb).await?;
+    db.write_until_kept(operation).await?;
     Ok(TtsHealth::Unknown)
 }
 

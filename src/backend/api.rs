@@ -19,7 +19,7 @@ use crate::delivery::api::DeliveryState;
 use crate::edge::problem::Answer;
 use crate::edge::request;
 use crate::edge::streams::all_events;
-use crate::resource::api::{self, Checked, Resources, Served, Verbs};
+use crate::resource::api::{self, Checked, Operations, Resources, Served};
 use crate::resource::row::{ResourceRow as _, TableRow as _};
 
 /// The routes of the Backend service.
@@ -43,7 +43,7 @@ pub fn routes(config: &mut web::ServiceConfig, delivery: DeliveryState) {
 impl Served for BackendState {
     type Row = Row;
 
-    const VERBS: Verbs<Row> = Verbs {
+    const OPERATIONS: Operations<Row> = Operations {
         accept: store::submit,
         cancel: store::cancel,
         erase: store::erase,

@@ -87,8 +87,8 @@ pub async fn callbacks(
         let _ = hints.backend.try_send(ResultKnown);
         let _ = hints.dispatcher.try_send(DeliveryEnqueued);
     };
-    let verb = move |tx: &mut Tx<'_>| store::result_known(tx, &speech, "callback");
-    let known = request::commit(&state.resources.db, verb, hint).await?;
+    let operation = move |tx: &mut Tx<'_>| store::result_known(tx, &speech, "callback");
+    let known = request::commit(&state.resources.db, operation, hint).await?;
     if !known {
         return Err(Problem::new(Code::NoSuchTask, "There is no task with this id here.").into());
     }

@@ -1,4 +1,4 @@
-//! The Backend service's verbs: one verb is one transaction.
+//! The Backend service's operations: one operation is one transaction.
 //!
 //! Every change of a status asks [`task::next`] first, so a repeat, a late
 //! answer or a forged order of events changes nothing.
@@ -16,8 +16,8 @@ use crate::config::FETCH_WINDOW_S;
 use crate::db::schema::{events, tasks};
 use crate::db::{Condition, Conn, Id, NewEvent, Tx, update};
 use crate::delivery::store as deliveries;
+use crate::resource::operations::{self, Accepted, Ended};
 use crate::resource::row::{ResourceRow as _, TableRow as _};
-use crate::resource::verbs::{self, Accepted, Ended};
 use crate::retention::store::Subjects;
 use row::OPEN;
 pub use row::{New, NewTask, Row};
@@ -44,7 +44,7 @@ pub fn submit(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted<Row>> {
         row.action_due_at = None;
     }
     let id = row.id;
-    let accepted = verbs::accept(tx, new, row)?;
+    let accepted = operations::accept(tx, new, row)?;
     if let (Accepted::New(_), Some(original)) = (&accepted, new.extra.retry_of) {
         let retried_as = tasks::retried_as.eq(Some(id));
         update(tx.conn, tasks::table, Id(original), retried_as)?;
@@ -108,7 +108,7 @@ pub fn accepted(tx: &mut Tx<'_>, id: Uuid, speech: &Speech) -> QueryResult<()> {
             no_action(),
         ),
     )?;
-    verbs::moved(tx, &row, status, "handed over", "Backend")
+    operations::moved(tx, &row, status, "handed over", "Backend")
 }
 
 /// A hand-over was tried: what `attempt` shows, and what decides whether a
@@ -231,7 +231,7 @@ fn completed_there(
     } else {
         "the result is known"
     };
-    verbs::moved(tx, row, status, reason, by)
+    operations::moved(tx, row, status, reason, by)
 }
 
 /// What a fetch brought home.
@@ -277,7 +277,7 @@ pub fn fetched(tx: &mut Tx<'_>, id: Uuid, fetched: &Fetched) -> QueryResult<bool
         ("fetched", DeliveryType::TaskCompleted)
     };
     tell(tx, &row, kind)?;
-    verbs::moved(tx, &row, status, reason, "Backend")?;
+    operations::moved(tx, &row, status, reason, "Backend")?;
     Ok(true)
 }
 
@@ -497,7 +497,7 @@ fn ended(
 ) -> QueryResult<()> {
     tx.load(&row.client, -1, -row.text_bytes);
     tell(tx, row, kind)?;
-    verbs::moved(tx, row, status, reason, by)
+    operations::moved(tx, row, status, reason, by)
 }
 
 fn tell(tx: &mut Tx<'_>, row: &Row, kind: DeliveryType) -> QueryResult<()> {
@@ -638,7 +638,7 @@ pub fn open_among(conn: &mut Conn, ids: &[Uuid]) -> QueryResult<Vec<Uuid>> {
 /// # Errors
 /// What the database says.
 pub fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended<Row>> {
-    verbs::cancel(tx, id, end_canceled)
+    operations::cancel(tx, id, end_canceled)
 }
 
 fn end_canceled(tx: &mut Tx<'_>, row: &Row) -> QueryResult<bool> {
@@ -673,7 +673,7 @@ pub fn erase(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended<Row>> {
 }
 
 fn forget(tx: &mut Tx<'_>, id: Uuid, asked: bool) -> QueryResult<Ended<Row>> {
-    let erased = verbs::erase(tx, id)?;
+    let erased = operations::erase(tx, id)?;
     if let Ended::Done(_) = erased {
         // Also where no hand-over is known of: one may have been on its way.
         erasures::enqueue(tx, id, asked)?;

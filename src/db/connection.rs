@@ -14,7 +14,7 @@ use hoiam_supervision::clock::Anchor;
 use super::copy::{self, CopyError};
 use super::schema::meta;
 
-/// The one kind of connection that verbs see.
+/// The one kind of connection that operations see.
 pub type Conn = SqliteConnection;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");

@@ -2,7 +2,7 @@
 //!
 //! [`open`] takes the lock and migrates, [`Opened::start`] starts one writer
 //! thread with group commit and a few readers. The services' own `store.rs`
-//! have the verbs; here is what every verb needs: a transaction with a clock
+//! have the operations; here is what every operation needs: a transaction with a clock
 //! and a place for events ([`Tx`]), and reads off the arbiters.
 
 mod condition;

@@ -1,5 +1,5 @@
 //! What the tests of the stores share: a real database file in a folder of
-//! its own, and a look at how SQLite answers a verb's statements.
+//! its own, and a look at how SQLite answers an operation's statements.
 
 use std::sync::{Arc, Mutex};
 
@@ -76,40 +76,43 @@ pub fn history(conn: &mut Conn, id: Uuid) -> Vec<String> {
     lines.into_iter().map(shown).collect()
 }
 
-/// How SQLite finds the rows of each statement that `verb` runs: the name of
+/// How SQLite finds the rows of each statement that `operation` runs: the name of
 /// the index, `id` for the primary key, `all of <table>` for a full scan; with
 /// `, sorted` where the rows are sorted after they were found. Statements that
 /// look for nothing are left out.
-pub fn found_by<T>(conn: &mut Conn, verb: impl FnOnce(&mut Conn) -> QueryResult<T>) -> Vec<String> {
-    let statements = run_by(conn, verb);
+pub fn found_by<T>(
+    conn: &mut Conn,
+    operation: impl FnOnce(&mut Conn) -> QueryResult<T>,
+) -> Vec<String> {
+    let statements = run_by(conn, operation);
     told(conn, &statements)
 }
 
-/// The same for a verb that writes.
+/// The same for an operation that writes.
 pub fn found_by_tx<T>(
     tx: &mut Tx<'_>,
-    verb: impl FnOnce(&mut Tx<'_>) -> QueryResult<T>,
+    operation: impl FnOnce(&mut Tx<'_>) -> QueryResult<T>,
 ) -> Vec<String> {
-    let statements = run_by_tx(tx, verb);
+    let statements = run_by_tx(tx, operation);
     told(tx.conn, &statements)
 }
 
-/// The plans of what `verb` runs, as SQLite words them.
+/// The plans of what `operation` runs, as SQLite words them.
 pub fn plan_lines<T>(
     conn: &mut Conn,
-    verb: impl FnOnce(&mut Conn) -> QueryResult<T>,
+    operation: impl FnOnce(&mut Conn) -> QueryResult<T>,
 ) -> Vec<String> {
-    let statements = run_by(conn, verb);
+    let statements = run_by(conn, operation);
     let of = |statement: &String| plan(conn, statement);
     statements.iter().flat_map(of).collect()
 }
 
-/// The same for a verb that writes.
+/// The same for an operation that writes.
 pub fn plan_lines_tx<T>(
     tx: &mut Tx<'_>,
-    verb: impl FnOnce(&mut Tx<'_>) -> QueryResult<T>,
+    operation: impl FnOnce(&mut Tx<'_>) -> QueryResult<T>,
 ) -> Vec<String> {
-    let statements = run_by_tx(tx, verb);
+    let statements = run_by_tx(tx, operation);
     let of = |statement: &String| plan(tx.conn, statement);
     statements.iter().flat_map(of).collect()
 }
@@ -134,18 +137,21 @@ fn stop_recording(conn: &mut Conn, statements: &Statements) -> Vec<String> {
     statements.lock().unwrap().clone()
 }
 
-/// The statements that `verb` runs.
-fn run_by<T>(conn: &mut Conn, verb: impl FnOnce(&mut Conn) -> QueryResult<T>) -> Vec<String> {
+/// The statements that `operation` runs.
+fn run_by<T>(conn: &mut Conn, operation: impl FnOnce(&mut Conn) -> QueryResult<T>) -> Vec<String> {
     let statements = record(conn);
-    let result = verb(conn);
+    let result = operation(conn);
     let statements = stop_recording(conn, &statements);
     result.unwrap();
     statements
 }
 
-fn run_by_tx<T>(tx: &mut Tx<'_>, verb: impl FnOnce(&mut Tx<'_>) -> QueryResult<T>) -> Vec<String> {
+fn run_by_tx<T>(
+    tx: &mut Tx<'_>,
+    operation: impl FnOnce(&mut Tx<'_>) -> QueryResult<T>,
+) -> Vec<String> {
     let statements = record(tx.conn);
-    let result = verb(tx);
+    let result = operation(tx);
     let statements = stop_recording(tx.conn, &statements);
     result.unwrap();
     statements

@@ -3,7 +3,7 @@
 //! The writer takes one command, drains what else has come without waiting,
 //! runs all in one transaction, syncs once, and answers all. If a batch
 //! fails, it is rolled back and its commands run one by one, so that each
-//! gets its own answer. Verbs are therefore `FnMut`: they may run twice, and
+//! gets its own answer. Operations are therefore `FnMut`: they may run twice, and
 //! only the second run counts.
 //!
 //! If it is the disk that failed, all get the same answer, [`Db::write_health`] says
@@ -58,15 +58,15 @@ const EMPTIED_AFTER: Duration = Duration::from_secs(1);
 /// The row of `meta` that keeps the id of the newest event there has been.
 const LAST_EVENT_KEY: &str = "last_event";
 
-/// Why a verb has no answer. In every case nothing of it is known to be
+/// Why an operation has no answer. In every case nothing of it is known to be
 /// kept, and the caller answers 503 or tries again later.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The database said no: full disk, locked, damaged, or shut down.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// The verb itself panicked; a bug of ours.
-    #[error("the store's verb panicked")]
+    /// The operation itself panicked; a bug of ours.
+    #[error("the store's operation panicked")]
     Panicked,
     /// The service is stopping and the writer has ended.
     #[error("the store has been closed")]
@@ -147,7 +147,7 @@ pub struct NewEvent<'a> {
     pub is_alert: bool,
 }
 
-/// What one verb works with: the connection inside the transaction, the time
+/// What one operation works with: the connection inside the transaction, the time
 /// of the commit, and the events it leaves.
 pub struct Tx<'a> {
     /// Inside the transaction.
@@ -243,14 +243,14 @@ trait Command: Send {
 }
 
 struct Call<F, T> {
-    verb: F,
+    operation: F,
     value: Option<T>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
 impl<T: Send, F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send> Command for Call<F, T> {
     fn run(&mut self, tx: &mut Tx<'_>) -> QueryResult<()> {
-        self.value = Some((self.verb)(tx)?);
+        self.value = Some((self.operation)(tx)?);
         Ok(())
     }
 
@@ -263,7 +263,7 @@ impl<T: Send, F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send> Command for Call<F
 
 /// What the writer's queue holds.
 enum Work {
-    Verb(Box<dyn Command>),
+    Operation(Box<dyn Command>),
     Close,
 }
 
@@ -287,24 +287,24 @@ pub struct Db {
 }
 
 impl Db {
-    /// Runs one verb in one transaction and answers once it is on disk. The
-    /// verb is finished even if the caller stops waiting.
+    /// Runs one operation in one transaction and answers once it is on disk. The
+    /// operation is finished even if the caller stops waiting.
     ///
     /// # Errors
     /// [`StoreError`] when it could not be kept.
-    pub async fn write<T, F>(&self, verb: F) -> Result<T, StoreError>
+    pub async fn write<T, F>(&self, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let call = Call {
-            verb,
+            operation,
             value: None,
             reply,
         };
         self.commands
-            .send(Work::Verb(Box::new(call)))
+            .send(Work::Operation(Box::new(call)))
             .map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
@@ -315,13 +315,13 @@ impl Db {
     /// # Errors
     /// [`StoreError::Panicked`] and [`StoreError::Closed`], which a repeat
     /// cannot mend.
-    pub async fn write_until_kept<T, F>(&self, verb: F) -> Result<T, StoreError>
+    pub async fn write_until_kept<T, F>(&self, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Clone + Send + 'static,
     {
         loop {
-            match self.write(verb.clone()).await {
+            match self.write(operation.clone()).await {
                 Err(StoreError::Unavailable(_)) => {
                     self.clock.sleep_until(self.clock.now() + RETRY_MS).await;
                 }
@@ -345,7 +345,7 @@ impl Db {
     ///
     /// # Errors
     /// [`StoreError`] when it could not be read.
-    pub async fn read<T, F>(&self, verb: F) -> Result<T, StoreError>
+    pub async fn read<T, F>(&self, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&mut Conn) -> QueryResult<T> + Send + 'static,
@@ -355,7 +355,7 @@ impl Db {
             if reply.is_closed() {
                 return;
             }
-            let result = catch_unwind(AssertUnwindSafe(|| verb(conn)))
+            let result = catch_unwind(AssertUnwindSafe(|| operation(conn)))
                 .map_err(|_| StoreError::Panicked)
                 .and_then(|result| result.map_err(|error| unavailable(&error)));
             let _ = reply.send(result);
@@ -393,7 +393,7 @@ impl Db {
         &self.write_health
     }
 
-    /// How many verbs wait for the writer.
+    /// How many operations wait for the writer.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.commands.len()
@@ -441,7 +441,7 @@ impl Db {
     }
 
     /// Commits what is queued, ends the writer, and lets go of the lock.
-    /// Verbs that come later are refused.
+    /// Operations that come later are refused.
     pub async fn close(&self) {
         drop(self.commands.send(Work::Close));
         self.writer_ended().await;
@@ -453,11 +453,11 @@ fn closed() -> StoreError {
 }
 
 fn unavailable(error: &QueryError) -> StoreError {
-    log::error!("the database refuses a verb: {error}");
+    log::error!("the database refuses an operation: {error}");
     StoreError::Unavailable(error.to_string())
 }
 
-/// What SQLite says when not the verb was at fault but the file or the disk
+/// What SQLite says when not the operation was at fault but the file or the disk
 /// under it: SQLITE_FULL, _IOERR, _READONLY, _BUSY, _CORRUPT, _NOTADB and
 /// _CANTOPEN, in the words of sqlite3_errstr. diesel passes on no codes.
 const DISK_ERRORS: [&str; 7] = [
@@ -604,7 +604,7 @@ struct Writer {
 /// What a transaction writes of its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Keep {
-    /// Nothing if its verbs change nothing.
+    /// Nothing if its operations change nothing.
     Changes,
     /// The clock's anchor, to see whether anything can be written.
     Anchor,
@@ -640,7 +640,7 @@ impl Writer {
             let mut batch = Vec::new();
             for work in std::iter::once(first).chain(queue.try_iter().take(MAX_BATCH - 1)) {
                 match work {
-                    Work::Verb(command) => batch.push(command),
+                    Work::Operation(command) => batch.push(command),
                     Work::Close => open = false,
                 }
             }
@@ -678,7 +678,7 @@ impl Writer {
                     command.answer(Ok(()));
                 }
             }
-            // No verb is to blame, so none would do better alone.
+            // No operation is to blame, so none would do better alone.
             Err(error) if batch.len() == 1 || self.write_health.is_met() => {
                 for command in batch {
                     command.answer(Err(error.clone()));

@@ -174,8 +174,8 @@ async fn redeliver_all(
         let found = state.db.read(move |conn| LISTED.find(conn, &page)).await?;
         if !found.ids.is_empty() {
             let page = filter.clone();
-            let verb = move |tx: &mut Tx<'_>| store::redeliver_found(tx, &page, &found.ids);
-            redelivered += request::commit(&state.db, verb, owed(&state)).await?;
+            let operation = move |tx: &mut Tx<'_>| store::redeliver_found(tx, &page, &found.ids);
+            redelivered += request::commit(&state.db, operation, owed(&state)).await?;
         }
         filter.cursor = found.next;
         if filter.cursor.is_none() {

@@ -197,10 +197,10 @@ impl CallbackDispatcher {
         actix_rt::spawn(async move {
             loop {
                 let (receiver, running) = (receiver.clone(), running.clone());
-                let verb = move |tx: &mut Tx<'_>| {
+                let operation = move |tx: &mut Tx<'_>| {
                     store::give_up(tx, &receiver, due_before, &running, GIVEN_UP_A_COMMIT)
                 };
-                match db.write(verb).await {
+                match db.write(operation).await {
                     Ok(0) => return,
                     Ok(count) => {
                         log::warn!("{count} deliveries were given up");

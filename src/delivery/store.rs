@@ -1,4 +1,4 @@
-//! The deliveries' verbs. Each works inside a transaction that the caller
+//! The deliveries' operations. Each works inside a transaction that the caller
 //! has: a terminal state and its delivery are one commit.
 
 use std::collections::{HashMap, HashSet};

@@ -118,7 +118,7 @@ pub fn sees(request: &HttpRequest, client: &str) -> bool {
 }
 
 /// Refuses what is another client's as if it were not there. Whose it is never
-/// changes, so this may be asked before a verb.
+/// changes, so this may be asked before an operation.
 ///
 /// # Errors
 /// 404, or 503 when the store cannot say.
@@ -190,19 +190,23 @@ pub fn check_callback_url(policy: &Policy, url: Option<&str>, errors: &mut Field
     }
 }
 
-/// Runs a verb, then `hint`, to their end also when the client hangs up: a
+/// Runs an operation, then `hint`, to their end also when the client hangs up: a
 /// commit whose hint nobody heard would wait for the next one.
 ///
 /// # Errors
-/// 503 when the store cannot take it, 500 when the verb panics.
-pub async fn commit<T, F>(db: &Db, verb: F, hint: impl FnOnce(&T) + 'static) -> Result<T, Problem>
+/// 503 when the store cannot take it, 500 when the operation panics.
+pub async fn commit<T, F>(
+    db: &Db,
+    operation: F,
+    hint: impl FnOnce(&T) + 'static,
+) -> Result<T, Problem>
 where
     T: Send + 'static,
     F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
 {
     let db = db.clone();
     let unit = spawn_unit(async move {
-        let committed = db.write(verb).await;
+        let committed = db.write(operation).await;
         committed.inspect(hint)
     });
     let committed = unit.await;

@@ -14,7 +14,7 @@ async fn with_a_million_rows() {
         let test = filled(service, 1_000_000).await;
         let timed = test.db.write(move |tx| {
             for (name, query) in plans::queries(service) {
-                // What a verb changes is taken back, so that each time is like the first.
+                // What an operation changes is taken back, so that each time is like the first.
                 report(&format!("{service} {name}"), || {
                     let began = on_processor();
                     let mut took = Duration::ZERO;
@@ -44,10 +44,10 @@ async fn with_a_million_rows() {
 
 fn savepoint<T>(
     tx: &mut Tx<'_>,
-    verb: impl FnOnce(&mut Tx<'_>) -> QueryResult<T>,
+    operation: impl FnOnce(&mut Tx<'_>) -> QueryResult<T>,
 ) -> QueryResult<T> {
     tx.conn.batch_execute("SAVEPOINT timed")?;
-    let result = verb(tx);
+    let result = operation(tx);
     tx.conn.batch_execute("ROLLBACK TO timed; RELEASE timed")?;
     result
 }

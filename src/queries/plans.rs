@@ -10,8 +10,8 @@ use crate::backend::due::DueQuery;
 use crate::db::history::{Whose, events_after, newest_event};
 use crate::delivery::receivers::Turn;
 use crate::delivery::shares::{Kind, Receiver};
+use crate::resource::operations;
 use crate::resource::row::ResourceRow;
-use crate::resource::verbs;
 use crate::retention::store::{Stage, Subjects};
 use crate::tts::turns::Wish;
 
@@ -198,7 +198,7 @@ const OF_SPEECHES: &[Query] = &[
     }),
     ("erase", |tx| {
         let id = some_ids(tx.conn)?[0];
-        verbs::erase::<tts::store::Row>(tx, id).map(drop)
+        operations::erase::<tts::store::Row>(tx, id).map(drop)
     }),
     ("retention", |tx| retained(tx, tts::store::RETAINED)),
 ];
@@ -206,7 +206,9 @@ const OF_SPEECHES: &[Query] = &[
 /// What is asked of a task and of a speech in the same way.
 fn of_resources<R: ResourceRow>() -> Vec<Query> {
     vec![
-        ("open_load", |tx| verbs::open_load::<R>(tx.conn).map(drop)),
+        ("open_load", |tx| {
+            operations::open_load::<R>(tx.conn).map(drop)
+        }),
         ("get_many", |tx| {
             let ids: Vec<Id> = some_ids(tx.conn)?.into_iter().map(Id).collect();
             R::get_many(tx.conn, &ids).map(drop)
@@ -216,7 +218,7 @@ fn of_resources<R: ResourceRow>() -> Vec<Query> {
                 limit: 50,
                 ..Filter::default()
             };
-            verbs::list::<R>(tx.conn, &filter).map(drop)
+            operations::list::<R>(tx.conn, &filter).map(drop)
         }),
         ("by_key", |tx| R::by_key(tx.conn, "a/key").map(drop)),
         ("text", |tx| {

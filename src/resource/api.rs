@@ -9,8 +9,8 @@ use hoiam_api::create::{Prepared, Rules};
 use hoiam_api::{Code, Create, FieldErrors, Page, Problem, Status as _};
 use uuid::Uuid;
 
+use super::operations::{self, Accepted, Ended};
 use super::row::{New, ResourceRow, Shown, TableRow as _};
-use super::verbs::{self, Accepted, Ended};
 use super::view::View;
 use crate::db::history::{Whose, is_of};
 use crate::db::{Db, Tx};
@@ -52,7 +52,7 @@ pub trait Served: Clone + Send + Sync + 'static {
     type Row: ResourceRow;
 
     /// What is done to its rows.
-    const VERBS: Verbs<Self::Row>;
+    const OPERATIONS: Operations<Self::Row>;
 
     /// What all of them work with.
     fn resources(&self) -> &Resources<Self::Row>;
@@ -81,7 +81,7 @@ pub trait Served: Clone + Send + Sync + 'static {
 }
 
 /// Each is one transaction, and fails with what the database says.
-pub struct Verbs<R: ResourceRow> {
+pub struct Operations<R: ResourceRow> {
     /// Behind a POST.
     pub accept: fn(&mut Tx<'_>, &NewOf<R>) -> QueryResult<Accepted<R>>,
     /// Behind a cancel.
@@ -193,7 +193,7 @@ pub async fn submit<S: Served>(
             hinted.hint_accepted(row);
         }
     };
-    let accepted = request::commit(db, move |tx| (S::VERBS.accept)(tx, &new), hint).await?;
+    let accepted = request::commit(db, move |tx| (S::OPERATIONS.accept)(tx, &new), hint).await?;
     let (row, is_new) = accepted_row(request, accepted)?;
     let id = row.columns().id.0;
     if let Some(wait) = wait.filter(|_| !row.status().is_ended()) {
@@ -274,7 +274,7 @@ async fn list<S: Served>(
     filter.client = request::seen_client(&request);
     let view = view.clone();
     let page = db.read(move |conn| {
-        let (rows, next) = verbs::list(conn, &filter)?;
+        let (rows, next) = operations::list(conn, &filter)?;
         Ok(Page {
             items: view.with_deliveries(conn, &rows)?,
             next_cursor: next.map(|cursor| cursor.to_string()),
@@ -293,7 +293,7 @@ async fn cancel<S: Served>(
     request::check_client(&request, db, id, S::Row::NAMED).await?;
     let hinted = web::Data::clone(&state);
     let hint = move |_: &Ended<S::Row>| hinted.hint_canceled(id);
-    match request::commit(db, move |tx| (S::VERBS.cancel)(tx, id), hint).await? {
+    match request::commit(db, move |tx| (S::OPERATIONS.cancel)(tx, id), hint).await? {
         Ended::Done(_) => Ok(HttpResponse::Ok().json(one(state.get_ref(), &request, id).await?)),
         Ended::Refused(row) => {
             let detail = format!("It has already ended: {}.", row.columns().status);
@@ -324,8 +324,8 @@ pub async fn erase<S: Served>(
     hint: impl FnOnce() + 'static,
 ) -> Result<Box<S::Row>, Answer> {
     let Resources { db, files, .. } = state.resources();
-    let verb = move |tx: &mut Tx<'_>| (S::VERBS.erase)(tx, id);
-    let row = match request::commit(db, verb, |_| hint()).await? {
+    let operation = move |tx: &mut Tx<'_>| (S::OPERATIONS.erase)(tx, id);
+    let row = match request::commit(db, operation, |_| hint()).await? {
         Ended::Done(row) => row,
         Ended::Refused(_) => {
             return Err(Problem::new(Code::NotEnded, "Cancel it first.").into());

@@ -1,4 +1,4 @@
-//! Retention's verbs: one form for both services, whose tables have the
+//! Retention's operations: one form for both services, whose tables have the
 //! columns `id`, `ended_at`, `file` and `words`.
 //!
 //! The statements are put together from the program's own words and numbers

@@ -25,9 +25,9 @@ use crate::delivery::{CallbackChecker, CheckEnqueued, CheckNow, DeliveryEnqueued
 use crate::edge::problem::Answer;
 use crate::edge::request;
 use crate::files::Cache;
-use crate::resource::api::{self, Checked, Resources, Served, Verbs};
+use crate::resource::api::{self, Checked, Operations, Resources, Served};
+use crate::resource::operations;
 use crate::resource::row::{ResourceRow as _, TableRow as _};
-use crate::resource::verbs;
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -69,10 +69,10 @@ pub fn routes(config: &mut web::ServiceConfig, delivery: DeliveryState) {
 impl Served for TtsState {
     type Row = Row;
 
-    const VERBS: Verbs<Row> = Verbs {
+    const OPERATIONS: Operations<Row> = Operations {
         accept: store::accept,
         cancel: store::cancel,
-        erase: verbs::erase,
+        erase: operations::erase,
     };
 
     fn resources(&self) -> &Resources<Row> {

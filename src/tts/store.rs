@@ -1,6 +1,6 @@
-//! The TTS service's verbs: one verb is one transaction.
+//! The TTS service's operations: one operation is one transaction.
 //!
-//! Every change of a status asks [`job::next`] first. [`claims`] are a worker's verbs,
+//! Every change of a status asks [`job::next`] first. [`claims`] are a worker's operations,
 //! [`checks`] the callback checker's, [`deadlines`] the watchdog's; those of clients are
 //! here.
 
@@ -20,8 +20,8 @@ use super::turns;
 use crate::db::schema::speeches;
 use crate::db::{Condition, Conn, Id, Tx, update};
 use crate::delivery::store as deliveries;
+use crate::resource::operations::{self, Accepted, Ended};
 use crate::resource::row::{ResourceRow as _, TableRow as _};
-use crate::resource::verbs::{self, Accepted, Ended};
 use crate::retention::store::Subjects;
 use claims::POSTPONED;
 use deadlines::oldest_overdue;
@@ -49,7 +49,7 @@ pub fn accept(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted<Row>> {
         callback_check: check.as_str().to_owned(),
         ..Row::of_request(new, tx.now)
     };
-    verbs::accept(tx, new, row)
+    operations::accept(tx, new, row)
 }
 
 /// Calls a speech off.
@@ -57,7 +57,7 @@ pub fn accept(tx: &mut Tx<'_>, new: &New) -> QueryResult<Accepted<Row>> {
 /// # Errors
 /// What the database says.
 pub fn cancel(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<Ended<Row>> {
-    verbs::cancel(tx, id, end_canceled)
+    operations::cancel(tx, id, end_canceled)
 }
 
 fn end_canceled(tx: &mut Tx<'_>, row: &Row) -> QueryResult<bool> {
@@ -112,7 +112,7 @@ pub const RETAINED: Subjects = Subjects {
     table: "speeches",
     settled: "NOT EXISTS (SELECT 1 FROM deliveries \
               WHERE subject_id = speeches.id AND deliveries.status = 'pending')",
-    erase: |tx, id| verbs::erase::<Row>(tx, id).map(drop),
+    erase: |tx, id| operations::erase::<Row>(tx, id).map(drop),
 };
 
 #[cfg(test)]

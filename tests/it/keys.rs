@@ -98,7 +98,7 @@ fn a_client_sees_and_changes_its_own_and_nothing_of_anybody_elses() {
     let speech = Chain::speech(task);
     mine.wait_for_status(&speech, "completed");
 
-    for (subject, collection, verbs) in [
+    for (subject, collection, operations) in [
         (task, "/v1/tasks", &["cancel", "retry"][..]),
         (speech.as_str(), "/v1/speech", &["cancel"][..]),
         (own_speech, "/v1/speech", &["cancel"][..]),
@@ -123,8 +123,8 @@ fn a_client_sees_and_changes_its_own_and_nothing_of_anybody_elses() {
         ] {
             routes.push(("GET", format!("{subject}/{file}")));
         }
-        for verb in verbs {
-            routes.push(("POST", format!("{subject}/{verb}")));
+        for operation in operations {
+            routes.push(("POST", format!("{subject}/{operation}")));
         }
         for (method, path) in routes {
             let unknown = "0199aaaa-0000-7000-8000-00000000ffff";

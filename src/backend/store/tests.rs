@@ -1,4 +1,4 @@
-//! The Backend's verbs against the pure machine of [`task`], and how they
+//! The Backend's operations against the pure machine of [`task`], and how they
 //! find their rows.
 
 mod history;
@@ -50,9 +50,9 @@ fn speech(id: Uuid, status: SpeechStatus) -> Speech {
 
 // ------------------------------------------------------------ state machine
 
-/// One verb, of one of a few tasks.
+/// One operation, of one of a few tasks.
 #[derive(Debug, Clone)]
-enum Verb {
+enum Operation {
     Submit { with_callback: bool, timeout_s: u32 },
     Accepted,
     Result(SpeechStatus),
@@ -68,31 +68,31 @@ enum Verb {
     Wait { ms: i64 },
 }
 
-fn verb() -> impl Strategy<Value = Verb> {
+fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
-        3 => (any::<bool>(), 1_u32..4).prop_map(|(with_callback, timeout_s)| Verb::Submit {
+        3 => (any::<bool>(), 1_u32..4).prop_map(|(with_callback, timeout_s)| Operation::Submit {
             with_callback,
             timeout_s,
         }),
-        3 => Just(Verb::Accepted),
-        4 => prop::sample::select(SpeechStatus::ALL).prop_map(Verb::Result),
-        3 => Just(Verb::Fetched),
-        3 => prop::sample::select(Action::ALL).prop_map(Verb::ActionFailed),
-        1 => Just(Verb::FetchRefused),
-        1 => Just(Verb::FetchPostponed),
-        1 => Just(Verb::Abandoned),
-        1 => Just(Verb::Refused),
-        1 => Just(Verb::Lost),
-        1 => Just(Verb::Cancel),
-        3 => Just(Verb::TimeOut),
+        3 => Just(Operation::Accepted),
+        4 => prop::sample::select(SpeechStatus::ALL).prop_map(Operation::Result),
+        3 => Just(Operation::Fetched),
+        3 => prop::sample::select(Action::ALL).prop_map(Operation::ActionFailed),
+        1 => Just(Operation::FetchRefused),
+        1 => Just(Operation::FetchPostponed),
+        1 => Just(Operation::Abandoned),
+        1 => Just(Operation::Refused),
+        1 => Just(Operation::Lost),
+        1 => Just(Operation::Cancel),
+        3 => Just(Operation::TimeOut),
         // Beyond the deadlines, and now and then beyond the fetch window.
-        3 => prop_oneof![0_i64..3000, Just(FETCH_WINDOW_MS)].prop_map(|ms| Verb::Wait { ms }),
+        3 => prop_oneof![0_i64..3000, Just(FETCH_WINDOW_MS)].prop_map(|ms| Operation::Wait { ms }),
     ]
 }
 
-fn apply(tx: &mut Tx<'_>, id: Uuid, verb: &Verb) -> QueryResult<()> {
-    match verb {
-        Verb::Submit {
+fn apply(tx: &mut Tx<'_>, id: Uuid, operation: &Operation) -> QueryResult<()> {
+    match operation {
+        Operation::Submit {
             with_callback,
             timeout_s,
         } => {
@@ -104,24 +104,24 @@ fn apply(tx: &mut Tx<'_>, id: Uuid, verb: &Verb) -> QueryResult<()> {
             };
             submit(tx, &new).map(drop)
         }
-        Verb::Accepted => accepted(tx, id, &speech(id, SpeechStatus::Queued)),
-        Verb::Result(status) => result_known(tx, &speech(id, *status), "callback").map(drop),
-        Verb::Fetched => {
+        Operation::Accepted => accepted(tx, id, &speech(id, SpeechStatus::Queued)),
+        Operation::Result(status) => result_known(tx, &speech(id, *status), "callback").map(drop),
+        Operation::Fetched => {
             let files = Fetched {
                 file: "a".into(),
                 words: "[]".into(),
             };
             fetched(tx, id, &files).map(drop)
         }
-        Verb::ActionFailed(action) => action_failed(tx, id, *action, "no answer", None),
-        Verb::FetchRefused => fetch_refused(tx, id, "gone"),
-        Verb::FetchPostponed => fetch_postponed(tx, id).map(drop),
-        Verb::Abandoned => abandoned(tx, id, "404"),
-        Verb::Refused => refused(tx, id, &Failure::permanent("unknown_voice", "no")),
-        Verb::Lost => lost(tx, &[id], tx.now + 1),
-        Verb::Cancel => cancel(tx, id).map(drop),
-        Verb::TimeOut => time_out(tx).map(drop),
-        Verb::Wait { ms } => {
+        Operation::ActionFailed(action) => action_failed(tx, id, *action, "no answer", None),
+        Operation::FetchRefused => fetch_refused(tx, id, "gone"),
+        Operation::FetchPostponed => fetch_postponed(tx, id).map(drop),
+        Operation::Abandoned => abandoned(tx, id, "404"),
+        Operation::Refused => refused(tx, id, &Failure::permanent("unknown_voice", "no")),
+        Operation::Lost => lost(tx, &[id], tx.now + 1),
+        Operation::Cancel => cancel(tx, id).map(drop),
+        Operation::TimeOut => time_out(tx).map(drop),
+        Operation::Wait { ms } => {
             tx.now += ms;
             Ok(())
         }
@@ -177,12 +177,16 @@ fn check_history(tx: &mut Tx<'_>, row: &Row) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Runs the verbs in one commit, and checks after each of them.
-fn drive(tx: &mut Tx<'_>, ids: &[Uuid], verbs: &[(usize, Verb)]) -> Result<(), TestCaseError> {
+/// Runs the operations in one commit, and checks after each of them.
+fn drive(
+    tx: &mut Tx<'_>,
+    ids: &[Uuid],
+    operations: &[(usize, Operation)],
+) -> Result<(), TestCaseError> {
     let mut before: HashMap<Uuid, TaskStatus> = HashMap::new();
-    for (which, verb) in verbs {
+    for (which, operation) in operations {
         let id = ids[which % ids.len()];
-        apply(tx, id, verb).unwrap();
+        apply(tx, id, operation).unwrap();
         for id in ids {
             let Some(row) = Row::get(tx.conn, *id).unwrap() else {
                 continue;
@@ -192,11 +196,11 @@ fn drive(tx: &mut Tx<'_>, ids: &[Uuid], verbs: &[(usize, Verb)]) -> Result<(), T
             match from {
                 None => prop_assert_eq!(to, TaskStatus::Queued),
                 Some(from) if from != to => {
-                    prop_assert!(!from.is_ended(), "{} -> {} by {:?}", from, to, verb);
+                    prop_assert!(!from.is_ended(), "{} -> {} by {:?}", from, to, operation);
                     let allowed = Step::ALL
                         .iter()
                         .any(|step| task::next(from, *step) == Some(to));
-                    prop_assert!(allowed, "{} -> {} by {:?}", from, to, verb);
+                    prop_assert!(allowed, "{} -> {} by {:?}", from, to, operation);
                 }
                 Some(_) => {}
             }
@@ -208,16 +212,16 @@ fn drive(tx: &mut Tx<'_>, ids: &[Uuid], verbs: &[(usize, Verb)]) -> Result<(), T
 }
 
 #[test]
-fn no_sequence_of_verbs_leaves_the_state_machine() {
+fn no_sequence_of_operations_leaves_the_state_machine() {
     let test = TestDb::new(Service::Backend);
     let db = test.db.clone();
-    let verbs = prop::collection::vec((0_usize..3, verb()), 1..60);
+    let operations = prop::collection::vec((0_usize..3, operation()), 1..60);
     let mut runner = proptest::test_runner::TestRunner::default();
-    let result = runner.run(&verbs, |verbs| {
+    let result = runner.run(&operations, |operations| {
         let ids: Vec<Uuid> = (0..3).map(|_| Uuid::now_v7()).collect();
-        let outcome = block_on(db.write(move |tx| Ok(drive(tx, &ids, &verbs))));
+        let outcome = block_on(db.write(move |tx| Ok(drive(tx, &ids, &operations))));
         outcome.unwrap()?;
-        let open = block_on(db.read(verbs::open_load::<Row>)).unwrap();
+        let open = block_on(db.read(operations::open_load::<Row>)).unwrap();
         prop_assert_eq!(
             (db.load().jobs(), db.load().bytes()),
             (open.total().jobs, open.total().bytes)
@@ -242,7 +246,7 @@ async fn a_late_result_is_fetched_and_told_once_however_often_it_comes() {
             time_out(tx)?;
             for _ in 0..3 {
                 result_known(tx, &speech(id, SpeechStatus::Completed), "callback")?;
-                apply(tx, id, &Verb::Fetched)?;
+                apply(tx, id, &Operation::Fetched)?;
             }
             delivery_rows::table
                 .select(delivery_rows::kind)
@@ -301,18 +305,20 @@ fn late_news(tx: &mut Tx<'_>, id: Uuid) -> QueryResult<()> {
         assert!(!result_known(tx, &speech(id, *status), "callback")?);
     }
     for action in Action::ALL {
-        apply(tx, id, &Verb::ActionFailed(*action))?;
+        apply(tx, id, &Operation::ActionFailed(*action))?;
     }
     let others = [
-        Verb::Accepted,
-        Verb::Fetched,
-        Verb::FetchRefused,
-        Verb::FetchPostponed,
-        Verb::Abandoned,
-        Verb::Refused,
-        Verb::Lost,
+        Operation::Accepted,
+        Operation::Fetched,
+        Operation::FetchRefused,
+        Operation::FetchPostponed,
+        Operation::Abandoned,
+        Operation::Refused,
+        Operation::Lost,
     ];
-    others.iter().try_for_each(|verb| apply(tx, id, verb))
+    others
+        .iter()
+        .try_for_each(|operation| apply(tx, id, operation))
 }
 
 #[tokio::test]
@@ -492,26 +498,28 @@ async fn a_deadline_counts_from_its_very_millisecond_and_not_before() {
 
 // ------------------------------------------------------------------- plans
 
-/// How the statements of a verb find their rows, with a task of each kind
+/// How the statements of an operation find their rows, with a task of each kind
 /// there.
-async fn plans<T>(verb: impl Fn(&mut Tx<'_>) -> QueryResult<T> + Send + 'static) -> Vec<String> {
+async fn plans<T>(
+    operation: impl Fn(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
+) -> Vec<String> {
     let test = TestDb::new(Service::Backend);
     test.db
         .write(move |tx| {
             submit(tx, &new(Uuid::now_v7(), Some("http://127.0.0.1:9/"), 1))?;
             tx.now += 1000;
-            Ok(found_by_tx(tx, |tx| verb(tx)))
+            Ok(found_by_tx(tx, |tx| operation(tx)))
         })
         .await
         .unwrap()
 }
 
 async fn read_plans<T: Send + 'static>(
-    verb: impl FnOnce(&mut Conn) -> QueryResult<T> + Send + 'static,
+    operation: impl FnOnce(&mut Conn) -> QueryResult<T> + Send + 'static,
 ) -> Vec<String> {
     let test = TestDb::new(Service::Backend);
     test.db
-        .read(move |conn| Ok(found_by(conn, verb)))
+        .read(move |conn| Ok(found_by(conn, operation)))
         .await
         .unwrap()
 }
@@ -535,7 +543,7 @@ async fn due_pulls_are_found_by_their_index() {
 async fn what_a_start_reconciles_is_found_among_the_open_tasks_only() {
     let found = [
         read_plans(in_progress).await,
-        read_plans(verbs::open_load::<Row>).await,
+        read_plans(operations::open_load::<Row>).await,
     ]
     .concat();
     assert!(!found.contains(&"all of tasks".to_owned()), "{found:?}");

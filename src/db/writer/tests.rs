@@ -140,19 +140,19 @@ async fn a_read_is_not_made_for_one_who_has_stopped_waiting() {
     assert_eq!(made.load(Ordering::Relaxed), 1);
 }
 
-/// Sends a verb at once, so that the order in the queue is the order of the
+/// Sends an operation at once, so that the order in the queue is the order of the
 /// calls.
 fn send<T: Send + 'static>(
     db: &Db,
-    verb: impl FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
+    operation: impl FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
 ) -> oneshot::Receiver<Result<T, StoreError>> {
     let (reply, answer) = oneshot::channel();
     let call = Call {
-        verb,
+        operation,
         value: None,
         reply,
     };
-    assert!(db.commands.send(Work::Verb(Box::new(call))).is_ok());
+    assert!(db.commands.send(Work::Operation(Box::new(call))).is_ok());
     answer
 }
 
@@ -532,7 +532,7 @@ fn what_goes_wrong_has_words_of_its_own() {
     ];
     let words = [
         "the store is unavailable: full",
-        "the store's verb panicked",
+        "the store's operation panicked",
         "the store has been closed",
     ];
     assert_eq!(all.map(|error| error.to_string()), words);

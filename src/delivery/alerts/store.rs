@@ -1,4 +1,4 @@
-//! The alerts' verbs: an alert, its delivery and what it says of the operator's
+//! The alerts' operations: an alert, its delivery and what it says of the operator's
 //! knowledge are one commit.
 
 use diesel::prelude::*;

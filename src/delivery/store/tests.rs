@@ -1,14 +1,14 @@
-//! How the deliveries' verbs find their rows.
+//! How the deliveries' operations find their rows.
 
 use super::*;
 use crate::db::testing::{TestDb, found_by, found_by_tx, history};
 
 async fn plans<T: Send + 'static>(
     test: &TestDb,
-    verb: impl FnOnce(&mut Conn) -> QueryResult<T> + Send + 'static,
+    operation: impl FnOnce(&mut Conn) -> QueryResult<T> + Send + 'static,
 ) -> Vec<String> {
     test.db
-        .read(move |conn| Ok(found_by(conn, verb)))
+        .read(move |conn| Ok(found_by(conn, operation)))
         .await
         .unwrap()
 }

@@ -20,8 +20,8 @@ use crate::delivery::check_room::CheckRoom;
 use crate::delivery::held::Scope;
 use crate::delivery::shares::Receiver;
 use crate::delivery::store as deliveries;
+use crate::resource::operations;
 use crate::resource::row::ResourceRow as _;
-use crate::resource::verbs;
 use crate::tts::job::{self, Step};
 
 /// Origins of one client that a look for unchecked URLs visits at most.
@@ -353,7 +353,7 @@ fn open(tx: &mut Tx<'_>, row: &Row) -> QueryResult<()> {
             speeches::callback_check.eq(CheckState::Open.as_str()),
         ),
     )?;
-    verbs::moved(
+    operations::moved(
         tx,
         row,
         status,

@@ -12,8 +12,8 @@ use super::ends::{end_failed, ended};
 use super::row::Row;
 use crate::db::schema::{events, speeches};
 use crate::db::{Condition, Conn, Id, NewEvent, Tx, update, update_if};
+use crate::resource::operations;
 use crate::resource::row::ResourceRow as _;
-use crate::resource::verbs;
 use crate::tts::job::{self, Step};
 use crate::tts::turns::{self, Aged, CLAIMABLE, Key, Turn, Turns, Wish};
 
@@ -388,6 +388,6 @@ fn requeue(tx: &mut Tx<'_>, row: &Row, reason: &str) -> QueryResult<bool> {
             speeches::leased_by.eq(None::<Id>),
         ),
     )?;
-    verbs::moved(tx, row, status, reason, "TTSWorker")?;
+    operations::moved(tx, row, status, reason, "TTSWorker")?;
     Ok(true)
 }

@@ -7,8 +7,8 @@ use super::row::Row;
 use crate::db::schema::speeches;
 use crate::db::{Id, Tx, update};
 use crate::delivery::store as deliveries;
+use crate::resource::operations;
 use crate::resource::row::ResourceRow as _;
-use crate::resource::verbs;
 use crate::tts::job::{self, Step};
 
 /// Fails a job that has not ended; `false` means that it has.
@@ -67,5 +67,5 @@ pub fn ended(
             deliveries::enqueue(tx, row.id.0, &row.client, kind, url)?;
         }
     }
-    verbs::moved(tx, row, status, reason, by)
+    operations::moved(tx, row, status, reason, by)
 }

@@ -1,4 +1,4 @@
-//! The TTS service's verbs against the pure machine of [`job`], and how they
+//! The TTS service's operations against the pure machine of [`job`], and how they
 //! find their rows.
 
 mod history;
@@ -80,10 +80,10 @@ fn url_of(which: usize) -> String {
 
 // ------------------------------------------------------------ state machine
 
-/// One verb; where it belongs to a claim, of the claim with this number among
+/// One operation; where it belongs to a claim, of the claim with this number among
 /// all that were ever made.
 #[derive(Debug, Clone)]
-enum Verb {
+enum Operation {
     Accept {
         which: usize,
         check: CheckState,
@@ -124,7 +124,7 @@ enum Verb {
     },
 }
 
-fn verb() -> impl Strategy<Value = Verb> {
+fn operation() -> impl Strategy<Value = Operation> {
     let check = prop::sample::select(vec![CheckState::Off, CheckState::Pending, CheckState::Open]);
     let verdict = prop::sample::select(vec![
         CheckState::Open,
@@ -133,27 +133,27 @@ fn verb() -> impl Strategy<Value = Verb> {
     ]);
     prop_oneof![
         4 => (0_usize..4, check, any::<bool>(), 1_u32..6).prop_map(
-            |(which, check, with_callback, timeout_s)| Verb::Accept {
+            |(which, check, with_callback, timeout_s)| Operation::Accept {
                 which, check, with_callback, timeout_s,
             }
         ),
-        5 => (1_usize..4).prop_map(|most| Verb::Claim { most }),
-        2 => (0_usize..8).prop_map(|claim| Verb::Complete { claim }),
-        1 => (0_usize..8).prop_map(|claim| Verb::Fail { claim }),
-        3 => (0_usize..8).prop_map(|claim| Verb::AttemptFailed { claim }),
-        2 => (0_usize..8).prop_map(|claim| Verb::GiveBack { claim }),
-        2 => (0_usize..8).prop_map(|claim| Verb::Postpone { claim }),
-        2 => Just(Verb::Recover),
-        1 => (0_usize..4).prop_map(|which| Verb::Cancel { which }),
-        2 => (0_usize..4, verdict).prop_map(|(which, check)| Verb::Settle { which, check }),
-        1 => Just(Verb::ExpireHeld),
-        1 => Just(Verb::Expire),
-        2 => (0_i64..2500).prop_map(|ms| Verb::Wait { ms }),
-        1 => Just(Verb::Wait { ms: GRACE_MS }),
+        5 => (1_usize..4).prop_map(|most| Operation::Claim { most }),
+        2 => (0_usize..8).prop_map(|claim| Operation::Complete { claim }),
+        1 => (0_usize..8).prop_map(|claim| Operation::Fail { claim }),
+        3 => (0_usize..8).prop_map(|claim| Operation::AttemptFailed { claim }),
+        2 => (0_usize..8).prop_map(|claim| Operation::GiveBack { claim }),
+        2 => (0_usize..8).prop_map(|claim| Operation::Postpone { claim }),
+        2 => Just(Operation::Recover),
+        1 => (0_usize..4).prop_map(|which| Operation::Cancel { which }),
+        2 => (0_usize..4, verdict).prop_map(|(which, check)| Operation::Settle { which, check }),
+        1 => Just(Operation::ExpireHeld),
+        1 => Just(Operation::Expire),
+        2 => (0_i64..2500).prop_map(|ms| Operation::Wait { ms }),
+        1 => Just(Operation::Wait { ms: GRACE_MS }),
     ]
 }
 
-/// What the verbs are driven with.
+/// What the operations are driven with.
 struct World {
     ids: Vec<Uuid>,
     boot: Uuid,
@@ -161,13 +161,13 @@ struct World {
 }
 
 impl World {
-    /// Runs a verb of a claim and checks that only the claim that holds the
+    /// Runs an operation of a claim and checks that only the claim that holds the
     /// job can write.
     fn fenced(
         &self,
         tx: &mut Tx<'_>,
         claim: usize,
-        verb: impl FnOnce(&mut Tx<'_>, &Row) -> QueryResult<bool>,
+        operation: impl FnOnce(&mut Tx<'_>, &Row) -> QueryResult<bool>,
     ) -> Result<(), TestCaseError> {
         let Some(claimed) = self.claims.get(claim) else {
             return Ok(());
@@ -176,13 +176,13 @@ impl World {
         let holds = row.status() == SpeechStatus::Synthesizing
             && row.claim == claimed.claim
             && row.leased_by == claimed.leased_by;
-        prop_assert_eq!(verb(tx, claimed).unwrap(), holds);
+        prop_assert_eq!(operation(tx, claimed).unwrap(), holds);
         Ok(())
     }
 
-    fn apply(&mut self, tx: &mut Tx<'_>, verb: &Verb) -> Result<(), TestCaseError> {
-        match verb {
-            Verb::Accept {
+    fn apply(&mut self, tx: &mut Tx<'_>, operation: &Operation) -> Result<(), TestCaseError> {
+        match operation {
+            Operation::Accept {
                 which,
                 check,
                 with_callback,
@@ -200,7 +200,7 @@ impl World {
                 };
                 accept(tx, &new).unwrap();
             }
-            Verb::Claim { most } => {
+            Operation::Claim { most } => {
                 let claimed = claim(tx, self.boot, *most).unwrap();
                 prop_assert!(claimed.jobs.len() <= *most);
                 for Job { row, .. } in claimed.jobs {
@@ -209,31 +209,31 @@ impl World {
                     self.claims.push(row);
                 }
             }
-            Verb::Complete { claim } => {
+            Operation::Complete { claim } => {
                 self.fenced(tx, *claim, |tx, claimed| complete(tx, claimed, &finished()))?;
             }
-            Verb::Fail { claim } => {
+            Operation::Fail { claim } => {
                 let failure = Failure::permanent("engine_failed", "no");
                 self.fenced(tx, *claim, |tx, claimed| fail(tx, claimed, &failure))?;
             }
-            Verb::AttemptFailed { claim } => {
+            Operation::AttemptFailed { claim } => {
                 let failure = Failure::permanent("engine_crashed", "no");
                 self.fenced(tx, *claim, |tx, claimed| {
                     attempt_failed(tx, claimed, &failure, MAX_ATTEMPTS)
                 })?;
             }
-            Verb::GiveBack { claim } => {
+            Operation::GiveBack { claim } => {
                 self.fenced(tx, *claim, |tx, claimed| give_back(tx, claimed, "drained"))?;
             }
-            Verb::Postpone { claim } => {
+            Operation::Postpone { claim } => {
                 self.fenced(tx, *claim, |tx, claimed| postpone(tx, claimed, "no engine"))?;
             }
-            Verb::Recover => {
+            Operation::Recover => {
                 self.boot = Uuid::now_v7();
                 recover(tx, self.boot).unwrap();
             }
-            Verb::Cancel { which } => drop(cancel(tx, self.ids[*which]).unwrap()),
-            Verb::Settle { which, check } => {
+            Operation::Cancel { which } => drop(cancel(tx, self.ids[*which]).unwrap()),
+            Operation::Settle { which, check } => {
                 let verdict = match check {
                     CheckState::Open => Verdict::Open,
                     check => Verdict::Closed {
@@ -243,8 +243,8 @@ impl World {
                 };
                 settle_check(tx, &url_of(*which), &verdict).unwrap();
             }
-            Verb::ExpireHeld => drop(expire_held(tx, &held_since(0), HOLD_MS).unwrap()),
-            Verb::Expire => {
+            Operation::ExpireHeld => drop(expire_held(tx, &held_since(0), HOLD_MS).unwrap()),
+            Operation::Expire => {
                 expire(tx).unwrap();
                 for id in &self.ids {
                     let row = Row::get(tx.conn, *id).unwrap();
@@ -258,7 +258,7 @@ impl World {
                     prop_assert!(row.deadline_at + grace_ms > tx.now, "{:?}", row);
                 }
             }
-            Verb::Wait { ms } => tx.now += ms,
+            Operation::Wait { ms } => tx.now += ms,
         }
         Ok(())
     }
@@ -316,15 +316,15 @@ fn check_history(tx: &mut Tx<'_>, row: &Row) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-fn drive(tx: &mut Tx<'_>, verbs: &[Verb]) -> Result<(), TestCaseError> {
+fn drive(tx: &mut Tx<'_>, operations: &[Operation]) -> Result<(), TestCaseError> {
     let mut world = World {
         ids: (0..4).map(|_| Uuid::now_v7()).collect(),
         boot: Uuid::now_v7(),
         claims: Vec::new(),
     };
     let mut before: HashMap<Uuid, (SpeechStatus, i32)> = HashMap::new();
-    for verb in verbs {
-        world.apply(tx, verb)?;
+    for operation in operations {
+        world.apply(tx, operation)?;
         for id in &world.ids {
             let Some(row) = Row::get(tx.conn, *id).unwrap() else {
                 continue;
@@ -338,7 +338,7 @@ fn drive(tx: &mut Tx<'_>, verbs: &[Verb]) -> Result<(), TestCaseError> {
                         || Step::ALL
                             .iter()
                             .any(|step| job::next(from, *step) == Some(to));
-                    prop_assert!(allowed, "{} -> {} by {:?}", from, to, verb);
+                    prop_assert!(allowed, "{} -> {} by {:?}", from, to, operation);
                 }
             }
             check_row(tx, &row)?;
@@ -349,14 +349,14 @@ fn drive(tx: &mut Tx<'_>, verbs: &[Verb]) -> Result<(), TestCaseError> {
 }
 
 #[test]
-fn no_sequence_of_verbs_leaves_the_state_machine() {
+fn no_sequence_of_operations_leaves_the_state_machine() {
     let test = TestDb::new(Service::Tts);
     let db = test.db.clone();
     let mut runner = proptest::test_runner::TestRunner::default();
-    let result = runner.run(&prop::collection::vec(verb(), 1..80), |verbs| {
+    let result = runner.run(&prop::collection::vec(operation(), 1..80), |operations| {
         // What is left is called off, so that no case finds another's jobs.
         let outcome = block_on(db.write(move |tx| {
-            let outcome = drive(tx, &verbs);
+            let outcome = drive(tx, &operations);
             let left: Vec<Id> = speeches::table
                 .filter(speeches::ended_at.is_null())
                 .select(speeches::id)
@@ -368,7 +368,7 @@ fn no_sequence_of_verbs_leaves_the_state_machine() {
         }));
         outcome.unwrap()?;
         prop_assert_eq!(
-            block_on(db.read(verbs::open_load::<Row>)).unwrap(),
+            block_on(db.read(operations::open_load::<Row>)).unwrap(),
             ByClient::default()
         );
         prop_assert_eq!(db.load().by_client(), ByClient::default());
@@ -385,7 +385,7 @@ async fn the_load_is_the_number_of_open_rows_after_each_commit() {
     let ids: Vec<Uuid> = (0..3).map(|_| Uuid::now_v7()).collect();
     let (first, second, boot) = (ids[0], ids[1], Uuid::now_v7());
     let check = async |jobs: i64| {
-        let open = test.db.read(verbs::open_load::<Row>).await.unwrap();
+        let open = test.db.read(operations::open_load::<Row>).await.unwrap();
         assert_eq!(open.total().jobs, jobs);
         assert_eq!(test.db.load().by_client(), open);
         assert_eq!(test.db.load().jobs(), jobs);
@@ -604,13 +604,13 @@ async fn the_next_deadline_is_that_of_a_waiting_job_or_of_a_spoken_one() {
 
 async fn plans<T>(
     mut prepare: impl FnMut(&mut Tx<'_>) + Send + 'static,
-    verb: impl Fn(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
+    operation: impl Fn(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
 ) -> Vec<String> {
     let test = TestDb::new(Service::Tts);
     test.db
         .write(move |tx| {
             prepare(tx);
-            Ok(found_by_tx(tx, |tx| verb(tx)))
+            Ok(found_by_tx(tx, |tx| operation(tx)))
         })
         .await
         .unwrap()
@@ -767,7 +767,7 @@ async fn a_job_is_held_since_the_first_probe_of_its_origin_failed() {
 async fn a_url_that_is_held_alone_expires_alone() {
     let test = TestDb::new(Service::Tts);
     let ids = [Uuid::now_v7(), Uuid::now_v7()];
-    let verb = move |tx: &mut Tx<'_>| {
+    let operation = move |tx: &mut Tx<'_>| {
         for (which, id) in ids.into_iter().enumerate() {
             let url = url_of(which);
             accept(tx, &new(id, Some(&url), CheckState::Pending, 86_400))?;
@@ -778,7 +778,7 @@ async fn a_url_that_is_held_alone_expires_alone() {
         let statuses = ids.map(|id| Row::get(tx.conn, id).unwrap().unwrap().status());
         Ok((expired, statuses))
     };
-    let (expired, statuses) = test.db.write(verb).await.unwrap();
+    let (expired, statuses) = test.db.write(operation).await.unwrap();
     assert_eq!(statuses, [SpeechStatus::Failed, SpeechStatus::Checking]);
     let unwanted = vec![Scope::Url(url_of(0))];
     assert_eq!(
@@ -984,7 +984,7 @@ async fn very_many_origins_are_looked_at_in_several_looks_and_once() {
 async fn a_url_with_headers_of_its_own_expires_by_its_target() {
     let test = TestDb::new(Service::Tts);
     let id = Uuid::now_v7();
-    let verb = move |tx: &mut Tx<'_>| {
+    let operation = move |tx: &mut Tx<'_>| {
         accept(tx, &new(id, Some(&url_of(0)), CheckState::Pending, 86_400))?;
         let target = format!("{}#digest", url_of(0));
         diesel::update(speeches::table.find(Id(id)))
@@ -997,7 +997,7 @@ async fn a_url_with_headers_of_its_own_expires_by_its_target() {
         expire_held(tx, &held, HOLD_MS)?;
         Ok((early, Row::get(tx.conn, id)?.unwrap().status()))
     };
-    let (early, status) = test.db.write(verb).await.unwrap();
+    let (early, status) = test.db.write(operation).await.unwrap();
     assert!(early.unwanted.is_empty(), "{early:?}");
     assert_eq!(status, SpeechStatus::Failed);
 }
@@ -1008,7 +1008,7 @@ async fn what_a_start_looks_for_is_found_among_the_open_jobs_only() {
     let found = plans(accept_one(CheckState::Off), move |tx| recover(tx, boot)).await;
     assert_eq!(found, ["speeches_leased"]);
     let found = plans(accept_one(CheckState::Off), |tx| {
-        verbs::open_load::<Row>(tx.conn)
+        operations::open_load::<Row>(tx.conn)
     })
     .await;
     assert!(!found.contains(&"all of speeches".to_owned()), "{found:?}");
@@ -1056,11 +1056,11 @@ fn claim_ids(tx: &mut Tx<'_>, wish: &Wish) -> Vec<Uuid> {
     claimed.jobs.iter().map(|job| job.row.id.0).collect()
 }
 
-async fn with_tx(verb: impl FnMut(&mut Tx<'_>) + Send + 'static) {
+async fn with_tx(operation: impl FnMut(&mut Tx<'_>) + Send + 'static) {
     let test = TestDb::new(Service::Tts);
-    let mut verb = verb;
+    let mut operation = operation;
     let done = test.db.write(move |tx| {
-        verb(tx);
+        operation(tx);
         Ok(())
     });
     done.await.unwrap();
@@ -1359,11 +1359,11 @@ fn no_order_of_arrivals_and_claims_starves_a_client_or_a_long_job() {
         // Each case is rolled back.
         let outcome = std::sync::Arc::new(std::sync::Mutex::new(None));
         let told = std::sync::Arc::clone(&outcome);
-        let verb = test.db.write(move |tx| {
+        let operation = test.db.write(move |tx| {
             *told.lock().unwrap() = Some(drive_turns(tx, &moves));
             Err::<(), _>(diesel::result::Error::RollbackTransaction)
         });
-        block_on(verb).unwrap_err();
+        block_on(operation).unwrap_err();
         outcome.lock().unwrap().take().unwrap()?;
     });
 }

@@ -128,7 +128,7 @@ impl Payload {
 
 /// What is given up at once.
 async fn give_up(db: &Db, count: usize) {
-    let verb = move |tx: &mut hoiam::db::Tx<'_>| {
+    let operation = move |tx: &mut hoiam::db::Tx<'_>| {
         for _ in 0..count {
             let (id, kind) = (Uuid::now_v7(), DeliveryType::TaskFailed);
             let url = "http://127.0.0.1:9/a?secret";
@@ -141,7 +141,7 @@ async fn give_up(db: &Db, count: usize) {
         let receiver = Receiver { client, origin };
         deliveries::give_up(tx, &receiver, now, &none, 1000)
     };
-    assert_eq!(db.write(verb).await.unwrap(), count);
+    assert_eq!(db.write(operation).await.unwrap(), count);
 }
 
 #[actix_rt::test]

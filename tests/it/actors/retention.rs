@@ -81,9 +81,9 @@ async fn completed(world: &World, callback_url: Option<&str>) -> (Uuid, PathBuf)
 
 async fn read<T: Send + 'static>(
     world: &World,
-    verb: impl FnOnce(&mut Conn) -> QueryResult<T> + Send + 'static,
+    operation: impl FnOnce(&mut Conn) -> QueryResult<T> + Send + 'static,
 ) -> T {
-    world.db.read(verb).await.unwrap()
+    world.db.read(operation).await.unwrap()
 }
 
 async fn is_known(world: &World, id: Uuid) -> bool {

@@ -7,7 +7,7 @@ use hoiam::backend::store as tasks;
 use hoiam::backend::watchdog::Deps;
 use hoiam::backend::{DeadlineAdded, TimeoutWatchdog};
 use hoiam::claim_loop::Pulse;
-use hoiam::resource::verbs::Accepted;
+use hoiam::resource::operations::Accepted;
 use hoiam_api::{Service, Speech};
 use proptest::prelude::*;
 use serde_json::json;

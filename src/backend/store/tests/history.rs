@@ -1,4 +1,4 @@
-//! What each verb leaves: its line of history, whose it is, and the action's times to
+//! What each operation leaves: its line of history, whose it is, and the action's times to
 //! the millisecond.
 
 use super::*;
@@ -22,9 +22,9 @@ fn error_code(row: &Row) -> String {
     failure.code
 }
 
-async fn in_one_commit(verbs: impl FnMut(&mut Tx<'_>) -> QueryResult<()> + Send + 'static) {
+async fn in_one_commit(operations: impl FnMut(&mut Tx<'_>) -> QueryResult<()> + Send + 'static) {
     let test = TestDb::new(Service::Backend);
-    test.db.write(verbs).await.unwrap();
+    test.db.write(operations).await.unwrap();
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn a_task_that_is_completed_tells_how_it_came_to_it() {
             owed(tx, id),
             (Some(Action::Fetch), Some(10_000), after, 1, 2)
         );
-        apply(tx, id, &Verb::Fetched)?;
+        apply(tx, id, &Operation::Fetched)?;
         assert_eq!(owed(tx, id), (None, None, None, 0, 2));
         let expected = [
             "state: - > queued, accepted (api)",
@@ -87,7 +87,7 @@ async fn a_late_result_is_told_as_one_and_a_second_one_does_not_begin_its_fetch_
             owed(tx, id),
             (Some(Action::Fetch), Some(1000), window, 1, 0)
         );
-        apply(tx, id, &Verb::Fetched)?;
+        apply(tx, id, &Operation::Fetched)?;
         let expected = [
             "state: - > queued, accepted (api)",
             "state: queued > timed_out, deadline (TimeoutWatchdog)",
@@ -210,7 +210,7 @@ async fn a_refused_hand_over_and_a_lost_speech_fail_their_tasks_by_name() {
         for id in [unknown, missing] {
             submit(tx, &new(id, None, 10))?;
         }
-        apply(tx, unknown, &Verb::Refused)?;
+        apply(tx, unknown, &Operation::Refused)?;
         accepted(tx, missing, &speech(missing, SpeechStatus::Queued))?;
         lost(tx, &[missing], tx.now + 1)?;
         assert_eq!(owed(tx, unknown), (None, None, None, 0, 1));

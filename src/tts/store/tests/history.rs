@@ -1,4 +1,4 @@
-//! What each verb leaves: its line of history, whose it is, what is kept of what was
+//! What each operation leaves: its line of history, whose it is, what is kept of what was
 //! asked for, and times to the millisecond.
 
 use super::*;
@@ -87,7 +87,7 @@ async fn each_bad_end_has_its_reason_and_who_has_ended_it() {
         }
         let canceled = accept_new(tx, 100);
         assert!(matches!(
-            verbs::erase::<Row>(tx, canceled).unwrap(),
+            operations::erase::<Row>(tx, canceled).unwrap(),
             Ended::Refused(_)
         ));
         assert!(matches!(cancel(tx, canceled).unwrap(), Ended::Done(_)));
@@ -118,7 +118,7 @@ async fn each_bad_end_has_its_reason_and_who_has_ended_it() {
         }
         assert_eq!(error_code(&now_is(tx, late)), "deadline_exceeded");
         assert!(matches!(
-            verbs::erase::<Row>(tx, late).unwrap(),
+            operations::erase::<Row>(tx, late).unwrap(),
             Ended::Done(_)
         ));
         assert!(history(tx.conn, late).is_empty());

@@ -1,4 +1,4 @@
-//! What the verbs of both services have in common. One verb is one transaction.
+//! What the operations of both services have in common. One operation is one transaction.
 
 use diesel::prelude::QueryResult;
 use hoiam_api::Status as _;
