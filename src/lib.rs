@@ -25,7 +25,7 @@
 //! | [`alerts`] | what the operator is told of |
 //! | [`retention`] | how long they are kept |
 //! | [`outbound`] | every outgoing connection |
-//! | [`edge`] | what both HTTP edges share |
+//! | [`http`] | what the HTTP of both services shares |
 //! | [`keys`] | API keys, and whose work it is |
 //! | [`secrets`] | what callbacks are signed with, and how that is changed |
 //! | [`private_file`], [`lookout`] | small files of a data folder, and whether they have changed |
@@ -45,9 +45,9 @@ pub mod cli;
 pub mod config;
 pub mod db;
 pub mod delivery;
-pub mod edge;
 pub mod failpoint;
 pub mod files;
+pub mod http;
 pub mod keys;
 mod locks;
 pub mod lookout;

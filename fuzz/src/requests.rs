@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
 
 use awc::http::header::{HeaderName, HeaderValue};
-use hoiam::edge::query::Query;
+use hoiam::http::query::Query;
 use hoiam_api::create::bounds::MAX_TIMEOUT_S;
 use hoiam_api::create::{Prepared, Rules};
 use hoiam_api::{CallbackHeaders, Create, FieldErrors, Problem, Speech, Task};

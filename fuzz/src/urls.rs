@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ptr;
 
 use awc::http::Uri;
-use hoiam::edge::links::{Links, Signed};
-use hoiam::edge::request::check_callback_url;
+use hoiam::http::links::{Links, Signed};
+use hoiam::http::request::check_callback_url;
 use hoiam::outbound::{Policy, Reason, check_url};
 use hoiam_api::signature::{Received, Secret, verify};
 use hoiam_api::{FieldErrors, Service};

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::db::Db;
 use crate::delivery::alerts::{AlertCollector, collector};
 use crate::delivery::store::origin_of;
-use crate::edge::admission::Admission;
+use crate::http::admission::Admission;
 use crate::outbound::guard::check_url;
 
 /// An operator who is told nothing, and does not know that, is worse off than one

@@ -15,7 +15,7 @@ use url::Url;
 use crate::alerts::Reporter;
 use crate::config::{Config, Role, Source};
 use crate::delivery::attempt::Sender;
-use crate::edge::links::Links;
+use crate::http::links::Links;
 use crate::keys::{self, BackendKey, Configured, Keys};
 use crate::outbound::client::{Client, Timeouts};
 use crate::outbound::guard::Policy;

@@ -16,9 +16,9 @@ use super::state::BackendState;
 use super::store::{self, New, NewTask, Row};
 use crate::delivery::DeliveryEnqueued;
 use crate::delivery::api::DeliveryState;
-use crate::edge::problem::Answer;
-use crate::edge::request;
-use crate::edge::streams::all_events;
+use crate::http::problem::Answer;
+use crate::http::request;
+use crate::http::streams::all_events;
 use crate::resource::api::{self, Checked, Operations, Resources, Served};
 use crate::resource::row::{ResourceRow as _, TableRow as _};
 

@@ -12,8 +12,8 @@ use super::state::BackendState;
 use super::store;
 use crate::db::Tx;
 use crate::delivery::DeliveryEnqueued;
-use crate::edge::problem::Answer;
-use crate::edge::{body, request};
+use crate::http::problem::Answer;
+use crate::http::{body, request};
 
 /// The largest callback that is read. One is a resource, with 4 KiB of metadata at most.
 const MAX_BYTES: usize = 256 << 10;

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::error::CliError;
 use super::remote::{CallError, RemoteArgs};
 use super::{EXIT_FAILED, EXIT_USAGE, Globals};
-use crate::edge::clock::Accepted;
+use crate::http::clock::Accepted;
 use crate::outbound::Method;
 
 /// The flags of `hoiam clock`.

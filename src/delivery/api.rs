@@ -12,9 +12,9 @@ use super::messages::DeliveryEnqueued;
 use super::store::{self, LISTED, Redelivered};
 use crate::db::list::Filter;
 use crate::db::{Conn, Db, Tx};
-use crate::edge::problem::Answer;
-use crate::edge::query::Query;
-use crate::edge::request;
+use crate::http::problem::Answer;
+use crate::http::query::Query;
+use crate::http::request;
 
 /// Rows that one commit of a bulk redelivery puts back.
 const BULK_PAGE: i64 = 100;

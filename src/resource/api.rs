@@ -15,16 +15,16 @@ use super::view::View;
 use crate::db::history::{Whose, is_of};
 use crate::db::{Db, Tx};
 use crate::delivery::api::{self as deliveries, DeliveryState};
-use crate::edge::admission::Admission;
-use crate::edge::files::serve;
-use crate::edge::methods::is_head;
-use crate::edge::pool::read_body;
-use crate::edge::problem::Answer;
-use crate::edge::query::Query;
-use crate::edge::request;
-use crate::edge::result::{Content, ResultFile, StoredResult};
-use crate::edge::streams::{Streams, Wait};
 use crate::files::Files;
+use crate::http::admission::Admission;
+use crate::http::files::serve;
+use crate::http::methods::is_head;
+use crate::http::pool::read_body;
+use crate::http::problem::Answer;
+use crate::http::query::Query;
+use crate::http::request;
+use crate::http::result::{Content, ResultFile, StoredResult};
+use crate::http::streams::{Streams, Wait};
 use crate::outbound::guard::Policy;
 
 /// What the routes of a service's resources work with.

@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::db::list::Listed;
 use crate::db::{Conn, Id};
-use crate::edge::links::ResultLinks;
-use crate::edge::result::TextAndWords;
+use crate::http::links::ResultLinks;
+use crate::http::result::TextAndWords;
 
 /// A task or a speech as the edge has checked it.
 #[derive(Debug, Clone)]
@@ -321,7 +321,7 @@ macro_rules! table_row {
             fn text_and_words(
                 conn: &mut $crate::db::Conn,
                 id: ::uuid::Uuid,
-            ) -> QueryResult<Option<$crate::edge::result::TextAndWords>> {
+            ) -> QueryResult<Option<$crate::http::result::TextAndWords>> {
                 let row = $table::table.find($crate::db::Id(id));
                 let both = row.select(($table::text, $table::words));
                 both.first(conn).optional()

@@ -11,7 +11,7 @@ use crate::db::{Conn, Id};
 use crate::delivery::in_delivery::InDelivery;
 use crate::delivery::store as deliveries;
 use crate::delivery::subject::{Payload, Subject};
-use crate::edge::links::Links;
+use crate::http::links::Links;
 use crate::progress::ProgressBoard;
 
 /// Makes the wire's object of a row.

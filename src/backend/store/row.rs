@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::backend::task::Action;
 use crate::db::schema::tasks;
 use crate::db::{Conn, Id};
-use crate::edge::links::ResultLinks;
+use crate::http::links::ResultLinks;
 use crate::resource::row::{self, ResourceRow, ServiceFields, table_row};
 
 table_row! {

@@ -9,7 +9,7 @@ use hoiam_api::{CheckState, Service, SpeechStatus, WaitingFor};
 use crate::db::schema::speeches;
 use crate::db::{Conn, Id};
 use crate::delivery::store::origin_of;
-use crate::edge::links::ResultLinks;
+use crate::http::links::ResultLinks;
 use crate::resource::row::{self, ResourceRow, ServiceFields, table_row};
 use crate::tts::job::LONG_BYTES;
 

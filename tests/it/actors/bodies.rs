@@ -14,7 +14,7 @@ use hoiam::delivery::in_delivery::InDelivery;
 use hoiam::delivery::store::{self as deliveries, Row};
 use hoiam::delivery::subject::{Payload, Subject};
 use hoiam::delivery::{CallbackDispatcher, DeliveryEnqueued};
-use hoiam::edge::links::Links;
+use hoiam::http::links::Links;
 use hoiam::progress::ProgressBoard;
 use hoiam::resource::operations::{Ended, erase};
 use hoiam::resource::row::ResourceRow;

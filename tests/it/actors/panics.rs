@@ -15,7 +15,7 @@ use hoiam::delivery::in_delivery::InDelivery;
 use hoiam::delivery::store::Row;
 use hoiam::delivery::subject::{Payload, Subject};
 use hoiam::delivery::{CallbackDispatcher, DeliveryEnqueued};
-use hoiam::edge::system::{System, system};
+use hoiam::http::system::{System, system};
 use hoiam::tts::JobQueued;
 use hoiam_api::Service;
 use serde_json::Value;

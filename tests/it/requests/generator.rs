@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hoiam::edge::scopes;
+use hoiam::http::scopes;
 use hoiam_api::Code;
 use hoiam_supervision::clock::Clock;
 use serde_json::{Value, json};

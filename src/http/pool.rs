@@ -137,7 +137,7 @@ pub async fn work<T: Send + 'static>(
     };
     // Not one of the runtime's: a thread that gives way does so for good.
     let thread = std::thread::Builder::new()
-        .name("edge-pool".to_owned())
+        .name("http-pool".to_owned())
         .spawn(move || {
             give_way();
             let outcome = catch_unwind(AssertUnwindSafe(work));
