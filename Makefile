@@ -24,12 +24,8 @@ samples: libraries voice ## make a page to hear the voices on: samples-output/in
 	cargo build --release --locked
 	python3 -B examples/samples $(program)
 
-# Most tests wait, for a process or an answer: the cores are busy with five at a time.
-test: export RUST_TEST_THREADS ?= $(shell echo $$(($$(nproc) * 2 + 1)))
 test: libraries voice onnxruntime ## run all tests
-	cargo test --locked --workspace --no-fail-fast
-	HOIAM_TEST_ONNXRUNTIME="$(CURDIR)/target/onnxruntime/libonnxruntime.so.$(onnxruntime)" \
-		cargo test --locked --workspace --no-fail-fast --lib --test it -- piper neural
+	tests/all.sh "$(CURDIR)/target/onnxruntime/libonnxruntime.so.$(onnxruntime)"
 
 torture: libraries voice ## at length: kills, bad receivers, engine faults, a simulated day; the books must balance
 	HOIAM_TORTURE_S=$${HOIAM_TORTURE_S:-600} HOIAM_TORTURE_ROUNDS=$${HOIAM_TORTURE_ROUNDS:-5} \
