@@ -57,12 +57,10 @@ impl Default for Environment {
 /// [`StartError`] when it could not start; once it has, it ends in order, or
 /// the process exits with [`EXIT_GAVE_UP`].
 pub async fn run(config: Config, around: Environment) -> Result<(), StartError> {
-    let listener = TcpListener::bind(config.server.listen).map_err(|error| {
-        failed(&format!("{} cannot be listened on", config.server.listen))(&error)
-    })?;
-    let address = listener
-        .local_addr()
-        .map_err(|error| failed("the listener")(&error))?;
+    let listen = config.server.listen;
+    let listener = TcpListener::bind(listen);
+    let listener = listener.map_err(failed(format!("{listen} cannot be listened on")))?;
+    let address = listener.local_addr().map_err(failed("the listener"))?;
     let config = config.bound(address);
     alerts::check_url_of(&config)?;
     let stop = watch::Sender::new(false);
@@ -75,7 +73,7 @@ pub async fn run(config: Config, around: Environment) -> Result<(), StartError> 
         .cloned()
         .collect();
     let settled = keys.settle(&dbs).await;
-    settled.map_err(|error| failed("the first client")(&error))?;
+    settled.map_err(failed("the first client"))?;
     let mut watched = vec![actix_rt::spawn(keys.clone().watch(dbs))];
     let mut common = common(
         config,
@@ -138,14 +136,10 @@ fn open_databases(
     config: &Config,
     make_clock: impl FnOnce(Option<Anchor>) -> Clock,
 ) -> Result<(Option<Db>, Option<Db>, Clock), StartError> {
-    let make = failed("the data folder cannot be made");
-    std::fs::create_dir_all(&config.data_dir).map_err(|error| make(&error))?;
+    std::fs::create_dir_all(&config.data_dir).map_err(failed("the data folder cannot be made"))?;
     let open = |wanted: bool, service: Service| {
         let path = config.data_dir.join(format!("{service}.db"));
-        wanted
-            .then(|| db::open(&path))
-            .transpose()
-            .map_err(|error| StartError(error.to_string()))
+        wanted.then(|| db::open(&path)).transpose()
     };
     let tts = open(config.role.runs_tts(), Service::Tts)?;
     let backend = open(config.role.runs_backend(), Service::Backend)?;
@@ -162,7 +156,6 @@ fn open_databases(
         opened
             .map(|db| db.start(service, clock.clone()))
             .transpose()
-            .map_err(|error| StartError(error.to_string()))
     };
     Ok((
         start(tts, Service::Tts)?,

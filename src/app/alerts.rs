@@ -20,11 +20,7 @@ pub(super) fn check_url_of(config: &Config) -> Result<(), StartError> {
     let Some(url) = &config.alerts.callback_url else {
         return Ok(());
     };
-    check_url(&callback_policy(config), url).map_err(|forbidden| {
-        StartError(format!(
-            "alerts.callback_url must not be called: {forbidden} Or leave it empty: then nobody is told"
-        ))
-    })
+    check_url(&callback_policy(config), url).map_err(StartError::AlertsUrl)
 }
 
 /// Where alerts are on: has troubles reported from now on, and answers what was told
@@ -40,7 +36,7 @@ pub(super) async fn open(
     };
     let ledger = collector::open_ledger(db, &dbs)
         .await
-        .map_err(|error| failed("what was told in alerts")(&error))?;
+        .map_err(failed("what was told in alerts"))?;
     let origin = origin_of(url.as_str());
     common.alerts = Reporter::new(common.clock.clone(), origin, &ledger);
     Ok(Some(ledger))

@@ -1,5 +1,6 @@
 //! What everything in the process shares, made from its configuration.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,29 +15,52 @@ use url::Url;
 
 use crate::alerts::Reporter;
 use crate::config::{Config, Role, Source};
+use crate::db::OpenError;
 use crate::delivery::attempt::Sender;
 use crate::http::links::Links;
+use crate::keys::file::KeysError;
 use crate::keys::{self, BackendKey, Configured, Keys};
 use crate::outbound::client::{Client, Timeouts};
-use crate::outbound::guard::Policy;
+use crate::outbound::guard::{Forbidden, Policy};
 use crate::outbound::tls;
 use crate::secrets::CallbackSecrets;
+use crate::secrets::file::SecretFileError;
 
 /// Why the service did not start.
-#[derive(Debug)]
-pub struct StartError(pub(super) String);
-
-impl std::fmt::Display for StartError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A database.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// The API keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// What callbacks are signed with.
+    #[error(transparent)]
+    Secrets(#[from] SecretFileError),
+    /// The operator would never hear of anything.
+    #[error("alerts.callback_url must not be called: {0} Or leave it empty: then nobody is told")]
+    AlertsUrl(Forbidden),
+    /// Something else that a start needs.
+    #[error("{what}: {error}")]
+    Needed {
+        /// What it is.
+        what: String,
+        /// What is wrong with it.
+        error: Box<dyn Error + Send + Sync>,
+    },
 }
 
-impl std::error::Error for StartError {}
-
-pub(super) fn failed(what: &str) -> impl Fn(&dyn std::fmt::Display) -> StartError + use<> {
-    let what = what.to_owned();
-    move |error| StartError(format!("{what}: {error}"))
+/// What makes a [`StartError`] of what is wrong with something that a start needs.
+pub(super) fn failed<E>(what: impl Into<String>) -> impl FnOnce(E) -> StartError
+where
+    E: Error + Send + Sync + 'static,
+{
+    let what = what.into();
+    move |error| StartError::Needed {
+        what,
+        error: Box::new(error),
+    }
 }
 
 /// What everything in the process shares.
@@ -68,7 +92,7 @@ pub(super) fn open_keys(config: &Config) -> Result<(Keys, Option<String>), Start
         (Role::All, given) if speaks_to_itself => {
             // One that is made here lives as long as the process.
             let key = given.map_or_else(keys::file::generate, Ok);
-            let key = key.map_err(|error| StartError(error.to_string()))?;
+            let key = key?;
             (Some(BackendKey::Here(key.clone())), Some(key))
         }
         // The key for another host is no Backend's here.
@@ -78,8 +102,7 @@ pub(super) fn open_keys(config: &Config) -> Result<(Keys, Option<String>), Start
         api_keys: config.server.api_keys.iter().map(reveal).collect(),
         backend,
         data_dir: config.data_dir.clone(),
-    });
-    let keys = keys.map_err(|error| StartError(error.to_string()))?;
+    })?;
     Ok((keys, sent))
 }
 
@@ -90,8 +113,7 @@ pub(super) fn common(
     (keys, tts_api_key): (Keys, Option<String>),
     stopping: watch::Receiver<bool>,
 ) -> Result<Common, StartError> {
-    let secrets = CallbackSecrets::open(&config.callback.secrets, &config.data_dir, clock.clone());
-    let secrets = secrets.map_err(|error| StartError(error.to_string()))?;
+    let secrets = CallbackSecrets::open(&config.callback.secrets, &config.data_dir, clock.clone())?;
     let ttl_s = i64::saturating_from(config.links.ttl_s);
     let links = Links::new(
         config.server.public_url.clone(),
@@ -100,7 +122,7 @@ pub(super) fn common(
         clock.clone(),
     );
     let policy = callback_policy(&config);
-    let roots = tls::system_roots().map_err(|error| failed("the TLS roots")(&error))?;
+    let roots = tls::system_roots().map_err(failed("the TLS roots"))?;
     let timeouts = outgoing_timeouts(&config);
     let client = Client::new(policy.clone(), timeouts, Arc::clone(&roots));
     let trusted = Client::new(Policy::trusted(), timeouts, Arc::clone(&roots));
@@ -137,7 +159,7 @@ pub(super) fn policy_with_reports(common: &Common) -> Result<Policy, StartError>
         return Ok(policy);
     }
     let url = Url::parse(&report_to(&common.config));
-    let url = url.map_err(|error| failed("backend.callback_base_url")(&error))?;
+    let url = url.map_err(failed("backend.callback_base_url"))?;
     Ok(policy.exempting(url))
 }
 

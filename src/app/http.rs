@@ -124,7 +124,7 @@ pub(super) fn serve(
     .shutdown_timeout(GRACE_S)
     .disable_signals()
     .listen(listener)
-    .map_err(|error| failed("the listener")(&error))?;
+    .map_err(failed("the listener"))?;
     Ok(server.run())
 }
 

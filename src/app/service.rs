@@ -14,7 +14,7 @@ use hoiam_text::SaturatingFrom as _;
 use super::common::{Common, StartError, body_rules, failed, sender};
 use crate::claim_loop::Pulse;
 use crate::config::Config;
-use crate::db::{Conn, Db};
+use crate::db::{Conn, Db, StoreError};
 use crate::delivery::DeliveryEnqueued;
 use crate::delivery::alerts::WithAlerts;
 use crate::delivery::api::DeliveryState;
@@ -70,11 +70,11 @@ impl Base {
     pub async fn open<R: ResourceRow>(common: &Common, db: Db) -> Result<Self, StartError> {
         let service = db.service();
         let open = db.read(open_load::<R>).await;
-        let open = open.map_err(|error| database_failed(&db)(&error))?;
+        let open = open.map_err(database_failed(&db))?;
         db.load().add(&open);
         let folder = common.config.data_dir.join("files");
         let files = Files::open(&folder, service, common.clock.clone())
-            .map_err(|error| failed(&format!("{}'s files", title(service)))(&error))?
+            .map_err(failed(format!("{}'s files", title(service))))?
             .keeping_free(common.config.limits.min_free_bytes);
         Ok(Self {
             admission: admission(common, &db, &files),
@@ -203,8 +203,8 @@ impl Base {
 }
 
 /// What a start says where a service's database fails.
-pub(super) fn database_failed(db: &Db) -> impl Fn(&dyn std::fmt::Display) -> StartError + use<> {
-    failed(&format!("{}'s database", title(db.service())))
+pub(super) fn database_failed(db: &Db) -> impl FnOnce(StoreError) -> StartError + use<> {
+    failed(format!("{}'s database", title(db.service())))
 }
 
 fn title(service: Service) -> &'static str {

@@ -142,7 +142,7 @@ pub(super) async fn start(
 /// Frees what another boot had claimed.
 async fn recover(db: &Db, boot: Uuid) -> Result<(), StartError> {
     let freed = db.write(move |tx| store::claims::recover(tx, boot)).await;
-    let freed = freed.map_err(|error| database_failed(db)(&error))?;
+    let freed = freed.map_err(database_failed(db))?;
     if freed > 0 {
         log::info!("{freed} jobs that were being spoken when the process ended are queued again");
     }
