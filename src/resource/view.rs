@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use diesel::prelude::QueryResult;
-use hoiam_api::{Callback, Resource, rfc3339};
+use hoiam_api::{Callback, CallbackHeaders, Resource, rfc3339};
 use uuid::Uuid;
 
 use super::row::{ResourceRow, ServiceFields, Shown};
@@ -39,6 +39,15 @@ impl<R: ResourceRow> View<R> {
     /// As it is now.
     #[must_use]
     pub fn of(&self, row: &R, delivery: Option<&deliveries::Row>) -> Shown<R> {
+        self.with_headers(row, delivery).0
+    }
+
+    /// As it is now, and what its receiver wants beside it.
+    fn with_headers(
+        &self,
+        row: &R,
+        delivery: Option<&deliveries::Row>,
+    ) -> (Shown<R>, CallbackHeaders) {
         let columns = row.columns();
         let ServiceFields {
             resolved_voice,
@@ -49,11 +58,7 @@ impl<R: ResourceRow> View<R> {
             check,
             retries,
         } = row.service_fields();
-        let request = row.request();
-        let format = request.as_ref().map(|request| request.format);
-        let (metadata, voice) = request
-            .map(|request| (request.metadata, request.voice))
-            .unwrap_or_default();
+        let request = row.request().unwrap_or_default();
         let links = row
             .recording()
             .map(|recording| self.links.of(R::SERVICE, columns.id.0, recording));
@@ -62,11 +67,11 @@ impl<R: ResourceRow> View<R> {
             id: columns.id.0,
             status: row.status(),
             reference: columns.reference.map(str::to_owned),
-            metadata,
-            voice,
+            metadata: request.metadata,
+            voice: request.voice,
             resolved_voice,
             language,
-            format: format.unwrap_or(hoiam_text::Format::Mp3),
+            format: request.format,
             characters: u32::try_from(columns.characters).unwrap_or(0),
             created_at: rfc3339(columns.created_at),
             deadline_at: rfc3339(columns.deadline_at),
@@ -101,7 +106,7 @@ impl<R: ResourceRow> View<R> {
             resource.words = Some(links.words);
             resource.marks = Some(links.marks);
         }
-        resource
+        (resource, request.callback_headers)
     }
 
     /// The one with this id, read on `conn`.
@@ -140,8 +145,7 @@ impl<R: ResourceRow> Subject for View<R> {
     fn render(&self, conn: &mut Conn, delivery: &deliveries::Row) -> QueryResult<Option<Payload>> {
         let row = R::get(conn, delivery.subject_id.0)?;
         Ok(row.and_then(|row| {
-            let resource = self.of(&row, Some(delivery));
-            let headers = row.request().unwrap_or_default().callback_headers;
+            let (resource, headers) = self.with_headers(&row, Some(delivery));
             Payload::of(&resource, resource.error.as_ref(), headers)
         }))
     }
